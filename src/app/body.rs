@@ -1,0 +1,244 @@
+//! The content of a response that does not fit in the output buffer at once: pulled piece by piece while
+//! the client takes it. The only user of flate2.
+
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+/// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
+/// which is as long as one connection may hold up the others.
+const SLICE: usize = 32 * 1024;
+/// What compressing a byte costs against moving it, for the loop's budget.
+const COMPRESSION_WEIGHT: usize = 8;
+/// flate2's default. Level 9 gains a percent for twice the time.
+const LEVEL: Compression = Compression::new(6);
+
+/// Where the rest of a response's content comes from.
+#[derive(Debug)]
+pub enum Body {
+    /// A range of a file, sent by sendfile.
+    File(FileRange),
+    /// Bytes and file ranges in turn: the parts of multipart/byteranges.
+    Pieces { file: File, pieces: VecDeque<Piece> },
+    /// Compressed while it is sent.
+    Coded(Box<Coded>),
+    /// The same bytes again and again, for as long as `left` says.
+    Repeat { pattern: &'static [u8], left: u64 },
+}
+
+#[derive(Debug)]
+pub struct FileRange {
+    pub file: File,
+    pub at: u64,
+    pub end: u64,
+}
+
+#[derive(Debug)]
+pub enum Piece {
+    Bytes(Vec<u8>),
+    Range { at: u64, end: u64 },
+}
+
+/// What a pull found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Pulled {
+    /// Content was written; `cost` in bytes of the loop's budget.
+    Some {
+        cost: usize,
+    },
+    /// The next piece is a file range: it goes out by sendfile, not through here.
+    File,
+    End,
+}
+
+impl Body {
+    /// Writes the next piece of content to `out`.
+    pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
+        match self {
+            Body::File(range) if range.at < range.end => Ok(Pulled::File),
+            Body::File(_) => Ok(Pulled::End),
+            Body::Pieces { pieces, .. } => loop {
+                match pieces.front() {
+                    None => return Ok(Pulled::End),
+                    Some(Piece::Range { at, end }) if at < end => return Ok(Pulled::File),
+                    Some(Piece::Range { .. }) => drop(pieces.pop_front()),
+                    Some(Piece::Bytes(bytes)) => {
+                        out.extend_from_slice(bytes);
+                        let cost = bytes.len();
+                        pieces.pop_front();
+                        return Ok(Pulled::Some { cost });
+                    }
+                }
+            },
+            Body::Coded(coded) => coded.pull(out),
+            Body::Repeat { left: 0, .. } => Ok(Pulled::End),
+            Body::Repeat { pattern, left } => {
+                let mut room = (SLICE as u64).min(*left) as usize;
+                *left -= room as u64;
+                let cost = room;
+                while room > 0 {
+                    let len = pattern.len().min(room);
+                    out.extend_from_slice(&pattern[..len]);
+                    room -= len;
+                }
+                Ok(Pulled::Some { cost })
+            }
+        }
+    }
+
+    /// The file range that is to be sent next, if that is what comes next.
+    pub fn file_range(&self) -> Option<(&File, u64, u64)> {
+        match self {
+            Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
+            Body::Pieces { file, pieces } => match pieces.front() {
+                Some(Piece::Range { at, end }) if at < end => Some((file, *at, end - at)),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Counts what sendfile sent of the range.
+    pub fn on_file_sent(&mut self, count: u64) {
+        match self {
+            Body::File(range) => range.at += count,
+            Body::Pieces { pieces, .. } => {
+                if let Some(Piece::Range { at, .. }) = pieces.front_mut() {
+                    *at += count;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A content coding that can be made on the fly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compressor {
+    Gzip,
+    Deflate,
+}
+
+#[derive(Debug)]
+enum Coder {
+    Gzip(GzEncoder<Vec<u8>>),
+    /// RFC 9110, section 8.4.1.2: "deflate" is the zlib format.
+    Deflate(ZlibEncoder<Vec<u8>>),
+}
+
+impl Coder {
+    fn new(compressor: Compressor) -> Coder {
+        match compressor {
+            Compressor::Gzip => Coder::Gzip(GzEncoder::new(Vec::new(), LEVEL)),
+            Compressor::Deflate => Coder::Deflate(ZlibEncoder::new(Vec::new(), LEVEL)),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Coder::Gzip(coder) => coder.write_all(bytes),
+            Coder::Deflate(coder) => coder.write_all(bytes),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Coder::Gzip(coder) => coder.try_finish(),
+            Coder::Deflate(coder) => coder.try_finish(),
+        }
+    }
+
+    fn output(&mut self) -> &mut Vec<u8> {
+        match self {
+            Coder::Gzip(coder) => coder.get_mut(),
+            Coder::Deflate(coder) => coder.get_mut(),
+        }
+    }
+}
+
+/// A file that is compressed while it is sent.
+#[derive(Debug)]
+pub struct Coded {
+    source: FileRange,
+    coder: Coder,
+    finished: bool,
+}
+
+impl Coded {
+    pub fn new(compressor: Compressor, source: FileRange) -> Coded {
+        Coded { source, coder: Coder::new(compressor), finished: false }
+    }
+
+    fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
+        let mut cost = 0;
+        // The coder keeps much before it gives something: go on until it does, or the slice is used up.
+        while !self.finished && self.coder.output().is_empty() && cost < COMPRESSION_WEIGHT * SLICE {
+            let want = (self.source.end - self.source.at).min(SLICE as u64) as usize;
+            if want == 0 {
+                self.coder.finish()?;
+                self.finished = true;
+                break;
+            }
+            let mut slice = vec![0; want];
+            let count = self.source.file.read_at(&mut slice, self.source.at)?;
+            if count == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            self.coder.write(&slice[..count])?;
+            self.source.at += count as u64;
+            cost += COMPRESSION_WEIGHT * count;
+        }
+        let output = self.coder.output();
+        if output.is_empty() && self.finished {
+            return Ok(Pulled::End);
+        }
+        out.append(output);
+        Ok(Pulled::Some { cost })
+    }
+}
+
+/// Compresses small content at once.
+pub fn compress(compressor: Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut coder = Coder::new(compressor);
+    coder.write(content)?;
+    coder.finish()?;
+    Ok(std::mem::take(coder.output()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn small_content_is_compressed_at_once() {
+        let content = b"hello hello hello";
+        let mut gzip = Vec::new();
+        let coded = compress(Compressor::Gzip, content).unwrap();
+        flate2::read::GzDecoder::new(&coded[..]).read_to_end(&mut gzip).unwrap();
+        assert_eq!(gzip, content);
+        let mut deflate = Vec::new();
+        let coded = compress(Compressor::Deflate, content).unwrap();
+        flate2::read::ZlibDecoder::new(&coded[..]).read_to_end(&mut deflate).unwrap();
+        assert_eq!(deflate, content);
+    }
+
+    #[test]
+    fn pieces_come_in_their_order() {
+        let file = File::open("/dev/null").unwrap();
+        let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
+        let mut body = Body::Pieces { file, pieces: pieces.into() };
+        let mut out = Vec::new();
+        assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
+        assert_eq!(body.pull(&mut out).unwrap(), Pulled::File);
+        assert_eq!(body.file_range().map(|(_, at, len)| (at, len)), Some((3, 2)));
+        body.on_file_sent(2);
+        assert!(body.file_range().is_none());
+        assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
+        assert_eq!(body.pull(&mut out).unwrap(), Pulled::End);
+        assert_eq!(out, b"ab");
+    }
+}

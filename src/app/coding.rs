@@ -1,0 +1,37 @@
+//! Content codings that are made on the fly: which name stands for which compressor.
+
+use crate::app::body::{self, Compressor};
+use crate::app::exchange::Next;
+use crate::app::pages::{self, Format};
+use crate::http::accept::Coding;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use std::borrow::Cow;
+use std::io;
+
+/// The compressor of a coding; `None` where there is none, identity above all.
+pub fn compressor(coding: Coding) -> Option<Compressor> {
+    match coding {
+        Coding::Gzip => Some(Compressor::Gzip),
+        Coding::Deflate => Some(Compressor::Deflate),
+        Coding::Identity | Coding::Br | Coding::Zstd => None,
+    }
+}
+
+/// Small content in a coding.
+pub fn code(coding: Coding, content: &[u8]) -> io::Result<Cow<'_, [u8]>> {
+    match compressor(coding) {
+        Some(compressor) => body::compress(compressor, content).map(Cow::Owned),
+        None => Ok(Cow::Borrowed(content)),
+    }
+}
+
+/// The client excludes every coding there is, identity too.
+pub fn not_acceptable(request: &Request, responder: Responder) -> Next {
+    let mut fields = responder.start(Status::NOT_ACCEPTABLE);
+    fields.field("Vary", "Accept-Encoding");
+    let sentence =
+        "This can be sent as it is or as gzip or deflate; the request's Accept-Encoding allows none of these.";
+    pages::finish_error(Format::of(request), fields, Status::NOT_ACCEPTABLE, sentence)
+}

@@ -1,0 +1,60 @@
+//! What a handler returns and what a request still waits for: plain values, held by the session.
+//!
+//! A handler never blocks and never runs twice. What it cannot finish it returns as the value that
+//! carries on.
+
+use crate::app::App;
+use crate::app::body::Body;
+use crate::app::pages::Format;
+use crate::app::upload::Upload;
+use crate::proto::responder::Responder;
+use std::io;
+
+/// What a handler leaves to be done.
+#[derive(Debug)]
+pub enum Next {
+    /// The response is written.
+    Done,
+    /// The response's fields are written; its content is pulled from here.
+    Stream(Body),
+    /// The request's content is wanted before the response.
+    Receive(Receive),
+}
+
+/// What takes a request's content.
+#[derive(Debug)]
+pub enum Receive {
+    Upload(Box<Upload>),
+}
+
+impl Receive {
+    /// Takes a piece of content.
+    pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        match self {
+            Receive::Upload(upload) => upload.write(data),
+        }
+    }
+
+    /// The content is complete: answers.
+    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>) -> Next {
+        match self {
+            Receive::Upload(upload) => upload.finish(app, format, responder),
+        }
+    }
+
+    /// The content could not be taken: answers.
+    pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
+        match self {
+            Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
+        }
+    }
+}
+
+/// What the request at hand waits for.
+#[derive(Debug, Default)]
+pub enum Exchange {
+    #[default]
+    None,
+    Receive(Receive),
+    Stream(Body),
+}

@@ -1,0 +1,199 @@
+//! The media type of a file, from its name's extension, and whether it is worth compressing.
+//!
+//! mime_guess knows the extensions. What is decided here: which types get `charset=utf-8`, and the
+//! few current types that its tables give under a retired name. `--mime` and the bytes themselves
+//! are not looked at here.
+//!
+//! The rule for the charset: `text/*` gets it, because HTTP's receivers guess otherwise and the
+//! web's text is UTF-8. That includes text/xml, which mime_guess gives for `.xml`. JSON has no such
+//! parameter (RFC 8259 section 11), and the `+xml` types carry their own declaration, which a
+//! parameter would override (RFC 7303 section 3).
+
+use std::borrow::Cow;
+
+/// The type of a file of which nothing is known (RFC 9110 section 8.3 lets the receiver guess from
+/// there).
+pub const UNKNOWN: &str = "application/octet-stream";
+
+/// The value of Content-Type for a file of this name; directories before the name do no harm. No
+/// allocation for the types below, which are nearly all that sites hold.
+pub fn content_type(name: &[u8]) -> Cow<'static, str> {
+    let Some(extension) = extension(name) else {
+        return Cow::Borrowed(UNKNOWN);
+    };
+    let guess = mime_guess::from_ext(extension).first_raw().unwrap_or(UNKNOWN);
+    Cow::Borrowed(match guess {
+        "text/html" => "text/html; charset=utf-8",
+        "text/css" => "text/css; charset=utf-8",
+        // RFC 9239; mime_guess still gives the second for .mjs.
+        "text/javascript" | "application/javascript" => "text/javascript; charset=utf-8",
+        "text/plain" => "text/plain; charset=utf-8",
+        "text/markdown" => "text/markdown; charset=utf-8",
+        "text/csv" => "text/csv; charset=utf-8",
+        "text/xml" => "text/xml; charset=utf-8",
+        "text/calendar" => "text/calendar; charset=utf-8",
+        "text/vtt" => "text/vtt; charset=utf-8",
+        "text/x-rust" => "text/x-rust; charset=utf-8",
+        "text/x-toml" => "text/x-toml; charset=utf-8",
+        "text/x-yaml" => "text/x-yaml; charset=utf-8",
+        // RFC 8081.
+        "application/font-woff" => "font/woff",
+        "application/font-sfnt" => "font/otf",
+        // What HLS players ask for; TypeScript sources share the extension and come off no worse.
+        "video/vnd.dlna.mpeg-tts" => "video/mp2t",
+        text if text.starts_with("text/") => return Cow::Owned(format!("{text}; charset=utf-8")),
+        other => other,
+    })
+}
+
+/// Whether gzip makes such a representation notably smaller. Images, video, audio, archives and
+/// WOFF are compressed already: they would cost time and gain nothing.
+pub fn is_compressible(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let Some((kind, subtype)) = essence.split_once('/') else {
+        return false;
+    };
+    let is = |a: &str, list: &[&str]| list.iter().any(|b| a.eq_ignore_ascii_case(b));
+    let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+    is(kind, &["text"])
+        || is(suffix, &["xml", "json", "yaml"])
+        || (is(kind, &["application"]) && is(subtype, APPLICATION))
+        || (is(kind, &["image"]) && is(subtype, &["bmp", "x-ms-bmp", "x-icon", "vnd.microsoft.icon"]))
+        || (is(kind, &["font"]) && is(subtype, &["ttf", "otf", "sfnt", "collection"]))
+}
+
+/// Subtypes of `application` that are text by another name, or binary with air in it.
+const APPLICATION: &[&str] = &[
+    "javascript",
+    "x-javascript",
+    "ecmascript",
+    "json",
+    "json5",
+    "hjson",
+    "xml",
+    "xml-dtd",
+    "yaml",
+    "x-yaml",
+    "toml",
+    "sql",
+    "x-sql",
+    "rtf",
+    "wasm",
+    "x-sh",
+    "x-csh",
+    "x-tex",
+    "x-latex",
+    "x-texinfo",
+    "postscript",
+    "x-httpd-php",
+    "graphql",
+    "x-ndjson",
+    "jsonlines",
+    "x-subrip",
+    "n-triples",
+    "n-quads",
+    "x-tar",
+    "vnd.ms-fontobject",
+    "x-font-ttf",
+    "vnd.apple.mpegurl",
+    "x-mpegurl",
+];
+
+/// What follows the last dot of the last segment; a dot in front makes a hidden file, not an
+/// extension.
+fn extension(name: &[u8]) -> Option<&str> {
+    let name = name.rsplit(|&b| b == b'/').next()?;
+    let dot = name.iter().rposition(|&b| b == b'.').filter(|&dot| dot > 0)?;
+    std::str::from_utf8(&name[dot + 1..]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_the_web() {
+        for (name, expected) in [
+            ("index.html", "text/html; charset=utf-8"),
+            ("a.htm", "text/html; charset=utf-8"),
+            ("a.css", "text/css; charset=utf-8"),
+            ("a.js", "text/javascript; charset=utf-8"),
+            ("a.mjs", "text/javascript; charset=utf-8"),
+            ("a.txt", "text/plain; charset=utf-8"),
+            ("a.md", "text/markdown; charset=utf-8"),
+            ("a.csv", "text/csv; charset=utf-8"),
+            ("a.xml", "text/xml; charset=utf-8"),
+            ("a.vtt", "text/vtt; charset=utf-8"),
+            ("a.less", "text/less; charset=utf-8"),
+            ("a.json", "application/json"),
+            ("a.webmanifest", "application/manifest+json"),
+            ("a.svg", "image/svg+xml"),
+            ("a.atom", "application/atom+xml"),
+            ("a.xhtml", "application/xhtml+xml"),
+            ("a.wasm", "application/wasm"),
+            ("a.avif", "image/avif"),
+            ("a.webp", "image/webp"),
+            ("a.png", "image/png"),
+            ("a.jpg", "image/jpeg"),
+            ("favicon.ico", "image/x-icon"),
+            ("a.woff", "font/woff"),
+            ("a.woff2", "font/woff2"),
+            ("a.ttf", "font/ttf"),
+            ("a.otf", "font/otf"),
+            ("a.mp4", "video/mp4"),
+            ("a.ts", "video/mp2t"),
+            ("a.pdf", "application/pdf"),
+            ("a.tar.gz", "application/gzip"),
+            ("A.HTML", "text/html; charset=utf-8"),
+            ("dir.js/a.css", "text/css; charset=utf-8"),
+        ] {
+            assert_eq!(content_type(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_that_say_nothing_are_octets() {
+        let names: [&[u8]; 12] = [
+            b"",
+            b".",
+            b"..",
+            b"README",
+            b".html",
+            b"dir/.html",
+            b"dir.html/README",
+            b"a.",
+            b"a.nosuchtype",
+            b"a.\xff\xfe",
+            b"html",
+            b"a.html ",
+        ];
+        for name in names {
+            assert_eq!(content_type(name), UNKNOWN, "{}", name.escape_ascii());
+        }
+        assert_eq!(content_type(b"\xff.html"), "text/html; charset=utf-8");
+    }
+
+    #[test]
+    fn common_types_allocate_nothing() {
+        for name in ["a.html", "a.css", "a.js", "a.mjs", "a.txt", "a.md", "a.json", "a.svg", "a.png", "a.bin", "a"] {
+            assert!(matches!(content_type(name.as_bytes()), Cow::Borrowed(_)), "{name}");
+        }
+    }
+
+    #[test]
+    fn text_by_any_name_is_compressible_and_archives_are_not() {
+        for name in ["a.html", "a.js", "a.json", "a.svg", "a.wasm", "a.webmanifest", "a.atom", "a.ttf", "a.ico", "a.sh"]
+        {
+            assert!(is_compressible(&content_type(name.as_bytes())), "{name}");
+        }
+        for name in ["a.png", "a.webp", "a.avif", "a.woff2", "a.mp4", "a.gz", "a.zip", "a.pdf", "a", "a.mp3", "a.br"] {
+            assert!(!is_compressible(&content_type(name.as_bytes())), "{name}");
+        }
+        for value in ["TEXT/HTML", "Application/JSON ; charset=x", "text/x-anything", "image/SVG+XML"] {
+            assert!(is_compressible(value), "{value}");
+        }
+        for value in ["", "text", "/", "application/", "image/png+", "multipart/byteranges; boundary=text/html"] {
+            assert!(!is_compressible(value), "{value}");
+        }
+    }
+}

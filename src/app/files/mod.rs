@@ -1,0 +1,199 @@
+//! A site of files: from a request path to bytes that may be sent.
+
+pub mod incoming;
+pub mod listing;
+pub mod lookup;
+pub mod mime;
+pub mod representation;
+
+use crate::app::exchange::Next;
+use crate::app::pages::{self, Format};
+use crate::app::{App, Site, routes};
+use crate::http::conditional::Conditions;
+use crate::http::date::Now;
+use crate::http::escape;
+use crate::http::head::Name;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use lookup::{Found, Refused};
+use representation::Representation;
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
+
+/// What stands for a directory.
+const INDEX: &[u8] = b"index.html";
+
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+    let (Some(site), Some(path)) = (&app.site, path_below(request, "/")) else {
+        return routes::not_found(request, responder);
+    };
+    match site.root.find(&path) {
+        Ok(Found::File { file, meta }) => {
+            Representation::new(file, meta, mime::content_type(&path)).answer(app, request, responder, now)
+        }
+        Ok(Found::Directory { .. }) if !path.is_empty() && !path.ends_with(b"/") => redirect(request, &path, responder),
+        Ok(Found::Directory { dir, .. }) => directory(app, site, dir, &path, request, responder, now),
+        Err(refused) => self::refused(&refused, request, responder),
+    }
+}
+
+/// The index file of a directory, or else its listing.
+fn directory(
+    app: &App,
+    site: &Site,
+    dir: OwnedFd,
+    path: &[u8],
+    request: &Request,
+    responder: Responder,
+    now: &Now,
+) -> Next {
+    let index = [path, INDEX].concat();
+    match site.root.find(&index) {
+        Ok(Found::File { file, meta }) => {
+            return Representation::new(file, meta, mime::content_type(INDEX)).answer(app, request, responder, now);
+        }
+        Err(refused @ (Refused::Forbidden | Refused::TooManyFiles | Refused::Other(_))) => {
+            return self::refused(&refused, request, responder);
+        }
+        Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
+    }
+    if !site.listing {
+        let sentence = "This directory has no index, and its names are not shown.";
+        return pages::error(Format::of(request), responder, Status::FORBIDDEN, sentence);
+    }
+    let shown = [b"/", path].concat();
+    let mut page = Vec::new();
+    if let Err(error) = listing::render(&site.root, dir, path, &shown, &mut page) {
+        return self::refused(
+            &rustix::io::Errno::from_io_error(&error).map_or(Refused::Other(error), Into::into),
+            request,
+            responder,
+        );
+    }
+    let mut fields = responder.start(Status::OK);
+    fields.field("Content-Type", Format::Html.content_type());
+    fields.content(&page);
+    Next::Done
+}
+
+/// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
+/// its decoded segments and begins with one slash: it cannot name another host.
+fn redirect(request: &Request, path: &[u8], responder: Responder) -> Next {
+    let mut location = Vec::new();
+    for segment in path.split(|&b| b == b'/') {
+        location.push(b'/');
+        escape::path_segment(segment, &mut location);
+    }
+    location.push(b'/');
+    if let Some(query) = request.target.query {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    let mut fields = responder.start(Status::PERMANENT_REDIRECT);
+    fields.field("Location", location);
+    pages::finish_error(
+        Format::of(request),
+        fields,
+        Status::PERMANENT_REDIRECT,
+        "This directory's address ends in a slash.",
+    )
+}
+
+/// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
+/// a row are one. `None` where a segment holds an encoded slash: no file's name does.
+pub fn path_below<'a>(request: &'a Request, prefix: &str) -> Option<Cow<'a, [u8]>> {
+    let encoded = request.path().strip_prefix(prefix.as_bytes())?;
+    if encoded.windows(3).any(|three| three == b"%2F") {
+        return None;
+    }
+    let path = escape::decode(encoded).ok()?;
+    if !path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//") {
+        return Some(path);
+    }
+    let mut merged = Vec::with_capacity(path.len());
+    for &byte in path.iter() {
+        if byte != b'/' || merged.last().is_some_and(|&last| last != b'/') {
+            merged.push(byte);
+        }
+    }
+    Some(Cow::Owned(merged))
+}
+
+/// The conditions of a request.
+pub fn conditions<'a>(request: &Request<'a>) -> Conditions<impl Iterator<Item = &'a [u8]> + Clone + use<'a>> {
+    Conditions {
+        if_match: request.values(Name::IfMatch),
+        if_none_match: request.values(Name::IfNoneMatch),
+        if_modified_since: request.values(Name::IfModifiedSince),
+        if_unmodified_since: request.values(Name::IfUnmodifiedSince),
+        if_range: request.values(Name::IfRange),
+    }
+}
+
+/// Answers a path that led nowhere.
+pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Next {
+    let (status, sentence) = refusal(refused);
+    pages::error(Format::of(request), responder, status, sentence)
+}
+
+/// The status and the sentence of a path that led nowhere.
+pub fn refusal(refused: &Refused) -> (Status, &'static str) {
+    match refused {
+        Refused::NotFound => (Status::NOT_FOUND, "There is nothing at this address."),
+        Refused::Forbidden => (Status::FORBIDDEN, "The server may not read or write this."),
+        Refused::TooManyFiles => {
+            log::warn!("no file descriptor is left to open a file with");
+            (Status::SERVICE_UNAVAILABLE, "The server has too much open at the moment; try again soon.")
+        }
+        Refused::Other(error) => {
+            log::error!("a file cannot be opened: {error}");
+            (Status::INTERNAL_SERVER_ERROR, "The server could not read or write this.")
+        }
+    }
+}
+
+/// A directory of one test's own, removed when the test ends, passed or failed.
+#[cfg(test)]
+pub(crate) mod scratch {
+    use std::path::{Path, PathBuf};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    pub struct Scratch(PathBuf);
+
+    impl Scratch {
+        /// `root/` to serve and `outside/secret.txt` which must never be reached from it.
+        pub fn new() -> Scratch {
+            static NEXT: AtomicU32 = AtomicU32::new(0);
+            let n = NEXT.fetch_add(1, Ordering::Relaxed);
+            let dir = std::env::temp_dir().join(format!("dustdevil-test-{}-{n}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir_all(dir.join("root")).unwrap();
+            std::fs::create_dir(dir.join("outside")).unwrap();
+            std::fs::write(dir.join("outside/secret.txt"), "secret").unwrap();
+            Scratch(dir.canonicalize().unwrap())
+        }
+        pub fn root(&self) -> PathBuf {
+            self.0.join("root")
+        }
+        pub fn outside(&self) -> PathBuf {
+            self.0.join("outside")
+        }
+        /// Writes `root/path`, its directories first.
+        pub fn file(&self, path: impl AsRef<Path>, content: &str) {
+            let path = self.root().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        /// Makes `root/path` a symbolic link that says `target`.
+        pub fn link(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) {
+            std::os::unix::fs::symlink(target, self.root().join(path)).unwrap();
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! A file as a response: which coding of it, whether the client has it already, which part of it
+//! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
+
+use crate::app::App;
+use crate::app::body::{Body, Coded, FileRange, Piece};
+use crate::app::coding;
+use crate::app::exchange::Next;
+use crate::app::files::lookup::Meta;
+use crate::app::files::{self, mime};
+use crate::app::pages::{self, Format};
+use crate::http::accept::{self, Choice, Coding};
+use crate::http::conditional::{Outcome, Validators};
+use crate::http::date::{self, IMF_LEN, Now};
+use crate::http::etag::ETag;
+use crate::http::head::Name;
+use crate::http::method::Method;
+use crate::http::range::{self, Multipart, Ranges};
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::{Fields, Responder};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Content up to here is read into the output buffer and goes out with its head in one write; from here
+/// on sendfile is the cheaper way.
+const SMALL: u64 = 64 * 1024;
+/// Below this, compressing saves no packet.
+const WORTH_COMPRESSING: u64 = 256;
+
+/// A file that is to be sent, with what is said about it.
+#[derive(Debug)]
+pub struct Representation {
+    file: File,
+    meta: Meta,
+    content_type: Cow<'static, str>,
+    pub compressible: bool,
+}
+
+/// What content negotiation came to.
+struct Negotiated {
+    coding: Coding,
+    /// Whether another client could have got another answer.
+    varies: bool,
+}
+
+impl Representation {
+    pub fn new(file: File, meta: Meta, content_type: Cow<'static, str>) -> Representation {
+        let compressible = mime::is_compressible(&content_type);
+        Representation { file, meta, content_type, compressible }
+    }
+
+    pub fn answer(self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+        let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
+        let mut validators = validators(&self.meta, now);
+        if negotiated.coding != Coding::Identity {
+            validators.etag = validators.etag.map(|etag| etag.with_coding(negotiated.coding.name()));
+        }
+        let conditions = files::conditions(request);
+        match conditions.evaluate(true, Some(&validators), now.unix) {
+            Outcome::Proceed => {}
+            Outcome::NotModified => {
+                let mut fields = responder.start(Status::NOT_MODIFIED);
+                write_validators(&validators, &mut fields);
+                write_vary(&negotiated, &mut fields);
+                fields.without_content(None);
+                return Next::Done;
+            }
+            Outcome::PreconditionFailed => {
+                let mut fields = responder.start(Status::PRECONDITION_FAILED);
+                write_vary(&negotiated, &mut fields);
+                let sentence = "The file is not in the state that the request demands.";
+                return pages::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
+            }
+        }
+        let ranges = match request.field(Name::Range) {
+            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide.
+            Some(value)
+                if request.method() == Method::Get
+                    && negotiated.coding == Coding::Identity
+                    && conditions.range_applies(&validators, now.unix) =>
+            {
+                range::resolve(value, self.meta.size)
+            }
+            _ => Ranges::Whole,
+        };
+        let sending = Sending { representation: self, validators, negotiated, request, responder };
+        match ranges {
+            Ranges::Whole => sending.whole(),
+            Ranges::One { first, last } => sending.part(first, last),
+            Ranges::Many(ranges) => sending.parts(&ranges, now),
+            Ranges::Unsatisfiable => sending.unsatisfiable(),
+        }
+    }
+
+    /// Compressed when the client likes it and it is worth it; otherwise as it is; and in a coding that
+    /// is not worth it only when the client takes nothing else.
+    fn negotiate(&self, request: &Request) -> Option<Negotiated> {
+        let worth = self.compressible && self.meta.size >= WORTH_COMPRESSING;
+        let values = request.values(Name::AcceptEncoding);
+        let mut varies = worth;
+        let mut choice = match worth {
+            true => accept::negotiate(values.clone(), &[Coding::Gzip, Coding::Deflate, Coding::Identity]),
+            false => accept::negotiate(values.clone(), &[Coding::Identity]),
+        };
+        if choice == Choice::NotAcceptable && !worth {
+            varies = true;
+            choice = accept::negotiate(values, &[Coding::Gzip, Coding::Deflate]);
+        }
+        match choice {
+            Choice::Use(coding) => Some(Negotiated { coding, varies }),
+            Choice::NotAcceptable => None,
+        }
+    }
+}
+
+/// A representation on its way, once it is known that it goes.
+struct Sending<'a, 'r> {
+    representation: Representation,
+    validators: Validators,
+    negotiated: Negotiated,
+    request: &'a Request<'a>,
+    responder: Responder<'r>,
+}
+
+impl<'r> Sending<'_, 'r> {
+    fn whole(self) -> Next {
+        let size = self.representation.meta.size;
+        let coding = self.negotiated.coding;
+        if size > SMALL {
+            let (representation, mut fields) = self.start(Status::OK);
+            fields.field("Content-Type", representation.content_type.as_bytes());
+            let source = FileRange { file: representation.file, at: 0, end: size };
+            return match coding::compressor(coding) {
+                Some(compressor) => {
+                    fields.stream(None);
+                    Next::Stream(Body::Coded(Box::new(Coded::new(compressor, source))))
+                }
+                None => {
+                    fields.stream(Some(size));
+                    Next::Stream(Body::File(source))
+                }
+            };
+        }
+        let content = match read_small(&self.representation.file, 0, size) {
+            Ok(content) => content,
+            Err(error) => return self.unreadable(&error),
+        };
+        match coding::code(coding, &content) {
+            Ok(coded) => {
+                let (representation, mut fields) = self.start(Status::OK);
+                fields.field("Content-Type", representation.content_type.as_bytes());
+                fields.content(&coded);
+                Next::Done
+            }
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    fn part(self, first: u64, last: u64) -> Next {
+        let mut content_range = Vec::new();
+        range::write_content_range(first, last, self.representation.meta.size, &mut content_range);
+        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
+        fields.field("Content-Type", representation.content_type.as_bytes());
+        fields.field("Content-Range", content_range);
+        fields.stream(Some(last + 1 - first));
+        Next::Stream(Body::File(FileRange { file: representation.file, at: first, end: last + 1 }))
+    }
+
+    fn parts(self, ranges: &[(u64, u64)], now: &Now) -> Next {
+        let Meta { ino, mtime, size, .. } = self.representation.meta;
+        // Not to be found in the parts by chance; that no one can guess it is not asked.
+        let boundary = format!("dustdevil{:016x}{:08x}", ino ^ now.unix.rotate_left(32) ^ size, mtime.1);
+        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
+        let multipart = Multipart { boundary: &boundary, content_type: &representation.content_type, total: size };
+        let mut content_type = Vec::new();
+        multipart.write_content_type(&mut content_type);
+        fields.field("Content-Type", content_type);
+        fields.stream(Some(multipart.content_length(ranges)));
+        let mut pieces = std::collections::VecDeque::new();
+        for &(first, last) in ranges {
+            let mut head = Vec::new();
+            multipart.write_part_head(first, last, &mut head);
+            pieces.push_back(Piece::Bytes(head));
+            pieces.push_back(Piece::Range { at: first, end: last + 1 });
+        }
+        let mut end = Vec::new();
+        multipart.write_end(&mut end);
+        pieces.push_back(Piece::Bytes(end));
+        Next::Stream(Body::Pieces { file: representation.file, pieces })
+    }
+
+    fn unsatisfiable(self) -> Next {
+        let mut content_range = Vec::new();
+        range::write_unsatisfied_range(self.representation.meta.size, &mut content_range);
+        let format = Format::of(self.request);
+        let mut fields = self.responder.start(Status::RANGE_NOT_SATISFIABLE);
+        fields.field("Content-Range", content_range);
+        write_vary(&self.negotiated, &mut fields);
+        let sentence = "The file does not have the range of bytes that the request asks for.";
+        pages::finish_error(format, fields, Status::RANGE_NOT_SATISFIABLE, sentence)
+    }
+
+    fn unreadable(self, error: &io::Error) -> Next {
+        log::error!("a file cannot be read: {error}");
+        let sentence = "The server could not read this.";
+        pages::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
+    }
+
+    /// The status line and the fields that all of a file's good answers share.
+    fn start(self, status: Status) -> (Representation, Fields<'r>) {
+        let mut fields = self.responder.start(status);
+        write_validators(&self.validators, &mut fields);
+        write_vary(&self.negotiated, &mut fields);
+        match self.negotiated.coding {
+            Coding::Identity => fields.field("Accept-Ranges", "bytes"),
+            coding => fields.field("Content-Encoding", coding.name()),
+        }
+        (self.representation, fields)
+    }
+}
+
+/// The validators of a file as it is (RFC 9110, section 8.8). An mtime of 0 or 1 is that of a reproducible
+/// build and says nothing about time; one in the future is told as now.
+pub fn validators(meta: &Meta, now: &Now) -> Validators {
+    let (secs, nanos) = meta.mtime;
+    let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
+    let last_modified = u64::try_from(secs).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix));
+    Validators { etag: Some(etag), last_modified }
+}
+
+fn write_validators(validators: &Validators, fields: &mut Fields) {
+    if let Some(etag) = &validators.etag {
+        fields.field("ETag", etag.as_bytes());
+    }
+    if let Some(last_modified) = validators.last_modified {
+        let mut date = [0; IMF_LEN];
+        date::write_imf(last_modified, &mut date);
+        fields.field("Last-Modified", date);
+    }
+}
+
+fn write_vary(negotiated: &Negotiated, fields: &mut Fields) {
+    if negotiated.varies {
+        fields.field("Vary", "Accept-Encoding");
+    }
+}
+
+/// `len` bytes of a file; an error when it has become shorter.
+fn read_small(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
+    let mut content = vec![0; usize::try_from(len).unwrap_or(0)];
+    file.read_exact_at(&mut content, at)?;
+    Ok(content)
+}

@@ -1,0 +1,140 @@
+//! Which handler answers which request: a short table, searched from its top, and what the table says
+//! about methods: 501, 405 with `Allow`, OPTIONS.
+
+use crate::app::App;
+use crate::app::exchange::Next;
+use crate::app::pages::{self, Format};
+use crate::app::{echo, files, index, upload, user_agent};
+use crate::config::Config;
+use crate::http::date::Now;
+use crate::http::method::{Method, Methods};
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::http::target::Form;
+use crate::proto::responder::Responder;
+
+/// Answers a request: borrows the input, writes the output, returns what is left to be done.
+pub type Handler = fn(&App, &Request, Responder, &Now) -> Next;
+
+#[derive(Debug)]
+pub struct Route {
+    path: &'static str,
+    /// Whether the path is only the beginning of those that match.
+    prefix: bool,
+    pub allow: Methods,
+    handler: Handler,
+    /// How it is shown to people.
+    pub shown: &'static str,
+    /// What it does, in a few words.
+    pub about: &'static str,
+}
+
+impl Route {
+    fn matches(&self, path: &[u8]) -> bool {
+        if self.prefix { path.starts_with(self.path.as_bytes()) } else { path == self.path.as_bytes() }
+    }
+}
+
+/// The routes of a configuration, in the order in which they are tried.
+pub fn table(config: &Config) -> Vec<Route> {
+    let mut routes = Vec::new();
+    if config.endpoints {
+        routes.push(Route {
+            path: "/echo/",
+            prefix: true,
+            allow: Methods::READ,
+            handler: echo::answer,
+            shown: "/echo/{text}",
+            about: "the text",
+        });
+        routes.push(Route {
+            path: "/user-agent",
+            prefix: false,
+            allow: Methods::READ,
+            handler: user_agent::answer,
+            shown: "/user-agent",
+            about: "the client's User-Agent",
+        });
+    }
+    if config.directory.is_some() {
+        routes.push(Route {
+            path: "/files/",
+            prefix: true,
+            allow: Methods::READ.with(Method::Post).with(Method::Put),
+            handler: upload::answer,
+            shown: "/files/{name}",
+            about: "the store",
+        });
+    }
+    if config.root.is_some() {
+        routes.push(Route {
+            path: "/",
+            prefix: true,
+            allow: Methods::READ,
+            handler: files::answer,
+            shown: "/",
+            about: "the site",
+        });
+    } else {
+        routes.push(Route {
+            path: "/",
+            prefix: false,
+            allow: Methods::READ,
+            handler: index::answer,
+            shown: "/",
+            about: "this list",
+        });
+    }
+    routes
+}
+
+pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+    let method = request.method();
+    if method == Method::Unknown {
+        let sentence = "This server does not know the request's method.";
+        return pages::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
+    }
+    match request.target.form {
+        Form::Asterisk => return options(all_methods(app), responder),
+        Form::Authority => return method_not_allowed(Methods::READ, request, responder),
+        Form::Origin | Form::Absolute => {}
+    }
+    let route = match request.target.above_root {
+        true => None,
+        false => app.routes.iter().find(|route| route.matches(request.path())),
+    };
+    match route {
+        None => not_found(request, responder),
+        Some(route) if method == Method::Options => options(route.allow, responder),
+        Some(route) if !route.allow.contains(method) => method_not_allowed(route.allow, request, responder),
+        Some(route) => (route.handler)(app, request, responder, now),
+    }
+}
+
+pub fn not_found(request: &Request, responder: Responder) -> Next {
+    pages::error(Format::of(request), responder, Status::NOT_FOUND, "There is nothing at this address.")
+}
+
+fn all_methods(app: &App) -> Methods {
+    app.routes.iter().fold(Methods::READ, |all, route| all.and(route.allow))
+}
+
+fn options(allow: Methods, responder: Responder) -> Next {
+    let mut fields = responder.start(Status::NO_CONTENT);
+    fields.field("Allow", allow_value(allow));
+    fields.empty();
+    Next::Done
+}
+
+fn method_not_allowed(allow: Methods, request: &Request, responder: Responder) -> Next {
+    let mut fields = responder.start(Status::METHOD_NOT_ALLOWED);
+    fields.field("Allow", allow_value(allow));
+    let sentence = "What is at this address does not allow the request's method.";
+    pages::finish_error(Format::of(request), fields, Status::METHOD_NOT_ALLOWED, sentence)
+}
+
+fn allow_value(allow: Methods) -> Vec<u8> {
+    let mut value = Vec::new();
+    allow.write(&mut value);
+    value
+}

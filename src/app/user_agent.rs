@@ -1,0 +1,21 @@
+//! `GET /user-agent`: what the client calls itself.
+
+use crate::app::App;
+use crate::app::exchange::Next;
+use crate::app::pages::{self, Format};
+use crate::http::date::Now;
+use crate::http::head::Name;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+
+pub fn answer(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
+    let Some(agent) = request.field(Name::UserAgent) else {
+        let sentence = "The request has no User-Agent field to show.";
+        return pages::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);
+    };
+    let mut fields = responder.start(Status::OK);
+    fields.field("Content-Type", "text/plain");
+    fields.content(agent);
+    Next::Done
+}

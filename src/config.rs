@@ -1,0 +1,862 @@
+//! The command line and the environment, turned into one `Config` of plain data.
+//!
+//! A flag is declared once: its field carries the name, the default, the parser and the help. `DUSTDEVIL_<FLAG>`
+//! follows from the name (`environment`). What is in a `Config` has been parsed, and nobody checks it again, except
+//! that directories can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
+
+use crate::environment;
+use crate::start_error::StartError;
+use crate::units;
+
+/// All that the user decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The site at `/`. Absent only when `directory` is present.
+    pub root: Option<PathBuf>,
+    /// The store behind `/files/`.
+    pub directory: Option<PathBuf>,
+    /// Whether a directory without an index shows its names.
+    pub listing: bool,
+    /// Whether /echo and /user-agent answer.
+    pub endpoints: bool,
+    /// Where to listen; empty means loopback, IPv4 and IPv6.
+    pub binds: Vec<Bind>,
+    /// The port of every bind that names none; 0 lets the system pick.
+    pub port: u16,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+    pub access_log: AccessLog,
+    pub verbosity: Verbosity,
+}
+
+/// What a client may ask of us at most. `default()` holds the defaults of the flags.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Largest request head (line and fields)
+    ///
+    /// Beyond it the request is answered 431.
+    // Twice what Apache and nginx take for a single line, so that large cookies pass. Node.js allows the same.
+    #[arg(long = "max-header-size", value_name = "SIZE", default_value = "16K", value_parser = memory_size)]
+    pub header_size: usize,
+
+    /// Most header fields in a request
+    ///
+    /// Beyond it the request is answered 431.
+    // A browser sends about 20, a chain of proxies a dozen more. Apache and hyper stop at 100 too.
+    #[arg(long = "max-fields", value_name = "COUNT", default_value = "100", value_parser = count)]
+    pub fields: usize,
+
+    /// Longest request target (path and query)
+    ///
+    /// Beyond it the request is answered 414.
+    // RFC 9112 section 3 asks for 8000 bytes at least.
+    #[arg(long = "max-target-length", value_name = "SIZE", default_value = "8K", value_parser = memory_size)]
+    pub target: usize,
+
+    /// Largest request body; 0 means no limit
+    ///
+    /// Beyond it the request is answered 413. An upload goes to disk, not to memory, so this guards the disk.
+    // `u64::MAX` is no limit.
+    #[arg(long = "max-body-size", value_name = "SIZE", default_value = "1G", value_parser = body_size)]
+    pub body_size: u64,
+
+    /// Most connections open at once
+    ///
+    /// Beyond it a client waits in the system's queue until another leaves.
+    // With the largest head in every buffer this is 160 MB, which a small machine still has.
+    #[arg(long = "max-connections", value_name = "COUNT", default_value = "10000", value_parser = count)]
+    pub connections: usize,
+}
+
+/// How long we wait for a client. None is zero but `grace`, and none is longer than a year.
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Timeouts")]
+pub struct Timeouts {
+    /// Time for a whole request head to arrive
+    ///
+    /// Counted from its first byte, however steadily the rest drips in. Beyond it the request is answered 408.
+    // A head is one or two packets; 10 s covers several retransmissions on a bad line.
+    #[arg(long = "header-timeout", value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    pub header: Duration,
+
+    /// How long an idle connection is kept
+    // The closer of an idle connection can cross a request on the wire, so the client's side should be first. Balancers
+    // and proxies let go after 60 s (AWS ALB, nginx's upstream pool): we wait a little longer than they do.
+    #[arg(long = "keep-alive-timeout", value_name = "TIME", default_value = "75s", value_parser = timeout)]
+    pub keep_alive: Duration,
+
+    /// How long a request body may stand still
+    ///
+    /// Any byte that arrives starts it anew. Beyond it the request is answered 408.
+    // Half a minute outlasts a handover between mobile cells, the longest common silence of a live client.
+    #[arg(long = "body-timeout", value_name = "TIME", default_value = "30s", value_parser = timeout)]
+    pub body: Duration,
+
+    /// How long a response may stand still
+    ///
+    /// Any byte that the client takes starts it anew. Beyond it the connection is closed.
+    // As for the body, in the other direction.
+    #[arg(long = "write-timeout", value_name = "TIME", default_value = "30s", value_parser = timeout)]
+    pub write: Duration,
+
+    /// Time to finish what is in flight after SIGINT or SIGTERM
+    ///
+    /// A second signal ends the server at once, and so does a time of 0.
+    // Docker kills 10 s after it has asked.
+    #[arg(long = "grace-period", value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    pub grace: Duration,
+}
+
+/// An address to listen on, with or without its own port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bind {
+    address: SocketAddr,
+    has_port: bool,
+}
+
+/// Where the lines of the access log go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    Stdout,
+    Off,
+    File(PathBuf),
+}
+
+/// How much the server says about itself on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// No banner, errors only.
+    Quiet,
+    /// The banner, and what an operator should know.
+    Normal,
+    /// Also why a request was refused or a connection closed.
+    Debug,
+    /// Also every step.
+    Trace,
+}
+
+impl Config {
+    /// Reads a command line, its first word the program's name, and the environment below it.
+    ///
+    /// # Errors
+    /// A usage error (exit code 2), or the text of --help or --version (exit code 0): `clap::Error::exit` does right
+    /// by both.
+    pub fn from_args<I>(args: I) -> Result<Config, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        Config::resolve(args, |name| env::var_os(name), env::current_dir)
+    }
+
+    /// Enforces that what is to be served is there. Call it before binding: a server with nothing to serve is not up.
+    ///
+    /// # Errors
+    /// Exit code 1, not 2: the command line is well-formed, and the same one works once the directory is there.
+    pub fn check(&self) -> Result<(), StartError> {
+        let named = [("ROOT", &self.root), ("--directory", &self.directory)];
+        for (name, path) in named {
+            if let Some(path) = path {
+                check_directory(name, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `from_args` with the process's surroundings as arguments, so that tests can choose them.
+    fn resolve<I>(
+        args: I,
+        variable: impl Fn(&str) -> Option<OsString>,
+        current_dir: impl FnOnce() -> io::Result<PathBuf>,
+    ) -> Result<Config, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        let args = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
+        let root = match (args.root, &args.directory) {
+            (None, None) => Some(current_site(current_dir)?),
+            (root, _) => root,
+        };
+        Ok(Config {
+            root,
+            directory: args.directory,
+            listing: !args.no_listing,
+            endpoints: !args.no_endpoints,
+            binds: args.bind,
+            port: args.port,
+            limits: args.limits,
+            timeouts: args.timeouts,
+            access_log: args.access_log,
+            verbosity: match args.verbose {
+                _ if args.quiet => Verbosity::Quiet,
+                0 => Verbosity::Normal,
+                1 => Verbosity::Debug,
+                _ => Verbosity::Trace,
+            },
+        })
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        defaults()
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        defaults()
+    }
+}
+
+impl Bind {
+    /// The address to listen on, `port` where it names none itself.
+    pub fn address(&self, port: u16) -> SocketAddr {
+        let mut address = self.address;
+        if !self.has_port {
+            address.set_port(port);
+        }
+        address
+    }
+
+    pub fn has_port(&self) -> bool {
+        self.has_port
+    }
+}
+
+impl From<IpAddr> for Bind {
+    fn from(ip: IpAddr) -> Bind {
+        Bind { address: SocketAddr::new(ip, 0), has_port: false }
+    }
+}
+
+impl FromStr for Bind {
+    type Err = String;
+
+    /// Takes `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]` and `[::1]:80`, and a zone as in `fe80::1%2`.
+    fn from_str(text: &str) -> Result<Bind, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Bind { address, has_port: true });
+        }
+        // `IpAddr` parses neither brackets nor a zone; a `SocketAddr` with a port lent to it parses both.
+        [format!("{text}:0"), format!("[{text}]:0")]
+            .iter()
+            .find_map(|lent| lent.parse().ok())
+            .map(|address| Bind { address, has_port: false })
+            .ok_or_else(|| {
+                "not an IP address, with or without a port; write 127.0.0.1, 0.0.0.0:8080, ::1 or [::1]:8080 (names \
+                 such as localhost are not looked up, and a port alone goes to --port)"
+                    .into()
+            })
+    }
+}
+
+impl Verbosity {
+    /// The least important level that is still shown.
+    pub fn level(self) -> log::LevelFilter {
+        match self {
+            Verbosity::Quiet => log::LevelFilter::Error,
+            Verbosity::Normal => log::LevelFilter::Info,
+            Verbosity::Debug => log::LevelFilter::Debug,
+            Verbosity::Trace => log::LevelFilter::Trace,
+        }
+    }
+}
+
+const SERVE: &str = "What to serve";
+const LISTEN: &str = "Where to listen";
+const LOGS: &str = "Logs";
+const HELP: &str = "Help";
+
+/// The command line as clap sees it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dustdevil",
+    version,
+    about = "A small HTTP/1.1 server: one thread, one event loop",
+    long_about = "A small HTTP/1.1 server: one thread, one event loop.\n\n\
+                  It serves a directory as a site, takes uploads into another, and answers a few small endpoints. \
+                  Without arguments it serves the current directory at http://127.0.0.1:4221/, to this machine only.",
+    after_help = "Every flag is also an environment variable: --max-body-size is DUSTDEVIL_MAX_BODY_SIZE.\n\
+                  --help tells more and shows examples.",
+    after_long_help = AFTER_LONG_HELP,
+    max_term_width = 100,
+    no_binary_name = true,
+    // The last one wins, so that a script's or an alias's flags can be overruled behind them.
+    args_override_self = true,
+    // Declared below, to stand last.
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+struct Args {
+    /// Directory to serve as a site at / [default: the current directory]
+    ///
+    /// With --directory and no ROOT there is no site, and / shows what the server answers.
+    // Under no heading: clap then puts it first, under a heading it would come last.
+    #[arg(value_parser = path())]
+    root: Option<PathBuf>,
+
+    /// Directory to read and store files in, at /files/
+    ///
+    /// GET and HEAD read a file, POST and PUT store one. Anyone who reaches the server can do so.
+    #[arg(long, value_name = "DIR", value_parser = path(), help_heading = SERVE)]
+    directory: Option<PathBuf>,
+
+    /// Don't list directories that have no index.html
+    #[arg(long, help_heading = SERVE)]
+    no_listing: bool,
+
+    /// Switch /echo and /user-agent off
+    #[arg(long, help_heading = SERVE)]
+    no_endpoints: bool,
+
+    /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
+    ///
+    /// An IPv4 or IPv6 address, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080. 0.0.0.0 is every IPv4
+    /// address of this machine and :: every IPv6 address; give both for all.
+    #[arg(long, value_name = "ADDR", help_heading = LISTEN)]
+    bind: Vec<Bind>,
+
+    /// Port for addresses that name none; 0 picks a free one
+    #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
+    port: u16,
+
+    #[command(flatten)]
+    limits: Limits,
+
+    #[command(flatten)]
+    timeouts: Timeouts,
+
+    /// Access log: a file, - for standard output, or off
+    ///
+    /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
+    #[arg(long, value_name = "PATH|-|off", default_value = "-", value_parser = access_log(), help_heading = LOGS)]
+    access_log: AccessLog,
+
+    /// Say why requests are refused; -vv says every step
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = LOGS)]
+    verbose: u8,
+
+    /// No banner, and nothing but errors on standard error
+    #[arg(short, long, conflicts_with = "verbose", help_heading = LOGS)]
+    quiet: bool,
+
+    /// Print help (-h is short, --help long)
+    #[arg(short, long, action = ArgAction::Help, help_heading = HELP)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = HELP)]
+    version: Option<bool>,
+}
+
+const AFTER_LONG_HELP: &str = "\
+Units:
+  SIZE   a whole number of bytes, or of 1024 bytes and so on with K, M, G or T: 512, 16K, 50M
+  TIME   a whole number of seconds, or with ms, s, m or h: 500ms, 10s, 2m
+
+Environment:
+  Every flag is also a variable, DUSTDEVIL_ and its name: DUSTDEVIL_MAX_BODY_SIZE=50M.
+  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1.
+  The command line goes before the environment. An empty variable counts as unset.
+
+Examples:
+  dustdevil public/                            a site, for this machine only
+  dustdevil public/ --bind 0.0.0.0 --port 80   the same for the whole network
+  dustdevil --directory /tmp/store             upload and fetch files under /files/
+  dustdevil public/ --max-body-size 50M --access-log access.log
+  curl -i http://127.0.0.1:4221/echo/hello     try it
+
+Exit codes:
+  0  normal end
+  1  a failure of the machine: a missing directory, a busy port
+  2  a wrong command line or environment variable";
+
+impl Args {
+    /// Reads the environment below a command line that no longer has the program's name.
+    fn read(
+        words: impl Iterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Args, clap::Error> {
+        let words: Vec<OsString> = words.collect();
+        // First alone: --help needs no sound environment, and what is given here goes before the environment.
+        let given = Args::command().try_get_matches_from(&words)?;
+        let environment = environment::words(&Args::command(), &given, variable)?;
+        let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
+        Args::from_arg_matches(&matches)
+    }
+}
+
+/// The current directory as the site. Refused when that is `/`, where services and containers start: a unit file that
+/// forgot its ROOT would put the whole machine on the network. Who means it writes `dustdevil /`.
+fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<PathBuf, clap::Error> {
+    let reason = match current_dir() {
+        Ok(site) if site != Path::new("/") => return Ok(site),
+        Ok(_) => "the current directory is /, which would serve the whole machine".into(),
+        // It has been removed, for example. "." would still open, and be empty for ever.
+        Err(error) => format!("the current directory cannot be read ({error})"),
+    };
+    Err(Args::command().error(
+        ErrorKind::MissingRequiredArgument,
+        format!("no ROOT was given and {reason}; name the directory to serve, or start in it"),
+    ))
+}
+
+fn check_directory(name: &str, path: &Path) -> Result<(), StartError> {
+    let reason = match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => format!("it is not a directory; give {name} the directory that holds it"),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => {
+                format!("there is no such directory; create it or give {name} another")
+            }
+            io::ErrorKind::NotADirectory => {
+                format!("a part of the path is not a directory; correct the path given for {name}")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("permission denied; run as a user who may enter it or give {name} another")
+            }
+            _ => format!("{error}; give {name} another directory"),
+        },
+    };
+    Err(StartError::new(format!("cannot serve {path:?}: {reason}")))
+}
+
+/// A group of flags as no command line at all leaves it.
+fn defaults<A: clap::Args>() -> A {
+    let command = A::augment_args(Command::new("defaults").no_binary_name(true));
+    command
+        .try_get_matches_from(Vec::<OsString>::new())
+        .and_then(|matches| A::from_arg_matches(&matches))
+        .expect("the defaults are constants, which a test has parsed")
+}
+
+/// A size of something held in memory, of which nothing is too little.
+fn memory_size(text: &str) -> Result<usize, String> {
+    positive(units::size(text)?)
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    positive(units::number(text)?)
+}
+
+fn positive(value: u64) -> Result<usize, String> {
+    match usize::try_from(value) {
+        Ok(0) => Err("with 0 no request could be answered; give 1 or more".into()),
+        Ok(value) => Ok(value),
+        Err(_) => Err(format!("too large; this machine holds {} at most", usize::MAX)),
+    }
+}
+
+fn body_size(text: &str) -> Result<u64, String> {
+    match units::size(text)? {
+        0 => Ok(u64::MAX),
+        size => Ok(size),
+    }
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    match units::duration(text)? {
+        Duration::ZERO => Err("0 would cut every client off at once; give a time such as 10s".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    units::number(text)
+        .ok()
+        .and_then(|number| u16::try_from(number).ok())
+        .ok_or_else(|| "not a port; write a number from 0 to 65535 (0 picks a free one)".into())
+}
+
+/// Any path but the empty one, which is what a script's unset variable leaves.
+fn path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
+    use clap::builder::{OsStringValueParser, TypedValueParser};
+    OsStringValueParser::new().try_map(|text| {
+        if text.is_empty() {
+            return Err("the path is empty; write . for the current directory");
+        }
+        Ok(PathBuf::from(text))
+    })
+}
+
+fn access_log() -> impl clap::builder::TypedValueParser<Value = AccessLog> {
+    use clap::builder::{OsStringValueParser, TypedValueParser};
+    OsStringValueParser::new().try_map(|text| match text.to_str() {
+        Some("") => Err("the path is empty; write a path, - for standard output, or off"),
+        Some("-") => Ok(AccessLog::Stdout),
+        Some("off") => Ok(AccessLog::Off),
+        _ => Ok(AccessLog::File(PathBuf::from(text))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    const NO_ENVIRONMENT: &[(&str, &str)] = &[];
+
+    /// Reads `args` in the directory /home/me with `variables` as the environment.
+    fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, clap::Error> {
+        let variable = |name: &str| {
+            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
+            Some(OsString::from(value))
+        };
+        let args = ["dustdevil"].iter().chain(args);
+        Config::resolve(args, variable, || Ok(PathBuf::from("/home/me")))
+    }
+
+    fn good(args: &[&str]) -> Config {
+        read(args, NO_ENVIRONMENT).unwrap_or_else(|error| panic!("{args:?}: {error}"))
+    }
+
+    /// The message of a usage error.
+    fn bad(args: &[&str], variables: &[(&str, &str)]) -> String {
+        let error = read(args, variables).expect_err(&format!("{args:?} {variables:?}"));
+        assert_eq!(error.exit_code(), 2, "{args:?} {variables:?}");
+        error.to_string()
+    }
+
+    #[test]
+    fn clap_finds_no_fault_in_the_declaration() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn no_arguments_give_the_documented_defaults() {
+        let config = good(&[]);
+        assert_eq!(config.root, Some("/home/me".into()));
+        assert_eq!(config.directory, None);
+        assert!(config.listing && config.endpoints);
+        assert_eq!((config.binds.len(), config.port), (0, 4221));
+        assert_eq!(config.access_log, AccessLog::Stdout);
+        assert_eq!(config.verbosity, Verbosity::Normal);
+        assert_eq!(
+            config.limits,
+            Limits { header_size: 16384, fields: 100, target: 8192, body_size: 1 << 30, connections: 10_000 }
+        );
+        assert_eq!(
+            config.timeouts,
+            Timeouts {
+                header: Duration::from_secs(10),
+                keep_alive: Duration::from_secs(75),
+                body: Duration::from_secs(30),
+                write: Duration::from_secs(30),
+                grace: Duration::from_secs(10),
+            }
+        );
+    }
+
+    #[test]
+    fn default_of_limits_and_timeouts_is_that_of_the_flags() {
+        assert_eq!(Limits::default(), good(&[]).limits);
+        assert_eq!(Timeouts::default(), good(&[]).timeouts);
+    }
+
+    #[test]
+    fn every_flag_reaches_its_field() {
+        let config = good(&[
+            "site",
+            "--directory=store",
+            "--no-listing",
+            "--no-endpoints",
+            "--bind=::1",
+            "--bind=10.0.0.1:80",
+            "--port=8080",
+            "--max-header-size=1K",
+            "--max-fields=2",
+            "--max-target-length=3",
+            "--max-body-size=4M",
+            "--max-connections=5",
+            "--header-timeout=1s",
+            "--keep-alive-timeout=2s",
+            "--body-timeout=3s",
+            "--write-timeout=4s",
+            "--grace-period=0",
+            "--access-log=log",
+            "-vv",
+        ]);
+        assert_eq!(config.root, Some("site".into()));
+        assert_eq!(config.directory, Some("store".into()));
+        assert!(!config.listing && !config.endpoints);
+        let addresses: Vec<String> = config.binds.iter().map(|bind| bind.address(config.port).to_string()).collect();
+        assert_eq!(addresses, ["[::1]:8080", "10.0.0.1:80"]);
+        let limits = config.limits;
+        assert_eq!((limits.header_size, limits.fields, limits.target), (1024, 2, 3));
+        assert_eq!((limits.body_size, limits.connections), (4 << 20, 5));
+        let timeouts = config.timeouts;
+        assert_eq!(timeouts.header, Duration::from_secs(1));
+        assert_eq!(timeouts.keep_alive, Duration::from_secs(2));
+        assert_eq!(timeouts.body, Duration::from_secs(3));
+        assert_eq!(timeouts.write, Duration::from_secs(4));
+        assert_eq!(timeouts.grace, Duration::ZERO);
+        assert_eq!(config.access_log, AccessLog::File("log".into()));
+        assert_eq!(config.verbosity, Verbosity::Trace);
+    }
+
+    #[test]
+    fn every_flag_is_also_a_variable() {
+        let config = read(
+            &["site"],
+            &[
+                ("DUSTDEVIL_DIRECTORY", "store"),
+                ("DUSTDEVIL_NO_LISTING", "1"),
+                ("DUSTDEVIL_NO_ENDPOINTS", "true"),
+                ("DUSTDEVIL_BIND", "::1, 10.0.0.1:80"),
+                ("DUSTDEVIL_PORT", "8080"),
+                ("DUSTDEVIL_MAX_HEADER_SIZE", "1K"),
+                ("DUSTDEVIL_MAX_FIELDS", "2"),
+                ("DUSTDEVIL_MAX_TARGET_LENGTH", "3"),
+                ("DUSTDEVIL_MAX_BODY_SIZE", "4M"),
+                ("DUSTDEVIL_MAX_CONNECTIONS", "5"),
+                ("DUSTDEVIL_HEADER_TIMEOUT", "1s"),
+                ("DUSTDEVIL_KEEP_ALIVE_TIMEOUT", "2s"),
+                ("DUSTDEVIL_BODY_TIMEOUT", "3s"),
+                ("DUSTDEVIL_WRITE_TIMEOUT", "4s"),
+                ("DUSTDEVIL_GRACE_PERIOD", "0"),
+                ("DUSTDEVIL_ACCESS_LOG", "-log"),
+                ("DUSTDEVIL_VERBOSE", "2"),
+            ],
+        )
+        .unwrap();
+        let same = good(&[
+            "site",
+            "--directory=store",
+            "--no-listing",
+            "--no-endpoints",
+            "--bind=::1",
+            "--bind=10.0.0.1:80",
+            "--port=8080",
+            "--max-header-size=1K",
+            "--max-fields=2",
+            "--max-target-length=3",
+            "--max-body-size=4M",
+            "--max-connections=5",
+            "--header-timeout=1s",
+            "--keep-alive-timeout=2s",
+            "--body-timeout=3s",
+            "--write-timeout=4s",
+            "--grace-period=0",
+            "--access-log=-log",
+            "-vv",
+        ]);
+        assert_eq!(format!("{config:?}"), format!("{same:?}"));
+    }
+
+    #[test]
+    fn command_line_goes_before_the_environment() {
+        let variables = [
+            ("DUSTDEVIL_PORT", "1"),
+            ("DUSTDEVIL_BIND", "10.0.0.1,10.0.0.2"),
+            ("DUSTDEVIL_NO_LISTING", "0"),
+            ("DUSTDEVIL_QUIET", "1"),
+            ("DUSTDEVIL_MAX_FIELDS", "7"),
+        ];
+        let config = read(&["--port=2", "--bind=::1", "--no-listing", "-v"], &variables).unwrap();
+        assert_eq!(config.port, 2);
+        assert_eq!(config.binds, ["::1".parse().unwrap()]); // replaced, not added to
+        assert!(!config.listing);
+        assert_eq!(config.verbosity, Verbosity::Debug); // --verbose contradicts DUSTDEVIL_QUIET
+        assert_eq!(config.limits.fields, 7);
+    }
+
+    #[test]
+    fn an_overruled_variable_is_not_even_read() {
+        let config = read(&["--port=2"], &[("DUSTDEVIL_PORT", "nonsense")]).unwrap();
+        assert_eq!(config.port, 2);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for (name, value) in [
+            // What Kubernetes sets for a service called dustdevil.
+            ("DUSTDEVIL_PORT", "tcp://10.0.0.1:4221"),
+            ("DUSTDEVIL_BIND", "127.0.0.1,"),
+            ("DUSTDEVIL_NO_LISTING", "maybe"),
+            ("DUSTDEVIL_VERBOSE", "-1"),
+            ("DUSTDEVIL_HEADER_TIMEOUT", "0"),
+        ] {
+            let message = bad(&[], &[(name, value)]);
+            assert!(message.contains(&format!("'{name}'")), "{message}");
+        }
+    }
+
+    #[test]
+    fn help_needs_no_sound_environment() {
+        for flag in ["-h", "--help", "-V", "--version"] {
+            let error = read(&[flag], &[("DUSTDEVIL_PORT", "nonsense")]).unwrap_err();
+            assert_eq!(error.exit_code(), 0, "{flag}");
+        }
+        let switches = [("DUSTDEVIL_HELP", "1"), ("DUSTDEVIL_VERSION", "1.2")];
+        assert!(read(&[], &switches).is_ok());
+    }
+
+    #[test]
+    fn paths_and_variables_may_be_of_any_bytes() {
+        let name = OsStr::from_bytes(b"caf\xe9");
+        let words = [OsString::from("dustdevil"), name.to_owned()];
+        let variable = |key: &str| (key == "DUSTDEVIL_DIRECTORY").then(|| name.to_owned());
+        let config = Config::resolve(words, variable, || unreachable!()).unwrap();
+        assert_eq!(config.root.as_deref(), Some(Path::new(name)));
+        assert_eq!(config.directory.as_deref(), Some(Path::new(name)));
+    }
+
+    #[test]
+    fn an_empty_argument_vector_is_an_empty_command_line() {
+        let none: [&str; 0] = [];
+        assert!(Config::resolve(none, |_| None, || Ok("/home/me".into())).is_ok());
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_flag_wins() {
+        let config = good(&["--port=1", "--port=2", "--no-listing", "--no-listing"]);
+        assert_eq!(config.port, 2);
+        assert!(!config.listing);
+    }
+
+    #[test]
+    fn bad_values_say_where_and_what_to_do() {
+        for (word, remedy) in [
+            ("--port=65536", "65535"),
+            ("--port=+80", "65535"),
+            ("--port=", "65535"),
+            ("--bind=", "127.0.0.1"),
+            ("--bind=localhost", "127.0.0.1"),
+            ("--bind=:80", "--port"),
+            ("--bind=8080", "--port"),
+            ("--bind=[127.0.0.1]:80", "127.0.0.1"),
+            ("--bind=1.2.3.4:65536", "127.0.0.1"),
+            ("--bind=1.2.3", "127.0.0.1"),
+            ("--max-header-size=0", "1 or more"),
+            ("--max-header-size=lots", "16K"),
+            ("--max-fields=0", "1 or more"),
+            ("--max-fields=1K", "digits"),
+            ("--max-target-length=0", "1 or more"),
+            ("--max-connections=0", "1 or more"),
+            ("--max-body-size=-1", "50M"),
+            ("--max-body-size=1.5M", "1536K"),
+            ("--max-body-size=99999999T", "largest"),
+            ("--header-timeout=0", "10s"),
+            ("--keep-alive-timeout=0ms", "10s"),
+            ("--body-timeout=0h", "10s"),
+            ("--write-timeout=0", "10s"),
+            ("--grace-period=soon", "10s"),
+            ("--grace-period=9999h", "8760h"),
+            ("--access-log=", "standard output"),
+            ("--directory=", "."),
+        ] {
+            let message = bad(&[word], NO_ENVIRONMENT);
+            let (flag, _) = word.split_once('=').unwrap();
+            assert!(message.contains(flag), "{word}: {message}");
+            assert!(message.contains(remedy), "{word}: {message}");
+        }
+        for words in [&[""][..], &["a", "b"], &["--nonsense"], &["--port"], &["-q", "-v"], &["--access-log", "--quiet"]]
+        {
+            bad(words, NO_ENVIRONMENT);
+        }
+    }
+
+    #[test]
+    fn binds_in_every_spelling() {
+        for (text, address) in [
+            ("127.0.0.1", "127.0.0.1:9"),
+            ("127.0.0.1:80", "127.0.0.1:80"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("0.0.0.0", "0.0.0.0:9"),
+            ("::", "[::]:9"),
+            ("::1", "[::1]:9"),
+            ("[::1]", "[::1]:9"),
+            ("[::1]:80", "[::1]:80"),
+            ("fe80::1%2", "[fe80::1%2]:9"),
+            ("[fe80::1%2]:80", "[fe80::1%2]:80"),
+        ] {
+            let bind: Bind = text.parse().unwrap();
+            assert_eq!(bind.address(9).to_string(), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_body_size_is_no_limit() {
+        assert_eq!(good(&["--max-body-size=0"]).limits.body_size, u64::MAX);
+    }
+
+    #[test]
+    fn access_log_in_every_spelling() {
+        assert_eq!(good(&["--access-log", "-"]).access_log, AccessLog::Stdout);
+        assert_eq!(good(&["--access-log", "off"]).access_log, AccessLog::Off);
+        let file = AccessLog::File("./off".into());
+        assert_eq!(good(&["--access-log", "./off"]).access_log, file);
+    }
+
+    #[test]
+    fn verbosity_counts() {
+        for (words, verbosity) in [
+            (&["-q"][..], Verbosity::Quiet),
+            (&["-v"], Verbosity::Debug),
+            (&["-v", "--verbose"], Verbosity::Trace),
+            (&["-vvvvv"], Verbosity::Trace),
+        ] {
+            assert_eq!(good(words).verbosity, verbosity, "{words:?}");
+        }
+        assert_eq!(Verbosity::Quiet.level(), log::LevelFilter::Error);
+    }
+
+    #[test]
+    fn the_whole_machine_is_served_only_on_request() {
+        let start = |args: &[&str]| Config::resolve(args, |_| None, || Ok("/".into()));
+        let error = start(&["dustdevil"]).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("name the directory to serve"), "{error}");
+        assert_eq!(start(&["dustdevil", "/"]).unwrap().root, Some("/".into()));
+        let store = start(&["dustdevil", "--directory", "/"]).unwrap();
+        assert_eq!(store.root, None);
+    }
+
+    #[test]
+    fn a_removed_current_directory_is_refused() {
+        let gone = || Err(io::Error::from(io::ErrorKind::NotFound));
+        let error = Config::resolve(["dustdevil"], |_| None, gone).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().contains("cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn check_names_the_path_the_cause_and_a_remedy() {
+        let here = env!("CARGO_MANIFEST_DIR");
+        assert_eq!(good(&[here, "--directory", here]).check(), Ok(()));
+
+        let missing = format!("{here}/no\nsuch");
+        let file = format!("{here}/Cargo.toml");
+        let below = format!("{file}/x");
+        for (args, cause, remedy) in [
+            ([here, "--directory", &missing], "no such directory", "create it"),
+            ([here, "--directory", &file], "not a directory", "--directory"),
+            ([&below, "--directory", here], "not a directory", "ROOT"),
+        ] {
+            let error = good(&args).check().unwrap_err();
+            assert_eq!(error.code, 1);
+            let message = error.to_string();
+            assert!(message.starts_with("cannot serve \"/"), "{message}");
+            assert!(message.contains(cause), "{message}");
+            assert!(message.contains(remedy), "{message}");
+            assert!(!message.contains('\n'), "{message}"); // escaped, so that it stays one sentence
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Deadlines of many keys, lazily: a heap of wake-ups that may come too early, never too late.
+//!
+//! A deadline moves with every request. Moving it in the heap each time would cost more than the
+//! request, so a key keeps the earliest wake-up it has; when that comes and the deadline has moved on,
+//! the owner arms it again. One entry a key, and a few more after a deadline moved forward.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, usize)>>,
+    /// The earliest wake-up of each key that the heap holds.
+    armed: Vec<Option<Instant>>,
+}
+
+impl Timers {
+    /// Wakes `key` at `at` or before.
+    pub fn arm(&mut self, key: usize, at: Instant) {
+        if self.armed.len() <= key {
+            self.armed.resize(key + 1, None);
+        }
+        if self.armed[key].is_none_or(|armed| armed > at) {
+            self.armed[key] = Some(at);
+            self.heap.push(Reverse((at, key)));
+        }
+    }
+
+    /// The next wake-up.
+    pub fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// A key whose wake-up has come; its owner looks whether its deadline has too.
+    pub fn expire(&mut self, now: Instant) -> Option<usize> {
+        while let Some(&Reverse((at, key))) = self.heap.peek() {
+            if at > now {
+                return None;
+            }
+            self.heap.pop();
+            // A later entry of a key that was woken before is stale.
+            if self.armed[key] == Some(at) {
+                self.armed[key] = None;
+                return Some(key);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_key_is_woken_once_at_its_earliest_time() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut timers = Timers::default();
+        timers.arm(3, after(10));
+        timers.arm(3, after(20));
+        timers.arm(3, after(5));
+        timers.arm(1, after(7));
+        assert_eq!(timers.next(), Some(after(5)));
+        assert_eq!(timers.expire(after(4)), None);
+        assert_eq!(timers.expire(after(8)), Some(3));
+        assert_eq!(timers.expire(after(8)), Some(1));
+        assert_eq!(timers.expire(after(30)), None);
+        timers.arm(3, after(40));
+        assert_eq!(timers.next(), Some(after(40)));
+    }
+}

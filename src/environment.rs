@@ -1,0 +1,157 @@
+//! The environment as a second command line: `DUSTDEVIL_MAX_FIELDS=50` becomes the word `--max-fields=50`.
+//!
+//! It knows no flag: names, kinds and conflicts come from the clap `Command`, and clap parses the values. `config` puts
+//! the words in front of the real command line. clap's own `env` would have to be repeated for each flag, doesn't name
+//! the variable in its errors, and can't be tested without changing the process's environment.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// The environment as words for the flags of `command`, without those that the command line gives or contradicts.
+///
+/// `given` is that command line, already read, and `variable` looks one variable up; an empty one counts as unset.
+/// `command` expects no program name (`no_binary_name`).
+///
+/// # Errors
+/// A value that its flag refuses; the error names the variable.
+pub fn words(
+    command: &Command,
+    given: &ArgMatches,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Vec<OsString>, clap::Error> {
+    let is_given = |flag: &Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut words = Vec::new();
+    for flag in command.get_arguments() {
+        // ROOT is no flag: a positional has no name to go by.
+        let Some(long) = flag.get_long() else {
+            continue;
+        };
+        let overruled = command.get_arg_conflicts_with(flag).into_iter().any(is_given);
+        if is_given(flag) || overruled {
+            continue;
+        }
+        let name = format!("DUSTDEVIL_{}", long.to_ascii_uppercase().replace('-', "_"));
+        // Empty is how unit files and compose files say "not set".
+        let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
+            continue;
+        };
+        let new = flag_words(flag, long, &value).map_err(|remedy| {
+            let message = format!("invalid value {value:?} for '{name}': write {remedy}");
+            command.clone().error(ErrorKind::InvalidValue, message)
+        })?;
+        // Alone, so that the error names the variable and not a flag that nobody wrote.
+        if let Err(mut error) = command.clone().try_get_matches_from(&new) {
+            error.insert(ContextKind::InvalidArg, ContextValue::String(name));
+            return Err(error);
+        }
+        words.extend(new);
+    }
+    Ok(words)
+}
+
+/// One variable as words, or what should be written in its place.
+fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'static str> {
+    let with = |value: &[u8]| {
+        let mut word = format!("--{long}=").into_bytes();
+        word.extend_from_slice(value);
+        OsString::from_vec(word)
+    };
+    let times = |count| vec![OsString::from(format!("--{long}")); count];
+    let words = match flag.get_action() {
+        ArgAction::Set => vec![with(value.as_bytes())],
+        ArgAction::Append => value.as_bytes().split(|&byte| byte == b',').map(|item| with(item.trim_ascii())).collect(),
+        ArgAction::SetTrue => times(match value.to_str() {
+            Some("1" | "true" | "yes" | "on") => 1,
+            Some("0" | "false" | "no" | "off") => 0,
+            _ => return Err("1 (on) or 0 (off)"),
+        }),
+        ArgAction::Count => times(match value.to_str() {
+            Some("0") => 0,
+            Some("1") => 1,
+            Some("2") => 2,
+            _ => return Err("0, 1 or 2"),
+        }),
+        // --help and --version are asked for, not configured.
+        _ => Vec::new(),
+    };
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> Command {
+        let flag = |name: &'static str| Arg::new(name).long(name);
+        Command::new("test").no_binary_name(true).args([
+            flag("the-port").value_parser(clap::value_parser!(u16)),
+            flag("path").value_parser(clap::value_parser!(OsString)),
+            flag("item").action(ArgAction::Append),
+            flag("quiet").action(ArgAction::SetTrue),
+            flag("loud").action(ArgAction::Count).conflicts_with("quiet"),
+            Arg::new("root"),
+        ])
+    }
+
+    fn read(given: &[&str], variables: &[(&str, &[u8])]) -> Result<Vec<OsString>, clap::Error> {
+        let given = command().try_get_matches_from(given).unwrap();
+        words(&command(), &given, |name| {
+            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
+            Some(OsStr::from_bytes(value).to_owned())
+        })
+    }
+
+    #[test]
+    fn each_kind_of_flag_becomes_words() {
+        let cases: [(&str, &[u8], &str); 13] = [
+            ("THE_PORT", b"80", "--the-port=80"),
+            ("PATH", b"-a,b\xff", "--path=-a,b\u{fffd}"),
+            ("ITEM", b"a", "--item=a"),
+            ("ITEM", b"a, b", "--item=a --item=b"),
+            ("QUIET", b"1", "--quiet"),
+            ("QUIET", b"yes", "--quiet"),
+            ("QUIET", b"off", ""),
+            ("LOUD", b"0", ""),
+            ("LOUD", b"2", "--loud --loud"),
+            ("THE_PORT", b"", ""),
+            ("QUIET", b"", ""),
+            ("ROOT", b"/srv", ""),
+            ("HELP", b"1", ""),
+        ];
+        for (name, value, expected) in cases {
+            let name = format!("DUSTDEVIL_{name}");
+            let words = read(&[], &[(&name, value)]).unwrap();
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            assert_eq!(words.join(" "), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_refused_value_names_the_variable() {
+        let cases: [(&str, &[u8]); 5] = [
+            ("DUSTDEVIL_THE_PORT", b"http"),
+            ("DUSTDEVIL_ITEM", b"\xff"),
+            ("DUSTDEVIL_QUIET", b"maybe"),
+            ("DUSTDEVIL_QUIET", b"\xff"),
+            ("DUSTDEVIL_LOUD", b"-1"),
+        ];
+        for (name, value) in cases {
+            let error = read(&[], &[(name, value)]).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{name}");
+            // clap names no flag at all where the value is not even text.
+            if error.kind() != ErrorKind::InvalidUtf8 {
+                assert!(error.to_string().contains(name), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_command_line_gives_or_contradicts_is_left_alone() {
+        let nonsense: &[(&str, &[u8])] = &[("DUSTDEVIL_THE_PORT", b"nonsense"), ("DUSTDEVIL_LOUD", b"nonsense")];
+        assert!(read(&["--the-port=1", "--quiet"], nonsense).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,134 @@
+//! Which bytes may stand where: token, field value, quoted-string, optional white space (RFC 9110, section 5.6).
+//!
+//! Everything that reads fields asks here, so that no two parsers disagree about a byte. What the bytes mean is left
+//! to the callers.
+
+const ALPHANUMERIC: &[(u8, u8)] = &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')];
+
+/// RFC 9110, section 5.6.2.
+const TCHAR: [bool; 256] = class(ALPHANUMERIC, b"!#$%&'*+-.^_`|~");
+
+/// RFC 9110, section 5.5: HTAB, SP, VCHAR and obs-text. Thus no CR, LF, NUL, other control byte or DEL.
+const FIELD_VALUE: [bool; 256] = class(&[(b' ', b'~'), (0x80, 0xff)], b"\t");
+
+/// RFC 9110, section 5.6.4: what may stand between the quotes without a backslash.
+const QDTEXT: [bool; 256] = class(&[(b'#', b'['), (b']', b'~'), (0x80, 0xff)], b"\t !");
+
+/// A table of the bytes in the `ranges` (ends included) and in `single`.
+const fn class(ranges: &[(u8, u8)], single: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < ranges.len() {
+        let mut byte = ranges[i].0 as usize;
+        while byte <= ranges[i].1 as usize {
+            table[byte] = true;
+            byte += 1;
+        }
+        i += 1;
+    }
+    let mut i = 0;
+    while i < single.len() {
+        table[single[i] as usize] = true;
+        i += 1;
+    }
+    table
+}
+
+pub const fn is_tchar(byte: u8) -> bool {
+    TCHAR[byte as usize]
+}
+
+/// One tchar or more.
+pub fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| is_tchar(byte))
+}
+
+pub const fn is_field_value_byte(byte: u8) -> bool {
+    FIELD_VALUE[byte as usize]
+}
+
+/// OWS is space and horizontal tab, nothing else (RFC 9110, section 5.6.3): `[u8]::trim_ascii` would also take CR, LF
+/// and form feed, which are not ours to forgive.
+pub const fn is_ows(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
+    while let [first, rest @ ..] = bytes
+        && is_ows(*first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_ows(*last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// The length, quotes included, of the quoted-string that `bytes` begin with (RFC 9110, section 5.6.4); None where
+/// they begin with something else, hold a forbidden byte or end before the closing quote.
+pub fn quoted_string_len(bytes: &[u8]) -> Option<usize> {
+    if bytes.first() != Some(&b'"') {
+        return None;
+    }
+    let mut at = 1;
+    loop {
+        match *bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            // quoted-pair: HTAB, SP, VCHAR or obs-text may follow, the bytes of a field value.
+            b'\\' if is_field_value_byte(*bytes.get(at + 1)?) => at += 2,
+            byte if QDTEXT[byte as usize] => at += 1,
+            _ => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tchar_is_the_rfc_set() {
+        let expected = b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        for byte in 0..=255 {
+            assert_eq!(is_tchar(byte), expected.contains(&byte), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn a_token_has_at_least_one_byte() {
+        assert!(is_token(b"GET"));
+        assert!(!is_token(b""));
+        assert!(!is_token(b"a b"));
+        assert!(!is_token(b"a:"));
+        assert!(!is_token("\u{e9}".as_bytes()));
+    }
+
+    #[test]
+    fn field_values_hold_no_control_byte_but_tab() {
+        for byte in 0..=255u8 {
+            let control = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
+            assert_eq!(is_field_value_byte(byte), !control, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn only_space_and_tab_are_trimmed() {
+        assert_eq!(trim_ows(b" \t a b\t "), b"a b");
+        assert_eq!(trim_ows(b" \t "), b"");
+        assert_eq!(trim_ows(b""), b"");
+        assert_eq!(trim_ows(b"\ra\n"), b"\ra\n");
+    }
+
+    #[test]
+    fn quoted_strings_are_measured() {
+        assert_eq!(quoted_string_len(br#""""#), Some(2));
+        assert_eq!(quoted_string_len(br#""a\"b" rest"#), Some(6));
+        assert_eq!(quoted_string_len(b"\"\xff\t\""), Some(4));
+        for bad in [&b""[..], b"a", b"\"", b"\"a", b"\"a\\", b"\"a\\\"", b"\"\n\"", b"\"\\\n\"", b"\"\x7f\""] {
+            assert_eq!(quoted_string_len(bad), None, "{bad:?}");
+        }
+    }
+}

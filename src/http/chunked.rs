@@ -1,0 +1,274 @@
+//! The chunked transfer coding (RFC 9112, section 7.1): a decoder fed with bytes as they come, and the
+//! few bytes an encoder adds.
+//!
+//! The decoder goes byte by byte through what frames the data and hands the data out as it lies. It is
+//! exact: CRLF only, no white space where the grammar has none, extensions parsed and ignored, trailers
+//! parsed and dropped, never merged into the header section.
+//!
+//! ```text
+//!  Size ─► Bws ─► ExtName.. ─► ExtValue.. | Quoted ─┐
+//!   └──────────────────────────────────────────► SizeLf ─► Data ─► DataCr ─► DataLf ─► Size
+//!                                                  └─ size 0 ─► TrailerStart ─► TrailerName ─► TrailerValue ─► TrailerLf ─┐
+//!                                                                  └─► EndLf ─► End      ◄──────────────── TrailerStart ◄┘
+//! ```
+
+use crate::http::chars::{is_field_value_byte, is_tchar};
+use crate::http::violation::Violation;
+use std::ops::Range;
+
+/// Bytes of a chunk's size line, extensions included: signatures that real clients send take about 100.
+const SIZE_LINE: u32 = 4096;
+/// Bytes of the trailer section.
+const TRAILERS: u32 = 8192;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    SizeStart,
+    Size,
+    /// White space that only a semicolon may follow.
+    Bws,
+    ExtNameStart,
+    ExtName,
+    ExtAfterName,
+    ExtValueStart,
+    ExtValue,
+    Quoted,
+    QuotedPair,
+    ExtAfterValue,
+    SizeLf,
+    Data,
+    DataCr,
+    DataLf,
+    TrailerStart,
+    TrailerName,
+    TrailerValue,
+    TrailerLf,
+    EndLf,
+    End,
+}
+
+#[derive(Clone, Debug)]
+pub struct ChunkedDecoder {
+    state: State,
+    /// The size being read, then the bytes of data still to come.
+    left: u64,
+    /// Bytes of the size line, or of the trailer section, so far.
+    spent: u32,
+}
+
+/// What one call of `decode` found.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// Bytes of the input that are done with, `data` included.
+    pub consumed: usize,
+    /// Where in the input content lies; empty when there was none.
+    pub data: Range<usize>,
+    /// Whether the last byte of the body was among them.
+    pub end: bool,
+}
+
+impl Default for ChunkedDecoder {
+    fn default() -> ChunkedDecoder {
+        ChunkedDecoder { state: State::SizeStart, left: 0, spent: 0 }
+    }
+}
+
+impl ChunkedDecoder {
+    /// Decodes up to the end of the first piece of data, or all of `input`. Call again with what follows
+    /// `consumed` until it consumes nothing or says `end`.
+    pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Violation> {
+        let mut at = 0;
+        while at < input.len() && self.state != State::End {
+            if self.state == State::Data {
+                let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len() - at);
+                self.left -= len as u64;
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok(Decoded { consumed: at + len, data: at..at + len, end: false });
+            }
+            self.state = self.step(input[at])?;
+            at += 1;
+        }
+        Ok(Decoded { consumed: at, data: at..at, end: self.state == State::End })
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, Violation> {
+        use State::*;
+        self.spend()?;
+        Ok(match (self.state, byte) {
+            (SizeStart | Size, _) if byte.is_ascii_hexdigit() => {
+                let digit = (byte as char).to_digit(16).unwrap_or(0);
+                self.left = self.left.checked_mul(16).ok_or(Violation::ChunkSize)? | u64::from(digit);
+                Size
+            }
+            (Size | Bws, b';') => ExtNameStart,
+            (Size | Bws, b' ' | b'\t') => Bws,
+            (Size | ExtName | ExtValue | ExtAfterValue, b'\r') => SizeLf,
+            (SizeStart | Size | Bws, _) => return Err(Violation::ChunkSize),
+
+            (ExtNameStart | ExtValueStart, b' ' | b'\t') => self.state,
+            (ExtNameStart | ExtName, _) if is_tchar(byte) => ExtName,
+            (ExtName | ExtAfterName, b'=') => ExtValueStart,
+            (ExtName | ExtAfterName | ExtValue | ExtAfterValue, b';') => ExtNameStart,
+            (ExtName | ExtAfterName, b' ' | b'\t') => ExtAfterName,
+            (ExtValueStart, b'"') => Quoted,
+            (ExtValueStart | ExtValue, _) if is_tchar(byte) => ExtValue,
+            (ExtValue | ExtAfterValue, b' ' | b'\t') => ExtAfterValue,
+            (Quoted, b'"') => ExtAfterValue,
+            (Quoted, b'\\') => QuotedPair,
+            (Quoted | QuotedPair, _) if is_field_value_byte(byte) => Quoted,
+            (
+                ExtNameStart | ExtName | ExtAfterName | ExtValueStart | ExtValue | Quoted | QuotedPair | ExtAfterValue,
+                _,
+            ) => {
+                return Err(Violation::ChunkExtension);
+            }
+
+            (SizeLf, b'\n') => {
+                self.spent = 0;
+                if self.left == 0 { TrailerStart } else { Data }
+            }
+            (SizeLf, _) => return Err(Violation::ChunkSize),
+            (DataCr, b'\r') => DataLf,
+            (DataLf, b'\n') => {
+                (self.left, self.spent) = (0, 0);
+                SizeStart
+            }
+            (Data | DataCr | DataLf, _) => return Err(Violation::ChunkEnd),
+
+            (TrailerStart, b'\r') => EndLf,
+            (TrailerStart | TrailerName, _) if is_tchar(byte) => TrailerName,
+            (TrailerName, b':') => TrailerValue,
+            (TrailerValue, b'\r') => TrailerLf,
+            (TrailerValue, _) if is_field_value_byte(byte) => TrailerValue,
+            (TrailerLf, b'\n') => TrailerStart,
+            (EndLf, b'\n') => End,
+            (TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf | End, _) => return Err(Violation::Trailer),
+        })
+    }
+
+    /// Counts a byte of framing against the limit of the line or section it belongs to.
+    fn spend(&mut self) -> Result<(), Violation> {
+        use State::*;
+        self.spent += 1;
+        match self.state {
+            TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf if self.spent > TRAILERS => {
+                Err(Violation::TrailerTooLarge)
+            }
+            _ if self.spent > SIZE_LINE
+                && !matches!(self.state, TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf) =>
+            {
+                Err(Violation::ChunkExtensionTooLong)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The line before a chunk of `len` bytes: its size in hexadecimal and CRLF.
+pub fn write_size(len: usize, out: &mut Vec<u8>) {
+    use std::io::Write;
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{len:x}\r\n");
+}
+
+/// What ends a chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+/// What ends a chunked body: the last chunk and no trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Content and bytes consumed, fed in pieces of `cut` bytes.
+    fn decode(input: &[u8], cut: usize) -> Result<Option<(Vec<u8>, usize)>, Violation> {
+        let mut decoder = ChunkedDecoder::default();
+        let (mut data, mut at, mut end) = (Vec::new(), 0, 0);
+        loop {
+            let decoded = decoder.decode(&input[at..end])?;
+            data.extend_from_slice(&input[at..end][decoded.data]);
+            at += decoded.consumed;
+            if decoded.end {
+                return Ok(Some((data, at)));
+            }
+            if at == end {
+                if end == input.len() {
+                    return Ok(None);
+                }
+                end = (end + cut).min(input.len());
+            }
+        }
+    }
+
+    fn decode_any_cut(input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, Violation> {
+        let whole = decode(input, input.len().max(1));
+        for cut in [1, 2, 3] {
+            assert_eq!(decode(input, cut), whole, "{} cut {cut}", input.escape_ascii());
+        }
+        whole
+    }
+
+    #[test]
+    fn bodies_are_decoded_however_they_are_cut() {
+        for (input, data) in [
+            ("0\r\n\r\n", ""),
+            ("5\r\nhello\r\n0\r\n\r\n", "hello"),
+            ("00005\r\nhello\r\n000\r\n\r\n", "hello"),
+            ("1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n", "a0123456789"),
+            ("5;a\r\nhello\r\n0;b=c;d=\"e\\\"\\\\;\r\"\r\n", "!"),
+            ("5 ; a = b ;c\r\nhello\r\n0\r\nX: y\r\nZ:\r\n\r\n", "hello"),
+            ("5;a=\"q;\\\"r\"\r\nhello\r\n0\r\n\r\n", "hello"),
+        ] {
+            match data {
+                "!" => assert_eq!(decode_any_cut(input.as_bytes()), Err(Violation::ChunkExtension)),
+                _ => {
+                    let behind = format!("{input}GET / HTTP/1.1\r\n");
+                    let expected = Ok(Some((data.as_bytes().to_vec(), input.len())));
+                    assert_eq!(decode_any_cut(behind.as_bytes()), expected, "{input:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_broken_body_names_its_rule() {
+        for (input, violation) in [
+            ("\r\n", Violation::ChunkSize),
+            ("x\r\n", Violation::ChunkSize),
+            ("+5\r\nhello", Violation::ChunkSize),
+            ("-1\r\n", Violation::ChunkSize),
+            ("0x5\r\nhello", Violation::ChunkSize),
+            (" 5\r\nhello", Violation::ChunkSize),
+            ("5 \r\nhello", Violation::ChunkSize),
+            ("5\nhello\n", Violation::ChunkSize),
+            ("5\r\r\n", Violation::ChunkSize),
+            ("10000000000000000\r\n", Violation::ChunkSize),
+            ("5;\r\n", Violation::ChunkExtension),
+            ("5;a=\r\n", Violation::ChunkExtension),
+            ("5;a b\r\n", Violation::ChunkExtension),
+            ("5;a\n", Violation::ChunkExtension),
+            ("5;a=\"b\n\"\r\n", Violation::ChunkExtension),
+            ("5\r\nhello0\r\n", Violation::ChunkEnd),
+            ("5\r\nhello\n0\r\n", Violation::ChunkEnd),
+            ("5\r\nhello\r0", Violation::ChunkEnd),
+            ("0\r\n\n", Violation::Trailer),
+            ("0\r\nX y: z\r\n", Violation::Trailer),
+            ("0\r\n: z\r\n", Violation::Trailer),
+            ("0\r\nX : z\r\n", Violation::Trailer),
+            ("0\r\nX: z\n", Violation::Trailer),
+            ("0\r\nX: z\r\n folded\r\n", Violation::Trailer),
+        ] {
+            assert_eq!(decode_any_cut(input.as_bytes()), Err(violation), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn framing_has_its_limits() {
+        let extension = format!("5;{}\r\nhello\r\n0\r\n\r\n", "a".repeat(5000));
+        assert_eq!(decode(extension.as_bytes(), 7), Err(Violation::ChunkExtensionTooLong));
+        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(2000));
+        assert_eq!(decode(trailers.as_bytes(), 7), Err(Violation::TrailerTooLarge));
+    }
+}

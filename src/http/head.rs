@@ -1,0 +1,425 @@
+//! The head of a request: request line and field section (RFC 9112, sections 3 and 5), parsed once, when
+//! its CRLFCRLF is there, into spans over the bytes; nothing is copied and nothing is allocated for a field.
+//!
+//! Before that, `check_partial` looks at the lines that are complete, so that what is no HTTP is answered
+//! at its first bad line and not at a timeout. Lines are judged in the order of their bytes and the
+//! limits by their position, so the answer is the same however the bytes were cut.
+//!
+//! Lines end in CRLF. RFC 9112 lets a recipient take a lone LF as well; we refuse it everywhere (start
+//! line, fields, chunks, trailers), because a proxy before us may not, and two readings of where a line
+//! ends are what request smuggling is made of.
+
+use crate::http::chars::{is_field_value_byte, is_tchar, trim_ows};
+use crate::http::method::Method;
+use crate::http::violation::Violation;
+use memchr::{memchr, memmem};
+use std::ops::Range;
+
+/// How much of a head is read.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes, from the first of the request line to the last of CRLFCRLF.
+    pub size: usize,
+    /// Bytes of the request target.
+    pub target: usize,
+    /// Fields.
+    pub fields: usize,
+}
+
+/// Where a part of the head lies in its bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn new(range: Range<usize>) -> Span {
+        // A head is bounded by HeadLimits::size, far below 4 GiB.
+        Span { start: range.start as u32, end: range.end as u32 }
+    }
+
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[self.start as usize..self.end as usize]
+    }
+}
+
+/// The field names that the server itself looks at; they are told apart once, while scanning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Name {
+    Accept,
+    AcceptEncoding,
+    AccessControlRequestHeaders,
+    AccessControlRequestMethod,
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    Cookie,
+    Expect,
+    Host,
+    IfMatch,
+    IfModifiedSince,
+    IfNoneMatch,
+    IfRange,
+    IfUnmodifiedSince,
+    Origin,
+    Range,
+    Referer,
+    TransferEncoding,
+    Upgrade,
+    UserAgent,
+    Other,
+}
+
+impl Name {
+    fn of(name: &[u8]) -> Name {
+        let (text, known) = match name.len() {
+            4 => ("host", Name::Host),
+            5 => ("range", Name::Range),
+            6 => match name[0] | 0x20 {
+                b'a' => ("accept", Name::Accept),
+                b'c' => ("cookie", Name::Cookie),
+                b'e' => ("expect", Name::Expect),
+                _ => ("origin", Name::Origin),
+            },
+            7 => match name[0] | 0x20 {
+                b'r' => ("referer", Name::Referer),
+                _ => ("upgrade", Name::Upgrade),
+            },
+            8 => match name[3] | 0x20 {
+                b'm' => ("if-match", Name::IfMatch),
+                _ => ("if-range", Name::IfRange),
+            },
+            10 => match name[0] | 0x20 {
+                b'c' => ("connection", Name::Connection),
+                _ => ("user-agent", Name::UserAgent),
+            },
+            12 => ("content-type", Name::ContentType),
+            13 => match name[0] | 0x20 {
+                b'i' => ("if-none-match", Name::IfNoneMatch),
+                _ => ("authorization", Name::Authorization),
+            },
+            14 => ("content-length", Name::ContentLength),
+            15 => ("accept-encoding", Name::AcceptEncoding),
+            17 => match name[0] | 0x20 {
+                b'i' => ("if-modified-since", Name::IfModifiedSince),
+                _ => ("transfer-encoding", Name::TransferEncoding),
+            },
+            19 => ("if-unmodified-since", Name::IfUnmodifiedSince),
+            29 => ("access-control-request-method", Name::AccessControlRequestMethod),
+            30 => ("access-control-request-headers", Name::AccessControlRequestHeaders),
+            _ => return Name::Other,
+        };
+        if name.eq_ignore_ascii_case(text.as_bytes()) { known } else { Name::Other }
+    }
+}
+
+/// A field line.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    pub known: Name,
+    pub name: Span,
+    /// Without the white space around it.
+    pub value: Span,
+}
+
+/// A parsed head. One is kept and filled again for every request, so that its vector stays.
+#[derive(Debug)]
+pub struct Head {
+    pub method: Method,
+    pub method_token: Span,
+    pub target: Span,
+    /// The y of HTTP/1.y.
+    pub minor: u8,
+    pub fields: Vec<Field>,
+    /// A bit for each Name that occurs.
+    present: u32,
+    /// Bytes the head took, CRLFCRLF included.
+    pub len: usize,
+}
+
+impl Default for Head {
+    fn default() -> Head {
+        Head {
+            method: Method::Unknown,
+            method_token: Span::default(),
+            target: Span::default(),
+            minor: 1,
+            fields: Vec::new(),
+            present: 0,
+            len: 0,
+        }
+    }
+}
+
+impl Head {
+    /// Parses the head at the start of `bytes` into `self`; `false` when its end has not arrived.
+    /// The empty lines that may come before a request line are skipped by the caller.
+    /// `scanned` is where the search for the end goes on; it is kept by the caller between calls.
+    pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<bool, Violation> {
+        check_first_bytes(bytes)?;
+        // Three bytes back: the end may have been cut in two.
+        let from = scanned.saturating_sub(3);
+        let end = memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4);
+        let Some(end) = end else {
+            // A complete line is looked at when it completes, not again at every byte.
+            let news = memchr(b'\n', &bytes[*scanned..]).is_some();
+            *scanned = bytes.len();
+            self.check_partial(bytes, limits, news)?;
+            return Ok(false);
+        };
+        *scanned = 0;
+        self.parse_lines(&bytes[..end], limits)?;
+        self.len = end;
+        Ok(true)
+    }
+
+    /// Whether a field of this name is there at all.
+    pub fn has(&self, name: Name) -> bool {
+        self.present & (1 << name as u32) != 0
+    }
+
+    /// The values of all fields of a name, in their order.
+    pub fn values<'a>(&'a self, bytes: &'a [u8], name: Name) -> impl Iterator<Item = &'a [u8]> + Clone {
+        let fields = if self.has(name) { &self.fields[..] } else { &[] };
+        fields.iter().filter(move |field| field.known == name).map(|field| field.value.of(bytes))
+    }
+
+    fn check_partial(&mut self, bytes: &[u8], limits: &HeadLimits, news: bool) -> Result<(), Violation> {
+        match memchr::memrchr(b'\n', bytes) {
+            Some(last) if news => self.parse_lines(&bytes[..last + 1], limits)?,
+            Some(_) => {}
+            None => check_target_length(bytes, limits)?,
+        }
+        if bytes.len() >= limits.size { Err(Violation::HeadTooLarge) } else { Ok(()) }
+    }
+
+    /// Parses complete lines, each ending in LF. The final empty line, if it is among them, is the last.
+    fn parse_lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
+        self.fields.clear();
+        self.present = 0;
+        check_target_length(&bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())], limits)?;
+        let line = next_line(bytes, 0, limits)?;
+        let mut at = line.end + 2;
+        self.parse_request_line(bytes, line)?;
+        while at < bytes.len() {
+            let line = next_line(bytes, at, limits)?;
+            at = line.end + 2;
+            if line.is_empty() {
+                break;
+            }
+            if self.fields.len() == limits.fields {
+                return Err(Violation::TooManyFields);
+            }
+            let (name, value) = parse_field(bytes, line, self.fields.is_empty())?;
+            let known = Name::of(name.of(bytes));
+            self.present |= 1 << known as u32;
+            self.fields.push(Field { known, name, value });
+        }
+        Ok(())
+    }
+
+    fn parse_request_line(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), Violation> {
+        let text = &bytes[line.clone()];
+        let method_end = memchr(b' ', text).unwrap_or(text.len());
+        let method = &text[..method_end];
+        if method.is_empty() || !method.iter().copied().all(is_tchar) {
+            return Err(Violation::NotHttp);
+        }
+        let rest = text.get(method_end + 1..).ok_or(Violation::RequestLine)?;
+        let target_end = memchr(b' ', rest).ok_or(Violation::Version)?;
+        let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
+        if target.is_empty() || memchr(b' ', version).is_some() {
+            return Err(Violation::RequestLine);
+        }
+        self.minor = parse_version(version)?;
+        self.method = Method::from_token(method);
+        self.method_token = Span::new(line.start..line.start + method_end);
+        let target_start = line.start + method_end + 1;
+        self.target = Span::new(target_start..target_start + target_end);
+        Ok(())
+    }
+}
+
+fn check_first_bytes(bytes: &[u8]) -> Result<(), Violation> {
+    match bytes {
+        [] | [b'\r'] => Ok(()),
+        [b'\n', ..] => Err(Violation::BareLf),
+        [b'\r', ..] => Err(Violation::BareCr),
+        [first, ..] if !is_tchar(*first) => Err(Violation::NotHttp),
+        _ => Ok(()),
+    }
+}
+
+/// 414 as soon as the target, complete or not, is longer than the limit or than the whole head may be.
+fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
+    let Some(method_end) = memchr(b' ', &line[..line.len().min(limits.size)]) else { return Ok(()) };
+    let rest = &line[method_end + 1..];
+    let len = memchr(b' ', rest).unwrap_or(rest.len());
+    if len > limits.target || method_end + 1 + len > limits.size {
+        return Err(Violation::TargetTooLong);
+    }
+    Ok(())
+}
+
+/// The line that begins at `at`, without its CRLF.
+fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
+    let lf = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+    if lf >= limits.size {
+        return Err(Violation::HeadTooLarge);
+    }
+    match memchr(b'\r', &bytes[at..lf]) {
+        Some(cr) if at + cr + 1 == lf => Ok(at..lf - 1),
+        Some(_) => Err(Violation::BareCr),
+        None => Err(Violation::BareLf),
+    }
+}
+
+/// A field line (RFC 9112, section 5): the spans of its name and of its trimmed value.
+fn parse_field(bytes: &[u8], line: Range<usize>, first: bool) -> Result<(Span, Span), Violation> {
+    let text = &bytes[line.clone()];
+    if matches!(text[0], b' ' | b'\t') {
+        return Err(if first { Violation::SpaceBeforeFields } else { Violation::ObsFold });
+    }
+    let name_len = text.iter().position(|&byte| !is_tchar(byte)).unwrap_or(text.len());
+    match text.get(name_len) {
+        Some(b':') if name_len > 0 => {}
+        Some(b' ' | b'\t') if is_space_then_colon(&text[name_len..]) => return Err(Violation::SpaceBeforeColon),
+        _ => return Err(Violation::FieldName),
+    }
+    let raw = &text[name_len + 1..];
+    if !raw.iter().copied().all(is_field_value_byte) {
+        return Err(Violation::FieldValue);
+    }
+    let value = trim_ows(raw);
+    let leading = raw.iter().take_while(|b| matches!(b, b' ' | b'\t')).count().min(raw.len() - value.len());
+    let start = line.start + name_len + 1 + leading;
+    Ok((Span::new(line.start..line.start + name_len), Span::new(start..start + value.len())))
+}
+
+fn is_space_then_colon(rest: &[u8]) -> bool {
+    rest.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':')
+}
+
+/// The y of HTTP/1.y; the version is read as RFC 9112, section 2.3 writes it: one digit, a dot, one digit.
+fn parse_version(version: &[u8]) -> Result<u8, Violation> {
+    match version {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+            match major {
+                b'1' => Ok(minor - b'0'),
+                // HTTP/0.9 had no version to name: who names it does not speak it.
+                b'0' => Err(Violation::Version),
+                _ => Err(Violation::MajorVersion),
+            }
+        }
+        _ => Err(Violation::Version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { size: 512, target: 64, fields: 8 };
+
+    /// The answer to the bytes in one piece; it must be the same byte by byte and with bytes behind.
+    fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
+        let mut head = Head::default();
+        let whole = head.parse(bytes, &LIMITS, &mut 0).map(|done| done.then_some(head.len));
+        let mut cut = Ok(None);
+        let (mut again, mut scanned) = (Head::default(), 0);
+        for end in 1..=bytes.len() {
+            match again.parse(&bytes[..end], &LIMITS, &mut scanned) {
+                Ok(false) => continue,
+                Ok(true) => cut = Ok(Some(again.len)),
+                Err(violation) => cut = Err(violation),
+            }
+            break;
+        }
+        assert_eq!(whole, cut, "{}", bytes.escape_ascii());
+        if whole != Ok(None) {
+            let trailing = [bytes, b"GET / HTTP/1.1\r\n"].concat();
+            let mut more = Head::default();
+            assert_eq!(more.parse(&trailing, &LIMITS, &mut 0).map(|done| done.then_some(more.len)), whole);
+        }
+        whole.map(|done| done.map(|_| head))
+    }
+
+    #[test]
+    fn a_head_is_parsed_into_spans() {
+        let bytes = b"GET /a?b HTTP/1.1\r\nHost: h\r\nX-Y:\t v \r\nhost:2\r\nEmpty:\r\nEmpty:  \r\n\r\n";
+        let head = parse(bytes).unwrap().unwrap();
+        assert_eq!((head.method, head.minor, head.len), (Method::Get, 1, bytes.len()));
+        assert_eq!(head.target.of(bytes), b"/a?b");
+        let fields: Vec<_> = head.fields.iter().map(|f| (f.name.of(bytes), f.value.of(bytes))).collect();
+        let expected: [(&[u8], &[u8]); 5] =
+            [(b"Host", b"h"), (b"X-Y", b"v"), (b"host", b"2"), (b"Empty", b""), (b"Empty", b"")];
+        assert_eq!(fields, expected);
+        assert_eq!(head.values(bytes, Name::Host).collect::<Vec<_>>(), [&b"h"[..], b"2"]);
+        assert!(head.has(Name::Host) && !head.has(Name::Range));
+    }
+
+    #[test]
+    fn every_broken_head_names_its_rule() {
+        let get = "GET / HTTP/1.1\r\n";
+        for (text, violation) in [
+            ("\n".to_string(), Violation::BareLf),
+            ("\rGET".into(), Violation::BareCr),
+            ("\x16\x03\x01".into(), Violation::NotHttp),
+            ("GET /\r\n".into(), Violation::Version),
+            ("GET / HTTP/1.1\n\n".into(), Violation::BareLf),
+            ("GET / HTTP/1.1\r\r\n".into(), Violation::BareCr),
+            ("GET\t/ HTTP/1.1\r\n".into(), Violation::NotHttp),
+            ("GET  / HTTP/1.1\r\n".into(), Violation::RequestLine),
+            ("GET /  HTTP/1.1\r\n".into(), Violation::RequestLine),
+            ("GET / HTTP/1.1 \r\n".into(), Violation::RequestLine),
+            ("GET / x HTTP/1.1\r\n".into(), Violation::RequestLine),
+            ("GET / http/1.1\r\n".into(), Violation::Version),
+            ("GET / HTTP/1.10\r\n".into(), Violation::Version),
+            ("GET / HTTP/11\r\n".into(), Violation::Version),
+            ("GET / HTTP/0.9\r\n".into(), Violation::Version),
+            ("GET / HTTP/2.0\r\n".into(), Violation::MajorVersion),
+            ("GET\r\n".into(), Violation::RequestLine),
+            (format!("{get} a: b\r\n"), Violation::SpaceBeforeFields),
+            (format!("{get}a: b\r\n c\r\n"), Violation::ObsFold),
+            (format!("{get}a : b\r\n"), Violation::SpaceBeforeColon),
+            (format!("{get}: b\r\n"), Violation::FieldName),
+            (format!("{get}a\r\n"), Violation::FieldName),
+            (format!("{get}a b: c\r\n"), Violation::FieldName),
+            (format!("{get}a\u{e9}: c\r\n"), Violation::FieldName),
+            (format!("{get}a: \0\r\n"), Violation::FieldValue),
+            (format!("{get}a: \x7f\r\n"), Violation::FieldValue),
+            (format!("{get}a: b\nc: d\r\n\r\n"), Violation::BareLf),
+            (format!("{get}a: b\rc\r\n\r\n"), Violation::BareCr),
+            (format!("GET /{} HTTP/1.1\r\n", "a".repeat(64)), Violation::TargetTooLong),
+            (format!("GET /{}", "a".repeat(64)), Violation::TargetTooLong),
+            (format!("{get}a: {}\r\n\r\n", "b".repeat(512)), Violation::HeadTooLarge),
+            (format!("{get}a: \r{}\r\n\r\n", "b".repeat(512)), Violation::HeadTooLarge),
+            (format!("{}\r\n", "G".repeat(600)), Violation::HeadTooLarge),
+            (format!("{get}{}\r\n", "a: b\r\n".repeat(9)), Violation::TooManyFields),
+        ] {
+            assert_eq!(parse(text.as_bytes()).err(), Some(violation), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_limits_are_exact() {
+        let target = "a".repeat(63);
+        assert!(parse(format!("GET /{target} HTTP/1.1\r\n\r\n").as_bytes()).unwrap().is_some());
+        let fields = "a: b\r\n".repeat(8);
+        assert!(parse(format!("GET / HTTP/1.1\r\n{fields}\r\n").as_bytes()).unwrap().is_some());
+        let value = "b".repeat(512 - "GET / HTTP/1.1\r\na: \r\n\r\n".len());
+        assert!(parse(format!("GET / HTTP/1.1\r\na: {value}\r\n\r\n").as_bytes()).unwrap().is_some());
+        assert!(parse(format!("GET / HTTP/1.1\r\na: {value}b\r\n\r\n").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn minor_versions_are_told() {
+        for (version, minor) in [("HTTP/1.0", 0), ("HTTP/1.1", 1), ("HTTP/1.9", 9)] {
+            let head = parse(format!("GET / {version}\r\n\r\n").as_bytes()).unwrap().unwrap();
+            assert_eq!(head.minor, minor);
+        }
+    }
+}

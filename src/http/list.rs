@@ -1,0 +1,93 @@
+//! Comma separated lists, the `#rule` of RFC 9110, section 5.6.1, and the semicolon separated parameters in their
+//! elements (section 5.6.6).
+//!
+//! A separator inside a quoted-string does not separate. Whether an element is well formed is left to the caller.
+//! Not for entity tags: these look like quoted-strings and are none (see `etag`).
+
+use crate::http::chars::trim_ows;
+
+/// The elements of a list: white space trimmed, empty ones skipped, as section 5.6.1.2 asks of a recipient.
+///
+/// Several field lines of one name are one list (section 5.3): `lines.flat_map(list::elements)`.
+pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    Split { rest: Some(value), separator: b',' }.map(trim_ows).filter(|element| !element.is_empty())
+}
+
+/// An element's name and then its parameters: `text/html; q=0.5` gives `text/html`, `q=0.5`. Trimmed, without empty
+/// parts, as section 5.6.6 allows `;;`.
+pub fn parameters(element: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    Split { rest: Some(element), separator: b';' }.map(trim_ows).filter(|part| !part.is_empty())
+}
+
+#[derive(Clone)]
+struct Split<'a> {
+    rest: Option<&'a [u8]>,
+    separator: u8,
+}
+
+impl<'a> Iterator for Split<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.rest.take()?;
+        let end = next_separator(bytes, self.separator);
+        // An end past the last byte has no separator behind it, and nothing more to give.
+        self.rest = bytes.get(end + 1..);
+        Some(&bytes[..end])
+    }
+}
+
+/// Where the first `separator` outside a quoted-string is, else the end. An unclosed quote swallows the rest: an
+/// element that is malformed anyway is better kept whole than read as several good ones.
+fn next_separator(bytes: &[u8], separator: u8) -> usize {
+    let mut quoted = false;
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            _ if byte == separator && !quoted => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(value: &str) -> Vec<&[u8]> {
+        elements(value.as_bytes()).collect()
+    }
+
+    #[test]
+    fn the_rfc_examples_are_lists() {
+        // RFC 9110, section 5.6.1.2.
+        assert_eq!(list("foo,bar"), [b"foo", b"bar"]);
+        assert_eq!(list("foo ,bar,"), [b"foo", b"bar"]);
+        assert_eq!(list("foo , ,bar,charlie"), [&b"foo"[..], b"bar", b"charlie"]);
+        for empty in ["", ",", ",   ,", " \t"] {
+            assert_eq!(list(empty), Vec::<&[u8]>::new());
+        }
+    }
+
+    #[test]
+    fn a_quoted_comma_does_not_separate() {
+        assert_eq!(list(r#"a="x, y" , b"#), [&br#"a="x, y""#[..], b"b"]);
+        assert_eq!(list(r#""a\",b",c"#), [&br#""a\",b""#[..], b"c"]);
+    }
+
+    #[test]
+    fn an_unclosed_quote_keeps_the_rest_together() {
+        assert_eq!(list(r#"a, "b, c"#), [&b"a"[..], br#""b, c"#]);
+        assert_eq!(list("\"a\\"), [b"\"a\\"]);
+    }
+
+    #[test]
+    fn parameters_come_after_the_name() {
+        let parts: Vec<_> = parameters(br#"text/html ; a="x;y" ;; q=0.5"#).collect();
+        assert_eq!(parts, [&b"text/html"[..], br#"a="x;y""#, b"q=0.5"]);
+    }
+}

@@ -1,0 +1,56 @@
+//! A request as handlers see it: borrowed from the input buffer, for as long as the handler runs.
+
+use crate::http::head::{Field, Head, Name};
+use crate::http::method::Method;
+use crate::http::target::Target;
+use std::net::IpAddr;
+
+/// The head of a request, its target parsed, and who sent it.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    pub bytes: &'a [u8],
+    pub head: &'a Head,
+    pub target: Target<'a>,
+    /// The address of the client.
+    pub peer: IpAddr,
+    /// Whether content follows, or may follow.
+    pub has_content: bool,
+}
+
+impl<'a> Request<'a> {
+    pub fn method(&self) -> Method {
+        self.head.method
+    }
+
+    /// The path, percent-encoded and normalised.
+    pub fn path(&self) -> &[u8] {
+        &self.target.path
+    }
+
+    /// The value of the first field of this name.
+    pub fn field(&self, name: Name) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
+    /// The values of all fields of this name; a list may be spread over several (RFC 9110, section 5.3).
+    pub fn values(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
+        self.head.values(self.bytes, name)
+    }
+
+    /// Every field as it came: its name and its value.
+    pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        let bytes = self.bytes;
+        self.head.fields.iter().map(move |field: &Field| (field.name.of(bytes), field.value.of(bytes)))
+    }
+
+    /// The request line, without its CRLF.
+    pub fn line(&self) -> &'a [u8] {
+        let end = memchr::memchr(b'\r', self.bytes).unwrap_or(self.bytes.len());
+        &self.bytes[..end]
+    }
+
+    /// Host as the client meant it: the authority of an absolute-form target goes before the field.
+    pub fn host(&self) -> &[u8] {
+        self.target.authority.or_else(|| self.field(Name::Host)).unwrap_or_default()
+    }
+}

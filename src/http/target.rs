@@ -1,0 +1,312 @@
+//! The request target (RFC 9112, section 3.2): its form, its normalised path, its query, its authority;
+//! and the `Host` field, which shares the authority's grammar.
+//!
+//! The path stays percent-encoded here, normalised by RFC 3986, section 6.2.2: escapes of unreserved
+//! bytes decoded, the others in upper case, dot segments (plain and encoded) resolved. What it means is
+//! for the routes. A path that needs none of this, nearly every one, is borrowed as it came.
+
+use crate::http::method::Method;
+use crate::http::violation::Violation;
+use memchr::memchr;
+use std::borrow::Cow;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `/path?query`
+    Origin,
+    /// `http://host/path?query`: its authority replaces `Host`.
+    Absolute,
+    /// `*`, of OPTIONS: the server as a whole.
+    Asterisk,
+    /// `host:port`, of CONNECT.
+    Authority,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    pub form: Form,
+    /// Begins with `/`; still percent-encoded. `*` in asterisk-form, empty in authority-form.
+    pub path: Cow<'a, [u8]>,
+    /// Without its `?`; as it came.
+    pub query: Option<&'a [u8]>,
+    pub authority: Option<&'a [u8]>,
+    /// Whether the path's dot segments climb above `/`: such a path names nothing.
+    pub above_root: bool,
+}
+
+impl<'a> Target<'a> {
+    pub fn parse(method: Method, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
+        check_bytes(raw)?;
+        if method == Method::Connect {
+            // Authority-form has a port, always (RFC 9110, section 9.3.6).
+            let valid =
+                is_host_and_port(raw) && raw.iter().rposition(|&b| b == b':').is_some_and(|at| at + 1 < raw.len());
+            return match valid {
+                true => Ok(Target::bare(Form::Authority, Cow::Borrowed(b""), Some(raw))),
+                false => Err(Violation::TargetForm),
+            };
+        }
+        if raw == b"*" {
+            return match method {
+                Method::Options => Ok(Target::bare(Form::Asterisk, Cow::Borrowed(b"*"), None)),
+                _ => Err(Violation::TargetForm),
+            };
+        }
+        if raw[0] == b'/' {
+            return Target::with_path(Form::Origin, None, raw);
+        }
+        let rest = strip_scheme(raw).ok_or(Violation::TargetForm)?;
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        if authority.is_empty() || authority[0] == b':' || !is_host_and_port(authority) {
+            return Err(Violation::HostInvalid);
+        }
+        if path.is_empty() && method == Method::Options {
+            // RFC 9112, section 3.2.4: an absolute-form OPTIONS without a path means `*`.
+            return Ok(Target::bare(Form::Asterisk, Cow::Borrowed(b"*"), Some(authority)));
+        }
+        Target::with_path(Form::Absolute, Some(authority), path)
+    }
+
+    fn bare(form: Form, path: Cow<'a, [u8]>, authority: Option<&'a [u8]>) -> Target<'a> {
+        Target { form, path, query: None, authority, above_root: false }
+    }
+
+    fn with_path(form: Form, authority: Option<&'a [u8]>, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
+        let (path, query) = match memchr(b'?', raw) {
+            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
+            None => (raw, None),
+        };
+        let path = if path.is_empty() { b"/" } else { path };
+        let (path, above_root) = normalise(path)?;
+        Ok(Target { form, path, query, authority, above_root })
+    }
+}
+
+/// Visible ASCII but `#`. A URI holds no other byte (RFC 3986, section 2); what browsers leave
+/// unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
+fn check_bytes(raw: &[u8]) -> Result<(), Violation> {
+    if raw.is_empty() {
+        return Err(Violation::RequestLine);
+    }
+    for &byte in raw {
+        if byte == b'#' {
+            return Err(Violation::TargetFragment);
+        }
+        if !byte.is_ascii_graphic() {
+            return Err(Violation::Target);
+        }
+    }
+    Ok(())
+}
+
+fn strip_scheme(raw: &[u8]) -> Option<&[u8]> {
+    for scheme in [&b"http://"[..], b"https://"] {
+        if raw.len() > scheme.len() && raw[..scheme.len()].eq_ignore_ascii_case(scheme) {
+            return Some(&raw[scheme.len()..]);
+        }
+    }
+    None
+}
+
+/// The normalised path, and whether its dot segments climb above the root.
+fn normalise(raw: &[u8]) -> Result<(Cow<'_, [u8]>, bool), Violation> {
+    let path = match memchr(b'%', raw) {
+        Some(_) => Cow::Owned(normalise_escapes(raw)?),
+        None => Cow::Borrowed(raw),
+    };
+    if !path.split(|&b| b == b'/').any(is_dot_segment) {
+        return Ok((path, false));
+    }
+    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut above_root = false;
+    let mut ends_in_directory = false;
+    for segment in path[1..].split(|&b| b == b'/') {
+        ends_in_directory = is_dot_segment(segment);
+        match segment {
+            b"." => {}
+            b".." => above_root |= kept.pop().is_none(),
+            _ => kept.push(segment),
+        }
+    }
+    let mut resolved = Vec::with_capacity(path.len());
+    for segment in &kept {
+        resolved.push(b'/');
+        resolved.extend_from_slice(segment);
+    }
+    if ends_in_directory || kept.is_empty() {
+        resolved.push(b'/');
+    }
+    Ok((Cow::Owned(resolved), above_root))
+}
+
+fn is_dot_segment(segment: &[u8]) -> bool {
+    segment == b"." || segment == b".."
+}
+
+fn normalise_escapes(raw: &[u8]) -> Result<Vec<u8>, Violation> {
+    let mut path = Vec::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            path.push(byte);
+            continue;
+        }
+        let escape = rest.get(..2).and_then(|two| Some((hex(two[0])?, hex(two[1])?)));
+        let (high, low) = escape.ok_or(Violation::TargetEscape)?;
+        match high << 4 | low {
+            0 => return Err(Violation::TargetNul),
+            decoded if is_unreserved(decoded) => path.push(decoded),
+            _ => path.extend([b'%', rest[0].to_ascii_uppercase(), rest[1].to_ascii_uppercase()]),
+        }
+        rest = &rest[2..];
+    }
+    Ok(path)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    (digit as char).to_digit(16).map(|value| value as u8)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). An empty host is one.
+pub fn is_host_and_port(value: &[u8]) -> bool {
+    let (host, port) = match value.first() {
+        Some(b'[') => match memchr(b']', value) {
+            Some(end) => {
+                let literal = &value[1..end];
+                if !is_ip_literal(literal) {
+                    return false;
+                }
+                (&b""[..], &value[end + 1..])
+            }
+            None => return false,
+        },
+        _ => value.split_at(memchr(b':', value).unwrap_or(value.len())),
+    };
+    is_reg_name(host) && is_port(port)
+}
+
+/// Empty, or a colon with at most five digits that stay below 65,536.
+fn is_port(port: &[u8]) -> bool {
+    let Some((colon, digits)) = port.split_first() else { return true };
+    *colon == b':'
+        && digits.len() <= 5
+        && digits.iter().all(u8::is_ascii_digit)
+        && digits.iter().fold(0u32, |sum, d| sum * 10 + u32::from(d - b'0')) <= 65_535
+}
+
+fn is_ip_literal(literal: &[u8]) -> bool {
+    let text = std::str::from_utf8(literal).unwrap_or("");
+    text.parse::<std::net::Ipv6Addr>().is_ok()
+}
+
+fn is_reg_name(name: &[u8]) -> bool {
+    let mut rest = name;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            b'%' => match rest {
+                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = tail,
+                _ => return false,
+            },
+            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {}
+            _ if is_unreserved(byte) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(raw: &str) -> String {
+        let target = Target::parse(Method::Get, raw.as_bytes()).unwrap();
+        String::from_utf8(target.path.into_owned()).unwrap()
+    }
+
+    #[test]
+    fn paths_are_normalised_by_rfc_3986() {
+        for (raw, normal) in [
+            ("/", "/"),
+            ("/a/b?c/../d", "/a/b"),
+            ("/a/./b", "/a/b"),
+            ("/a/../b", "/b"),
+            ("/a/%2e%2E/b", "/b"),
+            ("/a/.%2e", "/"),
+            ("/a/b/..", "/a/"),
+            ("/a/.", "/a/"),
+            ("/a//../b", "/a/b"),
+            ("/%61%7e%2f%3a", "/a~%2F%3A"),
+            ("/...", "/..."),
+            ("http://host", "/"),
+            ("http://host?q", "/"),
+            ("HTTP://host:80/x", "/x"),
+        ] {
+            assert_eq!(path(raw), normal, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_climbs_above_the_root_says_so() {
+        for raw in ["/..", "/../a", "/a/../../b", "/%2e%2e/etc/passwd"] {
+            assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().above_root, "{raw}");
+        }
+        for raw in ["/a/..", "/a/../b", "/..a", "/a/b/../../c"] {
+            assert!(!Target::parse(Method::Get, raw.as_bytes()).unwrap().above_root, "{raw}");
+        }
+    }
+
+    #[test]
+    fn broken_targets_name_their_rule() {
+        for (raw, violation) in [
+            ("/%", Violation::TargetEscape),
+            ("/%4", Violation::TargetEscape),
+            ("/%zz", Violation::TargetEscape),
+            ("/%+1", Violation::TargetEscape),
+            ("/%00", Violation::TargetNul),
+            ("/a#b", Violation::TargetFragment),
+            ("/a\x7f", Violation::Target),
+            ("/\u{e9}", Violation::Target),
+            ("*", Violation::TargetForm),
+            ("host:80", Violation::TargetForm),
+            ("ftp://host/", Violation::TargetForm),
+            ("http://", Violation::TargetForm),
+            ("http:///x", Violation::HostInvalid),
+            ("http://user@host/", Violation::HostInvalid),
+            ("http://host:x/", Violation::HostInvalid),
+        ] {
+            assert_eq!(Target::parse(Method::Get, raw.as_bytes()), Err(violation), "{raw}");
+        }
+    }
+
+    #[test]
+    fn forms_go_with_methods() {
+        let form = |method, raw: &'static str| Target::parse(method, raw.as_bytes()).map(|target| target.form);
+        assert_eq!(form(Method::Options, "*"), Ok(Form::Asterisk));
+        assert_eq!(form(Method::Options, "http://a:1"), Ok(Form::Asterisk));
+        assert_eq!(form(Method::Options, "/x"), Ok(Form::Origin));
+        assert_eq!(form(Method::Connect, "a:443"), Ok(Form::Authority));
+        for raw in ["a", "a:", "/x", "*", "http://a/"] {
+            assert_eq!(form(Method::Connect, raw), Err(Violation::TargetForm), "{raw}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for good in ["", "a", "a.b:80", "a:", "[::1]", "[::1]:80", "127.0.0.1:65535", "a_b", "%41", "a,b"] {
+            assert!(is_host_and_port(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["a b", "a:b", "a:65536", "a:1:2", "[::1", "::1", "[x]", "a/b", "a@b", "a?b", "%4", "[::1]x", "a\t", "é"]
+        {
+            assert!(!is_host_and_port(bad.as_bytes()), "{bad}");
+        }
+    }
+}

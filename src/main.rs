@@ -1,0 +1,77 @@
+//! Reads the command line, opens what is to be served, runs the engine, and turns the outcome into an
+//! exit code: 0 after a normal end, 1 when something failed, 2 for a command line that makes no sense.
+#![forbid(unsafe_code)]
+
+use dustdevil::app::{App, SERVER, index};
+use dustdevil::config::{Config, Verbosity};
+use dustdevil::engine::event::EventEngine;
+use dustdevil::listener;
+use dustdevil::start_error::StartError;
+use simple_logger::SimpleLogger;
+use std::io::IsTerminal;
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.code)
+        }
+    }
+}
+
+fn run(config: &Config) -> Result<(), StartError> {
+    start_logging(config);
+    config.check()?;
+    raise_descriptor_limit(config);
+    let app = App::new(config)?;
+    let listeners = listener::bind_all(config)?;
+    if config.verbosity != Verbosity::Quiet {
+        print_banner(&app, config, &listeners);
+    }
+    let ended = EventEngine::new(&app, listeners).and_then(EventEngine::run);
+    ended.map_err(|error| StartError::new(format!("the event loop failed: {error}")))
+}
+
+/// Diagnostics go to standard error; the access log has standard output for itself.
+fn start_logging(config: &Config) {
+    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let logger = SimpleLogger::new().with_level(config.verbosity.level()).with_colors(colors).with_utc_timestamps();
+    // It fails only where a logger is set already.
+    let _ = logger.init();
+}
+
+/// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.
+fn raise_descriptor_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files cannot be raised: {error}");
+    }
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    if limit < config.limits.connections as u64 {
+        log::warn!(
+            "only {limit} files may be open, fewer than --max-connections {}; raise it with ulimit -n",
+            config.limits.connections
+        );
+    }
+}
+
+fn print_banner(app: &App, config: &Config, listeners: &[TcpListener]) {
+    eprintln!("{SERVER}");
+    for (what, path) in [("site", &config.root), ("store", &config.directory)] {
+        if let Some(path) = path {
+            eprintln!("{what}: {}", path.display());
+        }
+    }
+    for line in index::lines(app) {
+        eprintln!("  {line}");
+    }
+    for url in listener::urls(listeners) {
+        eprintln!("{url}");
+    }
+}

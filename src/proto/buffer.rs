@@ -1,0 +1,140 @@
+//! A queue of bytes: filled at its end, consumed at its front.
+//!
+//! The vector behind it is kept initialised over its whole length, so that a read can be given room
+//! without clearing it again. An empty buffer that is `parked` holds no memory: an idle connection
+//! costs its state and nothing more.
+
+/// What a parked buffer may waste before its bytes are moved to a vector that fits.
+const PARKED_SLACK: usize = 4096;
+
+#[derive(Debug, Default)]
+pub struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    /// `start <= end <= bytes.len()`.
+    end: usize,
+}
+
+impl Buffer {
+    pub fn with_capacity(capacity: usize) -> Buffer {
+        Buffer { bytes: vec![0; capacity], start: 0, end: 0 }
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Whether it holds any memory.
+    pub fn is_unallocated(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Drops `count` bytes from the front.
+    pub fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start += count;
+        if self.is_empty() {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Room for `size` bytes at the end, to read into; `fill` says how many came.
+    pub fn room(&mut self, size: usize) -> &mut [u8] {
+        self.make_room(size);
+        &mut self.bytes[self.end..self.end + size]
+    }
+
+    pub fn fill(&mut self, count: usize) {
+        debug_assert!(self.end + count <= self.bytes.len());
+        self.end += count;
+    }
+
+    #[inline]
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    /// Takes bytes back from the end, down to `len`.
+    pub fn truncate(&mut self, len: usize) {
+        debug_assert!(len <= self.len());
+        self.end = self.start + len;
+    }
+
+    /// Overwrites bytes that are in the queue, from `at` counted from its front.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        let from = self.start + at;
+        debug_assert!(from + bytes.len() <= self.end);
+        self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
+    }
+
+    /// Gives memory back that the bytes do not need: for a connection that will wait.
+    pub fn park(&mut self) {
+        if self.is_empty() {
+            *self = Buffer::default();
+        } else if self.bytes.len() > self.len() + PARKED_SLACK {
+            let bytes = self.filled().to_vec();
+            *self = Buffer { end: bytes.len(), start: 0, bytes };
+        }
+    }
+
+    fn make_room(&mut self, size: usize) {
+        if self.bytes.len() - self.end >= size {
+            return;
+        }
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        let needed = self.end + size;
+        if self.bytes.len() < needed {
+            self.bytes.resize(needed.next_power_of_two(), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_as_they_went_in() {
+        let mut buffer = Buffer::default();
+        assert!(buffer.is_unallocated());
+        buffer.push(b"hello");
+        buffer.push(b" world");
+        buffer.consume(6);
+        buffer.room(3).copy_from_slice(b"ly!");
+        buffer.fill(2);
+        assert_eq!(buffer.filled(), b"worldly");
+        buffer.truncate(5);
+        buffer.overwrite(0, b"W");
+        assert_eq!(buffer.filled(), b"World");
+        buffer.consume(5);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_parked_buffer_holds_what_it_needs() {
+        let mut buffer = Buffer::with_capacity(65_536);
+        buffer.push(b"rest");
+        buffer.park();
+        assert_eq!(buffer.filled(), b"rest");
+        assert!(buffer.bytes.capacity() < 100);
+        buffer.consume(4);
+        buffer.park();
+        assert!(buffer.is_unallocated());
+    }
+}

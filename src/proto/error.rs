@@ -1,0 +1,39 @@
+//! Why a connection ended, as a value with words, for the log.
+
+use crate::http::violation::Violation;
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The exchange is over and one side asked for the end.
+    Done,
+    /// The client closed while nothing was under way.
+    ClientLeft,
+    /// The client closed or reset the connection in the middle of a message.
+    ClientBroke,
+    /// No request came within the keep-alive time.
+    Idle,
+    /// The client did not take the response in time.
+    WriteTimeout,
+    /// The client's request broke a rule and was refused.
+    Refused(Violation),
+    /// The source of a response broke off; the rest cannot be sent.
+    SourceBroke,
+    /// The server is shutting down.
+    Shutdown,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CloseReason::Done => "done",
+            CloseReason::ClientLeft => "the client closed it",
+            CloseReason::ClientBroke => "the client broke off in the middle of a message",
+            CloseReason::Idle => "idle for too long",
+            CloseReason::WriteTimeout => "the client did not take the response in time",
+            CloseReason::Refused(violation) => return write!(f, "refused: {}", violation.sentence()),
+            CloseReason::SourceBroke => "the source of the response broke off",
+            CloseReason::Shutdown => "the server is shutting down",
+        })
+    }
+}

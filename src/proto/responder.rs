@@ -1,0 +1,221 @@
+//! Writes a response's status line, fields and small content straight into the output buffer, and
+//! picks the framing (RFC 9112, section 6.3). One response a request: a `Responder` is used up by it.
+
+use crate::http::status::Status;
+use crate::proto::buffer::Buffer;
+use crate::proto::conn::{Conn, DRAIN_LIMIT, Encoder, Reading, Writing};
+
+/// The right to answer the request at hand.
+pub struct Responder<'a> {
+    conn: &'a mut Conn,
+    out: &'a mut Buffer,
+    /// The Date field's value.
+    date: &'a [u8],
+    /// Whole field lines that every response carries, `Server` first.
+    common: &'a [u8],
+}
+
+/// A response whose status line is written: fields next, then content.
+#[must_use = "a response ends with content(), empty() or stream()"]
+pub struct Fields<'a> {
+    conn: &'a mut Conn,
+    out: &'a mut Buffer,
+}
+
+impl<'a> Responder<'a> {
+    pub fn new(conn: &'a mut Conn, out: &'a mut Buffer, date: &'a [u8], common: &'a [u8]) -> Responder<'a> {
+        Responder { conn, out, date, common }
+    }
+
+    /// Whether the client speaks HTTP/1.0 and cannot read chunks.
+    pub fn is_http_1_0(&self) -> bool {
+        self.conn.minor == 0
+    }
+
+    /// Makes this the last response of the connection.
+    pub fn close_after(&mut self) {
+        self.conn.persist = false;
+    }
+
+    /// Writes the status line and the fields that every response has.
+    pub fn start(self, status: Status) -> Fields<'a> {
+        let Responder { conn, out, date, common } = self;
+        if let Reading::Body(_) = conn.reading {
+            // A client that was not told to go on may or may not send its content: only a new
+            // connection is unambiguous. Nor is it worth reading much that nobody wants.
+            if conn.wants_continue || conn.unread().is_some_and(|left| left > DRAIN_LIMIT) {
+                conn.persist = false;
+            }
+        }
+        conn.status = status.0;
+        match status {
+            Status::OK => out.push(b"HTTP/1.1 200 OK\r\n"),
+            _ => {
+                out.push(b"HTTP/1.1 ");
+                out.push(decimal(u64::from(status.0)).digits());
+                out.push(b" ");
+                out.push(status.reason().as_bytes());
+                out.push(b"\r\n");
+            }
+        }
+        out.push(common);
+        out.push(b"Date: ");
+        out.push(date);
+        out.push(b"\r\n");
+        Fields { conn, out }
+    }
+}
+
+impl Fields<'_> {
+    /// Writes a field. The value is ours or was checked: a CR or LF in it would be a second field.
+    pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{name} would be split");
+        self.out.push(name.as_bytes());
+        self.out.push(b": ");
+        self.out.push(value);
+        self.out.push(b"\r\n");
+    }
+
+    /// Writes whole field lines, each with its CRLF.
+    pub fn lines(&mut self, lines: &[u8]) {
+        self.out.push(lines);
+    }
+
+    /// Ends the response with this content.
+    pub fn content(self, content: &[u8]) {
+        let omitted = self.omits_content();
+        let Fields { conn, out } = self.end_fields(Some(content.len() as u64));
+        if !omitted {
+            out.push(content);
+            conn.sent += content.len() as u64;
+        }
+        conn.writing = Writing::Done;
+    }
+
+    /// Ends the response without content and without any word about its length where the status
+    /// forbids content; with `Content-Length: 0` elsewhere.
+    pub fn empty(self) {
+        self.content(b"");
+    }
+
+    /// Ends a response that tells the length of what GET would get, and sends nothing: 304 and HEAD.
+    pub fn without_content(self, length: Option<u64>) {
+        let Fields { conn, .. } = self.end_fields(length);
+        conn.writing = Writing::Done;
+    }
+
+    /// Ends the fields; the content follows as a stream, of this length if it is known.
+    pub fn stream(self, length: Option<u64>) {
+        let omitted = self.omits_content();
+        let Fields { conn, .. } = self.end_fields(length);
+        conn.writing = match length {
+            _ if omitted => Writing::Done,
+            Some(0) => Writing::Done,
+            Some(length) => Writing::Body(Encoder::Length(length)),
+            None if conn.minor == 0 => Writing::Body(Encoder::UntilClose),
+            None => Writing::Body(Encoder::Chunked),
+        };
+    }
+
+    fn omits_content(&self) -> bool {
+        self.conn.head_only || Status(self.conn.status).is_bodiless()
+    }
+
+    fn end_fields(mut self, length: Option<u64>) -> Self {
+        match length {
+            _ if Status(self.conn.status).is_bodiless() => {}
+            Some(length) => self.field("Content-Length", decimal(length).digits()),
+            None if self.conn.minor == 0 => self.conn.persist = false,
+            None => self.field("Transfer-Encoding", "chunked"),
+        }
+        match (self.conn.persist, self.conn.minor) {
+            (false, _) => self.field("Connection", "close"),
+            (true, 0) => self.field("Connection", "keep-alive"),
+            (true, _) => {}
+        }
+        self.out.push(b"\r\n");
+        self
+    }
+}
+
+/// A number in decimal digits, without an allocation.
+pub fn decimal(number: u64) -> Decimal {
+    let mut decimal = Decimal { digits: [b'0'; 20], start: 20 };
+    let mut rest = number;
+    loop {
+        decimal.start -= 1;
+        decimal.digits[decimal.start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            return decimal;
+        }
+    }
+}
+
+/// The digits of a u64.
+pub struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    pub fn digits(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn respond(conn: &mut Conn, write: impl FnOnce(Responder)) -> String {
+        let mut out = Buffer::default();
+        write(Responder::new(conn, &mut out, b"now", b"Server: test\r\n"));
+        String::from_utf8(out.filled().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn small_content_has_its_exact_length() {
+        let text = respond(&mut Conn::default(), |responder| {
+            let mut fields = responder.start(Status::OK);
+            fields.field("Content-Type", "text/plain");
+            fields.content(b"hello");
+        });
+        let expected = "HTTP/1.1 200 OK\r\nServer: test\r\nDate: now\r\nContent-Type: text/plain\r\n\
+                        Content-Length: 5\r\n\r\nhello";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn head_tells_the_same_and_sends_nothing() {
+        let mut conn = Conn { head_only: true, ..Conn::default() };
+        let text = respond(&mut conn, |responder| responder.start(Status(404)).content(b"hello"));
+        assert!(text.ends_with("Content-Length: 5\r\n\r\n"), "{text}");
+        assert!(matches!(conn.writing, Writing::Done));
+    }
+
+    #[test]
+    fn no_length_where_the_status_forbids_content() {
+        let text = respond(&mut Conn::default(), |responder| responder.start(Status::NO_CONTENT).empty());
+        assert!(text.ends_with("Date: now\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_length_is_chunked_or_ends_with_the_connection() {
+        let mut conn = Conn::default();
+        let text = respond(&mut conn, |responder| responder.start(Status::OK).stream(None));
+        assert!(text.contains("Transfer-Encoding: chunked") && matches!(conn.writing, Writing::Body(Encoder::Chunked)));
+        let mut old = Conn { minor: 0, ..Conn::default() };
+        let text = respond(&mut old, |responder| responder.start(Status::OK).stream(None));
+        assert!(text.contains("Connection: close") && !text.contains("chunked"));
+        assert!(matches!(old.writing, Writing::Body(Encoder::UntilClose)));
+    }
+
+    #[test]
+    fn decimals() {
+        for number in [0, 7, 10, 65_536, u64::MAX] {
+            assert_eq!(decimal(number).digits(), number.to_string().as_bytes());
+        }
+    }
+}

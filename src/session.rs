@@ -1,0 +1,583 @@
+//! One client: the protocol's state and the exchange at hand. It decides; it knows neither sockets nor
+//! the clock. The driver asks `next_op`, does it, tells what came of it, and lets the session `advance`.
+//!
+//! | phase     | client socket                     | deadline                  | leaves when                          |
+//! |-----------|-----------------------------------|---------------------------|--------------------------------------|
+//! | Idle      | read                              | keep-alive                | bytes arrive; EOF or shutdown close  |
+//! | Head      | read                              | header, from first byte   | complete; refused; expiry 408        |
+//! | Receiving | read while the sink has room      | body, since last progress | end of content; refused; expiry 408  |
+//! | Handling  | none                              | the exchange's own        | it is due                            |
+//! | Sending   | write                             | write, since last progress| all is sent: Idle or Lingering       |
+//! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
+//!
+//! The phase is computed from the state, never stored beside it, but for the moment in which it began.
+
+use crate::app::App;
+use crate::app::access_log::Line;
+use crate::app::body::Pulled;
+use crate::app::exchange::{Exchange, Next};
+use crate::app::pages::{self, Format};
+use crate::http::date::Now;
+use crate::http::head::Head;
+use crate::http::request::Request;
+use crate::http::target::Target;
+use crate::http::violation::Violation;
+use crate::proto::buffer::Buffer;
+use crate::proto::conn::{Conn, DRAIN_LIMIT, Reading, Writing};
+use crate::proto::error::CloseReason;
+use crate::proto::responder::Responder;
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Responses are gathered up to here before they are written, and content is pulled only below it.
+const HIGH_WATER: usize = 64 * 1024;
+/// How long the client may go on sending after our last byte, so that it can read what we said before
+/// a reset destroys it.
+const LINGER: Duration = Duration::from_secs(2);
+/// Room for a read of a head: what most are below, pipelined ones included.
+const HEAD_ROOM: usize = 16 * 1024;
+/// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
+const CONTENT_ROOM: usize = 256 * 1024;
+/// What a request costs of the loop's budget besides its bytes: about as much as moving these.
+const REQUEST_COST: usize = 4 * 1024;
+
+/// What the session wants done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Read into `room`, tell `on_read`.
+    Read,
+    /// Write `unsent`, tell `on_written`. `more` when something follows at once.
+    Write { more: bool },
+    /// Send `file_range` past the buffers, tell `on_file_sent`.
+    SendFile,
+    /// Shut the socket down for writing, tell `on_shut_down`.
+    ShutdownWrite,
+    /// Nothing, before the deadline.
+    Wait,
+    /// The connection is over.
+    Close,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Idle,
+    Head,
+    Receiving,
+    Handling,
+    Sending,
+    Lingering,
+    Closed,
+}
+
+/// What every session of a thread works with and none of them keeps.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    head: Head,
+    /// A piece of content between its source and its framing.
+    content: Vec<u8>,
+    /// Lines of the access log, until the engine flushes them.
+    pub log: Vec<u8>,
+    /// What the sessions' work has cost since it was last taken, in bytes moved.
+    work: usize,
+    input: Buffer,
+    output: Buffer,
+}
+
+impl Scratch {
+    /// What has been spent since the last call.
+    pub fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+}
+
+/// What a request that is not answered at once leaves for later.
+#[derive(Debug)]
+struct Deferred {
+    format: Format,
+    line: Option<Line>,
+}
+
+#[derive(Debug)]
+pub struct Session {
+    conn: Conn,
+    exchange: Exchange,
+    deferred: Option<Box<Deferred>>,
+    input: Buffer,
+    output: Buffer,
+    peer: IpAddr,
+    /// How far the input has been searched for the end of a head.
+    scanned: usize,
+    /// Whether a request has been answered on this connection.
+    reused: bool,
+    /// The client will send nothing more.
+    input_closed: bool,
+    /// The server is shutting down: what is under way is the last.
+    last: bool,
+    /// Why the connection ends, once it is to.
+    closing: Option<CloseReason>,
+    /// Whether the socket is shut down for writing.
+    shut_down: bool,
+    /// The phase when `advance` last ended, and the moment its deadline counts from.
+    phase: Phase,
+    since: Instant,
+}
+
+impl Session {
+    pub fn new(peer: IpAddr, now: Instant) -> Session {
+        Session {
+            conn: Conn::default(),
+            exchange: Exchange::None,
+            deferred: None,
+            input: Buffer::default(),
+            output: Buffer::default(),
+            peer,
+            scanned: 0,
+            reused: false,
+            input_closed: false,
+            last: false,
+            closing: None,
+            shut_down: false,
+            phase: Phase::Idle,
+            since: now,
+        }
+    }
+
+    // ---- what is wanted: computed from state
+
+    pub fn next_op(&self) -> Op {
+        if !self.output.is_empty() {
+            return Op::Write { more: self.file_range().is_some() };
+        }
+        if self.file_range().is_some() {
+            return Op::SendFile;
+        }
+        match self.phase() {
+            Phase::Closed => Op::Close,
+            Phase::Lingering if !self.shut_down => Op::ShutdownWrite,
+            Phase::Lingering | Phase::Idle | Phase::Head | Phase::Receiving => Op::Read,
+            Phase::Handling | Phase::Sending => Op::Wait,
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        if !self.output.is_empty() || matches!(self.conn.writing, Writing::Body(_)) {
+            return Phase::Sending;
+        }
+        if self.closing.is_some() {
+            return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
+        }
+        match self.conn.reading {
+            Reading::Head if self.input.is_empty() => Phase::Idle,
+            Reading::Head => Phase::Head,
+            Reading::Body(_) => Phase::Receiving,
+            Reading::Done | Reading::Closed => Phase::Handling,
+        }
+    }
+
+    /// When the present phase has lasted too long, or is due.
+    pub fn deadline(&self, app: &App) -> Option<Instant> {
+        let timeouts = &app.timeouts;
+        let after = match self.phase() {
+            Phase::Idle if self.reused => timeouts.keep_alive,
+            // Who connects is about to speak.
+            Phase::Idle | Phase::Head => timeouts.header,
+            Phase::Receiving => timeouts.body,
+            Phase::Sending => timeouts.write,
+            Phase::Lingering => LINGER,
+            Phase::Handling | Phase::Closed => return None,
+        };
+        Some(self.since + after)
+    }
+
+    /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
+    /// has not yet read. One that asked for the end, and has sent its whole request, sends no more.
+    fn must_linger(&self) -> bool {
+        let sends_no_more = match self.conn.reading {
+            Reading::Head => true,
+            Reading::Done => self.input.is_empty() && !self.last,
+            Reading::Body(_) | Reading::Closed => false,
+        };
+        !self.input_closed && !sends_no_more
+    }
+
+    // ---- what the driver needs and tells
+
+    /// Lends the thread's buffers to a session that holds none itself.
+    pub fn unpark(&mut self, scratch: &mut Scratch) {
+        if self.input.is_unallocated() {
+            std::mem::swap(&mut self.input, &mut scratch.input);
+        }
+        if self.output.is_unallocated() {
+            std::mem::swap(&mut self.output, &mut scratch.output);
+        }
+    }
+
+    /// Gives empty buffers back, and memory that a waiting session does not need.
+    pub fn park(&mut self, scratch: &mut Scratch) {
+        for (own, spare) in [(&mut self.input, &mut scratch.input), (&mut self.output, &mut scratch.output)] {
+            if own.is_empty() && spare.is_unallocated() {
+                std::mem::swap(own, spare);
+            }
+            own.park();
+        }
+    }
+
+    /// Where the next bytes from the client go.
+    pub fn room(&mut self) -> &mut [u8] {
+        match self.conn.reading {
+            Reading::Body(_) => self.input.room(CONTENT_ROOM),
+            _ => self.input.room(HEAD_ROOM),
+        }
+    }
+
+    pub fn on_read(&mut self, count: usize, now: Instant) {
+        if count == 0 {
+            self.input_closed = true;
+            return;
+        }
+        if self.phase() == Phase::Receiving {
+            self.since = now;
+        }
+        self.input.fill(count);
+    }
+
+    /// What is to be written next.
+    pub fn unsent(&self) -> &[u8] {
+        self.output.filled()
+    }
+
+    pub fn on_written(&mut self, count: usize, now: Instant) {
+        self.output.consume(count);
+        self.since = now;
+    }
+
+    /// A file, where in it, and how many bytes of it: what is to be sent next past the buffers.
+    pub fn file_range(&self) -> Option<(&File, u64, u64)> {
+        match (&self.exchange, &self.conn.writing) {
+            (Exchange::Stream(body), Writing::Body(_)) => body.file_range(),
+            _ => None,
+        }
+    }
+
+    /// `count` bytes of the file went out; none means that the file has become shorter.
+    pub fn on_file_sent(&mut self, count: u64, now: Instant, scratch: &mut Scratch) {
+        if count == 0 {
+            log::warn!("a file became shorter while it was sent");
+            return self.abort(CloseReason::SourceBroke, scratch);
+        }
+        if let Exchange::Stream(body) = &mut self.exchange {
+            body.on_file_sent(count);
+        }
+        self.conn.on_sent_directly(count);
+        self.since = now;
+    }
+
+    pub fn on_shut_down(&mut self) {
+        self.shut_down = true;
+    }
+
+    /// The socket failed: nothing more can be said.
+    pub fn on_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
+        log::debug!("{}: {error}", self.peer);
+        self.abort(CloseReason::ClientBroke, scratch);
+    }
+
+    /// The server is shutting down: what is under way is finished, with `Connection: close`.
+    pub fn on_shutdown(&mut self) {
+        self.last = true;
+        self.conn.persist = false;
+    }
+
+    // ---- what is done: bytes move from machine to machine
+
+    /// Goes on as far as it can without i/o on the client's socket.
+    pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        self.note_phase(now);
+        if self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
+            self.on_expired(app, now, scratch);
+        }
+        while self.closing.is_none() && self.output.len() < HIGH_WATER {
+            let moved = self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now);
+            if !moved {
+                break;
+            }
+        }
+        if self.closing.is_some() {
+            self.input.clear();
+        }
+        self.note_phase(now);
+    }
+
+    /// A new phase has a new deadline.
+    fn note_phase(&mut self, now: &Now) {
+        let phase = self.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.since = now.instant;
+        }
+    }
+
+    fn on_expired(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        match self.phase() {
+            Phase::Idle => self.close(CloseReason::Idle),
+            Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
+            Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
+            Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
+            Phase::Lingering => self.input_closed = true,
+            Phase::Handling | Phase::Closed => {}
+        }
+    }
+
+    /// Takes what the client sent: a head, or a piece of content.
+    fn receive(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        match (&self.conn.reading, &self.conn.writing) {
+            (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
+            // A response under way goes first: its exchange is not waiting for content.
+            (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
+            _ => false,
+        }
+    }
+
+    fn read_head(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        // RFC 9112, section 2.2: empty lines before a request line are ignored.
+        while self.input.filled().starts_with(b"\r\n") {
+            self.input.consume(2);
+            self.scanned = 0;
+        }
+        if self.input.is_empty() {
+            if self.input_closed || self.last {
+                let reason = if self.last { CloseReason::Shutdown } else { CloseReason::ClientLeft };
+                self.close(reason);
+            }
+            return false;
+        }
+        match scratch.head.parse(self.input.filled(), &app.head_limits, &mut self.scanned) {
+            Ok(true) => self.handle(app, now, scratch),
+            Ok(false) if self.input_closed => self.refuse(Violation::Truncated, app, now, scratch),
+            Ok(false) => return false,
+            Err(violation) => self.refuse(violation, app, now, scratch),
+        }
+        true
+    }
+
+    /// A head is complete: lets its handler answer, or say what it waits for.
+    fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        let Scratch { head, log, work, .. } = scratch;
+        let len = head.len;
+        *work += REQUEST_COST;
+        self.scanned = 0;
+        let bytes = &self.input.filled()[..len];
+        let parsed = Target::parse(head.method, head.target.of(bytes))
+            .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
+        let target = match parsed {
+            Ok(target) => target,
+            Err(violation) => return self.refuse(violation, app, now, scratch),
+        };
+        if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
+            return self.refuse(Violation::BodyTooLarge, app, now, scratch);
+        }
+        if self.last {
+            self.conn.persist = false;
+        }
+        let has_content = matches!(self.conn.reading, Reading::Body(_));
+        let request = Request { bytes, head, target, peer: self.peer, has_content };
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let next = app.answer(&request, responder, now);
+        let line = app.access_log.is_on().then(|| Line::of(&request, now));
+        if let (Next::Done, Some(line)) = (&next, &line) {
+            line.finish(self.conn.status, self.conn.sent, log);
+        } else {
+            self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+        }
+        self.input.consume(len);
+        self.follow(next, app, now, scratch);
+    }
+
+    /// Takes on what a handler left to be done.
+    fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
+        match next {
+            Next::Done => {
+                debug_assert!(matches!(self.conn.writing, Writing::Done));
+                self.exchange = Exchange::None;
+                self.log_response(scratch);
+            }
+            // A HEAD's stream ends before it begins.
+            Next::Stream(_) if matches!(self.conn.writing, Writing::Done) => {
+                self.exchange = Exchange::None;
+                self.log_response(scratch);
+            }
+            Next::Stream(body) => self.exchange = Exchange::Stream(body),
+            Next::Receive(receive) => {
+                self.exchange = Exchange::Receive(receive);
+                match self.conn.reading {
+                    Reading::Body(_) => self.invite_content(),
+                    _ => self.finish_receiving(app, now, scratch),
+                }
+            }
+        }
+    }
+
+    /// The content is wanted: tells a client that waits for it, unless it has begun to send.
+    fn invite_content(&mut self) {
+        if std::mem::take(&mut self.conn.wants_continue) && self.input.is_empty() {
+            self.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    fn read_content(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let decoded = match self.conn.decode(self.input.filled()) {
+            Ok(decoded) => decoded,
+            Err(violation) => {
+                self.refuse(violation, app, now, scratch);
+                return true;
+            }
+        };
+        if decoded.consumed == 0 && !decoded.end {
+            if self.input_closed {
+                self.refuse(Violation::Truncated, app, now, scratch);
+                return true;
+            }
+            return false;
+        }
+        let wanted = matches!(self.exchange, Exchange::Receive(_));
+        let limit = if wanted { app.limits.body_size } else { DRAIN_LIMIT };
+        if self.conn.received > limit {
+            self.refuse(Violation::BodyTooLarge, app, now, scratch);
+            return true;
+        }
+        let mut result = Ok(());
+        if let Exchange::Receive(receive) = &mut self.exchange
+            && !decoded.data.is_empty()
+        {
+            result = receive.write(&self.input.filled()[decoded.data]);
+        }
+        self.input.consume(decoded.consumed);
+        match result {
+            Err(error) => self.fail_receiving(error, app, now, scratch),
+            Ok(()) if decoded.end && wanted => self.finish_receiving(app, now, scratch),
+            Ok(()) => {}
+        }
+        true
+    }
+
+    fn finish_receiving(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        let format = self.format();
+        if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let next = receive.finish(app, format, responder);
+            self.follow(next, app, now, scratch);
+        }
+    }
+
+    fn fail_receiving(&mut self, error: io::Error, app: &App, now: &Now, scratch: &mut Scratch) {
+        let format = self.format();
+        if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
+            self.conn.refuse();
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let next = receive.fail(error, format, responder);
+            self.follow(next, app, now, scratch);
+        }
+    }
+
+    /// Moves a piece of the response's content to the output.
+    fn respond(&mut self, _app: &App, _now: &Now, scratch: &mut Scratch) -> bool {
+        let (Exchange::Stream(body), Writing::Body(_)) = (&mut self.exchange, &self.conn.writing) else {
+            return false;
+        };
+        scratch.content.clear();
+        match body.pull(&mut scratch.content) {
+            Ok(Pulled::Some { cost }) => {
+                scratch.work += cost;
+                self.conn.encode(&scratch.content, &mut self.output);
+            }
+            Ok(Pulled::File) => return false,
+            Ok(Pulled::End) => {
+                self.exchange = Exchange::None;
+                if !self.conn.finish(&mut self.output) {
+                    self.abort(CloseReason::SourceBroke, scratch);
+                }
+                self.log_response(scratch);
+            }
+            Err(error) => {
+                log::warn!("a response broke off: {error}");
+                self.abort(CloseReason::SourceBroke, scratch);
+            }
+        }
+        true
+    }
+
+    /// The exchange is over: on to the next, or to the end.
+    fn recycle(&mut self, now: &Now) -> bool {
+        match (&self.conn.reading, &self.conn.writing) {
+            (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
+                self.conn.recycle();
+                self.reused = true;
+                self.since = now.instant;
+                self.phase = Phase::Idle;
+                true
+            }
+            (Reading::Done | Reading::Closed, Writing::Done) => {
+                self.close(CloseReason::Done);
+                false
+            }
+            // Content that nobody wants, on a connection that ends anyway.
+            (Reading::Body(_), Writing::Done) if !self.conn.persist => {
+                self.close(CloseReason::Done);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
+    fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
+        let begun = !matches!(self.conn.writing, Writing::Idle);
+        let format = self.format();
+        self.exchange = Exchange::None;
+        self.conn.refuse();
+        log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));
+        if !begun {
+            if self.deferred.is_none() && app.access_log.is_on() {
+                let line = Some(Line::of_garbage(self.input.filled(), self.peer, now));
+                self.deferred = Some(Box::new(Deferred { format, line }));
+            }
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            pages::error(format, responder, violation.status(), violation.sentence());
+            self.log_response(scratch);
+        }
+        self.close(CloseReason::Refused(violation));
+    }
+
+    /// Ends the connection once what was said is sent.
+    fn close(&mut self, reason: CloseReason) {
+        if self.closing.is_none() {
+            log::trace!("{}: closing: {reason}", self.peer);
+            self.closing = Some(reason);
+        }
+    }
+
+    /// Ends the connection at once: nothing that is left to say can be said.
+    fn abort(&mut self, reason: CloseReason, scratch: &mut Scratch) {
+        self.log_response(scratch);
+        self.output.clear();
+        self.exchange = Exchange::None;
+        self.conn.writing = Writing::Done;
+        self.input_closed = true;
+        self.close(reason);
+    }
+
+    fn format(&self) -> Format {
+        self.deferred.as_ref().map(|deferred| deferred.format).unwrap_or_default()
+    }
+
+    /// Logs a request whose line was kept; once.
+    fn log_response(&mut self, scratch: &mut Scratch) {
+        if let Some(deferred) = self.deferred.take()
+            && let Some(line) = deferred.line
+        {
+            line.finish(self.conn.status, self.conn.sent, &mut scratch.log);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Why the server could not start: one sentence for the person at the terminal, and the exit code.
+//!
+//! Whoever meets the failure writes the sentence (what, where, why, what to do); `main` prints it and exits, and
+//! nobody else does. A wrong command line is not a `StartError`: clap reports it and exits with 2.
+
+use std::fmt;
+
+/// A failure at start, ready to be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartError {
+    /// Names the address or path, the cause and a remedy; no newline and no full stop at the end.
+    pub message: String,
+    /// What the process exits with.
+    pub code: u8,
+}
+
+impl StartError {
+    /// A failure of the machine's state rather than of the command line: exit code 1.
+    pub fn new(message: impl Into<String>) -> StartError {
+        StartError { message: message.into(), code: 1 }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_its_sentence_and_exits_with_one() {
+        let error = StartError::new("cannot serve \"x\": no such directory");
+        assert_eq!(error.to_string(), "cannot serve \"x\": no such directory");
+        assert_eq!(error.code, 1);
+    }
+}
