@@ -90,12 +90,12 @@ fn redirect(request: &Request, path: &[u8], responder: Responder) -> Next {
         location.push(b'?');
         location.extend_from_slice(query);
     }
-    let mut fields = responder.start(Status::PERMANENT_REDIRECT);
+    let mut fields = responder.start(Status::MOVED_PERMANENTLY);
     fields.field("Location", location);
     pages::finish_error(
         Format::of(request),
         fields,
-        Status::PERMANENT_REDIRECT,
+        Status::MOVED_PERMANENTLY,
         "This directory's address ends in a slash.",
     )
 }

@@ -1,0 +1,327 @@
+//! The server under test: started as a user starts it, its words collected, stopped in Drop whatever happened.
+
+use super::{Engine, PATIENCE, TempDir};
+use std::ffi::OsString;
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What a child has written so far; a thread fills it so that a full pipe never stops the child.
+type Collected = Arc<Mutex<Vec<u8>>>;
+
+pub struct Server {
+    child: Child,
+    out: Collected,
+    err: Collected,
+    addresses: Vec<SocketAddr>,
+    exited: Option<ExitStatus>,
+    _folder: TempDir,
+}
+
+/// How a server is started, for the tests that need more than arguments.
+#[derive(Default)]
+pub struct Setup {
+    args: Vec<OsString>,
+    wrapper: Vec<OsString>,
+    folder: Option<PathBuf>,
+    env: Vec<(String, String)>,
+    address: Option<SocketAddr>,
+    closed_stdout: bool,
+}
+
+/// A run that came to its end: what the shell sees.
+pub struct Outcome {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Setup {
+    pub fn on(engine: Engine) -> Setup {
+        let setup = Setup::default();
+        // The default is not named, so that the tests run before there is a choice.
+        if engine == Engine::Event { setup } else { setup.args(["--engine", engine.name()]) }
+    }
+
+    pub fn args<I, A>(mut self, args: I) -> Setup
+    where
+        I: IntoIterator<Item = A>,
+        A: Into<OsString>,
+    {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn arg(self, arg: impl Into<OsString>) -> Setup {
+        self.args([arg.into()])
+    }
+
+    /// The current directory; a fresh and empty one unless said.
+    pub fn folder(mut self, folder: impl AsRef<Path>) -> Setup {
+        self.folder = Some(folder.as_ref().to_owned());
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A command that ends by replacing itself with the one behind it.
+    pub fn through(mut self, wrapper: &[&str]) -> Setup {
+        self.wrapper = wrapper.iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where it will listen, for a server that prints no banner.
+    pub fn silent_at(mut self, address: SocketAddr) -> Setup {
+        self.address = Some(address);
+        self
+    }
+
+    /// Nobody reads standard output: a log pipe whose reader has gone.
+    pub fn closed_stdout(mut self) -> Setup {
+        self.closed_stdout = true;
+        self
+    }
+
+    fn spawn(&self, fresh: &TempDir) -> Child {
+        let binary = OsString::from(env!("CARGO_BIN_EXE_dustdevil"));
+        let mut words = self.wrapper.iter().chain([&binary]).chain(&self.args);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).current_dir(self.folder.as_deref().unwrap_or(fresh.path()));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("DUSTDEVIL_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary starts")
+    }
+
+    fn names(&self, flag: &str) -> bool {
+        self.args.iter().any(|arg| arg.to_string_lossy().starts_with(flag))
+    }
+
+    /// Starts it on a free loopback port unless told otherwise, and waits for the banner.
+    pub fn start(mut self) -> Server {
+        if !self.names("--bind") {
+            self = self.args(["--bind", "127.0.0.1"]);
+        }
+        self.start_where_it_likes()
+    }
+
+    /// As `start`, without choosing an address: for the default of `--bind`.
+    pub fn start_where_it_likes(mut self) -> Server {
+        if !self.names("--port") {
+            self = self.args(["--port", "0"]);
+        }
+        let fresh = TempDir::new();
+        let mut child = self.spawn(&fresh);
+        let stdout = child.stdout.take().unwrap();
+        let out = if self.closed_stdout {
+            drop(stdout);
+            Collected::default()
+        } else {
+            collect(stdout)
+        };
+        let err = collect(child.stderr.take().unwrap());
+        let addresses = self.address.into_iter().collect();
+        let mut server = Server { child, out, err, addresses, exited: None, _folder: fresh };
+        server.await_listening();
+        server
+    }
+
+    /// Runs it to its end, for starts that are to fail. One that serves instead is killed and has no exit code.
+    pub fn run(self) -> Outcome {
+        let fresh = TempDir::new();
+        let mut child = self.spawn(&fresh);
+        let out = collect(child.stdout.take().unwrap());
+        let err = collect(child.stderr.take().unwrap());
+        let status = await_exit(&mut child, PATIENCE);
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        Outcome { code: status.and_then(|status| status.code()), stdout: finished(out), stderr: finished(err) }
+    }
+}
+
+/// Runs the binary to its end with these arguments and nothing else.
+pub fn run(args: &[&str]) -> Outcome {
+    Setup::default().args(args).run()
+}
+
+impl Server {
+    pub fn start(args: &[&str]) -> Server {
+        Setup::default().args(args).start()
+    }
+
+    pub fn start_on(engine: Engine, args: &[&str]) -> Server {
+        Setup::on(engine).args(args).start()
+    }
+
+    /// The first address of the banner.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address().port()
+    }
+
+    /// Every address the banner names, by now.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        banner_addresses(&self.stderr())
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.err.lock().unwrap()).into_owned()
+    }
+
+    /// Standard output as it came: the access log unless that was sent elsewhere.
+    pub fn stdout(&self) -> Vec<u8> {
+        self.out.lock().unwrap().clone()
+    }
+
+    /// Waits until the access log has `count` whole lines.
+    pub fn log_lines(&self, count: usize) -> Vec<String> {
+        eventually(&format!("{count} lines in the access log"), || {
+            let text = String::from_utf8_lossy(&self.stdout()).into_owned();
+            let lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
+            let whole = lines.iter().filter(|line| line.ends_with('\n')).count();
+            (whole >= count).then(|| lines.iter().map(|line| line.trim_end_matches('\n').to_owned()).collect())
+        })
+    }
+
+    /// Sends a signal by its short name: TERM, INT.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
+        assert!(status.success(), "kill -s {name} {pid} failed");
+    }
+
+    /// Waits for the end of the process.
+    pub fn await_exit(&mut self, patience: Duration) -> ExitStatus {
+        let status = await_exit(&mut self.child, patience);
+        self.exited = status;
+        status.unwrap_or_else(|| panic!("still running after {patience:?}"))
+    }
+
+    /// How many sockets the process holds: the listeners and its connections.
+    pub fn sockets(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let links = std::fs::read_dir(folder).unwrap().flatten();
+        links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(is_socket).count()
+    }
+
+    /// A memory figure of /proc/PID/status in KiB: VmRSS now, VmHWM at its highest.
+    pub fn memory(&self, figure: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(figure)).expect("a figure the kernel keeps");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn await_listening(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        let silent = !self.addresses.is_empty();
+        loop {
+            if !silent {
+                self.addresses = banner_addresses(&self.stderr());
+            }
+            // A banner promises that the address is bound; without one, a connection has to show it.
+            if self.addresses.first().is_some_and(|address| !silent || TcpStream::connect(address).is_ok()) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().unwrap() {
+                self.exited = Some(status);
+                panic!("the server ended at its start: {status}: {}", self.stderr());
+            }
+            assert!(Instant::now() < until, "no banner with a URL: {}", self.stderr());
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let early = match self.exited {
+            Some(_) => None,
+            None => self.child.try_wait().ok().flatten(),
+        };
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let words = self.stderr();
+        if thread::panicking() {
+            eprintln!("--- the server's standard error:\n{words}---");
+            return;
+        }
+        // No test has to remember this one: nothing a peer does ends or panics the server.
+        assert!(early.is_none(), "the server ended by itself: {early:?}: {words}");
+        assert!(!words.contains("panicked"), "the server panicked: {words}");
+    }
+}
+
+/// Tries until there is an answer, and gives up loudly.
+pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = attempt() {
+            return value;
+        }
+        assert!(Instant::now() < until, "waited {PATIENCE:?} in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The addresses of the whole lines so far that hold a URL. The banner is written at once, but a pipe may cut it.
+fn banner_addresses(text: &str) -> Vec<SocketAddr> {
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    let urls = whole.lines().filter_map(|line| line.split_once("http://"));
+    urls.filter_map(|(_, rest)| rest.split('/').next()?.trim().parse().ok()).collect()
+}
+
+fn is_socket(link: &PathBuf) -> bool {
+    link.to_string_lossy().starts_with("socket:")
+}
+
+fn collect(mut from: impl Read + Send + 'static) -> Collected {
+    let collected = Collected::default();
+    let into = collected.clone();
+    thread::spawn(move || {
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = from.read(&mut chunk) {
+            into.lock().unwrap().extend_from_slice(&chunk[..read]);
+        }
+    });
+    collected
+}
+
+/// The whole text once its thread is through (its process has ended, so that is at once).
+fn finished(collected: Collected) -> String {
+    let until = Instant::now() + PATIENCE;
+    while Arc::strong_count(&collected) > 1 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+    }
+    String::from_utf8_lossy(&collected.lock().unwrap()).into_owned()
+}
+
+fn await_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + patience;
+    while Instant::now() < until {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    None
+}
