@@ -9,7 +9,6 @@ use dustdevil::listener;
 use dustdevil::start_error::StartError;
 use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
-use std::net::TcpListener;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -27,10 +26,11 @@ fn run(config: &Config) -> Result<(), StartError> {
     start_logging(config);
     config.check()?;
     raise_descriptor_limit(config);
+    survive_file_size_limit();
     let app = App::new(config)?;
     let listeners = listener::bind_all(config)?;
     if config.verbosity != Verbosity::Quiet {
-        print_banner(&app, config, &listeners);
+        print_banner(&app, config, &listener::urls(&listeners));
     }
     let ended = EventEngine::new(&app, listeners).and_then(EventEngine::run);
     ended.map_err(|error| StartError::new(format!("the event loop failed: {error}")))
@@ -61,7 +61,16 @@ fn raise_descriptor_limit(config: &Config) {
     }
 }
 
-fn print_banner(app: &App, config: &Config, listeners: &[TcpListener]) {
+/// A file that grows past RLIMIT_FSIZE is an error of its write, to be answered, and not the end of the
+/// process. Catching the signal is enough; the flag is never read.
+fn survive_file_size_limit() {
+    let caught = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught) {
+        log::debug!("SIGXFSZ cannot be caught: {error}");
+    }
+}
+
+fn print_banner(app: &App, config: &Config, urls: &[String]) {
     eprintln!("{SERVER}");
     for (what, path) in [("site", &config.root), ("store", &config.directory)] {
         if let Some(path) = path {
@@ -71,7 +80,7 @@ fn print_banner(app: &App, config: &Config, listeners: &[TcpListener]) {
     for line in index::lines(app) {
         eprintln!("  {line}");
     }
-    for url in listener::urls(listeners) {
+    for url in urls {
         eprintln!("{url}");
     }
 }

@@ -443,7 +443,7 @@ impl Session {
         }
         let wanted = matches!(self.exchange, Exchange::Receive(_));
         let limit = if wanted { app.limits.body_size } else { DRAIN_LIMIT };
-        if self.conn.received > limit {
+        if self.conn.received_and_announced() > limit {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
         }

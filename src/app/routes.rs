@@ -99,7 +99,7 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
         Form::Authority => return method_not_allowed(Methods::READ, request, responder),
         Form::Origin | Form::Absolute => {}
     }
-    let route = match request.target.above_root {
+    let route = match request.target.climbs {
         true => None,
         false => app.routes.iter().find(|route| route.matches(request.path())),
     };

@@ -93,6 +93,11 @@ impl ChunkedDecoder {
         Ok(Decoded { consumed: at, data: at..at, end: self.state == State::End })
     }
 
+    /// Bytes of the present chunk's data that are still to come.
+    pub fn announced(&self) -> u64 {
+        if self.state == State::Data { self.left } else { 0 }
+    }
+
     fn step(&mut self, byte: u8) -> Result<State, Violation> {
         use State::*;
         self.spend()?;
