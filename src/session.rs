@@ -13,7 +13,7 @@
 //! The phase is computed from the state, never stored beside it, but for the moment in which it began.
 
 use crate::app::App;
-use crate::app::access_log::Line;
+use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::pages::{self, Format};
@@ -385,11 +385,14 @@ impl Session {
         let request = Request { bytes, head, target, peer: self.peer, has_content };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let next = app.answer(&request, responder, now);
-        let line = app.access_log.is_on().then(|| Line::of(&request, now));
-        if let (Next::Done, Some(line)) = (&next, &line) {
-            line.finish(self.conn.status, self.conn.sent, log);
-        } else {
-            self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+        let logged = app.access_log.is_on();
+        match &next {
+            Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
+            Next::Done => {}
+            _ => {
+                let line = logged.then(|| Line::of(&request, now));
+                self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+            }
         }
         self.input.consume(len);
         self.follow(next, app, now, scratch);
