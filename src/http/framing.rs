@@ -51,9 +51,7 @@ fn transfer_coding(head: &Head, bytes: &[u8]) -> Result<(), Violation> {
     match &codings[..] {
         [only] if is_chunked(only) => Ok(()),
         // The end of the message is certain, what is in it is not: 501 (section 6.1).
-        [before @ .., last] if is_chunked(last) && !before.iter().any(|coding| is_chunked(&coding)) => {
-            Err(Violation::CodingUnknown)
-        }
+        [before @ .., last] if is_chunked(last) && !before.iter().any(is_chunked) => Err(Violation::CodingUnknown),
         // The end of the message is not certain: 400 (section 6.3, case 4).
         _ => Err(Violation::CodingNotLast),
     }
