@@ -169,7 +169,8 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            Reading::Head if self.input.is_empty() => Phase::Idle,
+            // Empty lines begin no request, nor does the half of one: they win no time.
+            Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) => Phase::Receiving,
             Reading::Done | Reading::Closed => Phase::Handling,
@@ -294,6 +295,7 @@ impl Session {
 
     /// Goes on as far as it can without i/o on the client's socket.
     pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        self.skip_empty_lines();
         self.note_phase(now);
         if self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
@@ -341,11 +343,7 @@ impl Session {
     }
 
     fn read_head(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
-        // RFC 9112, section 2.2: empty lines before a request line are ignored.
-        while self.input.filled().starts_with(b"\r\n") {
-            self.input.consume(2);
-            self.scanned = 0;
-        }
+        self.skip_empty_lines();
         if self.input.is_empty() {
             if self.input_closed || self.last {
                 let reason = if self.last { CloseReason::Shutdown } else { CloseReason::ClientLeft };
@@ -362,6 +360,14 @@ impl Session {
         true
     }
 
+    /// RFC 9112, section 2.2: empty lines before a request line are ignored.
+    fn skip_empty_lines(&mut self) {
+        while matches!(self.conn.reading, Reading::Head) && self.input.filled().starts_with(b"\r\n") {
+            self.input.consume(2);
+            self.scanned = 0;
+        }
+    }
+
     /// A head is complete: lets its handler answer, or say what it waits for.
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Scratch { head, log, work, .. } = scratch;
@@ -373,10 +379,14 @@ impl Session {
             .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
         let target = match parsed {
             Ok(target) => target,
-            Err(violation) => return self.refuse(violation, app, now, scratch),
+            Err(violation) => {
+                let format = Format::of_head(head, bytes);
+                return self.refuse_in(format, violation, app, now, scratch);
+            }
         };
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
-            return self.refuse(Violation::BodyTooLarge, app, now, scratch);
+            let format = Format::of_head(head, bytes);
+            return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
@@ -536,8 +546,15 @@ impl Session {
 
     /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
     fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
+        self.refuse_in(self.format(), violation, app, now, scratch);
+    }
+
+    fn refuse_in(&mut self, format: Format, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
-        let format = self.format();
+        // No content to a HEAD, however broken what stands behind its method.
+        if matches!(self.conn.reading, Reading::Head) {
+            self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
+        }
         self.exchange = Exchange::None;
         self.conn.refuse();
         log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));

@@ -2,22 +2,20 @@
 
 use crate::app::App;
 use crate::app::exchange::Next;
+use crate::app::generated::{self, Compress};
 use crate::app::pages::Format;
 use crate::http::date::Now;
 use crate::http::request::Request;
-use crate::http::status::Status;
 use crate::proto::responder::Responder;
 
-pub fn answer(app: &App, _request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let mut text = format!("{} serves\n\n", crate::app::SERVER);
     for line in lines(app) {
         text.push_str(&line);
         text.push('\n');
     }
-    let mut fields = responder.start(Status::OK);
-    fields.field("Content-Type", Format::Plain.content_type());
-    fields.content(text.as_bytes());
-    Next::Done
+    let content_type = Format::Plain.content_type();
+    generated::answer(request, responder, now, content_type, "", Compress::WhenNeeded, text.as_bytes())
 }
 
 /// A line a route: its methods, its path, what it is.

@@ -6,6 +6,7 @@ pub mod coding;
 pub mod echo;
 pub mod exchange;
 pub mod files;
+pub mod generated;
 pub mod index;
 pub mod pages;
 pub mod routes;

@@ -4,7 +4,7 @@
 use crate::app::exchange::Next;
 use crate::http::accept;
 use crate::http::escape;
-use crate::http::head::Name;
+use crate::http::head::{Head, Name};
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::{Fields, Responder};
@@ -20,8 +20,12 @@ pub enum Format {
 
 impl Format {
     pub fn of(request: &Request) -> Format {
+        Format::of_head(request.head, request.bytes)
+    }
+
+    pub fn of_head(head: &Head, bytes: &[u8]) -> Format {
         const OFFERED: [&str; 3] = ["text/html", "application/json", "text/plain"];
-        match accept::media(request.values(Name::Accept), &OFFERED) {
+        match accept::media(head.values(bytes, Name::Accept), &OFFERED) {
             Some(1) => Format::Json,
             Some(2) => Format::Plain,
             _ => Format::Html,

@@ -84,6 +84,8 @@ impl Fields<'_> {
 
     /// Ends the response with this content.
     pub fn content(self, content: &[u8]) {
+        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        let content = if self.conn.status == 205 { b"" } else { content };
         let omitted = self.omits_content();
         let Fields { conn, out } = self.end_fields(Some(content.len() as u64));
         if !omitted {
@@ -199,6 +201,12 @@ mod tests {
     fn no_length_where_the_status_forbids_content() {
         let text = respond(&mut Conn::default(), |responder| responder.start(Status::NO_CONTENT).empty());
         assert!(text.ends_with("Date: now\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_205_has_no_content_and_says_so() {
+        let text = respond(&mut Conn::default(), |responder| responder.start(Status(205)).content(b"gone"));
+        assert!(text.ends_with("Content-Length: 0\r\n\r\n"), "{text}");
     }
 
     #[test]

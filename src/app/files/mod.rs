@@ -7,6 +7,7 @@ pub mod mime;
 pub mod representation;
 
 use crate::app::exchange::Next;
+use crate::app::generated::{self, Compress};
 use crate::app::pages::{self, Format};
 use crate::app::{App, Site, routes};
 use crate::http::conditional::Conditions;
@@ -71,10 +72,8 @@ fn directory(
             responder,
         );
     }
-    let mut fields = responder.start(Status::OK);
-    fields.field("Content-Type", Format::Html.content_type());
-    fields.content(&page);
-    Next::Done
+    let content_type = Format::Html.content_type();
+    generated::answer(request, responder, now, content_type, "", Compress::WhenNeeded, &page)
 }
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from

@@ -74,9 +74,11 @@ impl Representation {
                 return pages::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
             }
         }
-        let ranges = match request.field(Name::Range) {
-            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide.
-            Some(value)
+        let mut range_lines = request.values(Name::Range);
+        let ranges = match (range_lines.next(), range_lines.next()) {
+            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide. A field that
+            // may be there once and is there twice says nothing certain.
+            (Some(value), None)
                 if request.method() == Method::Get
                     && negotiated.coding == Coding::Identity
                     && conditions.range_applies(&validators, now.unix) =>
