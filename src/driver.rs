@@ -44,7 +44,7 @@ pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch
 
 fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     let mut spent = 0;
-    session.advance(app, io.now(), scratch);
+    let mut more = session.advance(app, io.now(), scratch);
     loop {
         let result = match session.next_op() {
             Op::Read => io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant)),
@@ -53,6 +53,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::ShutdownWrite => io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down()),
+            Op::Wait if more => return Turn::Yield,
             Op::Wait => return Turn::Wait(session.deadline(app)),
             Op::Close => return Turn::Close,
         };
@@ -62,7 +63,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => session.on_failed(&error, scratch),
         }
-        session.advance(app, io.now(), scratch);
+        more = session.advance(app, io.now(), scratch);
         spent += scratch.take_work();
         if spent >= BUDGET {
             return Turn::Yield;

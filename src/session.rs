@@ -43,6 +43,9 @@ const CONTENT_ROOM: usize = 256 * 1024;
 /// What a request costs of the loop's budget besides its bytes: about as much as moving these.
 const REQUEST_COST: usize = 4 * 1024;
 
+/// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
+const ADVANCE_LIMIT: usize = 1024 * 1024;
+
 /// What the session wants done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -293,8 +296,10 @@ impl Session {
 
     // ---- what is done: bytes move from machine to machine
 
-    /// Goes on as far as it can without i/o on the client's socket.
-    pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+    /// Goes on as far as it can without i/o on the client's socket. `true` when it stopped only because
+    /// others have waited long enough.
+    pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
         if self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
@@ -302,7 +307,8 @@ impl Session {
         }
         while self.closing.is_none() && self.output.len() < HIGH_WATER {
             let moved = self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now);
-            if !moved {
+            more = moved && scratch.work >= ADVANCE_LIMIT;
+            if !moved || more {
                 break;
             }
         }
@@ -310,6 +316,7 @@ impl Session {
             self.input.clear();
         }
         self.note_phase(now);
+        more
     }
 
     /// A new phase has a new deadline.
