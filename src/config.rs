@@ -31,6 +31,8 @@ pub struct Config {
     pub listing: bool,
     /// Whether /echo and /user-agent answer.
     pub endpoints: bool,
+    /// What the paths of the debug endpoints begin with; None when they are off.
+    pub debug_prefix: Option<String>,
     /// Where to listen; empty means loopback, IPv4 and IPv6.
     pub binds: Vec<Bind>,
     /// The port of every bind that names none; 0 lets the system pick.
@@ -191,8 +193,10 @@ impl Config {
             (None, None) => Some(current_site(current_dir)?),
             (root, _) => root,
         };
+        let debug_prefix = debug_prefix(args.debug_endpoints, args.debug_prefix, !args.no_endpoints, &args.directory)?;
         Ok(Config {
             root,
+            debug_prefix,
             directory: args.directory,
             listing: !args.no_listing,
             endpoints: !args.no_endpoints,
@@ -324,6 +328,19 @@ struct Args {
     #[arg(long, help_heading = SERVE)]
     no_endpoints: bool,
 
+    /// Add endpoints to try clients with: /debug/request, ...
+    ///
+    /// They show a request as the server saw it, wait, drip, stream, redirect and set cookies; POST / echoes its body.
+    /// The list is printed at start. They reflect what they are sent: not for a server that strangers reach.
+    #[arg(long, help_heading = SERVE)]
+    debug_endpoints: bool,
+
+    /// Where the debug endpoints are [default: /debug/]
+    ///
+    /// A path that begins and ends with a slash, and is not one of the server's other routes.
+    #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
+    debug_prefix: Option<String>,
+
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
     /// An IPv4 or IPv6 address, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080. 0.0.0.0 is every IPv4
@@ -416,6 +433,27 @@ fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<Pat
     ))
 }
 
+/// The prefix of the debug endpoints when they are on. Refused where another route has the path already: one of the
+/// two would never be reached.
+fn debug_prefix(
+    on: bool,
+    given: Option<String>,
+    endpoints: bool,
+    directory: &Option<PathBuf>,
+) -> Result<Option<String>, clap::Error> {
+    let conflict = |message| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+    match given {
+        Some(_) if !on => conflict("--debug-prefix says where debug endpoints are; add --debug-endpoints".into()),
+        None => Ok(on.then(|| "/debug/".into())),
+        Some(prefix) => match [("/echo/", endpoints), ("/files/", directory.is_some())] {
+            taken if taken.iter().any(|(path, used)| *used && prefix.starts_with(path)) => {
+                conflict(format!("the path {prefix} of --debug-prefix belongs to another route; choose another"))
+            }
+            _ => Ok(Some(prefix)),
+        },
+    }
+}
+
 fn check_directory(name: &str, path: &Path) -> Result<(), StartError> {
     let reason = match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
@@ -473,6 +511,19 @@ fn timeout(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         Duration::ZERO => Err("0 would cut every client off at once; give a time such as 10s".into()),
         duration => Ok(duration),
+    }
+}
+
+/// Unreserved bytes only (RFC 3986, section 2.3): a path that normalising leaves as it is.
+fn prefix(text: &str) -> Result<String, String> {
+    let segments = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+    let is_plain = |segment: &str| {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(unreserved)
+    };
+    match segments {
+        Some(segments) if segments.split('/').all(is_plain) => Ok(text.into()),
+        _ => Err("not a prefix; write a path between slashes, of letters, digits and -._~, such as /debug/".into()),
     }
 }
 

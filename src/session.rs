@@ -6,8 +6,9 @@
 //! | Idle      | read                              | keep-alive                | bytes arrive; EOF or shutdown close  |
 //! | Head      | read                              | header, from first byte   | complete; refused; expiry 408        |
 //! | Receiving | read while the sink has room      | body, since last progress | end of content; refused; expiry 408  |
-//! | Handling  | none                              | the exchange's own        | it is due                            |
+//! | Handling  | none                              | when the exchange is due  | it is due                            |
 //! | Sending   | write                             | write, since last progress| all is sent: Idle or Lingering       |
+//! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
 //! The phase is computed from the state, never stored beside it, but for the moment in which it began.
@@ -172,6 +173,7 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
+            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
             // Empty lines begin no request, nor does the half of one: they win no time.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
@@ -182,6 +184,9 @@ impl Session {
 
     /// When the present phase has lasted too long, or is due.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
+        if let Some(due) = self.due() {
+            return Some(due);
+        }
         let timeouts = &app.timeouts;
         let after = match self.phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
@@ -193,6 +198,11 @@ impl Session {
             Phase::Handling | Phase::Closed => return None,
         };
         Some(self.since + after)
+    }
+
+    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
+    fn due(&self) -> Option<Instant> {
+        if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
     /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
@@ -302,7 +312,8 @@ impl Session {
         let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
-        if self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
+        // What is due is not too late: `respond` goes on with it.
+        if self.due().is_none() && self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
         while self.closing.is_none() && self.output.len() < HIGH_WATER {
@@ -343,6 +354,7 @@ impl Session {
     fn receive(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
+            (Reading::Body(_), Writing::Idle) if matches!(self.exchange, Exchange::Delay(_)) => false,
             // A response under way goes first: its exchange is not waiting for content.
             (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
             _ => false,
@@ -429,6 +441,7 @@ impl Session {
                 self.log_response(scratch);
             }
             Next::Stream(body) => self.exchange = Exchange::Stream(body),
+            Next::Sleep(delay) => self.exchange = Exchange::Delay(delay),
             Next::Receive(receive) => {
                 self.exchange = Exchange::Receive(receive);
                 match self.conn.reading {
@@ -501,15 +514,36 @@ impl Session {
         }
     }
 
-    /// Moves a piece of the response's content to the output.
-    fn respond(&mut self, _app: &App, _now: &Now, scratch: &mut Scratch) -> bool {
-        let (Exchange::Stream(body), Writing::Body(_)) = (&mut self.exchange, &self.conn.writing) else {
+    /// Begins a response that is due, or moves a piece of its content to the output.
+    fn respond(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        if self.exchange.due().is_some_and(|due| due > now.instant) {
             return false;
-        };
+        }
+        match (&mut self.exchange, &self.conn.writing) {
+            (Exchange::Delay(_), _) => self.finish_waiting(app, now, scratch),
+            (Exchange::Stream(_), Writing::Body(_)) => self.pull(now, scratch),
+            _ => false,
+        }
+    }
+
+    fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let next = delay.finish(responder, now);
+        self.follow(next, app, now, scratch);
+        true
+    }
+
+    fn pull(&mut self, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Stream(body) = &mut self.exchange else { return false };
         scratch.content.clear();
         match body.pull(&mut scratch.content) {
             Ok(Pulled::Some { cost }) => {
                 scratch.work += cost;
+                if self.output.is_empty() {
+                    // Until now the client had nothing to take.
+                    self.since = now.instant;
+                }
                 self.conn.encode(&scratch.content, &mut self.output);
             }
             Ok(Pulled::File) => return false,
@@ -608,3 +642,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,18 @@
 //! The content of a response that does not fit in the output buffer at once: pulled piece by piece while
 //! the client takes it. The only user of flate2.
 
+use crate::app::debug::delay::Drip;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
 /// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
 /// which is as long as one connection may hold up the others.
-const SLICE: usize = 32 * 1024;
+pub const SLICE: usize = 32 * 1024;
 /// What compressing a byte costs against moving it, for the loop's budget.
 const COMPRESSION_WEIGHT: usize = 8;
 /// flate2's default. Level 9 gains a percent for twice the time.
@@ -27,6 +29,8 @@ pub enum Body {
     Coded(Box<Coded>),
     /// The same bytes again and again, for as long as `left` says.
     Repeat { pattern: &'static [u8], left: u64 },
+    /// Pieces that each have their time.
+    Drip(Drip),
 }
 
 #[derive(Debug)]
@@ -55,7 +59,7 @@ pub enum Pulled {
 }
 
 impl Body {
-    /// Writes the next piece of content to `out`.
+    /// Writes the next piece of content to `out`. A piece that has a time is pulled only when it is due.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         match self {
             Body::File(range) if range.at < range.end => Ok(Pulled::File),
@@ -86,6 +90,15 @@ impl Body {
                 }
                 Ok(Pulled::Some { cost })
             }
+            Body::Drip(drip) => Ok(drip.pull(out)),
+        }
+    }
+
+    /// When the next piece may be pulled; `None` for at once.
+    pub fn due(&self) -> Option<Instant> {
+        match self {
+            Body::Drip(drip) => drip.due(),
+            _ => None,
         }
     }
 

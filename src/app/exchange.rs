@@ -5,10 +5,12 @@
 
 use crate::app::App;
 use crate::app::body::Body;
+use crate::app::debug::delay::Delay;
 use crate::app::pages::Format;
 use crate::app::upload::Upload;
 use crate::proto::responder::Responder;
 use std::io;
+use std::time::Instant;
 
 /// What a handler leaves to be done.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub enum Next {
     Stream(Body),
     /// The request's content is wanted before the response.
     Receive(Receive),
+    /// The response is not to be written yet.
+    Sleep(Delay),
 }
 
 /// What takes a request's content.
@@ -56,5 +60,17 @@ pub enum Exchange {
     #[default]
     None,
     Receive(Receive),
+    Delay(Delay),
     Stream(Body),
+}
+
+impl Exchange {
+    /// The moment before which there is nothing to do, if time is all it waits for.
+    pub fn due(&self) -> Option<Instant> {
+        match self {
+            Exchange::Delay(delay) => Some(delay.until),
+            Exchange::Stream(body) => body.due(),
+            Exchange::None | Exchange::Receive(_) => None,
+        }
+    }
 }

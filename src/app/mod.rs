@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod body;
 pub mod coding;
+pub mod debug;
 pub mod echo;
 pub mod exchange;
 pub mod files;
@@ -38,6 +39,8 @@ pub struct App {
     /// Field lines that every response carries.
     pub common: Vec<u8>,
     pub routes: Vec<Route>,
+    /// What the paths of the debug endpoints begin with, when they are on.
+    pub debug_prefix: Option<String>,
     /// The site of files at `/`.
     pub site: Option<Site>,
     /// The store of files at `/files/`.
@@ -71,6 +74,7 @@ impl App {
             access_log: AccessLog::open(&config.access_log)?,
             common: format!("Server: {SERVER}\r\n").into_bytes(),
             routes: routes::table(config),
+            debug_prefix: config.debug_prefix.clone(),
             site,
             store,
         })

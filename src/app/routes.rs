@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{echo, files, index, upload, user_agent};
+use crate::app::{debug, echo, files, index, upload, user_agent};
 use crate::config::Config;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
@@ -18,18 +18,30 @@ pub type Handler = fn(&App, &Request, Responder, &Now) -> Next;
 
 #[derive(Debug)]
 pub struct Route {
-    path: &'static str,
+    path: String,
     /// Whether the path is only the beginning of those that match.
     prefix: bool,
     pub allow: Methods,
     handler: Handler,
     /// How it is shown to people.
-    pub shown: &'static str,
+    pub shown: String,
     /// What it does, in a few words.
     pub about: &'static str,
 }
 
 impl Route {
+    /// The route of one path. `hint` shows people what its query takes.
+    pub fn at(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
+        let path = path.into();
+        let shown = format!("{path}{hint}");
+        Route { path, prefix: false, allow, handler, shown, about }
+    }
+
+    /// The route of every path that begins with `path`. `hint` shows people what may follow.
+    pub fn below(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
+        Route { prefix: true, ..Route::at(path, hint, allow, handler, about) }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         if self.prefix { path.starts_with(self.path.as_bytes()) } else { path == self.path.as_bytes() }
     }
@@ -39,51 +51,20 @@ impl Route {
 pub fn table(config: &Config) -> Vec<Route> {
     let mut routes = Vec::new();
     if config.endpoints {
-        routes.push(Route {
-            path: "/echo/",
-            prefix: true,
-            allow: Methods::READ,
-            handler: echo::answer,
-            shown: "/echo/{text}",
-            about: "the text",
-        });
-        routes.push(Route {
-            path: "/user-agent",
-            prefix: false,
-            allow: Methods::READ,
-            handler: user_agent::answer,
-            shown: "/user-agent",
-            about: "the client's User-Agent",
-        });
+        routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
+        routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
+    }
+    if let Some(prefix) = &config.debug_prefix {
+        routes.extend(debug::routes(prefix));
     }
     if config.directory.is_some() {
-        routes.push(Route {
-            path: "/files/",
-            prefix: true,
-            allow: Methods::READ.with(Method::Post).with(Method::Put),
-            handler: upload::answer,
-            shown: "/files/{name}",
-            about: "the store",
-        });
+        let allow = Methods::READ.with(Method::Post).with(Method::Put);
+        routes.push(Route::below("/files/", "{name}", allow, upload::answer, "the store"));
     }
     if config.root.is_some() {
-        routes.push(Route {
-            path: "/",
-            prefix: true,
-            allow: Methods::READ,
-            handler: files::answer,
-            shown: "/",
-            about: "the site",
-        });
+        routes.push(Route::below("/", "", Methods::READ, files::answer, "the site"));
     } else {
-        routes.push(Route {
-            path: "/",
-            prefix: false,
-            allow: Methods::READ,
-            handler: index::answer,
-            shown: "/",
-            about: "this list",
-        });
+        routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
     routes
 }
