@@ -44,6 +44,8 @@ pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch
 
 fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     let mut spent = 0;
+    // What the session before has left over is not this one's.
+    scratch.take_work();
     let mut more = session.advance(app, io.now(), scratch);
     loop {
         let result = match session.next_op() {
