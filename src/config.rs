@@ -4,8 +4,12 @@
 //! follows from the name (`environment`). What is in a `Config` has been parsed, and nobody checks it again, except
 //! that directories can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
 
+pub mod glob;
+pub mod responses;
+pub mod site;
+
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +20,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config::responses::{Origin, ResponseRules};
+use crate::config::site::SiteRules;
 use crate::environment;
 use crate::start_error::StartError;
 use crate::units;
@@ -29,6 +35,10 @@ pub struct Config {
     pub directory: Option<PathBuf>,
     /// Whether a directory without an index shows its names.
     pub listing: bool,
+    /// Whether DELETE removes files of the store.
+    pub delete: bool,
+    pub site: SiteRules,
+    pub responses: ResponseRules,
     /// Whether /echo and /user-agent answer.
     pub endpoints: bool,
     /// What the paths of the debug endpoints begin with; None when they are off.
@@ -189,6 +199,7 @@ impl Config {
         I::Item: Into<OsString>,
     {
         let args = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
+        args.check_together()?;
         let root = match (args.root, &args.directory) {
             (None, None) => Some(current_site(current_dir)?),
             (root, _) => root,
@@ -199,6 +210,9 @@ impl Config {
             debug_prefix,
             directory: args.directory,
             listing: !args.no_listing,
+            delete: args.allow_delete,
+            site: args.site,
+            responses: args.responses,
             endpoints: !args.no_endpoints,
             binds: args.bind,
             port: args.port,
@@ -320,7 +334,11 @@ struct Args {
     #[arg(long, value_name = "DIR", value_parser = path(), help_heading = SERVE)]
     directory: Option<PathBuf>,
 
-    /// Don't list directories that have no index.html
+    /// Let DELETE remove files from --directory
+    #[arg(long, help_heading = SERVE)]
+    allow_delete: bool,
+
+    /// Don't list directories that have no index file
     #[arg(long, help_heading = SERVE)]
     no_listing: bool,
 
@@ -340,6 +358,12 @@ struct Args {
     /// A path that begins and ends with a slash, and is not one of the server's other routes.
     #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
     debug_prefix: Option<String>,
+
+    #[command(flatten)]
+    site: SiteRules,
+
+    #[command(flatten)]
+    responses: ResponseRules,
 
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
@@ -388,7 +412,8 @@ Units:
 
 Environment:
   Every flag is also a variable, DUSTDEVIL_ and its name: DUSTDEVIL_MAX_BODY_SIZE=50M.
-  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1.
+  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1. Those that
+  take pairs, such as --header and --cache-control, take a pair a line: their values may hold commas.
   The command line goes before the environment. An empty variable counts as unset.
 
 Examples:
@@ -409,13 +434,52 @@ impl Args {
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Args, clap::Error> {
-        let words: Vec<OsString> = words.collect();
+        let words = join_origin(words);
         // First alone: --help needs no sound environment, and what is given here goes before the environment.
         let given = Args::command().try_get_matches_from(&words)?;
         let environment = environment::words(&Args::command(), &given, variable)?;
         let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
         Args::from_arg_matches(&matches)
     }
+
+    /// Enforces that each flag has something to work on, and that no two say who decides the same field.
+    fn check_together(&self) -> Result<(), clap::Error> {
+        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+        if self.allow_delete && self.directory.is_none() {
+            return conflict("--allow-delete is about the store, and there is none; name a --directory too".into());
+        }
+        let has_site = self.root.is_some() || self.directory.is_none();
+        if let Some(flag) = self.site.about_a_site().filter(|_| !has_site) {
+            return conflict(format!("{flag} is about the site, and --directory alone serves none; name a ROOT too"));
+        }
+        if self.responses.cors.is_some() && self.responses.names("Access-Control-Allow-Origin") {
+            return conflict("--cors and --header both set Access-Control-Allow-Origin; leave one of them out".into());
+        }
+        let caching = self.site.immutable || !self.site.cache_control.is_empty();
+        if caching && self.responses.names("Cache-Control") {
+            return conflict(
+                "--header sets a Cache-Control for every response, which contradicts --cache-control and --immutable; \
+                 write --cache-control '**=VALUE' instead"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The words of a command line, `--cors` joined with an origin behind it. `--cors public/` has none: `public/` is the
+/// ROOT.
+fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.peekable();
+    let mut joined = Vec::new();
+    while let Some(word) = words.next() {
+        let is_origin = |next: &OsString| next.to_str().is_some_and(|text| text.parse::<Origin>().is_ok());
+        match (word == "--cors", words.next_if(|next| word == "--cors" && is_origin(next))) {
+            (true, Some(origin)) => joined.push([word, origin].join(OsStr::new("="))),
+            _ => joined.push(word),
+        }
+    }
+    joined
 }
 
 /// The current directory as the site. Refused when that is `/`, where services and containers start: a unit file that
@@ -557,7 +621,6 @@ fn access_log() -> impl clap::builder::TypedValueParser<Value = AccessLog> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
