@@ -6,9 +6,10 @@ use crate::app::generated::{self, Compress};
 use crate::http::date::Now;
 use crate::http::escape;
 use crate::http::request::Request;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
 pub fn answer(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let text = escape::decode_lenient(request.path().strip_prefix(b"/echo/").unwrap_or_default());
-    generated::answer(request, responder, now, "text/plain", "", Compress::Gladly, &text)
+    generated::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly, &text)
 }

@@ -11,6 +11,7 @@ use crate::http::date::Now;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::borrow::Cow;
 
@@ -25,13 +26,13 @@ pub enum Compress {
 
 /// Answers 200 with `content`, unless a precondition fails (RFC 9110, section 13).
 ///
-/// `vary` names the fields besides Accept-Encoding that the content depends on, each with a comma behind it.
+/// `vary` names the fields besides Accept-Encoding that the content depends on.
 pub fn answer(
     request: &Request,
     responder: Responder,
     now: &Now,
     content_type: &str,
-    vary: &str,
+    vary: Vary,
     compress: Compress,
     content: &[u8],
 ) -> Next {
@@ -42,13 +43,13 @@ pub fn answer(
         let sentence = "The content could not be compressed.";
         return pages::error(Format::of(request), responder, Status::INTERNAL_SERVER_ERROR, sentence);
     };
-    let vary = format!("{vary}Accept-Encoding");
+    let vary = vary.and(Vary::ACCEPT_ENCODING);
     // There is a representation, so `*` matches it; it has no tag and no date, so nothing else does.
     match files::conditions(request).evaluate(true, Some(&Validators::default()), now.unix) {
         Outcome::Proceed => {}
         Outcome::NotModified => {
             let mut fields = responder.start(Status::NOT_MODIFIED);
-            fields.field("Vary", vary);
+            fields.vary(vary);
             fields.without_content(None);
             return Next::Done;
         }
@@ -62,7 +63,7 @@ pub fn answer(
     if coding != Coding::Identity {
         fields.field("Content-Encoding", coding.name());
     }
-    fields.field("Vary", vary);
+    fields.vary(vary);
     fields.content(&content);
     Next::Done
 }

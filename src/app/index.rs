@@ -6,6 +6,7 @@ use crate::app::generated::{self, Compress};
 use crate::app::pages::Format;
 use crate::http::date::Now;
 use crate::http::request::Request;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
 pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
@@ -15,7 +16,7 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
         text.push('\n');
     }
     let content_type = Format::Plain.content_type();
-    generated::answer(request, responder, now, content_type, "", Compress::WhenNeeded, text.as_bytes())
+    generated::answer(request, responder, now, content_type, Vary::NOTHING, Compress::WhenNeeded, text.as_bytes())
 }
 
 /// A line a route: its methods, its path, what it is.

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{debug, echo, files, index, upload, user_agent};
+use crate::app::{cors, debug, echo, files, index, upload, user_agent};
 use crate::config::Config;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
@@ -15,6 +15,8 @@ use crate::proto::responder::Responder;
 
 /// Answers a request: borrows the input, writes the output, returns what is left to be done.
 pub type Handler = fn(&App, &Request, Responder, &Now) -> Next;
+
+const STORE: Methods = Methods::READ.with(Method::Post).with(Method::Put);
 
 #[derive(Debug)]
 pub struct Route {
@@ -58,11 +60,14 @@ pub fn table(config: &Config) -> Vec<Route> {
         routes.extend(debug::routes(prefix));
     }
     if config.directory.is_some() {
-        let allow = Methods::READ.with(Method::Post).with(Method::Put);
+        let allow = match config.delete {
+            true => STORE.with(Method::Delete),
+            false => STORE,
+        };
         routes.push(Route::below("/files/", "{name}", allow, upload::answer, "the store"));
     }
     if config.root.is_some() {
-        routes.push(Route::below("/", "", Methods::READ, files::answer, "the site"));
+        routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
     } else {
         routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
@@ -76,7 +81,7 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
         return pages::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
     }
     match request.target.form {
-        Form::Asterisk => return options(all_methods(app), responder),
+        Form::Asterisk => return options(app, all_methods(app), request, responder),
         Form::Authority => return method_not_allowed(Methods::READ, request, responder),
         Form::Origin | Form::Absolute => {}
     }
@@ -86,7 +91,7 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
     };
     match route {
         None => not_found(request, responder),
-        Some(route) if method == Method::Options => options(route.allow, responder),
+        Some(route) if method == Method::Options => options(app, route.allow, request, responder),
         Some(route) if !route.allow.contains(method) => method_not_allowed(route.allow, request, responder),
         Some(route) => (route.handler)(app, request, responder, now),
     }
@@ -100,7 +105,10 @@ fn all_methods(app: &App) -> Methods {
     app.routes.iter().fold(Methods::READ, |all, route| all.and(route.allow))
 }
 
-fn options(allow: Methods, responder: Responder) -> Next {
+fn options(app: &App, allow: Methods, request: &Request, responder: Responder) -> Next {
+    if app.cors && cors::is_preflight(request) {
+        return cors::preflight(&allow_value(allow), request, responder);
+    }
     let mut fields = responder.start(Status::NO_CONTENT);
     fields.field("Allow", allow_value(allow));
     fields.empty();

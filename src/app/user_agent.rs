@@ -8,6 +8,7 @@ use crate::http::date::Now;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
 pub fn answer(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
@@ -15,5 +16,5 @@ pub fn answer(_app: &App, request: &Request, responder: Responder, now: &Now) ->
         let sentence = "The request has no User-Agent field to show.";
         return pages::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);
     };
-    generated::answer(request, responder, now, "text/plain", "User-Agent, ", Compress::WhenNeeded, agent)
+    generated::answer(request, responder, now, "text/plain", Vary::USER_AGENT, Compress::WhenNeeded, agent)
 }

@@ -2,10 +2,11 @@
 //! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
 
 use crate::app::App;
-use crate::app::body::{Body, Coded, FileRange, Piece};
+use crate::app::body::{self, Body, Coded, Compressor, FileRange, Piece};
 use crate::app::coding;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Meta;
+use crate::app::files::neighbours::Neighbours;
 use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::http::accept::{self, Choice, Coding};
@@ -17,6 +18,7 @@ use crate::http::method::Method;
 use crate::http::range::{self, Multipart, Ranges};
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::{Fields, Responder};
 use std::borrow::Cow;
 use std::fs::File;
@@ -29,29 +31,46 @@ const SMALL: u64 = 64 * 1024;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
+/// What can be made of a file while it is sent.
+const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
 /// A file that is to be sent, with what is said about it.
 #[derive(Debug)]
-pub struct Representation {
+pub struct Representation<'a> {
     file: File,
     meta: Meta,
-    content_type: Cow<'static, str>,
+    content_type: Cow<'a, str>,
     pub compressible: bool,
+    /// Where it may be had in codings, made beforehand.
+    pub neighbours: Option<Neighbours<'a>>,
+    pub cache_control: Option<&'a str>,
+    /// What the choice of this file depended on, before its coding is chosen.
+    pub vary: Vary,
 }
 
 /// What content negotiation came to.
+#[derive(Clone, Copy, Debug)]
 struct Negotiated {
     coding: Coding,
-    /// Whether another client could have got another answer.
-    varies: bool,
+    /// Whether the coding is still to be made; `None` where the file is sent as it is.
+    compressor: Option<Compressor>,
 }
 
-impl Representation {
-    pub fn new(file: File, meta: Meta, content_type: Cow<'static, str>) -> Representation {
+impl<'a> Representation<'a> {
+    pub fn new(file: File, meta: Meta, content_type: Cow<'a, str>) -> Representation<'a> {
         let compressible = mime::is_compressible(&content_type);
-        Representation { file, meta, content_type, compressible }
+        Representation {
+            file,
+            meta,
+            content_type,
+            compressible,
+            neighbours: None,
+            cache_control: None,
+            vary: Vary::NOTHING,
+        }
     }
 
-    pub fn answer(self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+    pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
         let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
         let mut validators = validators(&self.meta, now);
         if negotiated.coding != Coding::Identity {
@@ -62,22 +81,27 @@ impl Representation {
             Outcome::Proceed => {}
             Outcome::NotModified => {
                 let mut fields = responder.start(Status::NOT_MODIFIED);
-                write_validators(&validators, &mut fields);
-                write_vary(&negotiated, &mut fields);
+                // Section 15.4.5: what the 200 would say of these, and of Last-Modified only without an ETag.
+                match &validators.etag {
+                    Some(etag) => fields.field("ETag", etag.as_bytes()),
+                    None => write_last_modified(&validators, &mut fields),
+                }
+                self.write_shared(&mut fields);
                 fields.without_content(None);
                 return Next::Done;
             }
             Outcome::PreconditionFailed => {
                 let mut fields = responder.start(Status::PRECONDITION_FAILED);
-                write_vary(&negotiated, &mut fields);
+                fields.vary(self.vary);
                 let sentence = "The file is not in the state that the request demands.";
                 return pages::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
             }
         }
         let mut range_lines = request.values(Name::Range);
         let ranges = match (range_lines.next(), range_lines.next()) {
-            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide. A field that
-            // may be there once and is there twice says nothing certain.
+            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide, and a part
+            // of a coded file is of no use to who wanted a part of the file. A field that may be there once and is
+            // there twice says nothing certain.
             (Some(value), None)
                 if request.method() == Method::Get
                     && negotiated.coding == Coding::Identity
@@ -96,45 +120,73 @@ impl Representation {
         }
     }
 
-    /// Compressed when the client likes it and it is worth it; otherwise as it is; and in a coding that
-    /// is not worth it only when the client takes nothing else.
-    fn negotiate(&self, request: &Request) -> Option<Negotiated> {
+    /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
+    /// and in a coding that is not worth it only when the client takes nothing else.
+    fn negotiate(&mut self, request: &Request) -> Option<Negotiated> {
         let worth = self.compressible && self.meta.size >= WORTH_COMPRESSING;
+        let stored = self.neighbours.iter().flat_map(|neighbours| neighbours.codings());
+        let made = MADE.into_iter().filter(|_| worth);
+        let mut offered = [Coding::Identity; Neighbours::MOST + MADE.len() + 1];
+        let mut others = 0;
+        let mut stored_count = 0;
+        for (coding, is_stored) in stored.map(|coding| (coding, true)).chain(made.map(|coding| (coding, false))) {
+            offered[others] = coding;
+            others += 1;
+            stored_count += usize::from(is_stored);
+        }
+        if others > 0 {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+        }
         let values = request.values(Name::AcceptEncoding);
-        let mut varies = worth;
-        let mut choice = match worth {
-            true => accept::negotiate(values.clone(), &[Coding::Gzip, Coding::Deflate, Coding::Identity]),
-            false => accept::negotiate(values.clone(), &[Coding::Identity]),
-        };
-        if choice == Choice::NotAcceptable && !worth {
-            varies = true;
-            choice = accept::negotiate(values, &[Coding::Gzip, Coding::Deflate]);
+        let mut choice = accept::negotiate(values.clone(), &offered[..=others]);
+        if choice == Choice::NotAcceptable {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+            choice = accept::negotiate(values, &MADE);
         }
-        match choice {
-            Choice::Use(coding) => Some(Negotiated { coding, varies }),
-            Choice::NotAcceptable => None,
+        let Choice::Use(coding) = choice else { return None };
+        if !offered[..stored_count].contains(&coding) {
+            return Some(Negotiated { coding, compressor: coding::compressor(coding) });
         }
+        match self.neighbours.and_then(|neighbours| neighbours.open(coding)) {
+            Some((file, meta)) => {
+                (self.file, self.meta) = (file, meta);
+                Some(Negotiated { coding, compressor: None })
+            }
+            None => {
+                // Gone since it was offered: as if it had never been.
+                self.neighbours = None;
+                self.negotiate(request)
+            }
+        }
+    }
+
+    /// The fields that a file's good answers and its 304 share.
+    fn write_shared(&self, fields: &mut Fields) {
+        if let Some(value) = self.cache_control {
+            fields.field("Cache-Control", value);
+        }
+        fields.vary(self.vary);
     }
 }
 
 /// A representation on its way, once it is known that it goes.
 struct Sending<'a, 'r> {
-    representation: Representation,
+    representation: Representation<'a>,
     validators: Validators,
     negotiated: Negotiated,
     request: &'a Request<'a>,
     responder: Responder<'r>,
 }
 
-impl<'r> Sending<'_, 'r> {
+impl<'a, 'r> Sending<'a, 'r> {
     fn whole(self) -> Next {
         let size = self.representation.meta.size;
-        let coding = self.negotiated.coding;
+        let compressor = self.negotiated.compressor;
         if size > SMALL {
             let (representation, mut fields) = self.start(Status::OK);
             fields.field("Content-Type", representation.content_type.as_bytes());
             let source = FileRange { file: representation.file, at: 0, end: size };
-            return match coding::compressor(coding) {
+            return match compressor {
                 Some(compressor) => {
                     fields.stream(None);
                     Next::Stream(Body::Coded(Box::new(Coded::new(compressor, source))))
@@ -149,7 +201,11 @@ impl<'r> Sending<'_, 'r> {
             Ok(content) => content,
             Err(error) => return self.unreadable(&error),
         };
-        match coding::code(coding, &content) {
+        let coded = match compressor {
+            Some(compressor) => body::compress(compressor, &content).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(content.as_slice())),
+        };
+        match coded {
             Ok(coded) => {
                 let (representation, mut fields) = self.start(Status::OK);
                 fields.field("Content-Type", representation.content_type.as_bytes());
@@ -199,7 +255,7 @@ impl<'r> Sending<'_, 'r> {
         let format = Format::of(self.request);
         let mut fields = self.responder.start(Status::RANGE_NOT_SATISFIABLE);
         fields.field("Content-Range", content_range);
-        write_vary(&self.negotiated, &mut fields);
+        fields.vary(self.representation.vary);
         let sentence = "The file does not have the range of bytes that the request asks for.";
         pages::finish_error(format, fields, Status::RANGE_NOT_SATISFIABLE, sentence)
     }
@@ -211,10 +267,13 @@ impl<'r> Sending<'_, 'r> {
     }
 
     /// The status line and the fields that all of a file's good answers share.
-    fn start(self, status: Status) -> (Representation, Fields<'r>) {
+    fn start(self, status: Status) -> (Representation<'a>, Fields<'r>) {
         let mut fields = self.responder.start(status);
-        write_validators(&self.validators, &mut fields);
-        write_vary(&self.negotiated, &mut fields);
+        if let Some(etag) = &self.validators.etag {
+            fields.field("ETag", etag.as_bytes());
+        }
+        write_last_modified(&self.validators, &mut fields);
+        self.representation.write_shared(&mut fields);
         match self.negotiated.coding {
             Coding::Identity => fields.field("Accept-Ranges", "bytes"),
             coding => fields.field("Content-Encoding", coding.name()),
@@ -232,20 +291,11 @@ pub fn validators(meta: &Meta, now: &Now) -> Validators {
     Validators { etag: Some(etag), last_modified }
 }
 
-fn write_validators(validators: &Validators, fields: &mut Fields) {
-    if let Some(etag) = &validators.etag {
-        fields.field("ETag", etag.as_bytes());
-    }
+fn write_last_modified(validators: &Validators, fields: &mut Fields) {
     if let Some(last_modified) = validators.last_modified {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
         fields.field("Last-Modified", date);
-    }
-}
-
-fn write_vary(negotiated: &Negotiated, fields: &mut Fields) {
-    if negotiated.varies {
-        fields.field("Vary", "Accept-Encoding");
     }
 }
 
