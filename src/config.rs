@@ -47,6 +47,9 @@ pub struct Config {
     pub binds: Vec<Bind>,
     /// The port of every bind that names none; 0 lets the system pick.
     pub port: u16,
+    pub engine: Engine,
+    /// Workers of the pool.
+    pub pool_size: usize,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
@@ -130,6 +133,19 @@ pub struct Timeouts {
     // Docker kills 10 s after it has asked.
     #[arg(long = "grace-period", value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub grace: Duration,
+}
+
+/// How connections are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// One thread and one event loop for all connections
+    Event,
+    /// A thread for each connection
+    Threads,
+    /// A fixed number of threads, each with one connection at a time
+    Pool,
+    /// One connection at a time
+    Iterative,
 }
 
 /// An address to listen on, with or without its own port.
@@ -216,6 +232,8 @@ impl Config {
             endpoints: !args.no_endpoints,
             binds: args.bind,
             port: args.port,
+            engine: args.engine,
+            pool_size: args.pool_size,
             limits: args.limits,
             timeouts: args.timeouts,
             access_log: args.access_log,
@@ -297,6 +315,7 @@ impl Verbosity {
 
 const SERVE: &str = "What to serve";
 const LISTEN: &str = "Where to listen";
+const WAIT: &str = "How to wait";
 const LOGS: &str = "Logs";
 const HELP: &str = "Help";
 
@@ -375,6 +394,18 @@ struct Args {
     /// Port for addresses that name none; 0 picks a free one
     #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
     port: u16,
+
+    /// How connections are waited for
+    ///
+    /// The same server in each, to compare them. With pool and iterative a connection holds its thread while it lives,
+    /// and clients who find none free wait.
+    #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
+    engine: Engine,
+
+    /// Threads of --engine pool
+    // As many as the tutorial's pool had, so that its numbers can be seen again.
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count, help_heading = WAIT)]
+    pool_size: usize,
 
     #[command(flatten)]
     limits: Limits,

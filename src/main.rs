@@ -4,9 +4,8 @@
 
 use dustdevil::app::{App, SERVER, index};
 use dustdevil::config::{Config, Verbosity};
-use dustdevil::engine::event::EventEngine;
-use dustdevil::listener;
 use dustdevil::start_error::StartError;
+use dustdevil::{engine, listener};
 use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -32,8 +31,7 @@ fn run(config: &Config) -> Result<(), StartError> {
     if config.verbosity != Verbosity::Quiet {
         print_banner(&app, config, &listener::urls(&listeners));
     }
-    let ended = EventEngine::new(&app, listeners).and_then(EventEngine::run);
-    ended.map_err(|error| StartError::new(format!("the event loop failed: {error}")))
+    engine::run(config, app, listeners).map_err(|error| StartError::new(format!("the engine failed: {error}")))
 }
 
 /// Diagnostics go to standard error; the access log has standard output for itself.

@@ -16,6 +16,7 @@ use crate::start_error::StartError;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is kept of a request line that is no HTTP.
@@ -27,6 +28,8 @@ pub struct AccessLog {
     sink: Option<Sink>,
     /// Whether a failure to write has been reported; once is enough.
     failed: AtomicBool,
+    /// Held while lines are written: a pipe takes much at once in pieces, and those of two threads would mix.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl AccessLog {
                 }
             },
         };
-        Ok(AccessLog { sink, failed: AtomicBool::new(false) })
+        Ok(AccessLog { sink, failed: AtomicBool::new(false), turn: Mutex::default() })
     }
 
     pub fn is_on(&self) -> bool {
@@ -70,11 +73,13 @@ impl AccessLog {
         if lines.is_empty() {
             return;
         }
+        let turn = self.turn.lock();
         let result = match &self.sink {
             None => Ok(()),
             Some(Sink::File(file)) => (&*file).write_all(lines),
             Some(Sink::Stdout) => write_stdout(lines),
         };
+        drop(turn);
         lines.clear();
         if let Err(error) = result
             && !self.failed.swap(true, Ordering::Relaxed)

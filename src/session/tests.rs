@@ -38,6 +38,10 @@ impl Transport for Wire {
         &self.now
     }
 
+    fn is_ending(&self) -> bool {
+        false
+    }
+
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         match self.inbox.len().min(room.len()) {
             _ if self.broken => Err(io::ErrorKind::ConnectionReset.into()),
