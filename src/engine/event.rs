@@ -193,7 +193,7 @@ impl<'a> EventEngine<'a> {
         self.accept_paused = None;
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
-                if !self.listeners[index].ready || !self.can_accept() {
+                if !self.listeners[index].ready || !self.can_accept() || self.accept_paused.is_some() {
                     break;
                 }
                 match self.listeners[index].socket.accept() {

@@ -56,7 +56,7 @@ enum AcceptFailure {
 impl AcceptFailure {
     fn of(error: &io::Error) -> AcceptFailure {
         match Errno::from_io_error(error) {
-            Some(Errno::AGAIN) => AcceptFailure::Empty,
+            _ if error.kind() == io::ErrorKind::WouldBlock => AcceptFailure::Empty,
             Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => AcceptFailure::Gone,
             _ => {
                 log::warn!("cannot accept connections for the moment: {error}");

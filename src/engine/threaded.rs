@@ -41,7 +41,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The stack of a thread that serves. Address space, not memory: only pages that were used count.
+/// The stack of a thread that serves. A walk through every route, method and error used 16 KiB of it in a
+/// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
+/// It is address space: of memory it costs only the pages that were used.
 const STACK: usize = 256 * 1024;
 /// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB.
 const SPARE: usize = 64;
