@@ -290,28 +290,27 @@ fn serve_seat(seat: &Seat) {
     let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut);
     let mut session = Session::new(link.peer, Instant::now());
     let mut scratch = None;
-    loop {
+    let mut turn = Turn::Wait(session.deadline(&shared.app));
+    while turn != Turn::Close && !shared.cut.is_set() {
         let idle = session.phase() == Phase::Idle;
-        if idle {
-            shared.give_back(scratch.take());
-            if !await_request(shared, link, &mut io, session.deadline(&shared.app)) {
-                return;
+        match turn {
+            Turn::Wait(deadline) if idle => {
+                shared.give_back(scratch.take());
+                if !await_request(shared, link, &mut io, deadline) {
+                    return;
+                }
             }
-        } else if session.next_op() == Op::Wait {
-            shared.give_back(scratch.take());
-            shared.cut.wait(session.deadline(&shared.app));
-        }
-        if shared.cut.is_set() {
-            return;
+            Turn::Wait(deadline) if session.next_op() == Op::Wait => {
+                shared.give_back(scratch.take());
+                shared.cut.wait(deadline);
+            }
+            // The next call waits by itself.
+            _ => {}
         }
         io.begin_turn(!idle);
         let scratch = scratch.get_or_insert_with(|| shared.take_scratch());
-        let turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
+        turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
         shared.app.access_log.flush(&mut scratch.log);
-        // What it waits for, and until when, the session is asked above: only the end is news.
-        if turn == Turn::Close {
-            break;
-        }
     }
     shared.give_back(scratch);
 }
