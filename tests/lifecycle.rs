@@ -272,8 +272,11 @@ on_every_engine! {
     fn the_access_log_is_in_combined_format(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let fields = "User-Agent: agent/1.0 (test)\r\nReferer: http://from.example/page?q\r\n";
+        // One at a time: the lines of different connections stand in no fixed order where each has a thread.
         exchange(&server, format!("GET /echo/hello?q=%20 HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        server.log_lines(1);
         exchange(&server, "HEAD /echo/hello HTTP/1.0\r\n\r\n");
+        server.log_lines(2);
         exchange(&server, "GET /missing HTTP/1.1\r\nHost: x\r\n\r\n");
         let lines = server.log_lines(3);
         assert_eq!(lines.len(), 3, "a line a request: {lines:?}");
@@ -306,8 +309,9 @@ on_every_engine! {
             b"GET / HTTP/1.1\nforged: line\r\n\r\n",
             b"\x00\x01\x02\r\n\r\n",
         ];
-        for request in requests {
+        for (number, request) in requests.iter().enumerate() {
             exchange(&server, request);
+            server.log_lines(number + 1);
         }
         let lines = server.log_lines(requests.len());
         assert_eq!(lines.len(), requests.len(), "a line a request, refused ones too: {lines:?}");
