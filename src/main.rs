@@ -9,6 +9,7 @@ use dustdevil::{engine, listener};
 use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
     let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -26,12 +27,16 @@ fn run(config: &Config) -> Result<(), StartError> {
     config.check()?;
     raise_descriptor_limit(config);
     survive_file_size_limit();
-    let app = App::new(config)?;
+    let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
+    let urls = listener::urls(&listeners);
+    let failed = |error| StartError::new(format!("the engine failed: {error}"));
+    let engine = engine::prepare(config, &app, listeners).map_err(failed)?;
+    // Not before signals are handled: who reads it may send one.
     if config.verbosity != Verbosity::Quiet {
-        print_banner(&app, config, &listener::urls(&listeners));
+        print_banner(&app, config, &urls);
     }
-    engine::run(config, app, listeners).map_err(|error| StartError::new(format!("the engine failed: {error}")))
+    engine.run().map_err(failed)
 }
 
 /// Diagnostics go to standard error; the access log has standard output for itself.

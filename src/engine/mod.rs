@@ -28,18 +28,37 @@ use std::time::Duration;
 /// enough that nobody notices.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves with the engine that the configuration names, until a signal ends it.
+/// An engine that has taken signals and listeners over: from here on a signal ends it in good order.
+pub enum Ready<'a> {
+    Event(Box<EventEngine<'a>>),
+    Threaded(ThreadedEngine, Threads),
+}
+
+/// Makes the engine ready that the configuration names.
 ///
 /// # Errors
-/// The engine cannot start, or its waiting fails for good.
-pub fn run(config: &Config, app: App, listeners: Vec<TcpListener>) -> io::Result<()> {
+/// The system has no descriptors for it.
+pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListener>) -> io::Result<Ready<'a>> {
     let threads = match config.engine {
-        Engine::Event => return EventEngine::new(&app, listeners)?.run(),
+        Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners)?))),
         Engine::Threads => Threads::PerConnection,
         Engine::Pool => Threads::Workers(config.pool_size),
         Engine::Iterative => Threads::Workers(1),
     };
-    ThreadedEngine::new(Arc::new(app), listeners)?.run(threads)
+    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners)?, threads))
+}
+
+impl Ready<'_> {
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// Threads cannot be started, or the waiting fails for good.
+    pub fn run(self) -> io::Result<()> {
+        match self {
+            Ready::Event(engine) => engine.run(),
+            Ready::Threaded(engine, threads) => engine.run(threads),
+        }
+    }
 }
 
 /// What to do after a failed accept.

@@ -143,11 +143,14 @@ impl ThreadedEngine {
         };
         for _ in 0..acceptors {
             let shared = self.shared.clone();
-            thread::Builder::new().stack_size(STACK).spawn(move || {
+            let accepting = move || {
                 while let Some(seat) = accept(&shared) {
                     serve(seat);
                 }
-            })?;
+            };
+            // A pool smaller than was asked for would look healthy.
+            let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
+            started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
         while !self.signalled() {
             await_any(&[self.signals.as_fd()], None)?;
