@@ -5,7 +5,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`engine`], [`listener`] | sockets, readiness, time. Nothing of HTTP. |
+//! | [`engine`], [`listener`] | sockets, readiness, threads, time: how to wait. Nothing of HTTP. |
 //! | [`driver`] | turns an `Op` into a system call. |
 //! | [`session`] | one client: protocol and exchange. No socket, no clock. |
 //! | [`app`] | routes, files, uploads, logs: what a request means. |
