@@ -139,7 +139,7 @@ fn a_slow_head_holds_an_iterative_server_only_until_its_deadline() {
 // ---- signals
 
 /// The ways a connection can make its server wait.
-const WAITS: [&str; 5] = ["new", "idle", "head", "body", "reader"];
+const WAITS: [&str; 7] = ["new", "idle", "head", "body", "reader", "delay", "drip"];
 
 fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
     let mut client = if wait == "new" { Client::connect(server) } else { settled(server) };
@@ -153,6 +153,8 @@ fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
             client.send("GET /files/huge HTTP/1.1\r\nHost: x\r\n\r\n");
             client.read_head();
         }
+        "delay" => client.send("GET /debug/delay/60 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        "drip" => client.send("GET /debug/drip?duration=60&bytes=2 HTTP/1.1\r\nHost: x\r\n\r\n"),
         _ => {}
     }
     // For the server to be where it waits; were it not, the test would still hold.
@@ -163,7 +165,8 @@ fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
 fn server_with(engine: Engine, grace: &str) -> (Server, TempDir) {
     let store = TempDir::new();
     store.write_sparse("huge", 256 << 20);
-    let server = Setup::on(engine).args(["--directory", store.arg(), "--grace-period", grace]).start();
+    let server =
+        Setup::on(engine).args(["--directory", store.arg(), "--debug-endpoints", "--grace-period", grace]).start();
     (server, store)
 }
 
@@ -187,7 +190,7 @@ on_every_engine! {
     }
 
     fn a_second_signal_ends_every_wait_at_once(engine: Engine) {
-        for wait in ["head", "body", "reader"] {
+        for wait in ["head", "body", "reader", "delay", "drip"] {
             let (mut server, store) = server_with(engine, "600s");
             let _client = waiting_client(&server, &store, wait);
             server.signal("TERM");
@@ -212,6 +215,21 @@ on_every_engine! {
             client.expect_closed();
             assert_eq!(server.await_exit(PATIENCE).code(), Some(0), "{wait}");
         }
+    }
+
+    fn a_delay_in_flight_ends_in_its_time_and_is_the_last(engine: Engine) {
+        let (mut server, _store) = server_with(engine, "60s");
+        let mut client = settled(&server);
+        let began = Instant::now();
+        client.send("GET /debug/delay/1 HTTP/1.1\r\nHost: x\r\n\r\n");
+        thread::sleep(Duration::from_millis(100));
+        server.signal("TERM");
+        let answer = client.read_response();
+        assert!(began.elapsed() >= Duration::from_millis(950), "early: {:?}", began.elapsed());
+        assert_eq!(answer.status, 200);
+        assert!(answer.says_close(), "{answer:?}");
+        client.expect_closed();
+        assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
     }
 
     /// A request either gets its whole answer or no byte of one.
