@@ -94,6 +94,14 @@ pub struct Limits {
     // With the largest head in every buffer this is 160 MB, which a small machine still has.
     #[arg(long = "max-connections", value_name = "COUNT", default_value = "10000", value_parser = count)]
     pub connections: usize,
+
+    /// Memory for files served lately; 0 keeps none
+    ///
+    /// Small files are kept whole, larger ones open, and both with what gzip made of them. A change on disk is seen by
+    /// the next request all the same.
+    // A thousand pages of the usual size with their compressed forms; less than one browser tab.
+    #[arg(long = "cache-size", value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
+    pub cache: usize,
 }
 
 /// How long we wait for a client. None is zero but `grace`, and none is longer than a year.
@@ -583,6 +591,13 @@ fn memory_size(text: &str) -> Result<usize, String> {
     positive(units::size(text)?)
 }
 
+fn cache_size(text: &str) -> Result<usize, String> {
+    match units::size(text)? {
+        0 => Ok(0),
+        size => positive(size),
+    }
+}
+
 fn count(text: &str) -> Result<usize, String> {
     positive(units::number(text)?)
 }
@@ -695,7 +710,14 @@ mod tests {
         assert_eq!(config.verbosity, Verbosity::Normal);
         assert_eq!(
             config.limits,
-            Limits { header_size: 16384, fields: 100, target: 8192, body_size: 1 << 30, connections: 10_000 }
+            Limits {
+                header_size: 16384,
+                fields: 100,
+                target: 8192,
+                body_size: 1 << 30,
+                connections: 10_000,
+                cache: 64 << 20
+            }
         );
         assert_eq!(
             config.timeouts,

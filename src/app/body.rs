@@ -2,12 +2,14 @@
 //! the client takes it. The only user of flate2.
 
 use crate::app::debug::delay::Drip;
+use crate::app::files::cache::{Content, Stored};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
@@ -15,6 +17,8 @@ use std::time::Instant;
 pub const SLICE: usize = 32 * 1024;
 /// What compressing a byte costs against moving it, for the loop's budget.
 const COMPRESSION_WEIGHT: usize = 8;
+/// Compressed content is kept of files up to here.
+const KEPT: u64 = 4 * 1024 * 1024;
 /// flate2's default. Level 9 gains a percent for twice the time.
 const LEVEL: Compression = Compression::new(6);
 
@@ -23,8 +27,10 @@ const LEVEL: Compression = Compression::new(6);
 pub enum Body {
     /// A range of a file, sent by sendfile.
     File(FileRange),
+    /// A range of what is in memory.
+    Shared { bytes: Arc<[u8]>, at: usize, end: usize },
     /// Bytes and file ranges in turn: the parts of multipart/byteranges.
-    Pieces { file: File, pieces: VecDeque<Piece> },
+    Pieces { file: Option<Arc<File>>, pieces: VecDeque<Piece> },
     /// Compressed while it is sent.
     Coded(Box<Coded>),
     /// The same bytes again and again, for as long as `left` says.
@@ -35,7 +41,7 @@ pub enum Body {
 
 #[derive(Debug)]
 pub struct FileRange {
-    pub file: File,
+    pub file: Arc<File>,
     pub at: u64,
     pub end: u64,
 }
@@ -77,6 +83,15 @@ impl Body {
                     }
                 }
             },
+            Body::Shared { bytes, at, end } => {
+                let cost = SLICE.min(*end - *at);
+                if cost == 0 {
+                    return Ok(Pulled::End);
+                }
+                out.extend_from_slice(&bytes[*at..*at + cost]);
+                *at += cost;
+                Ok(Pulled::Some { cost })
+            }
             Body::Coded(coded) => coded.pull(out),
             Body::Repeat { left: 0, .. } => Ok(Pulled::End),
             Body::Repeat { pattern, left } => {
@@ -106,7 +121,7 @@ impl Body {
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match self {
             Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
-            Body::Pieces { file, pieces } => match pieces.front() {
+            Body::Pieces { file: Some(file), pieces } => match pieces.front() {
                 Some(Piece::Range { at, end }) if at < end => Some((file, *at, end - at)),
                 _ => None,
             },
@@ -172,44 +187,71 @@ impl Coder {
     }
 }
 
-/// A file that is compressed while it is sent.
+/// Content that is compressed while it is sent, and kept for the next who wants it when it is not too much.
 #[derive(Debug)]
 pub struct Coded {
-    source: FileRange,
+    stored: Arc<Stored>,
+    at: u64,
+    compressor: Compressor,
     coder: Coder,
+    /// What has been made so far; `None` when it is not to be kept.
+    made: Option<Vec<u8>>,
     finished: bool,
 }
 
 impl Coded {
-    pub fn new(compressor: Compressor, source: FileRange) -> Coded {
-        Coded { source, coder: Coder::new(compressor), finished: false }
+    pub fn new(compressor: Compressor, stored: Arc<Stored>) -> Coded {
+        let made = (stored.meta.size <= KEPT).then(Vec::new);
+        Coded { stored, at: 0, compressor, coder: Coder::new(compressor), made, finished: false }
     }
 
     fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         let mut cost = 0;
         // The coder keeps much before it gives something: go on until it does, or the slice is used up.
         while !self.finished && self.coder.output().is_empty() && cost < COMPRESSION_WEIGHT * SLICE {
-            let want = (self.source.end - self.source.at).min(SLICE as u64) as usize;
+            let want = (self.stored.meta.size - self.at).min(SLICE as u64) as usize;
             if want == 0 {
                 self.coder.finish()?;
                 self.finished = true;
                 break;
             }
-            let mut slice = vec![0; want];
-            let count = self.source.file.read_at(&mut slice, self.source.at)?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.coder.write(&slice[..count])?;
-            self.source.at += count as u64;
+            let count = self.feed(want)?;
+            self.at += count as u64;
             cost += COMPRESSION_WEIGHT * count;
         }
         let output = self.coder.output();
         if output.is_empty() && self.finished {
+            if let Some(made) = self.made.take() {
+                // Another connection may have been first; then there is nothing left to do.
+                let _ = self.stored.variant(self.compressor).set(made.into());
+            }
             return Ok(Pulled::End);
+        }
+        if let Some(made) = &mut self.made {
+            made.extend_from_slice(output);
         }
         out.append(output);
         Ok(Pulled::Some { cost })
+    }
+
+    /// Gives the coder up to `want` of the bytes that come next.
+    fn feed(&mut self, want: usize) -> io::Result<usize> {
+        match &self.stored.content {
+            Content::Memory(bytes) => {
+                let at = self.at as usize;
+                self.coder.write(&bytes[at..at + want])?;
+                Ok(want)
+            }
+            Content::Open(file) => {
+                let mut slice = vec![0; want];
+                let count = file.read_at(&mut slice, self.at)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.coder.write(&slice[..count])?;
+                Ok(count)
+            }
+        }
     }
 }
 
@@ -241,9 +283,9 @@ mod tests {
 
     #[test]
     fn pieces_come_in_their_order() {
-        let file = File::open("/dev/null").unwrap();
+        let file = Arc::new(File::open("/dev/null").unwrap());
         let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
-        let mut body = Body::Pieces { file, pieces: pieces.into() };
+        let mut body = Body::Pieces { file: Some(file), pieces: pieces.into() };
         let mut out = Vec::new();
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::File);

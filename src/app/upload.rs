@@ -3,10 +3,12 @@
 
 use crate::app::App;
 use crate::app::exchange::{Next, Receive};
+use crate::app::files::cache::Stored;
 use crate::app::files::incoming::{Commit, Committed, Incoming, UploadError};
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::removal::{self, Standing};
-use crate::app::files::{self, mime, representation};
+use crate::app::files::representation::{self, Representation};
+use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::app::routes;
 use crate::http::conditional::Outcome;
@@ -18,6 +20,7 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::io;
+use std::sync::Arc;
 
 /// An upload under way.
 #[derive(Debug)]
@@ -38,9 +41,8 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     if request.method().is_get_or_head() {
         return match store.find(&path) {
             Ok(Found::File { file, meta }) => {
-                let mut representation = representation::Representation::new(file, meta, mime::UNKNOWN.into());
-                representation.compressible = false;
-                representation.answer(app, request, responder, now)
+                let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
+                Representation::new(Arc::new(stored)).answer(app, request, responder, now)
             }
             Ok(Found::Directory { .. }) => routes::not_found(request, responder),
             Err(refused) => files::refused(&refused, request, responder),

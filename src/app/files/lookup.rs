@@ -284,6 +284,11 @@ impl Root {
 }
 
 impl Meta {
+    /// The state of an open file.
+    pub fn of_file(file: &File) -> io::Result<Meta> {
+        Ok(Meta::of(&rustix::fs::fstat(file)?))
+    }
+
     // The fields' types differ from one architecture to the next.
     #[allow(clippy::unnecessary_cast)]
     pub(super) fn of(stat: &Stat) -> Meta {

@@ -1,5 +1,6 @@
 //! A site of files: from a request path to bytes that may be sent.
 
+pub mod cache;
 pub mod caching;
 pub mod incoming;
 pub mod listing;

@@ -5,9 +5,10 @@ use crate::app::App;
 use crate::app::body::{self, Body, Coded, Compressor, FileRange, Piece};
 use crate::app::coding;
 use crate::app::exchange::Next;
+use crate::app::files;
+use crate::app::files::cache::{Content, Stored};
 use crate::app::files::lookup::Meta;
 use crate::app::files::neighbours::Neighbours;
-use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
@@ -20,14 +21,13 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::{Fields, Responder};
-use std::borrow::Cow;
-use std::fs::File;
+use std::collections::VecDeque;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-/// Content up to here is read into the output buffer and goes out with its head in one write; from here
-/// on sendfile is the cheaper way.
-const SMALL: u64 = 64 * 1024;
+/// Content up to here is copied behind its head and goes out with it in one write; beyond, copying costs more
+/// than it saves.
+const SMALL: usize = 64 * 1024;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
@@ -37,13 +37,9 @@ const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
 /// A file that is to be sent, with what is said about it.
 #[derive(Debug)]
 pub struct Representation<'a> {
-    file: File,
-    meta: Meta,
-    content_type: Cow<'a, str>,
-    pub compressible: bool,
+    stored: Arc<Stored>,
     /// Where it may be had in codings, made beforehand.
     pub neighbours: Option<Neighbours<'a>>,
-    pub cache_control: Option<&'a str>,
     /// What the choice of this file depended on, before its coding is chosen.
     pub vary: Vary,
 }
@@ -57,22 +53,14 @@ struct Negotiated {
 }
 
 impl<'a> Representation<'a> {
-    pub fn new(file: File, meta: Meta, content_type: Cow<'a, str>) -> Representation<'a> {
-        let compressible = mime::is_compressible(&content_type);
-        Representation {
-            file,
-            meta,
-            content_type,
-            compressible,
-            neighbours: None,
-            cache_control: None,
-            vary: Vary::NOTHING,
-        }
+    pub fn new(stored: Arc<Stored>) -> Representation<'a> {
+        Representation { stored, neighbours: None, vary: Vary::NOTHING }
     }
 
     pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
         let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
-        let mut validators = validators(&self.meta, now);
+        let mut validators =
+            Validators { etag: Some(self.stored.etag), last_modified: last_modified(&self.stored.meta, now) };
         if negotiated.coding != Coding::Identity {
             validators.etag = validators.etag.map(|etag| etag.with_coding(negotiated.coding.name()));
         }
@@ -107,7 +95,7 @@ impl<'a> Representation<'a> {
                     && negotiated.coding == Coding::Identity
                     && conditions.range_applies(&validators, now.unix) =>
             {
-                range::resolve(value, self.meta.size)
+                range::resolve(value, self.stored.meta.size)
             }
             _ => Ranges::Whole,
         };
@@ -123,7 +111,7 @@ impl<'a> Representation<'a> {
     /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
     /// and in a coding that is not worth it only when the client takes nothing else.
     fn negotiate(&mut self, request: &Request) -> Option<Negotiated> {
-        let worth = self.compressible && self.meta.size >= WORTH_COMPRESSING;
+        let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
         let stored = self.neighbours.iter().flat_map(|neighbours| neighbours.codings());
         let made = MADE.into_iter().filter(|_| worth);
         let mut offered = [Coding::Identity; Neighbours::MOST + MADE.len() + 1];
@@ -149,7 +137,8 @@ impl<'a> Representation<'a> {
         }
         match self.neighbours.and_then(|neighbours| neighbours.open(coding)) {
             Some((file, meta)) => {
-                (self.file, self.meta) = (file, meta);
+                let Stored { path, content_type, cache_control, .. } = &*self.stored;
+                self.stored = Arc::new(Stored::load(path, file, meta, content_type, cache_control.as_deref()));
                 Some(Negotiated { coding, compressor: None })
             }
             None => {
@@ -162,8 +151,8 @@ impl<'a> Representation<'a> {
 
     /// The fields that a file's good answers and its 304 share.
     fn write_shared(&self, fields: &mut Fields) {
-        if let Some(value) = self.cache_control {
-            fields.field("Cache-Control", value);
+        if let Some(value) = &self.stored.cache_control {
+            fields.field("Cache-Control", value.as_bytes());
         }
         fields.vary(self.vary);
     }
@@ -180,78 +169,90 @@ struct Sending<'a, 'r> {
 
 impl<'a, 'r> Sending<'a, 'r> {
     fn whole(self) -> Next {
-        let size = self.representation.meta.size;
-        let compressor = self.negotiated.compressor;
-        if size > SMALL {
-            let (representation, mut fields) = self.start(Status::OK);
-            fields.field("Content-Type", representation.content_type.as_bytes());
-            let source = FileRange { file: representation.file, at: 0, end: size };
-            return match compressor {
-                Some(compressor) => {
-                    fields.stream(None);
-                    Next::Stream(Body::Coded(Box::new(Coded::new(compressor, source))))
-                }
-                None => {
-                    fields.stream(Some(size));
-                    Next::Stream(Body::File(source))
-                }
-            };
+        let Some(compressor) = self.negotiated.compressor else {
+            let size = self.representation.stored.meta.size;
+            return self.identity(Status::OK, None, 0, size);
+        };
+        let variant = self.representation.stored.variant(compressor);
+        if let Some(made) = variant.get() {
+            let made = Arc::clone(made);
+            let (_, fields) = self.start(Status::OK, None);
+            return send_memory(fields, &made, 0, made.len());
         }
-        let content = match read_small(&self.representation.file, 0, size) {
-            Ok(content) => content,
-            Err(error) => return self.unreadable(&error),
-        };
-        let coded = match compressor {
-            Some(compressor) => body::compress(compressor, &content).map(Cow::Owned),
-            None => Ok(Cow::Borrowed(content.as_slice())),
-        };
-        match coded {
-            Ok(coded) => {
-                let (representation, mut fields) = self.start(Status::OK);
-                fields.field("Content-Type", representation.content_type.as_bytes());
-                fields.content(&coded);
-                Next::Done
+        match &self.representation.stored.content {
+            Content::Memory(bytes) if bytes.len() <= SMALL => match body::compress(compressor, bytes) {
+                Ok(made) => {
+                    let made: Arc<[u8]> = made.into();
+                    // Another thread may have been first; what it made is the same.
+                    let _ = variant.set(Arc::clone(&made));
+                    let (_, fields) = self.start(Status::OK, None);
+                    send_memory(fields, &made, 0, made.len())
+                }
+                Err(error) => self.unreadable(&error),
+            },
+            _ => {
+                let (stored, fields) = self.start(Status::OK, None);
+                fields.stream(None);
+                Next::Stream(Body::Coded(Box::new(Coded::new(compressor, stored))))
             }
-            Err(error) => self.unreadable(&error),
         }
     }
 
     fn part(self, first: u64, last: u64) -> Next {
         let mut content_range = Vec::new();
-        range::write_content_range(first, last, self.representation.meta.size, &mut content_range);
-        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
-        fields.field("Content-Type", representation.content_type.as_bytes());
-        fields.field("Content-Range", content_range);
-        fields.stream(Some(last + 1 - first));
-        Next::Stream(Body::File(FileRange { file: representation.file, at: first, end: last + 1 }))
+        range::write_content_range(first, last, self.representation.stored.meta.size, &mut content_range);
+        self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
+    }
+
+    /// The bytes from `at` to `end` as they are.
+    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Next {
+        let (stored, mut fields) = self.start(status, None);
+        if let Some(value) = content_range {
+            fields.field("Content-Range", value);
+        }
+        match &stored.content {
+            // What is in memory has fewer bytes than an usize counts.
+            Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
+            Content::Open(file) => {
+                fields.stream(Some(end - at));
+                Next::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
+            }
+        }
     }
 
     fn parts(self, ranges: &[(u64, u64)], now: &Now) -> Next {
-        let Meta { ino, mtime, size, .. } = self.representation.meta;
+        let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
         // Not to be found in the parts by chance; that no one can guess it is not asked.
         let boundary = format!("dustdevil{:016x}{:08x}", ino ^ now.unix.rotate_left(32) ^ size, mtime.1);
-        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
-        let multipart = Multipart { boundary: &boundary, content_type: &representation.content_type, total: size };
+        let stored = Arc::clone(&self.representation.stored);
+        let multipart = Multipart { boundary: &boundary, content_type: &stored.content_type, total: size };
         let mut content_type = Vec::new();
         multipart.write_content_type(&mut content_type);
-        fields.field("Content-Type", content_type);
+        let (_, fields) = self.start(Status::PARTIAL_CONTENT, Some(&content_type));
         fields.stream(Some(multipart.content_length(ranges)));
-        let mut pieces = std::collections::VecDeque::new();
+        let mut pieces = VecDeque::new();
         for &(first, last) in ranges {
             let mut head = Vec::new();
             multipart.write_part_head(first, last, &mut head);
             pieces.push_back(Piece::Bytes(head));
-            pieces.push_back(Piece::Range { at: first, end: last + 1 });
+            pieces.push_back(match &stored.content {
+                Content::Memory(bytes) => Piece::Bytes(bytes[first as usize..=last as usize].to_vec()),
+                Content::Open(_) => Piece::Range { at: first, end: last + 1 },
+            });
         }
         let mut end = Vec::new();
         multipart.write_end(&mut end);
         pieces.push_back(Piece::Bytes(end));
-        Next::Stream(Body::Pieces { file: representation.file, pieces })
+        let file = match &stored.content {
+            Content::Memory(_) => None,
+            Content::Open(file) => Some(Arc::clone(file)),
+        };
+        Next::Stream(Body::Pieces { file, pieces })
     }
 
     fn unsatisfiable(self) -> Next {
         let mut content_range = Vec::new();
-        range::write_unsatisfied_range(self.representation.meta.size, &mut content_range);
+        range::write_unsatisfied_range(self.representation.stored.meta.size, &mut content_range);
         let format = Format::of(self.request);
         let mut fields = self.responder.start(Status::RANGE_NOT_SATISFIABLE);
         fields.field("Content-Range", content_range);
@@ -266,8 +267,9 @@ impl<'a, 'r> Sending<'a, 'r> {
         pages::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
     }
 
-    /// The status line and the fields that all of a file's good answers share.
-    fn start(self, status: Status) -> (Representation<'a>, Fields<'r>) {
+    /// The status line and the fields that all of a file's good answers share; `content_type` where it is not
+    /// the file's own.
+    fn start(self, status: Status, content_type: Option<&[u8]>) -> (Arc<Stored>, Fields<'r>) {
         let mut fields = self.responder.start(status);
         if let Some(etag) = &self.validators.etag {
             fields.field("ETag", etag.as_bytes());
@@ -278,17 +280,33 @@ impl<'a, 'r> Sending<'a, 'r> {
             Coding::Identity => fields.field("Accept-Ranges", "bytes"),
             coding => fields.field("Content-Encoding", coding.name()),
         }
-        (self.representation, fields)
+        let stored = self.representation.stored;
+        fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
+        (stored, fields)
     }
 }
 
-/// The validators of a file as it is (RFC 9110, section 8.8). An mtime of 0 or 1 is that of a reproducible
-/// build and says nothing about time; one in the future is told as now.
+/// Content that is in memory: with its head in one write when it is small, as it lies there when it is not.
+fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Next {
+    if end - at <= SMALL {
+        fields.content(&bytes[at..end]);
+        return Next::Done;
+    }
+    fields.stream(Some((end - at) as u64));
+    Next::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
+}
+
+/// The validators of a file as it is (RFC 9110, section 8.8).
 pub fn validators(meta: &Meta, now: &Now) -> Validators {
     let (secs, nanos) = meta.mtime;
     let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
-    let last_modified = u64::try_from(secs).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix));
-    Validators { etag: Some(etag), last_modified }
+    Validators { etag: Some(etag), last_modified: last_modified(meta, now) }
+}
+
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the future is told
+/// as now.
+fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
+    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
 }
 
 fn write_last_modified(validators: &Validators, fields: &mut Fields) {
@@ -297,11 +315,4 @@ fn write_last_modified(validators: &Validators, fields: &mut Fields) {
         date::write_imf(last_modified, &mut date);
         fields.field("Last-Modified", date);
     }
-}
-
-/// `len` bytes of a file; an error when it has become shorter.
-fn read_small(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; usize::try_from(len).unwrap_or(0)];
-    file.read_exact_at(&mut content, at)?;
-    Ok(content)
 }

@@ -9,6 +9,7 @@
 
 use crate::app::App;
 use crate::app::exchange::Next;
+use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::caching::Caching;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::mime::Types;
@@ -28,9 +29,9 @@ use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use crate::start_error::StartError;
-use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// A directory served as a site, and by which rules.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct Site {
     precompressed: bool,
     types: Types,
     caching: Caching,
+    cache: Cache,
 }
 
 impl Site {
@@ -73,22 +75,30 @@ impl Site {
             precompressed: rules.precompressed,
             types: Types::new(rules.mime),
             caching: Caching::new(rules.cache_control, rules.immutable),
+            cache: Cache::new(config.limits.cache),
         })
     }
 
-    /// What is sent of a file, and what is said about it.
-    fn represent<'a>(&'a self, path: &'a [u8], file: File, meta: Meta) -> Representation<'a> {
-        let mut representation = Representation::new(file, meta, self.types.of(path));
-        representation.cache_control = self.caching.of(path);
-        representation.neighbours = self.precompressed.then(|| Neighbours::new(&self.root, path, meta));
+    /// A file that was served lately, if `path` still leads to it.
+    fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
+        self.cache.find(path, now.instant, |stored| self.root.unchanged(&stored.path, &stored.meta))
+    }
+
+    /// Takes in the file at `path` below the root.
+    fn load(&self, path: &[u8], file: File, meta: Meta) -> Arc<Stored> {
+        Arc::new(Stored::load(path, file, meta, &self.types.of(path), self.caching.of(path)))
+    }
+
+    fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
+        let mut representation = Representation::new(Arc::clone(stored));
+        representation.neighbours = self.precompressed.then(|| Neighbours::new(&self.root, &stored.path, stored.meta));
         representation
     }
 }
 
 /// What a path of the request came to.
-enum Answer<'p> {
-    /// The file at this path below the root.
-    File(Cow<'p, [u8]>, File, Meta),
+enum Answer {
+    File(Arc<Stored>),
     /// A directory, its address without the slash at its end.
     Redirect,
     Listing(OwnedFd),
@@ -99,13 +109,13 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     let Some(site) = &app.site else { return routes::not_found(request, responder) };
     let path = path_below(request, "/");
     let path = path.as_deref();
-    match path.map_or(Answer::Nothing(Refused::NotFound), |path| resolve(site, path)) {
-        Answer::File(path, file, meta) => site.represent(&path, file, meta).answer(app, request, responder, now),
+    match path.map_or(Answer::Nothing(Refused::NotFound), |path| resolve(site, path, now)) {
+        Answer::File(stored) => site.represent(&stored).answer(app, request, responder, now),
         Answer::Redirect => redirect(request, path.unwrap_or_default(), responder),
         Answer::Listing(dir) => list(site, dir, path.unwrap_or_default(), request, responder, now),
         Answer::Nothing(Refused::NotFound) => match navigation(site, request) {
-            Some((path, file, meta)) => {
-                let mut representation = site.represent(path, file, meta);
+            Some(stored) => {
+                let mut representation = site.represent(&stored);
                 // To another client the same address is 404.
                 representation.vary = Vary::ACCEPT;
                 representation.answer(app, request, responder, now)
@@ -116,11 +126,20 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     }
 }
 
-fn resolve<'p>(site: &Site, path: &'p [u8]) -> Answer<'p> {
+/// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
+/// for the path instead.
+fn resolve(site: &Site, path: &[u8], now: &Now) -> Answer {
+    if let Some(stored) = site.cached(path, now) {
+        return Answer::File(stored);
+    }
     let has_slash = path.is_empty() || path.ends_with(b"/");
     match site.root.find(path) {
-        Ok(Found::File { file, meta }) => Answer::File(Cow::Borrowed(path), file, meta),
-        Ok(Found::Directory { dir, .. }) if has_slash => index(site, path, dir),
+        Ok(Found::File { file, meta }) => {
+            let stored = site.load(path, file, meta);
+            site.cache.keep(path, &stored, now.instant, now.unix);
+            Answer::File(stored)
+        }
+        Ok(Found::Directory { dir, .. }) if has_slash => index(site, path, dir, now),
         Ok(Found::Directory { .. }) => with_html(site, path).unwrap_or(Answer::Redirect),
         Err(Refused::NotFound) if !has_slash => with_html(site, path).unwrap_or(Answer::Nothing(Refused::NotFound)),
         Err(refused) => Answer::Nothing(refused),
@@ -128,24 +147,30 @@ fn resolve<'p>(site: &Site, path: &'p [u8]) -> Answer<'p> {
 }
 
 /// The file of `--try-html`.
-fn with_html(site: &Site, path: &[u8]) -> Option<Answer<'static>> {
+fn with_html(site: &Site, path: &[u8]) -> Option<Answer> {
     if !site.try_html {
         return None;
     }
     let path = [path, b".html"].concat();
     match site.root.find(&path) {
-        Ok(Found::File { file, meta }) => Some(Answer::File(Cow::Owned(path), file, meta)),
+        Ok(Found::File { file, meta }) => Some(Answer::File(site.load(&path, file, meta))),
         Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
         Err(refused) => Some(Answer::Nothing(refused)),
     }
 }
 
 /// The index file of a directory, or else its listing.
-fn index(site: &Site, directory: &[u8], dir: OwnedFd) -> Answer<'static> {
-    for name in &site.index {
+fn index(site: &Site, directory: &[u8], dir: OwnedFd, now: &Now) -> Answer {
+    for (place, name) in site.index.iter().enumerate() {
         let path = [directory, name].concat();
         match site.root.find(&path) {
-            Ok(Found::File { file, meta }) => return Answer::File(Cow::Owned(path), file, meta),
+            Ok(Found::File { file, meta }) => {
+                let stored = site.load(&path, file, meta);
+                if place == 0 {
+                    site.cache.keep(directory, &stored, now.instant, now.unix);
+                }
+                return Answer::File(stored);
+            }
             Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
             Err(refused) => return Answer::Nothing(refused),
         }
@@ -155,14 +180,14 @@ fn index(site: &Site, directory: &[u8], dir: OwnedFd) -> Answer<'static> {
 
 /// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
 /// that it wants HTML, and its last segment has no extension.
-fn navigation<'a>(site: &'a Site, request: &Request) -> Option<(&'a [u8], File, Meta)> {
+fn navigation(site: &Site, request: &Request) -> Option<Arc<Stored>> {
     let path = site.spa.as_ref()?;
     let last = request.path().rsplit(|&b| b == b'/').next().unwrap_or_default();
     if last.contains(&b'.') || !accept::accepts_html_explicitly(request.values(Name::Accept)) {
         return None;
     }
     match site.root.find(path) {
-        Ok(Found::File { file, meta }) => Some((path, file, meta)),
+        Ok(Found::File { file, meta }) => Some(site.load(path, file, meta)),
         _ => None,
     }
 }
