@@ -204,6 +204,7 @@ on_every_engine! {
             };
             assert!(answer.field(demanded).is_some(), "{demanded} in {answer:?}");
         }
+        drop(client);
         assert_eq!(ask(&server, "PUT", "/debug/status/503", "Content-Length: 1\r\n\r\nx").status, 503);
     }
 
