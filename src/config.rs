@@ -43,6 +43,8 @@ pub struct Config {
     pub endpoints: bool,
     /// What the paths of the debug endpoints begin with; None when they are off.
     pub debug_prefix: Option<String>,
+    /// Whether TRACE is answered.
+    pub trace_method: bool,
     /// Where to listen; empty means loopback, IPv4 and IPv6.
     pub binds: Vec<Bind>,
     /// The port of every bind that names none; 0 lets the system pick.
@@ -232,6 +234,7 @@ impl Config {
         Ok(Config {
             root,
             debug_prefix,
+            trace_method: args.trace_method,
             directory: args.directory,
             listing: !args.no_listing,
             delete: args.allow_delete,
@@ -385,6 +388,12 @@ struct Args {
     /// A path that begins and ends with a slash, and is not one of the server's other routes.
     #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
     debug_prefix: Option<String>,
+
+    /// Answer TRACE with the request as it arrived
+    ///
+    /// Without the fields Authorization, Cookie and Proxy-Authorization. Off, TRACE is answered 405.
+    #[arg(long, help_heading = SERVE)]
+    trace_method: bool,
 
     #[command(flatten)]
     site: SiteRules,
@@ -704,7 +713,8 @@ mod tests {
         let config = good(&[]);
         assert_eq!(config.root, Some("/home/me".into()));
         assert_eq!(config.directory, None);
-        assert!(config.listing && config.endpoints);
+        assert!(config.listing && config.endpoints && !config.trace_method);
+        assert_eq!(config.debug_prefix, None);
         assert_eq!((config.binds.len(), config.port), (0, 4221));
         assert_eq!(config.access_log, AccessLog::Stdout);
         assert_eq!(config.verbosity, Verbosity::Normal);
@@ -744,6 +754,9 @@ mod tests {
             "--directory=store",
             "--no-listing",
             "--no-endpoints",
+            "--debug-endpoints",
+            "--debug-prefix=/try/it/",
+            "--trace-method",
             "--bind=::1",
             "--bind=10.0.0.1:80",
             "--port=8080",
@@ -762,7 +775,8 @@ mod tests {
         ]);
         assert_eq!(config.root, Some("site".into()));
         assert_eq!(config.directory, Some("store".into()));
-        assert!(!config.listing && !config.endpoints);
+        assert!(!config.listing && !config.endpoints && config.trace_method);
+        assert_eq!(config.debug_prefix.as_deref(), Some("/try/it/"));
         let addresses: Vec<String> = config.binds.iter().map(|bind| bind.address(config.port).to_string()).collect();
         assert_eq!(addresses, ["[::1]:8080", "10.0.0.1:80"]);
         let limits = config.limits;
@@ -779,6 +793,21 @@ mod tests {
     }
 
     #[test]
+    fn the_debug_endpoints_have_a_place_of_their_own() {
+        assert_eq!(good(&["--debug-endpoints"]).debug_prefix.as_deref(), Some("/debug/"));
+        let given = |prefix| format!("--debug-prefix={prefix}");
+        for prefix in ["/", "//", "debug/", "/debug", "/a//b/", "/../", "/./", "/a%20b/", "/a b/", "/a?/", "/\u{e9}/"] {
+            bad(&["--debug-endpoints", &given(prefix)], NO_ENVIRONMENT);
+        }
+        let on = "--debug-endpoints";
+        assert!(bad(&["--debug-prefix=/x/"], NO_ENVIRONMENT).contains("add --debug-endpoints"));
+        assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("another route"));
+        assert!(bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("another route"));
+        good(&[on, "--debug-prefix=/echo/", "--no-endpoints"]);
+        good(&[on, "--debug-prefix=/files/"]);
+    }
+
+    #[test]
     fn every_flag_is_also_a_variable() {
         let config = read(
             &["site"],
@@ -786,6 +815,9 @@ mod tests {
                 ("DUSTDEVIL_DIRECTORY", "store"),
                 ("DUSTDEVIL_NO_LISTING", "1"),
                 ("DUSTDEVIL_NO_ENDPOINTS", "true"),
+                ("DUSTDEVIL_DEBUG_ENDPOINTS", "yes"),
+                ("DUSTDEVIL_DEBUG_PREFIX", "/try/it/"),
+                ("DUSTDEVIL_TRACE_METHOD", "1"),
                 ("DUSTDEVIL_BIND", "::1, 10.0.0.1:80"),
                 ("DUSTDEVIL_PORT", "8080"),
                 ("DUSTDEVIL_MAX_HEADER_SIZE", "1K"),
@@ -808,6 +840,9 @@ mod tests {
             "--directory=store",
             "--no-listing",
             "--no-endpoints",
+            "--debug-endpoints",
+            "--debug-prefix=/try/it/",
+            "--trace-method",
             "--bind=::1",
             "--bind=10.0.0.1:80",
             "--port=8080",

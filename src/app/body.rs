@@ -2,6 +2,7 @@
 //! the client takes it. The only user of flate2.
 
 use crate::app::debug::delay::Drip;
+use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::{Content, Stored};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
@@ -28,15 +29,22 @@ pub enum Body {
     /// A range of a file, sent by sendfile.
     File(FileRange),
     /// A range of what is in memory.
-    Shared { bytes: Arc<[u8]>, at: usize, end: usize },
+    Shared {
+        bytes: Arc<[u8]>,
+        at: usize,
+        end: usize,
+    },
     /// Bytes and file ranges in turn: the parts of multipart/byteranges.
-    Pieces { file: Option<Arc<File>>, pieces: VecDeque<Piece> },
+    Pieces {
+        file: Option<Arc<File>>,
+        pieces: VecDeque<Piece>,
+    },
     /// Compressed while it is sent.
     Coded(Box<Coded>),
-    /// The same bytes again and again, for as long as `left` says.
-    Repeat { pattern: &'static [u8], left: u64 },
     /// Pieces that each have their time.
     Drip(Drip),
+    Noise(Noise),
+    Lines(Lines),
 }
 
 #[derive(Debug)]
@@ -93,19 +101,9 @@ impl Body {
                 Ok(Pulled::Some { cost })
             }
             Body::Coded(coded) => coded.pull(out),
-            Body::Repeat { left: 0, .. } => Ok(Pulled::End),
-            Body::Repeat { pattern, left } => {
-                let mut room = (SLICE as u64).min(*left) as usize;
-                *left -= room as u64;
-                let cost = room;
-                while room > 0 {
-                    let len = pattern.len().min(room);
-                    out.extend_from_slice(&pattern[..len]);
-                    room -= len;
-                }
-                Ok(Pulled::Some { cost })
-            }
             Body::Drip(drip) => Ok(drip.pull(out)),
+            Body::Noise(noise) => Ok(noise.pull(out)),
+            Body::Lines(lines) => Ok(lines.pull(out)),
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::app::App;
 use crate::app::body::Body;
 use crate::app::debug::delay::Delay;
+use crate::app::debug::gather::{self, Gather};
 use crate::app::pages::Format;
 use crate::app::upload::Upload;
 use crate::proto::responder::Responder;
@@ -29,6 +30,7 @@ pub enum Next {
 #[derive(Debug)]
 pub enum Receive {
     Upload(Box<Upload>),
+    Gather(Box<Gather>),
 }
 
 impl Receive {
@@ -36,6 +38,7 @@ impl Receive {
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
         match self {
             Receive::Upload(upload) => upload.write(data),
+            Receive::Gather(gather) => gather.write(data),
         }
     }
 
@@ -43,6 +46,7 @@ impl Receive {
     pub fn finish(self, app: &App, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(upload) => upload.finish(app, format, responder),
+            Receive::Gather(gather) => gather.finish(responder),
         }
     }
 
@@ -50,6 +54,7 @@ impl Receive {
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
+            Receive::Gather(_) => gather::too_large(format, responder),
         }
     }
 }

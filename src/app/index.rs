@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::generated::{self, Compress};
 use crate::app::pages::Format;
+use crate::app::routes::Route;
 use crate::http::date::Now;
 use crate::http::request::Request;
 use crate::http::vary::Vary;
@@ -21,10 +22,12 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
 
 /// A line a route: its methods, its path, what it is.
 pub fn lines(app: &App) -> Vec<String> {
+    let width = |text: fn(&Route) -> &str| app.routes.iter().map(|route| text(route).len()).max().unwrap_or_default();
+    let (shown, about) = (width(|route| &route.shown), width(|route| route.about));
     let lines = app.routes.iter().map(|route| {
         let mut allow = Vec::new();
         route.allow.write(&mut allow);
-        format!("{:<14} {:<24} {}", route.shown, route.about, String::from_utf8_lossy(&allow))
+        format!("{:<shown$}  {:<about$}  {}", route.shown, route.about, String::from_utf8_lossy(&allow))
     });
     lines.collect()
 }

@@ -12,6 +12,7 @@ pub mod generated;
 pub mod index;
 pub mod pages;
 pub mod routes;
+pub mod trace;
 pub mod upload;
 pub mod user_agent;
 

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{cors, debug, echo, files, index, upload, user_agent};
+use crate::app::{cors, debug, echo, files, index, trace, upload, user_agent};
 use crate::config::Config;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
@@ -71,6 +71,11 @@ pub fn table(config: &Config) -> Vec<Route> {
     } else {
         routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
+    if config.trace_method {
+        for route in &mut routes {
+            route.allow = route.allow.with(Method::Trace);
+        }
+    }
     routes
 }
 
@@ -85,14 +90,16 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
         Form::Authority => return method_not_allowed(Methods::READ, request, responder),
         Form::Origin | Form::Absolute => {}
     }
-    let route = match request.target.climbs {
-        true => None,
-        false => app.routes.iter().find(|route| route.matches(request.path())),
-    };
-    match route {
-        None => not_found(request, responder),
-        Some(route) if method == Method::Options => options(app, route.allow, request, responder),
-        Some(route) if !route.allow.contains(method) => method_not_allowed(route.allow, request, responder),
+    let path = request.path();
+    let first = app.routes.iter().find(|route| route.matches(path)).filter(|_| !request.target.climbs);
+    let Some(first) = first else { return not_found(request, responder) };
+    // Routes of the same path share what is there: one reads it, another may take a POST.
+    let here = || app.routes.iter().filter(|route| route.path == first.path && route.matches(path));
+    let allow = here().fold(Methods::NONE, |all, route| all.and(route.allow));
+    match here().find(|route| route.allow.contains(method)) {
+        None => method_not_allowed(allow, request, responder),
+        Some(_) if method == Method::Options => options(app, allow, request, responder),
+        Some(_) if method == Method::Trace => trace::answer(request, responder),
         Some(route) => (route.handler)(app, request, responder, now),
     }
 }

@@ -10,6 +10,7 @@ impl Vary {
     pub const ACCEPT_ENCODING: Vary = Vary(2);
     pub const ORIGIN: Vary = Vary(4);
     pub const USER_AGENT: Vary = Vary(8);
+    pub const COOKIE: Vary = Vary(16);
 
     pub const fn and(self, other: Vary) -> Vary {
         Vary(self.0 | other.0)
@@ -17,11 +18,12 @@ impl Vary {
 
     /// The names of the fields, each once.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [(Vary, &str); 4] = [
+        const NAMES: [(Vary, &str); 5] = [
             (Vary::ACCEPT, "Accept"),
             (Vary::ACCEPT_ENCODING, "Accept-Encoding"),
             (Vary::ORIGIN, "Origin"),
             (Vary::USER_AGENT, "User-Agent"),
+            (Vary::COOKIE, "Cookie"),
         ];
         NAMES.into_iter().filter(move |(field, _)| self.0 & field.0 != 0).map(|(_, name)| name)
     }
