@@ -59,8 +59,8 @@ impl Place {
             ("site/letters", LETTERS),
             ("site/note.txt", "a note"),
             ("site/empty", ""),
-            ("site/long.html", &words.repeat(500)),
-            ("site/big.html", &words.repeat(20_000)),
+            ("site/long.html", &words.repeat(30)),
+            ("site/big.html", &words.repeat(4_000)),
             ("site/sub/index.html", "<h1>sub</h1>"),
             ("site/example.com/index.html", "<h1>no other host</h1>"),
             ("site/plain/one.txt", "one"),
@@ -629,9 +629,9 @@ on_every_engine! {
             ("GET", "/%6Cetters", 200),
             ("GET", "/%6cetter%73", 200),
             ("GET", "/./letters", 200),
-            ("GET", "/sub/../letters", 200),
-            ("GET", "/sub/%2e%2E/letters", 200),
-            ("GET", "/sub/.%2e/letters", 200),
+            ("GET", "/sub/../letters", 404),
+            ("GET", "/sub/%2e%2E/letters", 404),
+            ("GET", "/sub/.%2e/letters", 404),
             ("GET", "//letters", 200),
             ("GET", "http://localhost/letters", 200),
             ("GET", "http://LOCALHOST:80/letters", 200),
@@ -830,7 +830,7 @@ on_every_engine! {
                 }
                 Parts(expected) => {
                     let expected: Vec<_> = expected.iter().map(|&(first, last)| {
-                        (format!("bytes {first}-{last}/26"), LETTERS[first..=last].as_bytes().to_vec())
+                        (format!("bytes {first}-{last}/26"), LETTERS.as_bytes()[first..=last].to_vec())
                     }).collect();
                     assert_eq!(parts(&answer), expected, "{value}");
                     assert_eq!(answer.field("Content-Range"), None, "it stands in the parts: {value}");
@@ -1055,10 +1055,10 @@ on_every_engine! {
             let mut client = Client::connect(&place.server);
             client.send(first);
             let since = Instant::now();
-            while client.try_send(if since.elapsed().as_millis() % 2 == 0 { "\r\n" } else { "\r" }).is_ok() {
+            // Whole ones, and ones in halves.
+            while ["\r\n", "\r", "\n\r", "\n"].iter().all(|part| client.try_send(part).is_ok()) {
                 assert!(since.elapsed() < Duration::from_secs(5), "still open");
                 thread::sleep(Duration::from_millis(20));
-                let _ = client.try_send("\n");
             }
         }
     }

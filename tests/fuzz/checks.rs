@@ -260,6 +260,9 @@ pub fn target(input: &[u8]) {
             continue;
         }
         assert!(target.path.starts_with(b"/") && !target.path.contains(&b'?'));
+        if target.climbs {
+            continue; // such a path names nothing
+        }
         assert!(!target.path.split(|&byte| byte == b'/').any(|segment| segment == b"." || segment == b".."));
         let decoded = escape::decode(&target.path).expect("whole escapes");
         assert!(!decoded.contains(&0));
@@ -268,7 +271,7 @@ pub fn target(input: &[u8]) {
         }
         // What is normal stays as it is.
         let again = Target::parse(method, &target.path).expect("a normal path is a target");
-        assert_eq!((again.form, &again.path, again.above_root), (Form::Origin, &target.path, false));
+        assert_eq!((again.form, &again.path, again.climbs), (Form::Origin, &target.path, false));
     }
     // A host is read the same in an authority and in a Host field.
     let authority = [b"http://", input, b"/"].concat();
