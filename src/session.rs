@@ -152,7 +152,10 @@ impl Session {
 
     pub fn next_op(&self) -> Op {
         if !self.output.is_empty() {
-            return Op::Write { more: self.file_range().is_some() };
+            return Op::Write { more: self.file_range().is_some() || self.memory_range().is_some() };
+        }
+        if self.memory_range().is_some() {
+            return Op::Write { more: false };
         }
         if self.file_range().is_some() {
             return Op::SendFile;
@@ -257,14 +260,35 @@ impl Session {
         self.input.fill(count);
     }
 
-    /// What is to be written next.
+    /// What is to be written next: the output, then content that is sent from where it lies.
     pub fn unsent(&self) -> &[u8] {
-        self.output.filled()
+        match self.memory_range() {
+            Some(range) if self.output.is_empty() => range,
+            _ => self.output.filled(),
+        }
     }
 
     pub fn on_written(&mut self, count: usize, now: Instant) {
-        self.output.consume(count);
         self.since = now;
+        if self.output.is_empty() {
+            self.on_sent_in_place(count as u64);
+        } else {
+            self.output.consume(count);
+        }
+    }
+
+    fn memory_range(&self) -> Option<&[u8]> {
+        match (&self.exchange, &self.conn.writing) {
+            (Exchange::Stream(body), Writing::Body(_)) => body.memory_range(),
+            _ => None,
+        }
+    }
+
+    fn on_sent_in_place(&mut self, count: u64) {
+        if let Exchange::Stream(body) = &mut self.exchange {
+            body.on_sent(count);
+        }
+        self.conn.on_sent_directly(count);
     }
 
     /// A file, where in it, and how many bytes of it: what is to be sent next past the buffers.
@@ -281,10 +305,7 @@ impl Session {
             log::warn!("a file became shorter while it was sent");
             return self.abort(CloseReason::SourceBroke, scratch);
         }
-        if let Exchange::Stream(body) = &mut self.exchange {
-            body.on_file_sent(count);
-        }
-        self.conn.on_sent_directly(count);
+        self.on_sent_in_place(count);
         self.since = now;
     }
 
@@ -546,7 +567,7 @@ impl Session {
                 }
                 self.conn.encode(&scratch.content, &mut self.output);
             }
-            Ok(Pulled::File) => return false,
+            Ok(Pulled::InPlace) => return false,
             Ok(Pulled::End) => {
                 self.exchange = Exchange::None;
                 if !self.conn.finish(&mut self.output) {

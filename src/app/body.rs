@@ -67,8 +67,8 @@ pub enum Pulled {
     Some {
         cost: usize,
     },
-    /// The next piece is a file range: it goes out by sendfile, not through here.
-    File,
+    /// The next piece goes out from where it lies, a file or memory, and not through here.
+    InPlace,
     End,
 }
 
@@ -76,12 +76,12 @@ impl Body {
     /// Writes the next piece of content to `out`. A piece that has a time is pulled only when it is due.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         match self {
-            Body::File(range) if range.at < range.end => Ok(Pulled::File),
+            Body::File(range) if range.at < range.end => Ok(Pulled::InPlace),
             Body::File(_) => Ok(Pulled::End),
             Body::Pieces { pieces, .. } => loop {
                 match pieces.front() {
                     None => return Ok(Pulled::End),
-                    Some(Piece::Range { at, end }) if at < end => return Ok(Pulled::File),
+                    Some(Piece::Range { at, end }) if at < end => return Ok(Pulled::InPlace),
                     Some(Piece::Range { .. }) => drop(pieces.pop_front()),
                     Some(Piece::Bytes(bytes)) => {
                         out.extend_from_slice(bytes);
@@ -91,15 +91,8 @@ impl Body {
                     }
                 }
             },
-            Body::Shared { bytes, at, end } => {
-                let cost = SLICE.min(*end - *at);
-                if cost == 0 {
-                    return Ok(Pulled::End);
-                }
-                out.extend_from_slice(&bytes[*at..*at + cost]);
-                *at += cost;
-                Ok(Pulled::Some { cost })
-            }
+            Body::Shared { at, end, .. } if *at < *end => Ok(Pulled::InPlace),
+            Body::Shared { .. } => Ok(Pulled::End),
             Body::Coded(coded) => coded.pull(out),
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
@@ -127,10 +120,20 @@ impl Body {
         }
     }
 
-    /// Counts what sendfile sent of the range.
-    pub fn on_file_sent(&mut self, count: u64) {
+    /// The bytes in memory that are to be sent next, if that is what comes next.
+    pub fn memory_range(&self) -> Option<&[u8]> {
+        match self {
+            Body::Shared { bytes, at, end } if at < end => Some(&bytes[*at..*end]),
+            _ => None,
+        }
+    }
+
+    /// Counts what went out in place.
+    pub fn on_sent(&mut self, count: u64) {
         match self {
             Body::File(range) => range.at += count,
+            // No more than the range goes out of it.
+            Body::Shared { at, .. } => *at += count as usize,
             Body::Pieces { pieces, .. } => {
                 if let Some(Piece::Range { at, .. }) = pieces.front_mut() {
                     *at += count;
@@ -286,9 +289,9 @@ mod tests {
         let mut body = Body::Pieces { file: Some(file), pieces: pieces.into() };
         let mut out = Vec::new();
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
-        assert_eq!(body.pull(&mut out).unwrap(), Pulled::File);
+        assert_eq!(body.pull(&mut out).unwrap(), Pulled::InPlace);
         assert_eq!(body.file_range().map(|(_, at, len)| (at, len)), Some((3, 2)));
-        body.on_file_sent(2);
+        body.on_sent(2);
         assert!(body.file_range().is_none());
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::End);
