@@ -34,6 +34,11 @@ pub enum Body {
         at: usize,
         end: usize,
     },
+    /// What was compressed earlier, in chunks as when it was made.
+    Made {
+        bytes: Arc<[u8]>,
+        at: usize,
+    },
     /// Bytes and file ranges in turn: the parts of multipart/byteranges.
     Pieces {
         file: Option<Arc<File>>,
@@ -93,6 +98,15 @@ impl Body {
             },
             Body::Shared { at, end, .. } if *at < *end => Ok(Pulled::InPlace),
             Body::Shared { .. } => Ok(Pulled::End),
+            Body::Made { bytes, at } => {
+                let piece = &bytes[*at..bytes.len().min(*at + SLICE)];
+                if piece.is_empty() {
+                    return Ok(Pulled::End);
+                }
+                out.extend_from_slice(piece);
+                *at += piece.len();
+                Ok(Pulled::Some { cost: piece.len() })
+            }
             Body::Coded(coded) => coded.pull(out),
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),

@@ -23,6 +23,7 @@ use crate::http::vary::Vary;
 use crate::proto::responder::{Fields, Responder};
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Content up to here is copied behind its head and goes out with it in one write; beyond, copying costs more
@@ -173,25 +174,25 @@ impl<'a, 'r> Sending<'a, 'r> {
             let size = self.representation.stored.meta.size;
             return self.identity(Status::OK, None, 0, size);
         };
-        let variant = self.representation.stored.variant(compressor);
-        if let Some(made) = variant.get() {
-            let made = Arc::clone(made);
-            let (_, fields) = self.start(Status::OK, None);
-            return send_memory(fields, &made, 0, made.len());
-        }
-        match &self.representation.stored.content {
-            Content::Memory(bytes) if bytes.len() <= SMALL => match body::compress(compressor, bytes) {
-                Ok(made) => {
-                    let made: Arc<[u8]> = made.into();
-                    // Another thread may have been first; what it made is the same.
-                    let _ = variant.set(Arc::clone(&made));
-                    let (_, fields) = self.start(Status::OK, None);
-                    send_memory(fields, &made, 0, made.len())
-                }
-                Err(error) => self.unreadable(&error),
+        let stored = Arc::clone(&self.representation.stored);
+        let small = stored.meta.size <= SMALL as u64;
+        let made = match stored.variant(compressor).get() {
+            Some(made) => Some(Arc::clone(made)),
+            None if small => match make(&stored, compressor) {
+                Ok(made) => Some(made),
+                Err(error) => return self.unreadable(&error),
             },
-            _ => {
-                let (stored, fields) = self.start(Status::OK, None);
+            None => None,
+        };
+        let (_, fields) = self.start(Status::OK, None);
+        match made {
+            Some(made) if small => send_memory(fields, &made, 0, made.len()),
+            // Its length is known by now, and was not to the first who asked: all are told the same, HEAD too.
+            Some(bytes) => {
+                fields.stream(None);
+                Next::Stream(Body::Made { bytes, at: 0 })
+            }
+            None => {
                 fields.stream(None);
                 Next::Stream(Body::Coded(Box::new(Coded::new(compressor, stored))))
             }
@@ -284,6 +285,22 @@ impl<'a, 'r> Sending<'a, 'r> {
         fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
         (stored, fields)
     }
+}
+
+/// Compresses a small file at once, and keeps what came of it beside the file.
+fn make(stored: &Stored, compressor: Compressor) -> io::Result<Arc<[u8]>> {
+    let made: Arc<[u8]> = match &stored.content {
+        Content::Memory(bytes) => body::compress(compressor, bytes)?.into(),
+        // It did not stand still while it was read before.
+        Content::Open(file) => {
+            let mut bytes = vec![0; usize::try_from(stored.meta.size).unwrap_or(0)];
+            file.read_exact_at(&mut bytes, 0)?;
+            body::compress(compressor, &bytes)?.into()
+        }
+    };
+    // Another thread may have been first; what it made is the same.
+    let _ = stored.variant(compressor).set(Arc::clone(&made));
+    Ok(made)
 }
 
 /// Content that is in memory: with its head in one write when it is small, as it lies there when it is not.
