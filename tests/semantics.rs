@@ -1,13 +1,10 @@
 //! What a request means: methods, targets, preconditions, ranges, codings, as RFC 9110 has them, byte by byte.
 //!
-//! The tables say for one request what comes back; the matrix at the end asks every combination and compares with the
-//! rules written down a second time.
+//! The tables say for one request what comes back; tests/matrix.rs has the combinations.
 
 mod common;
 
-use common::{
-    Client, Engine, Framing, Response, Server, Setup, TempDir, exchange, get, gunzip, on_every_engine, shown,
-};
+use common::{Client, Engine, Framing, Response, Server, Setup, TempDir, exchange, get, gunzip, on_every_engine};
 use std::fs;
 use std::io::Read;
 use std::thread;
@@ -1061,105 +1058,5 @@ on_every_engine! {
                 thread::sleep(Duration::from_millis(20));
             }
         }
-    }
-
-    fn every_cell_of_coding_range_tag_method_and_precondition(engine: Engine) {
-        let place = Place::new(engine);
-        let path = "/long.html";
-        let size = place.ask("GET", path, "").body.len();
-        let tag_of = |coding: &str| {
-            let answer = place.ask("GET", path, &format!("Accept-Encoding: {coding}\r\n"));
-            answer.field("ETag").unwrap().to_owned()
-        };
-        let tags = [tag_of("identity"), tag_of("gzip"), tag_of("deflate")];
-        let whole = place.ask("GET", path, "").body;
-        let mut client = Client::connect(&place.server);
-        let mut cells = 0;
-        for method in ["GET", "HEAD"] {
-            for (coding, name) in ["", "gzip", "deflate"].into_iter().enumerate() {
-                for range in ["", "bytes=0-4", "bytes=0-4,10-14", "bytes=999999-", "lines=1-2"] {
-                    for if_range in [None, Some("own"), Some("other"), Some("date"), Some("old")] {
-                        for tag in [None, Some(0), Some(1), Some(2), Some(3)] {
-                            for positive in [true, false] {
-                                for since in [None, Some((true, true)), Some((true, false)), Some((false, true)), Some((false, false))] {
-                                    if tag.is_none() && !positive {
-                                        continue; // the same as without it
-                                    }
-                                    let mut fields = String::new();
-                                    if !name.is_empty() {
-                                        fields += &format!("Accept-Encoding: {name}\r\n");
-                                    }
-                                    if !range.is_empty() {
-                                        fields += &format!("Range: {range}\r\n");
-                                    }
-                                    if let Some(word) = if_range {
-                                        let value = match word {
-                                            "own" => tags[coding].as_str(),
-                                            "date" => DATES[0],
-                                            "old" => BEFORE,
-                                            _ => "\"other\"",
-                                        };
-                                        fields += &format!("If-Range: {value}\r\n");
-                                    }
-                                    if let Some(index) = tag {
-                                        let value = tags.get(index).map_or("\"other\"", String::as_str);
-                                        fields += &format!("{}: {value}\r\n", if positive { "If-Match" } else { "If-None-Match" });
-                                    }
-                                    // (modified or unmodified since, after or before the file's time)
-                                    if let Some((modified, after)) = since {
-                                        let name = if modified { "If-Modified-Since" } else { "If-Unmodified-Since" };
-                                        fields += &format!("{name}: {}\r\n", if after { AFTER } else { BEFORE });
-                                    }
-
-                                    // The rules once more.
-                                    let matches = tag == Some(coding);
-                                    let if_match = tag.is_some() && positive;
-                                    let if_none_match = tag.is_some() && !positive;
-                                    let counts = method == "GET" && coding == 0 && range.starts_with("bytes")
-                                        && if_range.is_none_or(|word| word == "own" || word == "date");
-                                    let expected = if if_match && !matches
-                                        || !if_match && since == Some((false, false)) {
-                                        412
-                                    } else if if_none_match && matches
-                                        || !if_none_match && since == Some((true, true)) {
-                                        304
-                                    } else if counts && range == "bytes=999999-" {
-                                        416
-                                    } else if counts {
-                                        206
-                                    } else {
-                                        200
-                                    };
-
-                                    client.send(format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
-                                    let to_head = method == "HEAD";
-                                    let answer = if to_head { client.read_response_to_head() } else { client.read_response() };
-                                    assert_eq!(answer.status, expected, "{method} {fields}");
-                                    if expected < 400 {
-                                        assert_eq!(answer.field("ETag"), Some(tags[coding].as_str()), "{method} {fields}");
-                                    }
-                                    assert_eq!(answer.values("Vary"), [b"Accept-Encoding"], "{method} {fields}");
-                                    let coded = if expected == 200 && coding > 0 { Some(name) } else { None };
-                                    assert_eq!(answer.field("Content-Encoding"), coded, "{method} {fields}");
-                                    match (method, expected, range) {
-                                        ("GET", 200, _) => assert!(plain(&answer) == whole),
-                                        ("GET", 206, "bytes=0-4") => {
-                                            assert_eq!(answer.field("Content-Range"), Some(format!("bytes 0-4/{size}").as_str()));
-                                            assert_eq!(answer.body, &whole[..5]);
-                                        }
-                                        ("GET", 206, _) => assert_eq!(answer.media_type(), "multipart/byteranges"),
-                                        (_, 416, _) => assert_eq!(answer.field("Content-Range"), Some(format!("bytes */{size}").as_str())),
-                                        ("HEAD", _, _) | (_, 304, _) => assert!(answer.body.is_empty()),
-                                        _ => assert!(!answer.body.is_empty(), "{}", shown(&answer.body)),
-                                    }
-                                    cells += 1;
-                                }
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        assert_eq!(cells, 2 * 3 * 5 * 5 * 9 * 5);
     }
 }
