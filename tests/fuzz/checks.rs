@@ -8,7 +8,7 @@
 
 use dustdevil::app::App;
 use dustdevil::config::{AccessLog, Config};
-use dustdevil::http::chars::{is_field_value_byte, is_tchar, is_token, quoted_string_len, trim_ows};
+use dustdevil::http::chars::{is_field_value_byte, is_ows, is_tchar, is_token, quoted_string_len, trim_ows};
 use dustdevil::http::chunked::{self, ChunkedDecoder};
 use dustdevil::http::date::Now;
 use dustdevil::http::framing::{self, ContentLength};
@@ -213,15 +213,15 @@ fn line_at(input: &[u8], at: usize) -> Option<&[u8]> {
 fn is_extensions(mut rest: &[u8]) -> bool {
     let token = |bytes: &[u8]| bytes.iter().take_while(|&&byte| is_tchar(byte)).count();
     while !rest.is_empty() {
-        let Some(name) = rest.trim_ascii_start().strip_prefix(b";") else { return false };
-        let name = name.trim_ascii_start();
+        let Some(name) = behind_bws(rest).strip_prefix(b";") else { return false };
+        let name = behind_bws(name);
         let after = &name[token(name)..];
         if after.len() == name.len() {
             return false;
         }
         rest = after;
-        if let Some(value) = after.trim_ascii_start().strip_prefix(b"=") {
-            let value = value.trim_ascii_start();
+        if let Some(value) = behind_bws(after).strip_prefix(b"=") {
+            let value = behind_bws(value);
             let len = quoted_string_len(value).unwrap_or_else(|| token(value));
             if len == 0 {
                 return false;
@@ -230,6 +230,11 @@ fn is_extensions(mut rest: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Without the spaces and tabs in front; form feed, which `trim_ascii` takes too, is none.
+fn behind_bws(bytes: &[u8]) -> &[u8] {
+    &bytes[bytes.iter().take_while(|&&byte| is_ows(byte)).count()..]
 }
 
 pub const TARGETS: &[&[u8]] = &[
