@@ -52,7 +52,9 @@ impl Buffer {
 
     /// Room for `size` bytes at the end, to read into; `fill` says how many came.
     pub fn room(&mut self, size: usize) -> &mut [u8] {
-        self.make_room(size);
+        if self.bytes.len() - self.end < size {
+            self.make_room(size);
+        }
         &mut self.bytes[self.end..self.end + size]
     }
 
@@ -63,8 +65,12 @@ impl Buffer {
 
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).copy_from_slice(bytes);
-        self.end += bytes.len();
+        if self.bytes.len() - self.end < bytes.len() {
+            self.make_room(bytes.len());
+        }
+        let end = self.end + bytes.len();
+        self.bytes[self.end..end].copy_from_slice(bytes);
+        self.end = end;
     }
 
     /// Takes bytes back from the end, down to `len`.
@@ -90,14 +96,13 @@ impl Buffer {
         }
     }
 
+    #[cold]
     fn make_room(&mut self, size: usize) {
-        if self.bytes.len() - self.end >= size {
-            return;
-        }
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
+        // Moving may have been enough.
         let needed = self.end + size;
         if self.bytes.len() < needed {
             self.bytes.resize(needed.next_power_of_two(), 0);
