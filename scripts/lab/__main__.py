@@ -113,7 +113,7 @@ def compare(options):
             began=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             servers=[*servers.ENGINES, *options.against],
             machine=machine.describe(lab.cores, lab.descriptors, lab.scratch),
-            versions=machine.versions(ROOT, binary),
+            versions=machine.versions(ROOT, binary, built_here=not options.binary),
             settings={
                 "rounds": ROUNDS[mode],
                 "pool_size": servers.POOL_SIZE,
@@ -187,7 +187,7 @@ def warn(lab, results, runner):
         runner.note("This machine has one core: server and load share it, and no figure is the server's alone.")
     if about["load_average_before"] > 0.5 * about["cores"]:
         runner.note(f"The machine was busy before it began (load average {about['load_average_before']:.1f}).")
-    if results.data["versions"]["changed_files"]:
+    if results.data["versions"].get("changed_files"):
         runner.note(f"The server was built from a commit with {results.data['versions']['changed_files']} changed files.")
     for note in results.data["notes"]:
         prepare.say(note)

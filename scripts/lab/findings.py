@@ -4,7 +4,7 @@ A sentence says what these numbers say. Where a number is missing it is left uns
 expected, another sentence is chosen.
 """
 
-from .plots import duration, plain, size
+from .plots import duration, plain, size, speed
 
 TITLES = {
     1: "Throughput and latency against concurrent connections",
@@ -68,11 +68,15 @@ def concurrency(of, settings):
     at = min(many, key=lambda x: abs(x - 1024))
     top = many[-1]
     event, threads = of("kept", "event", at, "rate"), of("kept", "threads", at, "rate")
+    left_out = {name: at - of("kept", name, at, "served") for name in ("event", "threads")}
+    whom = ", to all of them"
+    if any(left_out.values()):
+        whom = "; " + " and ".join(f"{name} had not yet come to {plain(count)} of them when the run ended" for name, count in left_out.items() if count)
     first, second = ("event", "threads") if event >= threads else ("threads", "event")
     closing = [of("one each", name, at, "rate") for name in ("event", "threads")]
     text = (
         f"With {plain(at)} kept connections <b>{first}</b> gives {rate(max(event, threads))} answers a second and <b>{second}</b> {rate(min(event, threads))} "
-        f"({ratio(max(event, threads) / min(event, threads))} to 1), to all of them; <b>pool</b> answers {plain(of('kept', 'pool', at, 'served'))} of the connections "
+        f"({ratio(max(event, threads) / min(event, threads))} to 1){whom}; <b>pool</b> answers {plain(of('kept', 'pool', at, 'served'))} of the connections "
         f"and <b>iterative</b> {plain(of('kept', 'iterative', at, 'served'))}, because a kept connection holds its worker and the others wait for ever. "
     )
     text += (
@@ -171,8 +175,8 @@ def file_sizes(of, _settings):
     slower = of("plain", "event", large, "content_per_s") / of("gzip", "event", large, "content_per_s")
     text = (
         f"A small answer costs the same whatever its size; in <b>event</b> moving bytes takes over at about {size(takes_over('plain'))}, and compressing at about "
-        f"{size(takes_over('gzip'))}. At {size(large)} it moves {size(of('plain', 'event', large, 'content_per_s'))} a second as they are and "
-        f"{size(of('gzip', 'event', large, 'content_per_s'))} compressed, {ratio(slower)} times less. "
+        f"{size(takes_over('gzip'))}. At {size(large)} it moves {speed(of('plain', 'event', large, 'content_per_s'))} a second as they are and "
+        f"{speed(of('gzip', 'event', large, 'content_per_s'))} compressed, {ratio(slower)} times less. "
     )
     try:
         gain = {name: of("gzip, all cores", name, large, "content_per_s") / of("gzip", name, large, "content_per_s") for name in ("event", "threads")}
@@ -209,7 +213,7 @@ def uploads(of, _settings):
     stored = {name: of("upload", name, top, "content_per_s") for name in names}
     best, least = max(stored, key=stored.get), min(stored, key=stored.get)
     text = (
-        f"With {plain(top)} uploads at once <b>{best}</b> stores {size(stored[best])} a second and <b>{least}</b> {size(stored[least])} "
+        f"With {plain(top)} uploads at once <b>{best}</b> stores {speed(stored[best])} a second and <b>{least}</b> {speed(stored[least])} "
         f"({ratio(stored[best] / stored[least])} to 1); alone, an upload takes {duration(of('upload', 'event', one, 'p50_us'))} in event and at {plain(top)} "
         f"{duration(of('upload', 'event', top, 'p50_us'))}. "
     )

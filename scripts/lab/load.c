@@ -550,7 +550,7 @@ int main(int argc, char **argv)
 
     uint64_t end = now();
     int served = 0, standing = established();
-    for (int i = 0; i < connections; i++) served += conns[i].answers > 0;
+    for (int i = 0; i < connections; i++) served += conns[i].answers || conns[i].status;   /* or the beginning of one */
     getrusage(RUSAGE_SELF, &used);
     double window_s = (window_end > window ? window_end - window : end - begin) / 1e9;
     double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;

@@ -81,11 +81,11 @@ def filesystem(path):
     return best[1]
 
 
-def versions(root, binary):
-    """The commit and its state, and the programs that take part."""
+def versions(root, binary, built_here):
+    """The commit and its state, where the server was built from them, and the programs that take part."""
     found = {
-        "commit": output(["git", "-C", root, "rev-parse", "HEAD"]),
-        "changed_files": len(output(["git", "-C", root, "status", "--porcelain"]).splitlines()),
+        "commit": output(["git", "-C", root, "rev-parse", "HEAD"]) if built_here else "",
+        "changed_files": len(output(["git", "-C", root, "status", "--porcelain"]).splitlines()) if built_here else 0,
         "dustdevil": output([binary, "--version"]),
         "wrk": output(["wrk", "--version"]).split("[")[0].strip(),
         "compiler": output(["rustc", "--version"]),

@@ -15,13 +15,13 @@ def latency(clients, per_second):
     return clients / per_second
 
 
-def queue(offered, capacity, alone, seconds):
+def queue(offered, capacity, alone, middle):
     """Mean latency of a server that takes the same time for each of its requests, which come at random (M/D/1). Beyond
-    its capacity the queue grows as long as the run lasts."""
+    its capacity the queue grows as long as the rush lasts; `middle` is when half of the run is over."""
     load = offered / capacity
     if load < 1:
         return alone + load / (2 * (1 - load)) / capacity
-    return alone + (load - 1) / load * seconds / 2
+    return alone + (load - 1) * middle
 
 
 def memory(at_rest, a_connection, connections, workers):

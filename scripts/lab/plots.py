@@ -1,10 +1,11 @@
 """Draws the figures: measured as lines with markers, the simple model as a broad pale band of the same colour behind.
 
 Colours are Okabe and Ito's, which stay apart for colour-blind readers; markers and line styles tell the same again. A
-hollow marker says: not what it seems (starved, or the generator was the bottleneck, or the machine was disturbed).
+hollow marker says: not what it seems (starved, unanswered, or the generator was the bottleneck).
 """
 
 import io
+import math
 import re
 
 import matplotlib
@@ -13,7 +14,7 @@ matplotlib.use("svg")
 
 from matplotlib import pyplot  # noqa: E402  (the backend is chosen first)
 from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
 from . import models, servers  # noqa: E402
 
@@ -59,8 +60,16 @@ def duration(us, _=None):
     return f"{us:.3g} µs"
 
 
+def speed(count, _=None):
+    """Bytes a second, in decimal units as networks have them."""
+    for unit, one in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if count >= one * 0.9995:
+            return f"{count / one:.3g} {unit}"
+    return f"{count:.3g}"
+
+
 def size(count, _=None):
-    """Bytes."""
+    """Bytes in memory or in a file."""
     for unit, one in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= one * 0.9995:
             return f"{count / one:.3g} {unit}"
@@ -88,6 +97,7 @@ class Figure:
         for which, scale, form in ((axis.xaxis, x, xformat), (axis.yaxis, y, yformat)):
             if scale == "log":
                 (axis.set_xscale if which is axis.xaxis else axis.set_yscale)("log")
+                which.set_minor_locator(NullLocator())
                 which.set_minor_formatter(NullFormatter())
             which.set_major_formatter(FuncFormatter(form))
         if xticks:
@@ -112,7 +122,7 @@ class Figure:
                 ys.append(y)
                 low.append(y - min(values) * scale)
                 high.append(max(values) * scale - y)
-                flags = {flag: self.results.flag(self.experiment, series, name, x, flag) for flag in ("starved", "at_least", "disturbed")}
+                flags = {flag: self.results.flag(self.experiment, series, name, x, flag) for flag in ("starved", "at_least")}
                 flags["generator"] = self.results.flag(self.experiment, series, name, x, "bound") == "generator"
                 empty.append(any(flags[flag] for flag in hollow))
             if not xs:
@@ -134,6 +144,8 @@ class Figure:
 
     def svg(self, title):
         """The figure as an element that stands inside a page."""
+        for axis in self.axes[:self.number]:
+            label_between_powers(axis)
         handles = [
             Line2D([], [], color=STYLES[name][0], marker=STYLES[name][1], linestyle=STYLES[name][2], linewidth=1.8, label=name)
             for name in self.names
@@ -157,10 +169,40 @@ class Figure:
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
 
 
-def limits_top(axis, top):
-    """Room above what is drawn, so that a line along the edge is seen."""
+def label_between_powers(axis):
+    """A logarithmic axis of few powers of ten has too few labels: 2 and 5 get theirs too."""
     low, high = axis.get_ylim()
-    axis.set_ylim(low, max(high, top))
+    if axis.get_yscale() == "log" and not isinstance(axis.yaxis.get_major_locator(), FixedLocator):
+        powers = math.log10(high / low)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if powers < 2.6 else (1, 3) if powers < 4 else (1,)))
+
+
+def bars(figure, axis, groups, form, model=None):
+    """Bars side by side, each with its server's name below and its value above. `groups` is a list of (name of the group,
+    {server: value}); `model` the same for the pale bars that say what was to be expected."""
+    names = figure.names
+    step = 0.86 / max(1, len(names))
+    ticks, labels = [], []
+    for place, (_, values) in enumerate(groups):
+        for index, name in enumerate(names):
+            middle = place + (index - (len(names) - 1) / 2) * step
+            ticks.append(middle)
+            labels.append(name)
+            if values.get(name) is not None:
+                bar = axis.bar(middle, values[name], width=step * 0.86, color=STYLES[name][0], zorder=2)
+                axis.bar_label(bar, [form(values[name])], fontsize=8, padding=2, color="#222222")
+            expected = (model or [{}] * len(groups))[place].get(name)
+            if expected is not None:
+                figure.has_model = True
+                axis.plot([middle - step / 2, middle + step / 2], [expected] * 2, color="#000000", linewidth=7, alpha=0.3, solid_capstyle="butt", zorder=4)
+    axis.set_xticks(ticks, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=9)
+    axis.tick_params(axis="x", length=0)
+    axis.grid(axis="x", visible=False)
+    axis.margins(y=0.12)
+    axis.set_ylim(bottom=0)
+    for place, (title, _) in enumerate(groups):
+        axis.text(place, 1.0, title, transform=axis.get_xaxis_transform(), ha="center", va="bottom", fontsize=9, color="#444444")
+    axis.set_title(axis.get_title(loc="left"), pad=20)
 
 
 # ---- the figures, one function an experiment
@@ -169,7 +211,7 @@ def concurrency(results, names):
     figure = Figure(results, 1, names, 3, 2)
     counts = results.xs(1, "kept") or results.xs(1, "one each")
     ticks = [n for n in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192) if n in counts][:: 2 if len(counts) > 8 else 1]
-    kinds = [("kept", "connections kept"), ("one each", "a connection per request")]
+    kinds = [("kept", "connections kept"), ("one each", "one per request")]
 
     def basis(name, series):
         alone = results.value(1, series, name, 1, "p50_us")
@@ -198,19 +240,19 @@ def concurrency(results, names):
     for series, words in kinds:
         axis = figure.panel(f"Answers a second, {words}", "connections at once (log)", "answers a second (log)", xticks=ticks)
         figure.model(axis, rate(series), counts)
-        figure.measured(axis, series, "rate", hollow=("starved", "disturbed", "generator"))
+        figure.measured(axis, series, "rate", hollow=("starved", "generator"))
         if series == "kept":
             for name in names:
                 for x in results.xs(1, "wrk", name):
                     axis.plot(x, results.value(1, "wrk", name, x, "rate"), color=STYLES[name][0], marker="x", markersize=9, zorder=5)
             axis.text(0.98, 0.03, "× the same, by wrk", transform=axis.transAxes, ha="right", color="#444444", fontsize=9)
     for series, words in kinds:
-        axis = figure.panel(f"Latency of those answered, {words}", "connections at once (log)", "median latency (log)", yformat=duration, xticks=ticks)
+        axis = figure.panel(f"Median latency, {words}", "connections at once (log)", "median latency (log)", yformat=duration, xticks=ticks)
         figure.model(axis, latency(series), counts)
-        figure.measured(axis, series, "p50_us", hollow=("starved", "disturbed"))
-    axis = figure.panel("Worst hundredth of those answered, kept", "connections at once (log)", "99th percentile (log)", yformat=duration, xticks=ticks)
-    figure.measured(axis, "kept", "p99_us", hollow=("starved", "disturbed"))
-    axis = figure.panel("Connections that got an answer at all, kept", "connections at once (log)", "connections answered (log)", xticks=ticks)
+        figure.measured(axis, series, "p50_us", hollow=("starved",))
+    axis = figure.panel("99th percentile, connections kept", "connections at once (log)", "99th percentile (log)", yformat=duration, xticks=ticks)
+    figure.measured(axis, "kept", "p99_us", hollow=("starved",))
+    axis = figure.panel("Answered at all, connections kept", "connections at once (log)", "connections answered (log)", xticks=ticks)
 
     def served(name, count):
         limit = servers.workers(name)
@@ -228,10 +270,10 @@ def offered_rate(results, names):
     def predicted(name, share):
         capacity = results.value(2, "capacity", name, 0, "rate")
         alone = results.value(2, "offered", name, min(shares, default=0), "mean_us")
-        window = results.value(2, "offered", name, share, "window")
-        if not (capacity and alone and window):
+        middle = results.value(2, "offered", name, share, "middle")
+        if not (capacity and alone and middle):
             return None
-        return models.queue(share * capacity, capacity, alone / 1e6, window) * 1e6
+        return models.queue(share * capacity, capacity, alone / 1e6, middle) * 1e6
 
     for title, metric in (("Mean latency", "mean_us"), ("99th percentile", "p99_us")):
         axis = figure.panel(f"{title} of a page", "pages asked for a second", f"{title.lower()} (log)", x="linear", yformat=duration)
@@ -242,7 +284,7 @@ def offered_rate(results, names):
                 if curve:
                     figure.has_model = True
                     axis.plot(*zip(*curve), color=STYLES[name][0], linewidth=7, alpha=0.22, solid_capstyle="butt", zorder=1)
-        figure.measured(axis, "offered", metric, xmetric="offered", hollow=("at_least", "disturbed", "generator"))
+        figure.measured(axis, "offered", metric, xmetric="offered", hollow=("at_least", "generator"))
         axis.set_xlim(left=0)
     return figure.svg("Latency against offered rate")
 
@@ -266,7 +308,7 @@ def idle(results, names):
         return {"event": 1, "threads": count + 1, "pool": servers.POOL_SIZE + 1, "iterative": 1}.get(name)
 
     axis = figure.panel("Memory", "idle connections (log)", "memory of the server (log)", yformat=size, xticks=counts)
-    axis.set_yscale("log", base=4)
+    axis.yaxis.set_major_locator(FixedLocator([1 << power for power in range(16, 36, 2)]))
     figure.model(axis, memory, counts)
     figure.measured(axis, "idle", "memory_kib", scale=1024)
     axis = figure.panel("Threads", "idle connections (log)", "threads of the server (log)", xticks=counts)
@@ -292,7 +334,7 @@ def slow_clients(results, names):
     for series, words in (("drip", "N clients send a head, a byte a second"), ("sip", "N clients read 1 KiB a second")):
         axis = figure.panel(words, "slow clients, N (log)", "99th percentile of a normal client (log)", yformat=duration)
         figure.model(axis, predicted(series), [n + 1 for n in fine])
-        figure.measured(axis, series, "p99_us", hollow=("at_least", "disturbed"), shift=1)
+        figure.measured(axis, series, "p99_us", hollow=("at_least",), shift=1)
         axis.set_xticks([n + 1 for n in counts])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_xticklabels([plain(n) for n in counts], rotation=60 if len(counts) > 8 else 0)
@@ -355,23 +397,19 @@ def file_sizes(results, names):
         axis.set_xticks(sizes)
         axis.xaxis.set_minor_locator(NullLocator())
         figure.model(axis, cost(series), sizes)
-        figure.measured(axis, series, "rate", hollow=("disturbed", "generator"))
-    axis = figure.panel("Content a second, as it is", "size of the file (log)", "bytes a second (log)", xformat=size, yformat=size, xticks=sizes)
-    figure.measured(axis, "plain", "content_per_s", hollow=("disturbed", "generator"))
+        figure.measured(axis, series, "rate", hollow=("generator",))
+    axis = figure.panel("Content a second, as it is", "size of the file (log)", "bytes a second (log)", xformat=size, yformat=speed, xticks=sizes)
+    figure.measured(axis, "plain", "content_per_s", hollow=("generator",))
+    for axis in figure.axes[:3]:
+        axis.tick_params(axis="x", labelrotation=0 if len(sizes) < 6 else 35)
     free = results.xs(6, "gzip, all cores")
     if free:
-        axis = figure.panel("Compressed content a second at the largest size", "", "bytes of content a second", x="linear", y="linear", yformat=size)
-        for place, series in enumerate(("gzip", "gzip, all cores")):
-            for index, name in enumerate(names):
-                value = results.value(6, series, name, free[-1], "content_per_s")
-                if value:
-                    bar = axis.bar(place + (index - 1.5) * 0.2, value, width=0.17, color=STYLES[name][0], hatch=["", "///", "...", "xx"][index % 4], edgecolor="white")
-                    axis.bar_label(bar, [name], fontsize=8, rotation=0, padding=2)
-        axis.set_xticks([0, 1], ["server on one core", "server on all cores"])
-        axis.grid(axis="x", visible=False)
-        axis.margins(y=0.15)
-    for axis in figure.axes:
-        axis.tick_params(axis="x", labelrotation=0 if len(sizes) < 6 or not axis.get_xlabel() else 35)
+        axis = figure.panel(f"Compressed content a second, {size(free[-1])}", "", "bytes of content a second", x="linear", y="linear", yformat=speed)
+        groups = [
+            (words, {name: results.value(6, series, name, free[-1], "content_per_s") for name in names})
+            for words, series in (("server on one core", "gzip"), ("server on all cores", "gzip, all cores"))
+        ]
+        bars(figure, axis, groups, speed)
     return figure.svg("File sizes, compressed and not")
 
 
@@ -385,46 +423,28 @@ def costs(results, names):
     ]
     for title, what, metric, label, least in panels:
         axis = figure.panel(title, "", label, x="linear", y="linear", yformat=duration if metric == "cpu_us" else lambda v, _: f"{v:g}")
+        groups, expected = [], []
         for place, kind in enumerate(kinds):
-            for index, name in enumerate(names):
-                for x in results.xs(7, f"{what}, {kind}", name):
-                    value = results.value(7, f"{what}, {kind}", name, x, metric)
-                    if value is None:
-                        continue
-                    color = STYLES[name][0]
-                    hatch = ["", "///", "...", "xx"][index % 4]
-                    bar = axis.bar(place + (index - 1.5) * 0.2, value, width=0.18, color=color, hatch=hatch, edgecolor="white", zorder=2)
-                    axis.bar_label(bar, [f"{value:.2g}" if metric != "cpu_us" else f"{value:.0f}"], fontsize=8, padding=1)
-            model = least[place] if least else predicted_cost(results, metric, kind, names)
-            if isinstance(model, dict):
-                for index, name in enumerate(names):
-                    if name in model:
-                        draw_least(figure, axis, place + (index - 1.5) * 0.2, 0.1, model[name])
-            elif model is not None:
-                draw_least(figure, axis, place, 0.42, model)
-        axis.set_xticks(range(len(kinds)), ["connections\nkept", "a connection\nper request"])
-        axis.grid(axis="x", visible=False)
-        axis.margins(y=0.12)
+            xs = results.xs(7, f"{what}, {kind}")
+            values = {name: results.value(7, f"{what}, {kind}", name, xs[0], metric) for name in names} if xs else {}
+            groups.append((("kept", "one per request")[place], values))
+            expected.append(dict.fromkeys(names, least[place]) if least else predicted_cost(results, metric, kind, names))
+        bars(figure, axis, groups, (lambda v: f"{v:.0f}") if metric == "cpu_us" else (lambda v: f"{v:.1f}"), expected)
     return figure.svg("What a request costs")
 
 
 def predicted_cost(results, metric, kind, names):
-    """Switches: an engine that waits for each request is switched away from once. Time: experiment 1's best rate is a full
-    core, so its inverse is the cost."""
+    """Switches: a thread that serves one connection sleeps once for each request, or starts once for each connection.
+    Time: experiment 1's best rate is a full core, so its inverse is the cost."""
     if metric == "switches":
-        return {name: 0 if name == "event" else 1 for name in names}
+        sleeps = {"event": 0, "iterative": 1 if kind == "kept" else 0}
+        return {name: sleeps.get(name, 1) for name in names}
     best = {}
     for name in names:
-        rates = [results.value(1, kind, name, x, "rate") for x in results.xs(1, kind, name)
-                 if results.flag(1, kind, name, x, "bound") == "server"]
-        if rates:
-            best[name] = 1e6 / max(rates)
+        xs = [x for x in results.xs(1, kind, name) if results.flag(1, kind, name, x, "bound") == "server"]
+        if xs:
+            best[name] = 1e6 / max(results.value(1, kind, name, x, "rate") for x in xs)
     return best
-
-
-def draw_least(figure, axis, middle, half, value):
-    figure.has_model = True
-    axis.plot([middle - half, middle + half], [value, value], color="#333333", linewidth=7, alpha=0.35, solid_capstyle="butt", zorder=4)
 
 
 def uploads(results, names):
@@ -445,13 +465,13 @@ def uploads(results, names):
         per_second = rate(name, count)
         return per_second and models.latency(count, per_second / results.data["settings"]["upload_bytes"]) * 1e6
 
-    axis = figure.panel("Content stored", "uploads at once (log)", "bytes a second", y="linear", yformat=size, xticks=counts)
+    axis = figure.panel("Content stored", "uploads at once (log)", "bytes a second", y="linear", yformat=speed, xticks=counts)
     figure.model(axis, rate, counts)
-    figure.measured(axis, "upload", "content_per_s", hollow=("starved", "disturbed", "generator"))
+    figure.measured(axis, "upload", "content_per_s", hollow=("starved", "generator"))
     axis.set_ylim(bottom=0)
     axis = figure.panel("Time of an upload", "uploads at once (log)", "median (log)", yformat=duration, xticks=counts)
     figure.model(axis, latency, counts)
-    figure.measured(axis, "upload", "p50_us", hollow=("starved", "disturbed"))
+    figure.measured(axis, "upload", "p50_us", hollow=("starved",))
     return figure.svg("Uploads, many at once")
 
 

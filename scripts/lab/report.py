@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from . import findings, plots, servers
-from .plots import duration, plain, size
+from .plots import duration, plain, size, speed
 from .results import Results, write
 
 # For each experiment: what is done, in plain words, and the model that is drawn.
@@ -53,9 +53,9 @@ TEXTS = {
     7: (
         "{cost_clients} clients ask for a page as fast as they can. System calls are counted by strace in a run of their own; processor time and "
         "context switches are the kernel's account of the server's whole life, divided by its answers.",
-        "system calls: a read and a write, and on a new connection accept and close besides. Switches: an engine with a thread per "
-        "connection sleeps in each read, once a request; the loop sleeps only when nobody asks. Processor time: the inverse of the best rate "
-        "of experiment 1.",
+        "system calls: a read and a write, and on a new connection accept and close besides. Switches: a thread that serves one connection "
+        "sleeps once for each request, or starts once for each connection; the loop need not sleep while anybody asks, nor <b>iterative</b> while the "
+        "next client already waits. Processor time: the inverse of the best rate of experiment 1, where its core was full.",
     ),
     8: (
         "So many clients upload {upload_mib} MiB each, again and again, every one to its own name. Afterwards the stored files are compared "
@@ -79,9 +79,9 @@ COLUMNS = {
     3: [("memory_kib", "memory", lambda kib: size(kib * 1024)), ("threads", "threads", plain), ("served", "got one", plain)],
     4: [("p50_us", "median", duration), ("p99_us", "99th", duration), ("unanswered", "unanswered", percent)],
     5: [("rate", "answers/s", number), ("p50_us", "median", duration)],
-    6: [("rate", "answers/s", number), ("content_per_s", "content/s", size), ("cpu_us", "CPU each", duration), ("server_busy", "core", percent)],
+    6: [("rate", "answers/s", number), ("content_per_s", "content/s", speed), ("cpu_us", "CPU each", duration), ("server_busy", "core", percent)],
     7: [],
-    8: [("content_per_s", "stored/s", size), ("p50_us", "median", duration), ("cpu_us", "CPU each", duration), ("server_busy", "core", percent)],
+    8: [("content_per_s", "stored/s", speed), ("p50_us", "median", duration), ("p99_us", "99th", duration), ("cpu_us", "CPU each", duration), ("server_busy", "core", percent)],
 }
 SERIES = {
     "kept": "connections kept",
@@ -100,13 +100,13 @@ X_FORMS = {2: lambda x: f"{x:.0%}" if x else "–", 5: lambda x: duration(x * 1e
 
 STYLE = """
 :root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1a1a1a; background: #fff; max-width: 1080px; margin: 0 auto; padding: 1em; }
+body { font: 16px/1.5 system-ui, "DejaVu Sans", sans-serif; color: #1a1a1a; background: #fff; max-width: 1180px; margin: 0 auto; padding: 1em; }
 h1 { font-size: 1.7em; margin: .6em 0 .2em; } h2 { font-size: 1.25em; margin: 2.2em 0 .3em; border-top: 1px solid #ccc; padding-top: 1em; }
 .finding { background: #f2f6fa; border-left: 5px solid #0072B2; padding: .6em .9em; margin: .6em 0; }
-.model { color: #444; font-size: .92em; } .state { background: #fff3d6; border-left: 5px solid #E69F00; padding: .6em .9em; }
+.model { color: #444; font-size: .92em; } .notes { padding-left: 2em !important; } .state { background: #fff3d6; border-left: 5px solid #E69F00; padding: .6em .9em; }
 svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .82em; margin: .4em 0 1em; font-variant-numeric: tabular-nums; }
-th, td { padding: .15em .55em; text-align: right; white-space: nowrap; } th { font-weight: 600; background: #f5f5f5; }
+table { border-collapse: collapse; font-size: .78em; margin: .4em 0 1em; font-variant-numeric: tabular-nums; }
+th, td { padding: .15em .42em; text-align: right; white-space: nowrap; } th { font-weight: 600; background: #f5f5f5; }
 td.first, th.first { text-align: left; } td.edge, th.edge { border-left: 1px solid #bbb; } tr:hover td { background: #fafad2; }
 caption { text-align: left; font-weight: 600; padding: .3em 0; } sup { color: #A33; font-weight: 600; } td.none { color: #888; }
 details { margin: .3em 0; } summary { cursor: pointer; } .small { font-size: .88em; color: #444; } code { background: #f2f2f2; padding: 0 .2em; }
@@ -127,16 +127,16 @@ def page(results):
 <p>dustdevil serves with four engines that share everything but the way they wait: <b>event</b> (one thread, all connections),
 <b>threads</b> (a thread for each connection), <b>pool</b> ({data["settings"]["pool_size"]} threads, each with one connection at a time) and <b>iterative</b>
 (one connection at a time). What differs below is what waiting costs.</p>
-{state}{f'<ul class="state">{notes}</ul>' if notes else ""}
+{state}{f'<ul class="state notes">{notes}</ul>' if notes else ""}
 {machine_table(data)}
 <details open><summary><b>How to read this</b></summary><p class="small">
 Lines with markers are measured: medians of {data["settings"]["rounds"]} round{"s" if data["settings"]["rounds"] > 1 else ""}, whiskers from the lowest to the highest.
 Broad pale bands are the simple model written under each plot: where line and band part, there is something to learn. Most axes are logarithmic
 (each step a multiple), and say so. A hollow marker has a caveat, which the table names:
-<sup>s</sup> starved: some connections got no answer at all, because kept connections hold every worker (latencies are of the answered only);
+<sup>s</sup> starved: some connections got no answer during the run, since others held every worker, or their thread's turn did not come (latencies are of the answered only);
 <sup>≥</sup> at least: requests were still unanswered at the end and count with the time they had waited;
 <sup>g</sup> the load generator's core was full and the server's was not, so the server can do more than is shown;
-<sup>d</sup> other programs took more than {15}% of the two cores. Every answer counted here had the right status and length; a run with a wrong answer gives no number.
+<sup>d</sup> other programs took more than 15% of the two cores. Every answer counted here had the right status and length; a run with a wrong answer gives no number.
 </p></details>
 {sections}
 {failures(results)}
@@ -151,13 +151,13 @@ def escape(text):
 def machine_table(data):
     about, versions = data["machine"], data["versions"]
     shared = "one core for both" if about["server_core"] == about["load_core"] else f"server on core {about['server_core'][0]}, load on core {about['load_core'][0]}"
-    commit = versions.get("commit", "")[:12] or "not a repository"
+    commit = "commit " + versions["commit"][:12] if versions.get("commit") else "a binary that was given"
     lines = [
         ("Machine", f"{about['processor']}{', virtual' if about['virtual'] else ''}; {about['cores']} cores; {about['memory_mib']:,} MiB"),
         ("System", f"{about['system']}, Linux {about['kernel']}"),
         ("Cores", shared + "; everything over loopback, so the load's work is on the same machine"),
         ("Run", f"{data['mode']}, {data['began']}, {data.get('seconds', 0):.0f} s; {data['command']}"),
-        ("Build", f"{versions.get('dustdevil')}, commit {commit}" + (" with changes" if versions.get("changed_files") else "")),
+        ("Build", f"{versions.get('dustdevil')}, {commit}" + (" with changes" if versions.get("changed_files") else "")),
         ("With", ", ".join(versions[name] for name in ("compiler", "wrk", "nginx", "lighttpd") if versions.get(name))),
         ("Limits", "; ".join(f"{name} {value}" for name, value in about["limits"].items())),
     ]
