@@ -173,9 +173,9 @@ def file_sizes(of, _settings):
         return max(least - per_byte * small, 0) / per_byte
 
     slower = of("plain", "event", large, "content_per_s") / of("gzip", "event", large, "content_per_s")
+    moving, packing = (f"at about {size(at)}" if at > small else f"from {size(small)} on" for at in map(takes_over, ("plain", "gzip")))
     text = (
-        f"A small answer costs the same whatever its size; in <b>event</b> moving bytes takes over at about {size(takes_over('plain'))}, and compressing at about "
-        f"{size(takes_over('gzip'))}. At {size(large)} it moves {speed(of('plain', 'event', large, 'content_per_s'))} a second as they are and "
+        f"A small answer costs the same whatever its size; in <b>event</b> moving bytes takes over {moving}, and compressing {packing}. At {size(large)} it moves {speed(of('plain', 'event', large, 'content_per_s'))} a second as they are and "
         f"{speed(of('gzip', 'event', large, 'content_per_s'))} compressed, {ratio(slower)} times less. "
     )
     try:
@@ -252,6 +252,18 @@ def bottleneck(results, number):
     if disturbed:
         text += f". In {disturbed} of {total} points other programs took more than 15% of the cores"
     return text + "."
+
+
+def disturbed(results):
+    """A warning for the head of the page, where it is due."""
+    entries = [entry for entry in results.data["rounds"] if entry["ok"]]
+    count = sum(entry["flags"]["disturbed"] for entry in entries)
+    if count < 0.1 * len(entries):
+        return []
+    return [
+        f"Other programs took part of the two cores in {count} of {len(entries)} measurements. Rates and latencies here are lower bounds of what the "
+        "servers can do; memory, system calls and processor time a request are hardly touched. Repeat it on a quiet machine."
+    ]
 
 
 def referee(results):

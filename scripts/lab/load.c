@@ -57,7 +57,7 @@ struct conn {
 /* ---- what is asked for, from the command line */
 static int port, connections = 1, close_each, spin, want_status = 200;
 static long long want_length = -1, upload_size;
-static double seconds = 1, warm = 0.2, ramp = 1, rate, stagger, drain = 0.3;
+static double seconds = 1, warm = 0.2, ramp = 1, rate, stagger, drain = 0.3, finish;
 static uint64_t max_answers;
 static const char *method = "GET", *path = "/", *upload;
 static char fields[2048];
@@ -404,6 +404,14 @@ static void closed_loop(void)
     open_window();
     while (now() < window_end && (!max_answers || answered_all < max_answers)) turn(window_end);
     if (now() < window_end) window_end = now();
+    /* Answers that have begun may end, so that they are verified too. */
+    stopping = 1;
+    for (uint64_t end = now() + (uint64_t)(finish * SECOND); now() < end;) {
+        int begun = 0;
+        for (int i = 0; i < connections; i++) begun += conns[i].state >= BODY && conns[i].state <= TRAILER;
+        if (!begun) break;
+        turn(end);
+    }
 }
 
 static void open_loop(void)
@@ -469,7 +477,7 @@ static double kept_waiting(void)
 static void usage(void)
 {
     fprintf(stderr, "usage: load --port N [--path /P] [--connections N] [--seconds S] [--warm S] [--ramp S] [--stagger S]\n"
-                    "            [--close] [--rate PER-SECOND [--spin] [--drain S]] [--answers N] [--field 'Name: value']\n"
+                    "            [--close] [--rate PER-SECOND [--spin] [--drain S]] [--answers N] [--finish S] [--field 'Name: value']\n"
                     "            [--method M] [--upload FILE] [--status N] [--length BYTES]\n"
                     "A %%d in the path becomes the connection's number.\n");
     exit(2);
@@ -480,7 +488,7 @@ static void read_arguments(int argc, char **argv)
     static const struct option options[] = {
         {"port", 1, 0, 'p'}, {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"warm", 1, 0, 'w'},
         {"ramp", 1, 0, 'a'}, {"stagger", 1, 0, 'g'}, {"close", 0, 0, 'C'}, {"rate", 1, 0, 'r'}, {"spin", 0, 0, 'S'},
-        {"drain", 1, 0, 'd'}, {"answers", 1, 0, 'n'}, {"field", 1, 0, 'f'}, {"method", 1, 0, 'm'}, {"upload", 1, 0, 'b'},
+        {"drain", 1, 0, 'd'}, {"finish", 1, 0, 'F'}, {"answers", 1, 0, 'n'}, {"field", 1, 0, 'f'}, {"method", 1, 0, 'm'}, {"upload", 1, 0, 'b'},
         {"status", 1, 0, 't'}, {"length", 1, 0, 'l'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (option) {
         case 'p': port = atoi(optarg); break;
@@ -494,6 +502,7 @@ static void read_arguments(int argc, char **argv)
         case 'r': rate = atof(optarg); break;
         case 'S': spin = 1; break;
         case 'd': drain = atof(optarg); break;
+        case 'F': finish = atof(optarg); break;
         case 'n': max_answers = strtoull(optarg, NULL, 10); break;
         case 'm': method = optarg; break;
         case 'b': upload = optarg; break;

@@ -118,7 +118,9 @@ def page(results):
     state = ""
     if data["state"] != "complete":
         state = f'<p class="state"><b>Partial result.</b> {escape(data.get("why_partial") or "It was not finished.")}</p>'
-    notes = "".join(f"<li>{escape(note)}</li>" for note in data["notes"])
+    number = data["settings"]["rounds"]
+    rounds = f"medians of {number} rounds, with whiskers from the lowest to the highest" if number > 1 else "one round each"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in [*data["notes"], *findings.disturbed(results)])
     sections = "".join(section(results, number) for number in TEXTS if results.servers(number))
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -127,10 +129,10 @@ def page(results):
 <p>dustdevil serves with four engines that share everything but the way they wait: <b>event</b> (one thread, all connections),
 <b>threads</b> (a thread for each connection), <b>pool</b> ({data["settings"]["pool_size"]} threads, each with one connection at a time) and <b>iterative</b>
 (one connection at a time). What differs below is what waiting costs.</p>
-{state}{f'<ul class="state notes">{notes}</ul>' if notes else ""}
+{state}{f'<ul class="state notes">{notes}</ul>' if notes else ''}
 {machine_table(data)}
 <details open><summary><b>How to read this</b></summary><p class="small">
-Lines with markers are measured: medians of {data["settings"]["rounds"]} round{"s" if data["settings"]["rounds"] > 1 else ""}, whiskers from the lowest to the highest.
+Lines with markers are measured: {rounds}.
 Broad pale bands are the simple model written under each plot: where line and band part, there is something to learn. Most axes are logarithmic
 (each step a multiple), and say so. A hollow marker has a caveat, which the table names:
 <sup>s</sup> starved: some connections got no answer during the run, since others held every worker, or their thread's turn did not come (latencies are of the answered only);
