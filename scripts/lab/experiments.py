@@ -77,7 +77,7 @@ def concurrency(lab):
         for count in counts
     ]
     # Up to pool and iterative's own limit on kept connections wrk and our generator must agree.
-    points += [Point("wrk", count, lab.pick(1.3, 2.3), lambda l, s, n=count: referee(l, s, n)) for count in (1, 16)]
+    points += [Point("wrk", count, lab.pick(1.3, 2.3), lambda l, s, n=count: referee(l, s, n)) for count in lab.pick([16], [1, 16])]
     return Experiment(1, "Throughput and latency against concurrent connections", points, rivals=True)
 
 
@@ -85,7 +85,7 @@ def concurrency(lab):
 
 def offered_rate(lab):
     """The points are shares of what this server did when asked as fast as it could answer."""
-    shares = lab.pick([0.2, 0.5, 0.8, 0.95, 1.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3])
+    shares = lab.pick([0.3, 0.6, 0.9, 1.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3])
     seconds, warm = lab.pick(0.5, 2.0), 0.2
 
     def capacity(lab, server):
@@ -119,7 +119,7 @@ def idle(lab):
 
     def run(lab, server, count):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
-        patience = lab.pick(0.4, 1.5)
+        patience = lab.pick(0.3, 1.5)
         with measure.Crowd(lab, server, "idle", count, path=PAGE, length=length, patience=patience) as crowd:
             numbers = server.memory()
             numbers |= {"connections": count, "served": crowd.counts["answered"], "connected": crowd.counts["connected"]}
@@ -171,7 +171,7 @@ WAITING_CLIENTS = 100
 
 
 def waiting_handler(lab):
-    waits = lab.pick([0, 0.003, 0.03, 0.3], [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
+    waits = lab.pick([0, 0.003, 0.02, 0.1], [0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0])
 
     def run(lab, server, wait):
         path = f"/debug/delay/{wait:g}"
@@ -219,7 +219,7 @@ def file_sizes(lab):
     ]
     # Where there are more cores, threads may use them, and a loop cannot.
     if len(lab.cores[2]) > 1:
-        for size in sizes[-1:] if lab.quick else sizes:
+        for size in sizes[-2:-1] if lab.quick else sizes:
             points.append(Point("gzip, all cores", size, packed + 0.35 + size / 8e6, lambda l, s, n=size: run(l, s, n, True, packed), cores="all"))
     return Experiment(6, "File sizes, compressed and not", points)
 
@@ -300,7 +300,7 @@ def _read_strace(text):
 # ---- 8
 
 def uploads(lab):
-    counts = lab.pick([1, 8, 32, 128], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
+    counts = lab.pick([1, 16, 128], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
     seconds = lab.pick(0.5, 2.0)
 
     def run(lab, server, count):

@@ -179,7 +179,8 @@ def file_sizes(of, _settings):
         f"{speed(of('gzip', 'event', large, 'content_per_s'))} compressed, {ratio(slower)} times less. "
     )
     try:
-        gain = {name: of("gzip, all cores", name, large, "content_per_s") / of("gzip", name, large, "content_per_s") for name in ("event", "threads")}
+        free = of.xs("gzip, all cores")[-1]
+        gain = {name: of("gzip, all cores", name, free, "content_per_s") / of("gzip", name, free, "content_per_s") for name in ("event", "threads")}
     except Unknown:
         return text
     text += f"Given all cores, <b>threads</b> compresses {ratio(gain['threads'])} times as much and <b>event</b> {ratio(gain['event'])} times: "
@@ -261,8 +262,8 @@ def disturbed(results):
     if count < 0.1 * len(entries):
         return []
     return [
-        f"Other programs took part of the two cores in {count} of {len(entries)} measurements. Rates and latencies here are lower bounds of what the "
-        "servers can do; memory, system calls and processor time a request are hardly touched. Repeat it on a quiet machine."
+        f"Other programs took part of the two cores in {count} of {len(entries)} measurements. On a quiet machine rates would be "
+        "higher and latencies lower; memory, system calls and processor time a request are hardly touched. It is worth repeating."
     ]
 
 

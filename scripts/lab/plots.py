@@ -22,8 +22,8 @@ STYLES = {  # colour, marker, line
     "event": ("#0072B2", "o", "-"),
     "threads": ("#D55E00", "s", (0, (5, 2))),
     "pool": ("#009E73", "^", (0, (5, 1.5, 1, 1.5))),
-    "iterative": ("#CC79A7", "D", (0, (1.5, 1.5))),
-    "nginx": ("#000000", "v", (0, (5, 2))),
+    "iterative": ("#000000", "D", (0, (1.5, 1.5))),
+    "nginx": ("#CC79A7", "v", (0, (5, 2))),
     "lighttpd": ("#E69F00", "P", (0, (5, 1.5, 1, 1.5))),
     "tornado": ("#56B4E9", "X", (0, (1.5, 1.5))),
     "http.server": ("#882255", "*", (0, (8, 2, 1, 2, 1, 2))),
@@ -86,6 +86,7 @@ class Figure:
         self.figure, axes = pyplot.subplots(rows, columns, figsize=(10.4, height * rows + 0.5), squeeze=False)
         self.axes = [axis for row in axes for axis in row]
         self.has_model = False
+        self.extra = []  # more entries for the legend
         self.number = 0
 
     def panel(self, title, xlabel, ylabel, x="log", y="log", xformat=plain, yformat=plain, xticks=None):
@@ -107,14 +108,16 @@ class Figure:
                 axis.tick_params(axis="x", labelrotation=60)
         return axis
 
-    def measured(self, axis, series, metric, scale=1, xmetric=None, hollow=("starved",), shift=0):
+    def measured(self, axis, series, metric, scale=1, xmetric=None, hollow=("starved",), shift=0, xscale=1):
         """The medians, with the range of the rounds; x is the point's own, or a number that was measured there."""
         for name in self.names:
             color, marker, line = STYLES[name]
             xs, ys, low, high, empty = [], [], [], [], []
             for x in self.results.xs(self.experiment, series, name):
+                if x == 0 and not shift and not xmetric:
+                    continue  # nothing at all has no place on a logarithmic axis: it stands in the table
                 values = self.results.all(self.experiment, series, name, x, metric)
-                at = self.results.value(self.experiment, series, name, x, xmetric) if xmetric else x + shift
+                at = self.results.value(self.experiment, series, name, x, xmetric) if xmetric else x * xscale + shift
                 if not values or at is None:
                     continue
                 y = self.results.value(self.experiment, series, name, x, metric) * scale
@@ -139,8 +142,14 @@ class Figure:
             points = [(x, function(name, x)) for x in xs]
             points = [(x, y) for x, y in points if y is not None]
             if points:
-                self.has_model = True
-                axis.plot(*zip(*points), color=STYLES[name][0], linewidth=7, alpha=0.22, solid_capstyle="butt", zorder=1)
+                self.band(axis, name, points)
+
+    def band(self, axis, name, points):
+        """Its end carries the server's marker, so that the colour is not all that tells whose it is."""
+        color, marker, _ = STYLES[name]
+        self.has_model = True
+        axis.plot(*zip(*points), color=color, linewidth=7, alpha=0.2, solid_capstyle="butt", zorder=1)
+        axis.plot(*points[-1], color=color, marker=marker, markersize=10, markeredgewidth=0, alpha=0.35, zorder=1)
 
     def svg(self, title):
         """The figure as an element that stands inside a page."""
@@ -152,7 +161,8 @@ class Figure:
         ]
         if self.has_model:
             handles.append(Line2D([], [], color="#666666", linewidth=7, alpha=0.3, label="simple model"))
-        handles.append(Line2D([], [], color="#666666", marker="o", linestyle="", markerfacecolor="white", label="with a caveat: see the table"))
+        handles += self.extra
+        handles.append(Line2D([], [], color="#666666", marker="o", linestyle="", markerfacecolor="white", label="with a caveat: see table"))
         for axis in self.axes[self.number:]:
             axis.set_visible(False)
         self.figure.tight_layout(rect=(0, 0, 1, 1 - 0.45 / self.figure.get_figheight()), h_pad=1.8, w_pad=2.2)
@@ -245,7 +255,7 @@ def concurrency(results, names):
             for name in names:
                 for x in results.xs(1, "wrk", name):
                     axis.plot(x, results.value(1, "wrk", name, x, "rate"), color=STYLES[name][0], marker="x", markersize=9, zorder=5)
-            axis.text(0.98, 0.03, "× the same, by wrk", transform=axis.transAxes, ha="right", color="#444444", fontsize=9)
+            figure.extra.append(Line2D([], [], color="#666666", marker="x", markersize=9, linestyle="", label="by wrk"))
     for series, words in kinds:
         axis = figure.panel(f"Median latency, {words}", "connections at once (log)", "median latency (log)", yformat=duration, xticks=ticks)
         figure.model(axis, latency(series), counts)
@@ -282,8 +292,7 @@ def offered_rate(results, names):
                 curve = [(results.value(2, "offered", name, x, "offered"), predicted(name, x)) for x in shares]
                 curve = [pair for pair in curve if None not in pair]
                 if curve:
-                    figure.has_model = True
-                    axis.plot(*zip(*curve), color=STYLES[name][0], linewidth=7, alpha=0.22, solid_capstyle="butt", zorder=1)
+                    figure.band(axis, name, curve)
         figure.measured(axis, "offered", metric, xmetric="offered", hollow=("at_least", "generator"))
         axis.set_xlim(left=0)
     return figure.svg("Latency against offered rate")
@@ -305,7 +314,7 @@ def idle(results, names):
         return None if None in (per, one) or name not in servers.ENGINES else models.memory(one, per, count, servers.workers(name)) * 1024
 
     def threads(name, count):
-        return {"event": 1, "threads": count + 1, "pool": servers.POOL_SIZE + 1, "iterative": 1}.get(name)
+        return {"event": 1, "threads": count + 2, "pool": servers.POOL_SIZE + 1, "iterative": 2}.get(name)
 
     axis = figure.panel("Memory", "idle connections (log)", "memory of the server (log)", yformat=size, xticks=counts)
     axis.yaxis.set_major_locator(FixedLocator([1 << power for power in range(16, 36, 2)]))
@@ -353,7 +362,7 @@ def waiting_handler(results, names):
     axis = figure.panel("Throughput", "the handler waits (log)", "answers a second (log)", xformat=duration)
     xs = [wait * 1e6 for wait in waits]
     figure.model(axis, predicted, xs)
-    draw_waits(figure, axis, "rate")
+    figure.measured(axis, "wait", "rate", xscale=1e6, hollow=("starved", "generator"))
     axis = figure.panel("Median latency", "the handler waits (log)", "median latency (log)", xformat=duration, yformat=duration)
 
     def little(name, wait_us):
@@ -361,21 +370,11 @@ def waiting_handler(results, names):
         return rate and models.latency(clients, rate) * 1e6
 
     figure.model(axis, little, xs)
-    draw_waits(figure, axis, "p50_us")
+    figure.measured(axis, "wait", "p50_us", xscale=1e6)
     for axis in figure.axes[:2]:
         axis.set_xticks(xs)
         axis.xaxis.set_minor_locator(NullLocator())
     return figure.svg("Throughput against the time that a handler waits")
-
-
-def draw_waits(figure, axis, metric):
-    """The wait of nothing at all has no place on a logarithmic axis: it stands in the table."""
-    for name in figure.names:
-        color, marker, line = STYLES[name]
-        pairs = [(x * 1e6, figure.results.value(5, "wait", name, x, metric)) for x in figure.results.xs(5, "wait", name) if x > 0]
-        pairs = [pair for pair in pairs if pair[1]]
-        if pairs:
-            axis.plot(*zip(*pairs), color=color, linestyle=line, marker=marker, linewidth=1.8, markersize=6.5, zorder=3)
 
 
 def file_sizes(results, names):

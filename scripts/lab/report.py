@@ -30,7 +30,7 @@ TEXTS = {
         "So many clients ask once, keep their connection and stay silent. Memory is what the server's processes hold (resident pages, page "
         "tables, and 16 KiB of kernel stack a thread). Sockets in the kernel cost every server the same and are left out.",
         "memory = memory at rest + kept connections × memory of one, taken from the largest point; <b>pool</b> keeps {pool_size} and "
-        "<b>iterative</b> 1, at what one costs in <b>threads</b>.",
+        "<b>iterative</b> 1, at what one costs in <b>threads</b>. Threads = those that serve, and one or two beside them that accept and wait for signals.",
     ),
     4: (
         "A normal client opens {normal_rate} connections a second and asks for a page on each, while N others do the server ill: left, they send "

@@ -50,6 +50,7 @@ class Runner:
             if name in self.unable:
                 self.results.add({**entry, "ok": False, "problem": self.unable[name], "numbers": {}})
                 return
+            began = time.monotonic()
             try:
                 outcome = self.measure(point, name)
             except servers.CannotStart as error:
@@ -61,7 +62,7 @@ class Runner:
                 self.progress.say(f"{name}, {point.series} at {point.x:g}: {error}" + (" (once more)" if attempt == 1 else ""))
                 self.results.add({**entry, "attempt": attempt, "ok": False, "problem": str(error), "numbers": {}})
                 continue
-            self.results.add({**entry, "attempt": attempt, "ok": True, **outcome})
+            self.results.add({**entry, "attempt": attempt, "ok": True, "took": round(time.monotonic() - began, 2), **outcome})
             return
 
     def measure(self, point, name):
