@@ -18,6 +18,7 @@ from .runner import Runner
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / "scripts" / "compare-results"
 ROUNDS = {"quick": 1, "full": 3}
+SCRATCH = "dustdevil-compare-"
 FILES = ["report.html", "results.json", "results.csv"]
 
 
@@ -104,13 +105,15 @@ def compare(options):
     for name in FILES:
         (folder / name).unlink(missing_ok=True)  # an old report beside a new failure would mislead
 
-    with tempfile.TemporaryDirectory(prefix="dustdevil-compare-", dir=memory_folder()) as scratch:
+    remove_what_was_left(memory_folder())
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=memory_folder()) as scratch:
         lab = make_lab(options, binary, load, python, Path(scratch))
         mode = "quick" if options.quick else "full"
         results = Results.new(
             mode=mode,
             command=" ".join(["scripts/compare", *sys.argv[1:]]),
             began=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            experiments=sorted(options.only) or list(check.NEEDED),
             servers=[*servers.ENGINES, *options.against],
             machine=machine.describe(lab.cores, lab.descriptors, lab.scratch),
             versions=machine.versions(ROOT, binary, built_here=not options.binary),
@@ -139,6 +142,10 @@ def compare(options):
         runner.progress.finish()
         missing = check.gaps(results)
         why = why or (missing[0] if missing else "")
+        if runner.left_out and not why:
+            why = "The limit of open files is too low for some points."
+        if options.only and not why:
+            why = f"Only experiments {', '.join(map(str, sorted(options.only)))} were asked for."
         results.data |= {"state": "partial" if why else "complete", "why_partial": why, "seconds": round(time.monotonic() - began, 1)}
         results.data["machine"]["load_average_after"] = os.getloadavg()[0]
         results.save(folder)
@@ -184,13 +191,11 @@ def warn(lab, results, runner):
     """What a reader should know before believing the numbers."""
     about = results.data["machine"]
     if about["cores"] == 1:
-        runner.note("This machine has one core: server and load share it, and no figure is the server's alone.")
+        runner.note("There is one core to use: server and load share it, and no figure is the server's alone.")
     if about["load_average_before"] > 0.5 * about["cores"]:
         runner.note(f"The machine was busy before it began (load average {about['load_average_before']:.1f}).")
     if results.data["versions"].get("changed_files"):
         runner.note(f"The server was built from a commit with {results.data['versions']['changed_files']} changed files.")
-    for note in results.data["notes"]:
-        prepare.say(note)
 
 
 def memory_folder():
@@ -200,6 +205,14 @@ def memory_folder():
         return shared if shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2 << 30 else None
     except OSError:
         return None
+
+
+def remove_what_was_left(folder):
+    """A run that was killed could not remove its files, and here they take memory."""
+    for old in Path(folder or tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        pid = old.name[len(SCRATCH):].split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def write_report(python, folder, results):

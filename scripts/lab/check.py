@@ -20,9 +20,10 @@ NEEDED = {
 
 
 def gaps(results):
-    """Sentences on what is not there. A result without gaps is complete."""
+    """Sentences on what was asked for and is not there."""
     found = []
-    for experiment, series in NEEDED.items():
+    for experiment in results.data["experiments"]:
+        series = NEEDED[experiment]
         for name, metrics in series.items():
             xs = sorted({entry["x"] for entry in results.data["rounds"] if (entry["experiment"], entry["series"]) == (experiment, name)})
             if not xs:
@@ -54,7 +55,7 @@ def faults(results):
             found.append(f"The machine's {name} is not recorded.")
     if not data["versions"].get("dustdevil"):
         found.append("The server's version is not recorded.")
-    if data["state"] == "complete" and gaps(results):
+    if data["state"] == "complete" and (gaps(results) or data["experiments"] != list(NEEDED)):
         found.append("It is called complete and has gaps.")
     if data["state"] == "partial" and not data.get("why_partial"):
         found.append("It is called partial without a reason.")
@@ -72,7 +73,7 @@ def run(path):
     if len(missing) > 10:
         print(f"check: missing: and {len(missing) - 10} more", file=sys.stderr)
     failed = sum(not entry["ok"] for entry in results.data["rounds"])
-    verdict = "wrong" if wrong else "partial" if missing else "complete and right"
+    verdict = "wrong" if wrong else "partial" if missing else "right" if results.data["state"] == "partial" else "complete and right"
     good = sum(map(len, results.good.values()))
     print(f"check: {verdict}: {good} measurements, every answer of each verified; {failed} failed and gave no number", file=sys.stderr)
     return 1 if wrong or missing else 0

@@ -166,7 +166,7 @@ class Figure:
         for axis in self.axes[self.number:]:
             axis.set_visible(False)
         self.figure.tight_layout(rect=(0, 0, 1, 1 - 0.45 / self.figure.get_figheight()), h_pad=1.8, w_pad=2.2)
-        self.figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, handlelength=3.2, columnspacing=1.4)
+        self.figure.legend(handles=handles, loc="upper left", ncols=len(handles), frameon=False, handlelength=3.2 if len(handles) < 8 else 2.6, columnspacing=1.4 if len(handles) < 8 else 0.9, fontsize=10 if len(handles) < 8 else 9)
         out = io.StringIO()
         matplotlib.rcParams["svg.hashsalt"] = title
         self.figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

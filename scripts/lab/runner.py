@@ -11,6 +11,7 @@ SAVE_EVERY = 15  # seconds; what is on the disk when the power fails
 class Runner:
     def __init__(self, lab, results, names, rounds, folder):
         self.lab, self.results, self.names, self.rounds, self.folder = lab, results, names, rounds, folder
+        self.left_out = []  # points for which the limit of open files is too low
         self.unable = {}  # servers that did not start, and what they said
         self.saved = time.monotonic()
         self.progress = Progress([])
@@ -19,6 +20,13 @@ class Runner:
         plan = list(self.plan(experiments))
         self.progress = Progress(plan)
         self.results.data["planned"] = len(plan)
+        if self.left_out:
+            most = max(point.needs for _, point in self.left_out)
+            numbers = sorted({number for number, _ in self.left_out})
+            self.note(
+                f"{len(self.left_out)} points of experiments {', '.join(map(str, numbers))} are left out: they need up to {most} open files, and the limit "
+                f"is {self.lab.descriptors}. Raise it first: ulimit -n {most}, or as root: prlimit --pid $$ --nofile={most}"
+            )
         for experiment, number, point, name in plan:
             self.progress.begin(experiment, number, point, name)
             self.one(experiment, number, point, name)
@@ -35,10 +43,8 @@ class Runner:
             for number in range(1, self.rounds + 1):
                 for point in experiment.points:
                     if point.needs > self.lab.descriptors:
-                        self.note(
-                            f"Experiment {experiment.number}, {point.series} at {point.x:,} is left out: it needs {point.needs:,} open "
-                            f"files, and the limit is {self.lab.descriptors:,}. Raise it with: ulimit -n {point.needs:,}".replace(",", "")
-                        )
+                        if number == 1:
+                            self.left_out.append((experiment.number, point))
                         continue
                     for name in names if number % 2 else reversed(names):
                         yield experiment, number, point, name
@@ -55,7 +61,6 @@ class Runner:
                 outcome = self.measure(point, name)
             except servers.CannotStart as error:
                 self.unable[name] = str(error)
-                self.progress.say(str(error))
                 self.note(str(error))
                 continue
             except measure.Failed as error:
@@ -75,6 +80,7 @@ class Runner:
 
     def note(self, text):
         if text not in self.results.data["notes"]:
+            self.progress.say(text)
             self.results.data["notes"].append(text)
 
 
