@@ -69,7 +69,7 @@ def arguments():
         prog="scripts/compare",
         description="Measures dustdevil's four engines side by side and writes a report: report.html, results.json, results.csv.",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round, about two minutes; without it three long ones")
+    parser.add_argument("--quick", action="store_true", help="one short round, two to three minutes; without it three long ones, about fifty")
     parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(servers.RIVALS)}")
     parser.add_argument("--only", default="", metavar="NUMBERS", help="some experiments only, such as 1,4; the result is marked partial")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the three files go (default: target/compare)")

@@ -56,7 +56,7 @@ def quiet(numbers):
 # ---- 1
 
 def concurrency(lab):
-    counts = lab.pick([1, 16, 128, 1024, 8192], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192])
+    counts = lab.pick([1, 16, 1024, 8192], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192])
     seconds = lab.pick(0.3, 1.5)
 
     def run(lab, server, count, close):
@@ -64,7 +64,7 @@ def concurrency(lab):
         # With thousands in the loop an answer takes a good part of a second: the window has to hold several.
         window = seconds * (2 if count > 2000 else 1)
         return measure.load(
-            lab, server, PAGE, connections=count, seconds=window, close=close, length=length, warm=0.15, ramp=lab.pick(0.6, 2)
+            lab, server, PAGE, connections=count, seconds=window, close=close, length=length, warm=0.15, ramp=lab.pick(0.4, 2)
         )
 
     def referee(lab, server, count):
@@ -74,7 +74,7 @@ def concurrency(lab):
     points = []
     for series, close in [("kept", False), ("one each", True)]:
         for count in counts:
-            points.append(Point(series, count, seconds + 0.4 + count / 10000, lambda l, s, n=count, c=close: run(l, s, n, c), needs=count + 50))
+            points.append(Point(series, count, seconds + 0.25 + count / 8000, lambda l, s, n=count, c=close: run(l, s, n, c), needs=count + 50))
             # The same at once by wrk. Not above the pool's size: it does not count whom a server leaves waiting.
             if series == "kept" and count in lab.pick([16], [1, 16]):
                 points.append(Point("wrk", count, lab.pick(1.3, 2.3), lambda l, s, n=count: referee(l, s, n)))
@@ -86,7 +86,7 @@ def concurrency(lab):
 def offered_rate(lab):
     """The points are shares of what this server did when asked as fast as it could answer."""
     shares = lab.pick([0.3, 0.6, 0.9, 1.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3])
-    seconds, warm = lab.pick(0.5, 2.0), 0.2
+    seconds, warm = lab.pick(0.4, 2.0), lab.pick(0.1, 0.2)
 
     def capacity(lab, server):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
@@ -132,7 +132,7 @@ def idle(lab):
         outcome["flags"]["starved"] = numbers["served"] < count
         return outcome
 
-    points = [Point("idle", count, 0.7 + count / 6000, lambda l, s, n=count: run(l, s, n), needs=count + 50) for count in counts]
+    points = [Point("idle", count, 0.5 + count / 10000, lambda l, s, n=count: run(l, s, n), needs=count + 50) for count in counts]
     return Experiment(3, "Memory and threads against idle connections", points, rivals=True)
 
 
@@ -140,7 +140,7 @@ def idle(lab):
 
 def slow_clients(lab):
     counts = lab.pick([0, 19, 100], [0, 1, 3, 10, 19, 25, 50, 100, 300, 1000])
-    seconds = lab.pick(0.6, 3.0)
+    seconds = lab.pick(0.5, 2.0)
 
     def run(lab, server, kind, count):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
@@ -158,7 +158,7 @@ def slow_clients(lab):
         return outcome
 
     points = [
-        Point(kind, count, seconds + 0.7, lambda l, s, k=kind, n=count: run(l, s, k, n), needs=2100 + count)
+        Point(kind, count, seconds + 0.55, lambda l, s, k=kind, n=count: run(l, s, k, n), needs=2100 + count)
         for kind in ("drip", "sip")
         for count in counts
     ]
@@ -194,7 +194,7 @@ SIZE_CLIENTS = 4
 
 def file_sizes(lab):
     sizes = lab.pick([1 << 10, 64 << 10, 1 << 20, 10 << 20], [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20, 10 << 20])
-    plain, packed = lab.pick(0.3, 1.5), lab.pick(0.45, 2.0)
+    plain, packed = lab.pick(0.25, 1.5), lab.pick(0.35, 2.0)
 
     def run(lab, server, size, compressed, seconds):
         path = f"/size-{size}.txt"
@@ -230,7 +230,7 @@ COST_CLIENTS = 16
 
 
 def costs(lab):
-    seconds = lab.pick(0.5, 2.0)
+    seconds = lab.pick(0.4, 2.0)
 
     def used(lab, server, close):
         """CPU time and context switches of the server's whole life, by the kernel's account, without tools."""
@@ -275,7 +275,7 @@ def costs(lab):
 
     points = [
         Point(f"{what}, {series}", COST_CLIENTS, seconds + extra, lambda l, s, f=function, c=close: f(l, s, c))
-        for what, function, extra in [("used", used, 0.5), ("calls", calls, 0.9)]
+        for what, function, extra in [("used", used, 0.35), ("calls", calls, 0.4)]
         for series, close in [("kept", False), ("one each", True)]
     ]
     return Experiment(7, "What a request costs", points)
@@ -301,7 +301,7 @@ def _read_strace(text):
 
 def uploads(lab):
     counts = lab.pick([1, 16, 128], [1, 2, 4, 8, 16, 32, 64, 128, 256, 512])
-    seconds = lab.pick(0.5, 2.0)
+    seconds = lab.pick(0.4, 2.0)
 
     def run(lab, server, count):
         for old in lab.store.iterdir():
