@@ -38,7 +38,7 @@ def start(argv, cores, **options):
 
 
 def run(argv, cores, seconds):
-    """Runs to the end, at most `seconds`; returns (exit code, standard output, standard error, rusage)."""
+    """Runs to the end, at most `seconds`; returns (exit code, standard output, standard error)."""
     process = start(argv, cores, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=seconds)
