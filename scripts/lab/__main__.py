@@ -1,0 +1,229 @@
+"""scripts/compare: what happens when. Prepares, measures, writes the report, checks it."""
+
+import argparse
+import datetime
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import check, experiments, machine, prepare, processes, servers
+from .results import Results
+from .runner import Runner
+
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ROOT / "scripts" / "compare-results"
+ROUNDS = {"quick": 1, "full": 3}
+SCRATCH = "dustdevil-compare-"
+FILES = ["report.html", "results.json", "results.csv"]
+
+
+@dataclass
+class Lab:
+    """What every measurement needs to know."""
+
+    binary: Path
+    load: Path
+    python: Path  # runs crowd.py and the rivals written in Python
+    scratch: Path
+    site: Path
+    store: Path
+    cores: tuple
+    descriptors: int
+    quick: bool
+    max_connections: int = 12000
+    capacity: dict = field(default_factory=dict)
+
+    def pick(self, quick, full):
+        return quick if self.quick else full
+
+
+def main():
+    options = arguments()
+    processes.stop_on_signals()
+    try:
+        if options.check:
+            return check.run(options.check)
+        if options.report:
+            folder = options.report.parent
+            write_report(prepare.private_python(ROOT, ["matplotlib"]), folder, options.report)
+            prepare.say(f"{folder / 'report.html'}")
+            return 0
+        return compare(options)
+    except prepare.Missing as error:
+        print(f"compare: {error}", file=sys.stderr)
+        return 2
+    except processes.Stopped as error:
+        print(f"\ncompare: {error}", file=sys.stderr)
+        return 130
+    finally:
+        processes.end_all()
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        prog="scripts/compare",
+        description="Measures dustdevil's four engines side by side and writes a report: report.html, results.json, results.csv.",
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round, two to three minutes; without it three long ones, about fifty")
+    parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(servers.RIVALS)}")
+    parser.add_argument("--only", default="", metavar="NUMBERS", help="some experiments only, such as 1,4; the result is marked partial")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where the three files go (default: target/compare)")
+    parser.add_argument("--keep", action="store_true", help="also copy a complete result to scripts/compare-results, to be committed")
+    parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build instead of building one")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, write report.html anew beside this results.json")
+    parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing, check this results.json")
+    options = parser.parse_args()
+    options.against = [name for name in options.against.split(",") if name]
+    for name in options.against:
+        if name not in servers.RIVALS:
+            parser.error(f"--against {name}: choose from {', '.join(servers.RIVALS)}")
+    try:
+        options.only = {int(number) for number in options.only.split(",") if number}
+    except ValueError:
+        parser.error("--only takes numbers, such as 1,4")
+    if not options.only <= set(range(1, 9)):
+        parser.error("--only: there are experiments 1 to 8")
+    for path in (options.check, options.report, options.binary):
+        if path and not path.is_file():
+            parser.error(f"{path}: no such file")
+    return options
+
+
+def compare(options):
+    prepare.need_strace_and_wrk()
+    binary = options.binary.resolve() if options.binary else prepare.build_server(ROOT)
+    load = prepare.build_load(ROOT)
+    packages = ["matplotlib", "tornado"] if "tornado" in options.against else ["matplotlib"]
+    python = prepare.private_python(ROOT, packages)
+    folder = (options.output or prepare.target(ROOT) / "compare").resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        (folder / name).unlink(missing_ok=True)  # an old report beside a new failure would mislead
+
+    remove_what_was_left(memory_folder())
+    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=memory_folder()) as scratch:
+        lab = make_lab(options, binary, load, python, Path(scratch))
+        mode = "quick" if options.quick else "full"
+        results = Results.new(
+            mode=mode,
+            command=" ".join(["scripts/compare", *sys.argv[1:]]),
+            began=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            experiments=sorted(options.only) or list(check.NEEDED),
+            servers=[*servers.ENGINES, *options.against],
+            machine=machine.describe(lab.cores, lab.descriptors, lab.scratch),
+            versions=machine.versions(ROOT, binary, built_here=not options.binary),
+            settings={
+                "rounds": ROUNDS[mode],
+                "pool_size": servers.POOL_SIZE,
+                "max_connections": lab.max_connections,
+                "page_bytes": experiments.PAGE_SIZE,
+                "upload_bytes": experiments.UPLOAD_SIZE,
+                "waiting_clients": experiments.WAITING_CLIENTS,
+                "size_clients": experiments.SIZE_CLIENTS,
+                "cost_clients": experiments.COST_CLIENTS,
+                "normal_rate": experiments.SERVICE_RATE,
+                "header_timeout": servers.HEADER_TIMEOUT,
+            },
+        )
+        began, why = time.monotonic(), ""
+        runner = Runner(lab, results, results.data["servers"], ROUNDS[mode], folder)
+        warn(lab, results, runner)
+        chosen = [e for e in experiments.all_experiments(lab) if not options.only or e.number in options.only]
+        try:
+            runner.run(chosen)
+        except processes.Stopped as error:
+            why = str(error)
+            processes.end_all()
+        runner.progress.finish()
+        missing = check.gaps(results)
+        why = why or (missing[0] if missing else "")
+        if runner.left_out and not why:
+            why = "The limit of open files is too low for some points."
+        if options.only and not why:
+            why = f"Only experiments {', '.join(map(str, sorted(options.only)))} were asked for."
+        results.data |= {"state": "partial" if why else "complete", "why_partial": why, "seconds": round(time.monotonic() - began, 1)}
+        results.data["machine"]["load_average_after"] = os.getloadavg()[0]
+        results.save(folder)
+
+    prepare.say("drawing the report")
+    write_report(python, folder, folder / "results.json")
+    code = check.run(folder / "results.json")
+    took = f"{results.data['seconds'] // 60:.0f}:{results.data['seconds'] % 60:02.0f}"
+    prepare.say(f"{folder / 'report.html'} ({results.data['state']}, {took})")
+    if why.startswith("stopped"):
+        return 130
+    if options.keep and not why and not code:
+        KEPT.mkdir(exist_ok=True)
+        for name in FILES:
+            shutil.copyfile(folder / name, KEPT / name)
+        prepare.say(f"kept in {KEPT}")
+    elif options.keep:
+        prepare.say("not kept: only a complete and right result is")
+    return code
+
+
+def make_lab(options, binary, load, python, scratch):
+    site, store = scratch / "site", scratch / "store"
+    site.mkdir()
+    store.mkdir()
+    experiments.write_site(site, scratch)
+    descriptors = machine.raise_descriptor_limit()
+    return Lab(
+        binary=binary,
+        load=load,
+        python=python,
+        scratch=scratch,
+        site=site,
+        store=store,
+        cores=machine.choose_cores(),
+        descriptors=descriptors,
+        quick=options.quick,
+        max_connections=min(12000, max(64, descriptors - 100)),
+    )
+
+
+def warn(lab, results, runner):
+    """What a reader should know before believing the numbers."""
+    about = results.data["machine"]
+    if about["cores"] == 1:
+        runner.note("There is one core to use: server and load share it, and no figure is the server's alone.")
+    if about["load_average_before"] > 0.5 * about["cores"]:
+        runner.note(f"The machine was busy before it began (load average {about['load_average_before']:.1f}).")
+    if results.data["versions"].get("changed_files"):
+        runner.note(f"The server was built from a commit with {results.data['versions']['changed_files']} changed files.")
+
+
+def memory_folder():
+    """Files in memory, so that the server is measured and not a disk; elsewhere where temporary files go."""
+    shared = Path("/dev/shm")
+    try:
+        return shared if shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2 << 30 else None
+    except OSError:
+        return None
+
+
+def remove_what_was_left(folder):
+    """A run that was killed could not remove its files, and here they take memory."""
+    for old in Path(folder or tempfile.gettempdir()).glob(f"{SCRATCH}*"):
+        pid = old.name[len(SCRATCH):].split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def write_report(python, folder, results):
+    argv = [python, "-m", "lab.report", results, folder / "report.html"]
+    process = processes.start(argv, os.sched_getaffinity(0), env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stdin=subprocess.DEVNULL)
+    process.communicate()
+    code = process.returncode
+    processes.end(process)
+    if code:
+        raise prepare.Missing(f"the report could not be drawn (exit code {code}); the numbers are in {results}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

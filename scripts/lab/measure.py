@@ -1,0 +1,207 @@
+"""One measurement: a load on a server, every answer verified, and who had the processor meanwhile.
+
+Numbers leave this file only when the whole run was right: otherwise `Failed`, with a sentence.
+"""
+
+import gzip
+import http.client
+import json
+import subprocess
+from pathlib import Path
+
+from . import machine, processes
+
+FULL = 0.95  # a core is full: the rest goes to starting up and to the clock's ticks
+NOT_FULL = 0.90
+DISTURBING = 0.15  # share of the two cores that others took
+LOST = 0.01  # connections cut off or refused, of all requests: more is a failure, not a finding
+
+
+class Failed(Exception):
+    pass
+
+
+def reference(server, path, *, file=None, compressed=False, status=200):
+    """Asks once and looks at everything. Returns how long the body must be from now on, as it is transferred."""
+    key = (path, compressed)
+    if key in server.references:
+        return server.references[key]
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        fields = {"Connection": "close", "Accept-Encoding": "gzip" if compressed else "identity"}
+        connection.request("GET", path, headers=fields)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise Failed(f"GET {path}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()
+    if answer.status != status:
+        raise Failed(f"GET {path} is answered {answer.status}, not {status}")
+    if compressed != (answer.getheader("Content-Encoding") == "gzip"):
+        raise Failed(f"GET {path}: Content-Encoding is {answer.getheader('Content-Encoding')}")
+    content = gzip.decompress(body) if compressed else body
+    if file is not None and content != Path(file).read_bytes():
+        raise Failed(f"GET {path}: the content is not that of the file")
+    server.references[key] = len(body)
+    return len(body)
+
+
+def load(lab, server, path, *, seconds, connections=1, length=None, status=200, limit=None, beside=(), spin=False, **options):
+    """Runs load.c. Options are its own, by name; `beside` are processes of ours whose CPU time is no disturbance."""
+    argv = [lab.load, "--port", server.port, "--path", path, "--connections", connections, "--seconds", seconds]
+    argv += ["--status", status, "--length", -1 if length is None else length]
+    if spin and lab.cores[0] != lab.cores[1]:  # spinning on a shared core would rob the server
+        argv += ["--spin"]
+    for name, value in options.items():
+        if value is True:
+            argv.append(f"--{name}")
+        elif value not in (None, False):
+            argv += [f"--{name}", value]
+    clock = machine.CoreClock(lab.cores[0] | lab.cores[1])
+    own_before = _cpu(server, beside)
+    cpu_before = server.cpu_seconds()
+    code, out, err = processes.run(argv, lab.cores[1], limit or seconds + 20)
+    cpu = server.cpu_seconds() - cpu_before
+    own = _cpu(server, beside) - own_before
+    if not server.is_alive():
+        raise Failed(server.death())
+    if code != 0:
+        raise Failed(err.strip() or f"the load generator ended with code {code}")
+    raw = json.loads(out)
+    verify(raw, status, length)
+    return summary(lab, raw, cpu, own, clock, options.get("rate"), spin)
+
+
+def verify(raw, status, length):
+    if raw["wrong_status"]:
+        raise Failed(f"{raw['wrong_status']} answers had another status than {status}, the last {raw['first_wrong_status']}")
+    if raw["wrong_length"]:
+        raise Failed(f"{raw['wrong_length']} answers were not {length} bytes long")
+    if raw["malformed"]:
+        raise Failed(f"{raw['malformed']} answers were not HTTP")
+    lost = raw["cut_off"] + raw["refused"]
+    if lost > LOST * (raw["answered_all"] + lost):
+        raise Failed(f"{raw['cut_off']} connections were cut off and {raw['refused']} refused")
+
+
+def summary(lab, raw, cpu, own, clock, rate, spin):
+    wall = raw["wall"]
+    server_busy, load_busy = cpu / wall, raw["cpu"] / wall
+    others = max(0.0, clock.busy_seconds() - own - raw["cpu"]) / (wall * len(lab.cores[0] | lab.cores[1]))
+    asked = raw["answered"] + raw["unanswered"]
+    unanswered = raw["unanswered"] / asked if asked else 0.0
+    nothing = raw["answered"] == 0
+    if lab.cores[0] == lab.cores[1]:
+        bound = "one core for both"
+    elif server_busy >= NOT_FULL:
+        bound = "server"
+    elif spin and raw["late_us"] > raw["mean_us"] / 2 or not spin and load_busy >= FULL:
+        bound = "generator"
+    else:
+        bound = "neither"
+    numbers = {
+        "rate": raw["answered"] / raw["window"],
+        "bytes_per_s": raw["bytes"] / raw["window"],
+        # No answer at all: no latency either, unless the open loop knows how long they have been waiting.
+        "p50_us": None if nothing and not rate else raw["p50_us"],
+        "p99_us": None if nothing and not rate else raw["p99_us"],
+        "mean_us": None if nothing and not rate else raw["mean_us"],
+        "answers": raw["answered_all"],
+        "connections": raw["connections"],
+        "served": raw["served"],
+        "unanswered": unanswered,
+        "server_busy": server_busy,
+        "load_busy": load_busy,
+        "cpu_us": cpu / raw["answered_all"] * 1e6 if raw["answered_all"] else None,
+        "others_busy": others,
+    }
+    # p99 is only a lower bound when one request in a hundred never got its answer.
+    flags = {"bound": bound, "at_least": unanswered > 0.01, "disturbed": others > DISTURBING}
+    flags["starved"] = unanswered > 0.01 if rate else raw["served"] < raw["connections"]
+    return {"numbers": numbers, "flags": flags}
+
+
+def _cpu(server, beside):
+    return server.cpu_seconds() + sum(_own_cpu(process.pid) for process in beside)
+
+
+def _own_cpu(pid):
+    fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100 if fields else 0.0
+
+
+def wrk(lab, server, path, *, connections, seconds, length):
+    """The same measurement by wrk, whole seconds only. It counts statuses itself; lengths are checked by their sum."""
+    script = Path(__file__).parent / "wrk.lua"
+    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script]
+    clock = machine.CoreClock(lab.cores[0] | lab.cores[1])
+    cpu_before = server.cpu_seconds()
+    argv = [*argv, f"http://127.0.0.1:{server.port}{path}"]
+    process = processes.start(argv, lab.cores[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        out, err = process.communicate(timeout=seconds + 20)
+    except subprocess.TimeoutExpired:
+        raise Failed("wrk did not end") from None
+    finally:
+        processes.end(process)
+    cpu = server.cpu_seconds() - cpu_before
+    lines = [line for line in out.splitlines() if line.startswith('{"wrk"')]
+    if process.returncode or not lines:
+        raise Failed(f"wrk: {err.strip() or out.strip() or 'no result'}")
+    raw = json.loads(lines[0])["wrk"]
+    if raw["status_errors"] or raw["read_errors"] or raw["write_errors"] or raw["connect_errors"]:
+        raise Failed(f"wrk met errors: {raw}")
+    # Each answer is its body and a head of 60 to 700 bytes; what was under way at the end counts in bytes only.
+    if raw["requests"] and not 60 <= raw["bytes"] / raw["requests"] - length <= 700 + connections * (length + 700) / raw["requests"]:
+        raise Failed(f"wrk received {raw['bytes']} bytes for {raw['requests']} answers of {length}")
+    busy = cpu / raw["seconds"]
+    others = max(0.0, clock.busy_seconds() - cpu - raw["cpu"]) / (raw["seconds"] * len(lab.cores[0] | lab.cores[1]))
+    return {
+        "numbers": {
+            "rate": raw["requests"] / raw["seconds"],
+            "p50_us": raw["p50_us"],
+            "p99_us": raw["p99_us"],
+            "mean_us": raw["mean_us"],
+            "connections": connections,
+            "server_busy": busy,
+            "others_busy": others,
+            "cpu_us": cpu / raw["requests"] * 1e6 if raw["requests"] else None,
+        },
+        "flags": {"bound": "server" if busy >= NOT_FULL else "neither", "at_least": False, "starved": False, "disturbed": others > DISTURBING},
+    }
+
+
+class Crowd:
+    """crowd.py at work; a context manager, so that it goes whatever happens."""
+
+    def __init__(self, lab, server, kind, count, *, path, length=-1, patience=0.5):
+        self.lab, self.server = lab, server
+        argv = [lab.python, Path(__file__).parent / "crowd.py", "--port", server.port, "--kind", kind, "--count", count]
+        argv += ["--path", path, "--length", length, "--patience", patience]
+        self.argv = argv
+        self.process = self.counts = None
+
+    def __enter__(self):
+        self.process = processes.start(
+            self.argv, self.lab.cores[1], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        line = self.process.stdout.readline()
+        if not line:
+            words = self.process.stderr.read().strip().splitlines()
+            self.__exit__()
+            raise Failed(f"the crowd of clients: {words[-1] if words else 'ended'}")
+        self.counts = json.loads(line)
+        if self.counts["wrong"]:
+            self.__exit__()
+            raise Failed(f"{self.counts['wrong']} answers to idle clients were wrong")
+        return self
+
+    def leave(self):
+        """Sends them home; returns what has become of them."""
+        self.process.stdin.close()
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else self.counts
+
+    def __exit__(self, *_):
+        processes.end(self.process)
