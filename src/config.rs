@@ -5,6 +5,7 @@
 //! that directories can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
 
 pub mod glob;
+pub mod proxy;
 pub mod responses;
 pub mod site;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config::proxy::ProxyRules;
 use crate::config::responses::{Origin, ResponseRules};
 use crate::config::site::SiteRules;
 use crate::environment;
@@ -54,6 +56,7 @@ pub struct Config {
     pub pool_size: usize,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub proxy: ProxyRules,
     pub access_log: AccessLog,
     pub verbosity: Verbosity,
 }
@@ -226,8 +229,9 @@ impl Config {
     {
         let args = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
         args.check_together()?;
+        args.check_proxy()?;
         let root = match (args.root, &args.directory) {
-            (None, None) => Some(current_site(current_dir)?),
+            (None, None) if args.proxy.proxy.is_empty() => Some(current_site(current_dir)?),
             (root, _) => root,
         };
         let debug_prefix = debug_prefix(args.debug_endpoints, args.debug_prefix, !args.no_endpoints, &args.directory)?;
@@ -247,6 +251,7 @@ impl Config {
             pool_size: args.pool_size,
             limits: args.limits,
             timeouts: args.timeouts,
+            proxy: args.proxy,
             access_log: args.access_log,
             verbosity: match args.verbose {
                 _ if args.quiet => Verbosity::Quiet,
@@ -430,6 +435,9 @@ struct Args {
     #[command(flatten)]
     timeouts: Timeouts,
 
+    #[command(flatten)]
+    proxy: ProxyRules,
+
     /// Access log: a file, - for standard output, or off
     ///
     /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
@@ -528,6 +536,25 @@ fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
         }
     }
     joined
+}
+
+impl Args {
+    /// Enforces that the upstreams and the rest of the command line agree.
+    fn check_proxy(&self) -> Result<(), clap::Error> {
+        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+        if let Some(prefix) = self.proxy.disagreement() {
+            return conflict(format!("the upstreams of {prefix} name different paths; give all of them the same"));
+        }
+        if self.proxy.takes_all() && self.root.is_some() {
+            return conflict("--proxy /=.. answers every path, and nothing is left for ROOT; leave it out".into());
+        }
+        if self.proxy.takes_all() && self.directory.is_some() {
+            return conflict(
+                "--proxy /=.. answers every path, and nothing is left for --directory; leave it out".into(),
+            );
+        }
+        Ok(())
+    }
 }
 
 /// The current directory as the site. Refused when that is `/`, where services and containers start: a unit file that

@@ -1,11 +1,13 @@
 //! The one place where an `Op` becomes a system call. No policy: the session says what, the transport
-//! says whether it can be done now, and the engine learns how to wait.
+//! says what can be done now, and the engine learns how to wait.
 
 use crate::app::App;
+use crate::app::upstreams::Upstream;
 use crate::http::date::Now;
-use crate::session::{Op, Scratch, Session};
+use crate::session::{Op, Peer, Ready, Scratch, Session};
 use std::fs::File;
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 /// Bytes that one connection may move before the others have their turn. Sendfile in pieces of 1 MiB
@@ -15,7 +17,7 @@ const BUDGET: usize = 2 * 1024 * 1024;
 /// What an engine learns from driving a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// When the socket is not ready: drive again when it is, or at the deadline.
+    /// When nothing that is wanted is ready: drive again when it is, or at the deadline.
     Wait(Option<Instant>),
     /// When the budget is spent: drive again after the others.
     Yield,
@@ -23,19 +25,45 @@ pub enum Turn {
     Close,
 }
 
-/// A client's socket as an engine offers it. `WouldBlock` ends the turn; a call that is known to block
-/// need not be made.
+/// How a socket to an upstream was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connected {
+    /// It is being connected; the first write tells whether that succeeded.
+    New,
+    /// It has carried exchanges before: the upstream may be about to close it.
+    Reused,
+}
+
+/// A client's socket as an engine offers it, and at times an upstream's. `WouldBlock` clears what `ready`
+/// said; a call that is known to block is not made.
 pub trait Transport {
     fn now(&mut self) -> &Now;
     /// Whether the server is shutting down: what is under way is then the last of its connection.
     fn is_ending(&self) -> bool;
     /// The deadline of the call that follows. A transport that waits gives up then; another has no use for it.
     fn block_until(&mut self, _deadline: Option<Instant>) {}
+    /// What need not be waited for; all of it where the calls themselves wait.
+    fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
     /// `more`: bytes follow at once, so that a short head need not travel alone.
     fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
     fn shut_down_write(&mut self) -> io::Result<()>;
+    /// Makes closing the socket a reset.
+    fn reset_on_close(&mut self);
+
+    // ---- the upstream's socket; none before `connect` and after `release`
+
+    /// Gets a socket: one that waits idle, unless `fresh`, or a new one. `WouldBlock`: there is none now, and
+    /// the session is driven again when it has been given one.
+    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected>;
+    /// Reads; descriptors that came with the bytes are added to `files`.
+    fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
+    /// Writes; with the first byte goes `file`, if there is one.
+    fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
+    fn shut_down_upstream(&mut self) -> io::Result<()>;
+    /// Gives the socket back, to be used again if `keep`.
+    fn release(&mut self, keep: bool);
 }
 
 /// Drives a session until it waits, ends, or has used its budget up.
@@ -53,21 +81,36 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
     let mut more = advance(session, io, app, scratch);
     loop {
         io.block_until(session.deadline(app));
-        let result = match session.next_op() {
-            Op::Read => io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant)),
-            Op::Write { more } => {
+        let op = session.next_op(io.ready());
+        let result = match op {
+            Op::Read(Peer::Client) => {
+                io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant))
+            }
+            Op::Write { peer: Peer::Client, more } => {
                 io.write(session.unsent(), more).inspect(|&count| session.on_written(count, io.now().instant))
             }
             Op::SendFile => send_file(session, io, scratch),
-            Op::ShutdownWrite => io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down()),
             Op::Wait if more => return Turn::Yield,
             Op::Wait => return Turn::Wait(session.deadline(app)),
             Op::Close => return Turn::Close,
+            Op::Reset => {
+                io.reset_on_close();
+                return Turn::Close;
+            }
+            Op::ShutdownWrite(Peer::Client) => {
+                io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down(Peer::Client))
+            }
+            _ => serve_upstream(op, session, io),
         };
         match result {
             Ok(count) => spent += count,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Wait(session.deadline(app)),
+            // Of two sockets the other may be ready: the transport has noted that this one is not.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => match session.forward() {
+                Some(_) => continue,
+                None => return Turn::Wait(session.deadline(app)),
+            },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if op.peer() == Peer::Upstream => session.on_upstream_failed(op, &error),
             Err(error) => session.on_failed(&error, scratch),
         }
         more = advance(session, io, app, scratch);
@@ -76,6 +119,40 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             return Turn::Yield;
         }
     }
+}
+
+/// The calls on the upstream's socket.
+fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io::Result<usize> {
+    // The session wants these only while it has a `Forward`.
+    let Some(forward) = session.forward_mut() else { return Ok(0) };
+    match op {
+        Op::Connect => match io.connect(forward.upstream(), forward.wants_fresh()) {
+            Ok(connected) => session.on_connected(connected == Connected::Reused, io.now().instant),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
+            Err(error) => return Err(error),
+        },
+        Op::Read(_) => {
+            let (room, files) = forward.room();
+            let count = io.read_upstream(room, files)?;
+            session.on_upstream_read(count, io.now().instant);
+            return Ok(count);
+        }
+        Op::Write { .. } => {
+            let (bytes, file) = forward.unsent();
+            let count = io.write_upstream(bytes, file)?;
+            session.on_upstream_written(count, io.now().instant);
+            return Ok(count);
+        }
+        Op::Release { keep } => {
+            io.release(keep);
+            session.on_released();
+        }
+        _ => {
+            io.shut_down_upstream()?;
+            session.on_shut_down(Peer::Upstream);
+        }
+    }
+    Ok(0)
 }
 
 fn advance<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> bool {

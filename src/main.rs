@@ -80,6 +80,9 @@ fn print_banner(app: &App, config: &Config, urls: &[String]) {
             eprintln!("{what}: {}", path.display());
         }
     }
+    for (prefix, upstreams) in app.proxy.shown() {
+        eprintln!("proxy: {prefix} to {upstreams}");
+    }
     for line in index::lines(app) {
         eprintln!("  {line}");
     }

@@ -6,17 +6,23 @@
 //! | Idle      | read                              | keep-alive                | bytes arrive; EOF or shutdown close  |
 //! | Head      | read                              | header, from first byte   | complete; refused; expiry 408        |
 //! | Receiving | read while the sink has room      | body, since last progress | end of content; refused; expiry 408  |
-//! | Handling  | none                              | when the exchange is due  | it is due                            |
+//! | Handling  | none; with an upstream, both ways | when the exchange is due  | it is due; answered; 502, 504        |
 //! | Sending   | write                             | write, since last progress| all is sent: Idle or Lingering       |
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
 //! The phase is computed from the state, never stored beside it, but for the moment in which it began.
 
+mod forwarding;
+mod op;
+
+pub use op::{Op, Peer, Ready};
+
 use crate::app::App;
 use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
+use crate::app::forward::{Failure, Forward};
 use crate::app::pages::{self, Format};
 use crate::http::date::Now;
 use crate::http::head::Head;
@@ -24,7 +30,7 @@ use crate::http::request::Request;
 use crate::http::target::Target;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
-use crate::proto::conn::{Conn, DRAIN_LIMIT, Reading, Writing};
+use crate::proto::conn::{Conn, DRAIN_LIMIT, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use std::fs::File;
@@ -32,8 +38,6 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Responses are gathered up to here before they are written, and content is pulled only below it.
-const HIGH_WATER: usize = 64 * 1024;
 /// How long the client may go on sending after our last byte, so that it can read what we said before
 /// a reset destroys it.
 const LINGER: Duration = Duration::from_secs(2);
@@ -46,23 +50,6 @@ const REQUEST_COST: usize = 4 * 1024;
 
 /// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
 const ADVANCE_LIMIT: usize = 1024 * 1024;
-
-/// What the session wants done next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Read into `room`, tell `on_read`.
-    Read,
-    /// Write `unsent`, tell `on_written`. `more` when something follows at once.
-    Write { more: bool },
-    /// Send `file_range` past the buffers, tell `on_file_sent`.
-    SendFile,
-    /// Shut the socket down for writing, tell `on_shut_down`.
-    ShutdownWrite,
-    /// Nothing, before the deadline.
-    Wait,
-    /// The connection is over.
-    Close,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
@@ -123,6 +110,8 @@ pub struct Session {
     closing: Option<CloseReason>,
     /// Whether the socket is shut down for writing.
     shut_down: bool,
+    /// Whether the connection is to end by a reset.
+    reset: bool,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -143,6 +132,7 @@ impl Session {
             last: false,
             closing: None,
             shut_down: false,
+            reset: false,
             phase: Phase::Idle,
             since: now,
         }
@@ -150,26 +140,43 @@ impl Session {
 
     // ---- what is wanted: computed from state
 
-    pub fn next_op(&self) -> Op {
-        if !self.output.is_empty() {
-            return Op::Write { more: self.file_range().is_some() || self.memory_range().is_some() };
+    /// The next thing to do, of what is wanted and `ready`.
+    pub fn next_op(&self, ready: Ready) -> Op {
+        if let Exchange::Forward(forward) = &self.exchange {
+            return self.next_forward_op(forward, ready);
         }
-        if self.memory_range().is_some() {
-            return Op::Write { more: false };
+        let op = self.sole_op();
+        if ready.has(op.needs()) { op } else { Op::Wait }
+    }
+
+    /// With one socket there is but one thing to do.
+    fn sole_op(&self) -> Op {
+        let has_file = self.file_range().is_some();
+        let has_memory = self.memory_range().is_some();
+        if !self.output.is_empty() || has_memory {
+            let more = !self.output.is_empty() && (has_file || has_memory);
+            return Op::Write { peer: Peer::Client, more };
         }
-        if self.file_range().is_some() {
+        if has_file {
             return Op::SendFile;
         }
         match self.phase() {
+            Phase::Closed if self.reset => Op::Reset,
             Phase::Closed => Op::Close,
-            Phase::Lingering if !self.shut_down => Op::ShutdownWrite,
-            Phase::Lingering | Phase::Idle | Phase::Head | Phase::Receiving => Op::Read,
+            Phase::Lingering if !self.shut_down => Op::ShutdownWrite(Peer::Client),
+            Phase::Lingering | Phase::Idle | Phase::Head | Phase::Receiving => Op::Read(Peer::Client),
             Phase::Handling | Phase::Sending => Op::Wait,
         }
     }
 
     pub fn phase(&self) -> Phase {
-        if !self.output.is_empty() || matches!(self.conn.writing, Writing::Body(_)) {
+        if !self.output.is_empty() {
+            return Phase::Sending;
+        }
+        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
+            return self.forward_phase(forward);
+        }
+        if matches!(self.conn.writing, Writing::Body(_)) {
             return Phase::Sending;
         }
         if self.closing.is_some() {
@@ -198,7 +205,8 @@ impl Session {
             Phase::Receiving => timeouts.body,
             Phase::Sending => timeouts.write,
             Phase::Lingering => LINGER,
-            Phase::Handling | Phase::Closed => return None,
+            Phase::Handling => self.forward()?.patience(),
+            Phase::Closed => return None,
         };
         Some(self.since + after)
     }
@@ -254,7 +262,7 @@ impl Session {
             self.input_closed = true;
             return;
         }
-        if self.phase() == Phase::Receiving {
+        if self.phase() == Phase::Receiving || self.forward().is_some_and(Forward::is_tunnel) {
             self.since = now;
         }
         self.input.fill(count);
@@ -309,8 +317,12 @@ impl Session {
         self.since = now;
     }
 
-    pub fn on_shut_down(&mut self) {
-        self.shut_down = true;
+    pub fn on_shut_down(&mut self, peer: Peer) {
+        match (peer, &mut self.exchange) {
+            (Peer::Client, _) => self.shut_down = true,
+            (Peer::Upstream, Exchange::Forward(forward)) => forward.on_shut_down(),
+            (Peer::Upstream, _) => {}
+        }
     }
 
     /// The socket failed: nothing more can be said.
@@ -337,8 +349,12 @@ impl Session {
         if self.due().is_none() && self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
-        while self.closing.is_none() && self.output.len() < HIGH_WATER {
-            let moved = self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now);
+        while self.closing.is_none() {
+            let moved = match &self.exchange {
+                Exchange::Forward(_) => self.exchange_with_upstream(app, now, scratch),
+                _ if self.output.len() >= HIGH_WATER => false,
+                _ => self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now),
+            };
             more = moved && scratch.work >= ADVANCE_LIMIT;
             if !moved || more {
                 break;
@@ -367,7 +383,8 @@ impl Session {
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
             Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
             Phase::Lingering => self.input_closed = true,
-            Phase::Handling | Phase::Closed => {}
+            Phase::Handling => self.expire_upstream(app, now, scratch),
+            Phase::Closed => {}
         }
     }
 
@@ -470,6 +487,17 @@ impl Session {
                     _ => self.finish_receiving(app, now, scratch),
                 }
             }
+            Next::Forward(mut forward) => {
+                let gathers = forward.gathers();
+                let has_content = matches!(self.conn.reading, Reading::Body(_));
+                if !has_content {
+                    forward.on_content_end();
+                }
+                self.exchange = Exchange::Forward(forward);
+                if gathers && has_content {
+                    self.invite_content();
+                }
+            }
         }
     }
 
@@ -495,18 +523,19 @@ impl Session {
             }
             return false;
         }
-        let wanted = matches!(self.exchange, Exchange::Receive(_));
+        let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
         let limit = if wanted { app.limits.body_size } else { DRAIN_LIMIT };
         if self.conn.received_and_announced() > limit {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
         }
-        let mut result = Ok(());
-        if let Exchange::Receive(receive) = &mut self.exchange
-            && !decoded.data.is_empty()
-        {
-            result = receive.write(&self.input.filled()[decoded.data]);
-        }
+        let data = &self.input.filled()[decoded.data];
+        let result = match &mut self.exchange {
+            _ if data.is_empty() => Ok(()),
+            Exchange::Receive(receive) => receive.write(data),
+            Exchange::Forward(forward) => forward.push(data),
+            _ => Ok(()),
+        };
         self.input.consume(decoded.consumed);
         match result {
             Err(error) => self.fail_receiving(error, app, now, scratch),
@@ -518,6 +547,9 @@ impl Session {
 
     fn finish_receiving(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let format = self.format();
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            return forward.on_content_end();
+        }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
             let next = receive.finish(app, format, responder);
@@ -527,6 +559,10 @@ impl Session {
 
     fn fail_receiving(&mut self, error: io::Error, app: &App, now: &Now, scratch: &mut Scratch) {
         let format = self.format();
+        if let Exchange::Forward(_) = self.exchange {
+            self.conn.refuse();
+            return self.fail_upstream(&Failure::of_disk(error), app, now, scratch);
+        }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
             self.conn.refuse();
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
@@ -570,10 +606,7 @@ impl Session {
             Ok(Pulled::InPlace) => return false,
             Ok(Pulled::End) => {
                 self.exchange = Exchange::None;
-                if !self.conn.finish(&mut self.output) {
-                    self.abort(CloseReason::SourceBroke, scratch);
-                }
-                self.log_response(scratch);
+                self.finish_response(scratch);
             }
             Err(error) => {
                 log::warn!("a response broke off: {error}");
@@ -581,6 +614,14 @@ impl Session {
             }
         }
         true
+    }
+
+    /// The content is complete, or should be.
+    fn finish_response(&mut self, scratch: &mut Scratch) {
+        if !self.conn.finish(&mut self.output) {
+            self.abort(CloseReason::SourceBroke, scratch);
+        }
+        self.log_response(scratch);
     }
 
     /// The exchange is over: on to the next, or to the end.
@@ -617,7 +658,7 @@ impl Session {
         if matches!(self.conn.reading, Reading::Head) {
             self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
         }
-        self.exchange = Exchange::None;
+        self.end_exchange();
         self.conn.refuse();
         log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));
         if !begun {
@@ -629,7 +670,19 @@ impl Session {
             pages::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }
+        // Content under way both ways: the response can't be whole any more.
+        if let Writing::Body(_) = self.conn.writing {
+            return self.abort(CloseReason::Refused(violation), scratch);
+        }
         self.close(CloseReason::Refused(violation));
+    }
+
+    /// Lets the exchange go; an upstream's socket is given back first.
+    fn end_exchange(&mut self) {
+        match &mut self.exchange {
+            Exchange::Forward(forward) => forward.abandon(),
+            other => *other = Exchange::None,
+        }
     }
 
     /// Ends the connection once what was said is sent.
@@ -644,7 +697,7 @@ impl Session {
     fn abort(&mut self, reason: CloseReason, scratch: &mut Scratch) {
         self.log_response(scratch);
         self.output.clear();
-        self.exchange = Exchange::None;
+        self.end_exchange();
         self.conn.writing = Writing::Done;
         self.input_closed = true;
         self.close(reason);

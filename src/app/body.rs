@@ -4,6 +4,7 @@
 use crate::app::debug::delay::Drip;
 use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::{Content, Stored};
+use crate::app::spool::Spool;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
@@ -50,6 +51,8 @@ pub enum Body {
     Drip(Drip),
     Noise(Noise),
     Lines(Lines),
+    /// What an upstream has said and the client has yet to take.
+    Spool(Box<Spool>),
 }
 
 #[derive(Debug)]
@@ -108,6 +111,10 @@ impl Body {
                 Ok(Pulled::Some { cost: piece.len() })
             }
             Body::Coded(coded) => coded.pull(out),
+            Body::Spool(spool) => match spool.pull(out)? {
+                0 => Ok(Pulled::End),
+                cost => Ok(Pulled::Some { cost }),
+            },
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),

@@ -7,6 +7,7 @@ use crate::app::App;
 use crate::app::body::Body;
 use crate::app::debug::delay::Delay;
 use crate::app::debug::gather::{self, Gather};
+use crate::app::forward::Forward;
 use crate::app::pages::Format;
 use crate::app::upload::Upload;
 use crate::proto::responder::Responder;
@@ -24,6 +25,8 @@ pub enum Next {
     Receive(Receive),
     /// The response is not to be written yet.
     Sleep(Delay),
+    /// Another process answers.
+    Forward(Box<Forward>),
 }
 
 /// What takes a request's content.
@@ -67,6 +70,7 @@ pub enum Exchange {
     Receive(Receive),
     Delay(Delay),
     Stream(Body),
+    Forward(Box<Forward>),
 }
 
 impl Exchange {
@@ -75,7 +79,7 @@ impl Exchange {
         match self {
             Exchange::Delay(delay) => Some(delay.until),
             Exchange::Stream(body) => body.due(),
-            Exchange::None | Exchange::Receive(_) => None,
+            Exchange::None | Exchange::Receive(_) | Exchange::Forward(_) => None,
         }
     }
 }

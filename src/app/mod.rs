@@ -8,18 +8,25 @@ pub mod debug;
 pub mod echo;
 pub mod exchange;
 pub mod files;
+pub mod forward;
+pub mod gathered;
 pub mod generated;
 pub mod index;
 pub mod pages;
+pub mod proxy;
 pub mod routes;
+pub mod spool;
+pub mod temporary;
 pub mod trace;
 pub mod upload;
+pub mod upstreams;
 pub mod user_agent;
 
 use crate::app::access_log::AccessLog;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
+use crate::app::proxy::Proxy;
 use crate::app::routes::Route;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
@@ -50,13 +57,15 @@ pub struct App {
     pub site: Option<Site>,
     /// The store of files at `/files/`.
     pub store: Option<Root>,
+    /// What other servers answer.
+    pub proxy: Proxy,
 }
 
 impl App {
     /// Opens what is to be served.
     ///
     /// # Errors
-    /// A directory or the access log cannot be opened.
+    /// A directory or the access log cannot be opened, or an upstream's name not be found.
     pub fn new(config: &Config) -> Result<App, StartError> {
         let open = |path: &Path| {
             Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
@@ -80,6 +89,7 @@ impl App {
             debug_prefix: config.debug_prefix.clone(),
             site,
             store,
+            proxy: Proxy::new(&config.proxy)?,
         })
     }
 

@@ -52,6 +52,9 @@ impl Route {
 /// The routes of a configuration, in the order in which they are tried.
 pub fn table(config: &Config) -> Vec<Route> {
     let mut routes = Vec::new();
+    if config.proxy.takes_all() {
+        return routes;
+    }
     if config.endpoints {
         routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
         routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
@@ -81,6 +84,10 @@ pub fn table(config: &Config) -> Vec<Route> {
 
 pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let method = request.method();
+    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
+    if let Some(mount) = app.proxy.find(request.path()).filter(|_| has_path) {
+        return app.proxy.answer(mount, request, responder, now);
+    }
     if method == Method::Unknown {
         let sentence = "This server does not know the request's method.";
         return pages::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);

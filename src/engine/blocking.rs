@@ -11,14 +11,22 @@
 //! - **While the session is idle nothing is lent to it.** `await_first` receives into a small buffer of
 //!   the thread's own, before the driver is called; the first read then finds it there.
 //! - **A read never waits behind a write.** It says `WouldBlock`, so that the engine has its turn.
+//!
+//! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
+//! and `await_ready` polls both for what the session wants.
 
-use crate::driver::Transport;
+use crate::app::upstreams::{Address, Upstream};
+use crate::driver::{Connected, Transport};
 use crate::engine::latch::Latch;
-use crate::engine::{send, send_file};
+use crate::engine::shared_pool::SharedPool;
+use crate::engine::{send, send_file, upstream};
 use crate::http::date::Now;
+use crate::session::Ready;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
@@ -43,6 +51,17 @@ pub struct Blocking<'a> {
     buffer: [u8; FIRST],
     /// Whether a read may wait in this turn.
     patient: bool,
+    upstreams: &'a SharedPool,
+    link: Option<Link>,
+    /// What is worth a call: all of it where calls wait.
+    ready: Ready,
+}
+
+/// The upstream's socket that an exchange has.
+struct Link {
+    socket: OwnedFd,
+    upstream: usize,
+    worker: bool,
 }
 
 /// What the sockets of a listener's connections begin with: `sk_clone` of Linux copies them on accept.
@@ -53,7 +72,13 @@ pub struct Inherited {
 }
 
 impl<'a> Blocking<'a> {
-    pub fn new(socket: &'a TcpStream, inherited: Inherited, ending: &'a Latch, cut: &'a Latch) -> Blocking<'a> {
+    pub fn new(
+        socket: &'a TcpStream,
+        inherited: Inherited,
+        ending: &'a Latch,
+        cut: &'a Latch,
+        upstreams: &'a SharedPool,
+    ) -> Blocking<'a> {
         Blocking {
             socket,
             ending,
@@ -65,7 +90,55 @@ impl<'a> Blocking<'a> {
             first: None,
             buffer: [0; FIRST],
             patient: false,
+            upstreams,
+            link: None,
+            ready: Ready::ALL,
         }
+    }
+
+    /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
+    pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
+        let Some(link) = &self.link else { return };
+        if wanted != wanted.without(self.ready) {
+            return;
+        }
+        let flags = |read, write| {
+            let read = if wanted.has(read) { PollFlags::IN } else { PollFlags::empty() };
+            let write = if wanted.has(write) { PollFlags::OUT } else { PollFlags::empty() };
+            read | write
+        };
+        let mut polled = vec![PollFd::from_borrowed_fd(self.cut.as_fd(), PollFlags::IN)];
+        let sides = [
+            (self.socket.as_fd(), Ready::CLIENT_READ, Ready::CLIENT_WRITE),
+            (link.socket.as_fd(), Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE),
+        ];
+        // One of which nothing is wanted is left out: its hang-up would end every wait at once.
+        let sides = sides.into_iter().filter(|(_, read, write)| !flags(*read, *write).is_empty());
+        let sides: Vec<_> = sides.collect();
+        polled.extend(sides.iter().map(|(fd, read, write)| PollFd::from_borrowed_fd(*fd, flags(*read, *write))));
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        // What can fail here (a signal, no memory) passes: the next turn finds nothing ready and waits again.
+        if poll(&mut polled, left.as_ref()).is_err() {
+            return;
+        }
+        for ((_, read, write), polled) in sides.iter().zip(&polled[1..]) {
+            let failed = polled.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
+            let is = |flag| failed || polled.revents().contains(flag);
+            self.ready = self.ready.with_if(is(PollFlags::IN), *read).with_if(is(PollFlags::OUT), *write);
+        }
+    }
+
+    pub fn has_upstream(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Notes that a call would have had to wait.
+    fn noted(&mut self, side: Ready, result: io::Result<usize>) -> io::Result<usize> {
+        if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+            self.ready = self.ready.without(side);
+        }
+        result
     }
 
     /// Waits for the first bytes after an idle time, for the client's leaving, or for the deadline.
@@ -80,6 +153,9 @@ impl<'a> Blocking<'a> {
     /// Before each turn of the driver. `patient`: its reads may wait.
     pub fn begin_turn(&mut self, patient: bool) {
         self.patient = patient;
+        if self.link.is_none() {
+            self.ready = Ready::ALL;
+        }
         self.now.update(Instant::now(), SystemTime::now());
     }
 
@@ -99,7 +175,11 @@ impl<'a> Blocking<'a> {
     fn send_with(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         self.patient = false;
         let (left, socket) = (self.left(), self.socket);
-        let result = self.sending.within(left, |left| socket.set_write_timeout(left), call);
+        let result = match self.link {
+            Some(_) => call(),
+            None => self.sending.within(left, |left| socket.set_write_timeout(left), call),
+        };
+        let result = self.noted(Ready::CLIENT_WRITE, result);
         self.waited(result)
     }
 }
@@ -125,12 +205,14 @@ impl Transport for Blocking<'_> {
             room[..count].copy_from_slice(&self.buffer[..count]);
             return Ok(count);
         }
-        if !self.patient {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         let (left, socket) = (self.left(), self.socket);
-        let result = self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room));
-        self.waited(result)
+        let result = match (&self.link, self.patient) {
+            (Some(_), _) => read(socket, room),
+            (None, true) => self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room)),
+            (None, false) => Err(io::ErrorKind::WouldBlock.into()),
+        };
+        let result = self.noted(Ready::CLIENT_READ, result);
+        if self.patient { self.waited(result) } else { result }
     }
 
     fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
@@ -143,8 +225,64 @@ impl Transport for Blocking<'_> {
         self.send_with(|| send_file(socket, file, at, len))
     }
 
+    fn ready(&self) -> Ready {
+        self.ready
+    }
+
     fn shut_down_write(&mut self) -> io::Result<()> {
         self.socket.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_close(&mut self) {
+        // If it fails the connection has gone already.
+        let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
+    }
+
+    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+        let result = self.upstreams.connect(to, fresh, self.deadline, self.cut);
+        self.now.update(Instant::now(), SystemTime::now());
+        let (socket, connected) = match result {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.ready = self.ready.without(Ready::UPSTREAM_WRITE);
+                return Err(error);
+            }
+        };
+        self.link = Some(Link { socket, upstream: to.id, worker: to.address == Address::Worker });
+        self.socket.set_nonblocking(true)?;
+        // Nothing is there to be read before something was written.
+        self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
+        Ok(connected)
+    }
+
+    fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = match link.worker {
+            true => upstream::read_with_files(&link.socket, room, files),
+            false => upstream::read(&link.socket, room),
+        };
+        let result = self.noted(Ready::UPSTREAM_READ, result);
+        self.waited(result)
+    }
+
+    fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = upstream::write(&link.socket, bytes, file);
+        self.noted(Ready::UPSTREAM_WRITE, result)
+    }
+
+    fn shut_down_upstream(&mut self) -> io::Result<()> {
+        self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
+    }
+
+    fn release(&mut self, keep: bool) {
+        let Some(link) = self.link.take() else { return };
+        if keep && upstream::is_fit(&link.socket) {
+            self.upstreams.put(link.upstream, link.worker, link.socket, self.now.instant);
+        }
+        // If it fails the connection has gone, and the next call says so.
+        let _ = self.socket.set_nonblocking(false);
+        self.ready = Ready::ALL;
     }
 }
 

@@ -1,5 +1,8 @@
 //! The event engine: one thread, one mio Poll, a slab of sessions. It knows no HTTP.
 //!
+//! A connection is a client's socket, and while its exchange needs one an upstream's (`links`). Even tokens
+//! are clients, odd ones upstreams.
+//!
 //! A turn of the loop has three phases:
 //! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
 //! 2. expire timers, queue keys;
@@ -10,9 +13,11 @@
 //! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
 
 use crate::app::App;
-use crate::driver::{self, Transport, Turn};
+use crate::driver::{self, Turn};
+use crate::engine::evented::Evented;
+use crate::engine::links::Links;
 use crate::engine::timers::Timers;
-use crate::engine::{AcceptFailure, PAUSE, send, send_file, tell_cut, tell_ending};
+use crate::engine::{AcceptFailure, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::session::{Scratch, Session};
 use mio::event::Event;
@@ -21,9 +26,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
-use std::fs::File;
-use std::io::{self, Read};
-use std::net::Shutdown;
+use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tokens from here up are listeners; below, keys of the slab.
@@ -34,16 +37,13 @@ const EVENTS: usize = 1024;
 /// A client that connects and asks for nothing holds no more than this many accepts before others are served.
 const ACCEPTS: usize = 256;
 
-const READABLE: u8 = 1;
-const WRITABLE: u8 = 2;
-/// The peer has closed its side: a short read is not the last one.
-const READ_CLOSED: u8 = 4;
-
 struct Client {
     stream: TcpStream,
     session: Session,
     ready: u8,
     queued: bool,
+    /// The upstream's socket that its exchange has.
+    link: Option<u32>,
 }
 
 struct Listener {
@@ -58,6 +58,7 @@ pub struct EventEngine<'a> {
     signals: Signals,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
+    links: Links,
     timers: Timers,
     /// Keys to be driven in this turn.
     queue: Vec<usize>,
@@ -88,6 +89,7 @@ impl<'a> EventEngine<'a> {
             signals,
             listeners,
             clients: Slab::new(),
+            links: Links::default(),
             timers: Timers::default(),
             queue: Vec::new(),
             scratch: Scratch::default(),
@@ -126,7 +128,10 @@ impl<'a> EventEngine<'a> {
         if !self.queue.is_empty() || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.accept_paused, self.shutdown].into_iter().flatten().min()?;
+        let next = [self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown]
+            .into_iter()
+            .flatten()
+            .min()?;
         // Poll counts in milliseconds; rounding down would spin through the last of them.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -141,18 +146,15 @@ impl<'a> EventEngine<'a> {
                     listener.ready = true;
                 }
             }
-            Token(key) => {
-                let Some(client) = self.clients.get_mut(key) else { return };
-                if event.is_readable() {
-                    client.ready |= READABLE;
+            Token(token) if token % 2 == 1 => {
+                if let Some(client) = self.links.on_event(token / 2, event) {
+                    self.enqueue(client);
                 }
-                if event.is_writable() {
-                    client.ready |= WRITABLE;
-                }
-                if event.is_read_closed() || event.is_error() {
-                    client.ready |= READABLE | READ_CLOSED;
-                }
-                self.enqueue(key);
+            }
+            Token(token) => {
+                let Some(client) = self.clients.get_mut(token / 2) else { return };
+                client.ready |= ready_bits(event);
+                self.enqueue(token / 2);
             }
         }
     }
@@ -217,10 +219,12 @@ impl<'a> EventEngine<'a> {
 
     fn add(&mut self, stream: TcpStream, peer: std::net::IpAddr) {
         let session = Session::new(peer, self.now.instant);
-        let key = self.clients.insert(Client { stream, session, ready: WRITABLE, queued: false });
+        let key = self.clients.insert(Client { stream, session, ready: WRITABLE, queued: false, link: None });
         let stream = &mut self.clients[key].stream;
         // Registering reports what has already arrived.
-        if let Err(error) = self.poll.registry().register(stream, Token(key), Interest::READABLE | Interest::WRITABLE) {
+        if let Err(error) =
+            self.poll.registry().register(stream, Token(key * 2), Interest::READABLE | Interest::WRITABLE)
+        {
             log::warn!("cannot watch a connection: {error}");
             self.clients.remove(key);
             return;
@@ -234,6 +238,7 @@ impl<'a> EventEngine<'a> {
     // ---- phase 2: timers
 
     fn expire(&mut self) {
+        self.links.expire(self.now.instant);
         while let Some(key) = self.timers.expire(self.now.instant) {
             let Some(client) = self.clients.get(key) else { continue };
             match client.session.deadline(self.app) {
@@ -259,9 +264,18 @@ impl<'a> EventEngine<'a> {
         let queued_now = self.queue.len();
         for index in 0..queued_now {
             let key = self.queue[index];
-            let Client { stream, session, ready, queued } = &mut self.clients[key];
+            let Client { stream, session, ready, queued, link } = &mut self.clients[key];
             *queued = false;
-            let mut io = Evented { stream, ready, now: &self.now, ending: self.shutdown.is_some() };
+            let mut io = Evented {
+                stream,
+                ready,
+                now: &self.now,
+                ending: self.shutdown.is_some(),
+                key,
+                link,
+                links: &mut self.links,
+                registry: self.poll.registry(),
+            };
             match driver::drive(session, &mut io, self.app, &mut self.scratch) {
                 Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
                 Turn::Wait(None) => {}
@@ -270,70 +284,16 @@ impl<'a> EventEngine<'a> {
                     self.queue.push(key);
                 }
                 // Dropping the stream closes it, and with it its registration.
-                Turn::Close => drop(self.clients.remove(key)),
+                Turn::Close => {
+                    let client = self.clients.remove(key);
+                    self.links.forget(key, client.link.map(|link| link as usize), self.now.instant);
+                }
             }
         }
         self.queue.drain(..queued_now);
-    }
-}
-
-/// A client's nonblocking socket with what is known of its readiness.
-struct Evented<'a> {
-    stream: &'a mut TcpStream,
-    ready: &'a mut u8,
-    now: &'a Now,
-    ending: bool,
-}
-
-impl Evented<'_> {
-    fn check(&self, bit: u8) -> io::Result<()> {
-        if *self.ready & bit == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-    }
-
-    /// Clears the bit when the call shows that the socket is drained or full.
-    fn note(&mut self, bit: u8, asked: usize, result: io::Result<usize>) -> io::Result<usize> {
-        match &result {
-            Ok(count) if *count < asked && (bit == WRITABLE || *self.ready & READ_CLOSED == 0) => *self.ready &= !bit,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !bit,
-            _ => {}
+        while let Some((key, link)) = self.links.take_given() {
+            self.clients[key].link = Some(link as u32);
+            self.enqueue(key);
         }
-        result
-    }
-}
-
-impl Transport for Evented<'_> {
-    fn now(&mut self) -> &Now {
-        self.now
-    }
-
-    fn is_ending(&self) -> bool {
-        self.ending
-    }
-
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        self.check(READABLE)?;
-        let result = self.stream.read(room);
-        self.note(READABLE, room.len(), result)
-    }
-
-    fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
-        self.check(WRITABLE)?;
-        let result = send(&*self.stream, bytes, more);
-        self.note(WRITABLE, bytes.len(), result)
-    }
-
-    fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
-        self.check(WRITABLE)?;
-        let result = send_file(&*self.stream, file, at, len);
-        match &result {
-            // A short sendfile may also be the file's end: only a full socket says WouldBlock.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !WRITABLE,
-            _ => {}
-        }
-        result
-    }
-
-    fn shut_down_write(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
     }
 }

@@ -5,9 +5,14 @@
 
 pub mod blocking;
 pub mod event;
+pub mod evented;
 pub mod latch;
+pub mod links;
+pub mod pool;
+pub mod shared_pool;
 pub mod threaded;
 pub mod timers;
+pub mod upstream;
 
 pub use crate::config::Engine;
 
@@ -27,6 +32,19 @@ use std::time::Duration;
 /// How long accepting pauses when descriptors or threads have run out: long enough not to spin, short
 /// enough that nobody notices.
 const PAUSE: Duration = Duration::from_millis(100);
+
+// What is known of a nonblocking socket.
+const READABLE: u8 = 1;
+const WRITABLE: u8 = 2;
+/// The peer has closed its side: a short read is not the last one.
+const READ_CLOSED: u8 = 4;
+
+fn ready_bits(event: &mio::event::Event) -> u8 {
+    let closed = event.is_read_closed() || event.is_error();
+    let readable = if event.is_readable() || closed { READABLE } else { 0 };
+    let writable = if event.is_writable() { WRITABLE } else { 0 };
+    readable | writable | if closed { READ_CLOSED } else { 0 }
+}
 
 /// An engine that has taken signals and listeners over: from here on a signal ends it in good order.
 pub enum Ready<'a> {

@@ -26,8 +26,9 @@ use crate::app::App;
 use crate::driver::{self, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::latch::{Latch, await_any};
+use crate::engine::shared_pool::SharedPool;
 use crate::engine::{AcceptFailure, PAUSE, tell_cut, tell_ending};
-use crate::session::{Op, Phase, Scratch, Session};
+use crate::session::{Op, Phase, Ready, Scratch, Session};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
@@ -75,6 +76,7 @@ struct Shared {
     /// With `links`: there may be room for another.
     room: Condvar,
     spare: Mutex<Vec<Scratch>>,
+    upstreams: SharedPool,
     /// The server is shutting down.
     ending: Latch,
     /// The grace period is over.
@@ -127,6 +129,7 @@ impl ThreadedEngine {
             links: Mutex::default(),
             room: Condvar::new(),
             spare: Mutex::default(),
+            upstreams: SharedPool::default(),
             ending: Latch::new()?,
             cut: Latch::new()?,
             ended: Latch::new()?,
@@ -290,7 +293,7 @@ fn serve(seat: Seat) {
 
 fn serve_seat(seat: &Seat) {
     let Seat { shared, link, .. } = seat;
-    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut);
+    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams);
     let mut session = Session::new(link.peer, Instant::now());
     let mut scratch = None;
     let mut turn = Turn::Wait(session.deadline(&shared.app));
@@ -303,7 +306,8 @@ fn serve_seat(seat: &Seat) {
                     return;
                 }
             }
-            Turn::Wait(deadline) if session.next_op() == Op::Wait => {
+            Turn::Wait(deadline) if io.has_upstream() => io.await_ready(session.wants(), deadline),
+            Turn::Wait(deadline) if session.next_op(Ready::ALL) == Op::Wait => {
                 shared.give_back(scratch.take());
                 shared.cut.wait(deadline);
             }

@@ -34,7 +34,7 @@ pub struct Span {
 }
 
 impl Span {
-    fn new(range: Range<usize>) -> Span {
+    pub(super) fn new(range: Range<usize>) -> Span {
         // A head is bounded by HeadLimits::size, far below 4 GiB.
         Span { start: range.start as u32, end: range.end as u32 }
     }
@@ -74,7 +74,7 @@ pub enum Name {
 }
 
 impl Name {
-    fn of(name: &[u8]) -> Name {
+    pub(super) fn of(name: &[u8]) -> Name {
         let (text, known) = match name.len() {
             4 => ("host", Name::Host),
             5 => ("range", Name::Range),
@@ -266,7 +266,7 @@ fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation
 }
 
 /// The line that begins at `at`, without its CRLF.
-fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
+pub(super) fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
     let lf = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
     if lf >= limits.size {
         return Err(Violation::HeadTooLarge);
@@ -279,7 +279,7 @@ fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize
 }
 
 /// A field line (RFC 9112, section 5): the spans of its name and of its trimmed value.
-fn parse_field(bytes: &[u8], line: Range<usize>, first: bool) -> Result<(Span, Span), Violation> {
+pub(super) fn parse_field(bytes: &[u8], line: Range<usize>, first: bool) -> Result<(Span, Span), Violation> {
     let text = &bytes[line.clone()];
     if matches!(text[0], b' ' | b'\t') {
         return Err(if first { Violation::SpaceBeforeFields } else { Violation::ObsFold });
@@ -305,7 +305,7 @@ fn is_space_then_colon(rest: &[u8]) -> bool {
 }
 
 /// The y of HTTP/1.y; the version is read as RFC 9112, section 2.3 writes it: one digit, a dot, one digit.
-fn parse_version(version: &[u8]) -> Result<u8, Violation> {
+pub(super) fn parse_version(version: &[u8]) -> Result<u8, Violation> {
     match version {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             match major {

@@ -14,6 +14,7 @@ pub mod list;
 pub mod method;
 pub mod range;
 pub mod request;
+pub mod response;
 pub mod status;
 pub mod target;
 pub mod vary;

@@ -10,6 +10,8 @@ pub enum Violation {
     // Request line (RFC 9112, section 3)
     NotHttp,
     RequestLine,
+    /// Of a response.
+    StatusLine,
     Version,
     MajorVersion,
     Target,
@@ -80,6 +82,7 @@ impl Violation {
         match self {
             NotHttp => "These bytes do not begin like an HTTP request.",
             RequestLine => "A request line is a method, one space, a target, one space and the HTTP version.",
+            StatusLine => "A status line is the HTTP version, one space and a status of three digits.",
             Version => "The request line must end in an HTTP version such as HTTP/1.1.",
             MajorVersion => "This server speaks HTTP/1.1 and HTTP/1.0.",
             Target => "The request target holds a byte that a URI cannot hold; percent-encode it.",

@@ -19,6 +19,8 @@ use crate::proto::buffer::Buffer;
 /// Content that nobody wants is read and dropped up to here, so that the connection can go on; beyond,
 /// closing is cheaper.
 pub const DRAIN_LIMIT: u64 = 256 * 1024;
+/// Bytes are gathered for a peer up to here before they are written, and content is pulled only below it.
+pub const HIGH_WATER: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub enum Reading {

@@ -53,30 +53,39 @@ impl<'a> Responder<'a> {
     /// Writes the status line and the fields that every response has.
     pub fn start(self, status: Status) -> Fields<'a> {
         let Responder { conn, out, date, common } = self;
-        if let Reading::Body(_) = conn.reading {
-            // A client that was not told to go on may or may not send its content: only a new
-            // connection is unambiguous. Nor is it worth reading much that nobody wants.
-            if conn.wants_continue || conn.unread().is_some_and(|left| left > DRAIN_LIMIT) {
-                conn.persist = false;
-            }
-        }
-        conn.status = status.0;
-        match status {
-            Status::OK => out.push(b"HTTP/1.1 200 OK\r\n"),
-            _ => {
-                out.push(b"HTTP/1.1 ");
-                out.push(decimal(u64::from(status.0)).digits());
-                out.push(b" ");
-                out.push(status.reason().as_bytes());
-                out.push(b"\r\n");
-            }
-        }
+        begin(conn, out, status, status.reason().as_bytes());
         out.push(&common.lines);
         out.push(b"Date: ");
         out.push(date);
         out.push(b"\r\n");
         Fields { conn, out, common, vary: common.vary }
     }
+
+    /// Writes the status line of another server's response; its fields follow, `Date` and `Server` among them.
+    pub fn relay(self, status: Status, reason: &[u8]) -> Fields<'a> {
+        begin(self.conn, self.out, status, reason);
+        Fields { conn: self.conn, out: self.out, common: self.common, vary: Vary::NOTHING }
+    }
+}
+
+/// The status line, and whether the connection can go on behind this response.
+fn begin(conn: &mut Conn, out: &mut Buffer, status: Status, reason: &[u8]) {
+    if let Reading::Body(_) = conn.reading {
+        // A client that was not told to go on may or may not send its content: only a new
+        // connection is unambiguous. Nor is it worth reading much that nobody wants.
+        if conn.wants_continue || conn.unread().is_some_and(|left| left > DRAIN_LIMIT) {
+            conn.persist = false;
+        }
+    }
+    conn.status = status.0;
+    if status == Status::OK && reason == b"OK" {
+        return out.push(b"HTTP/1.1 200 OK\r\n");
+    }
+    out.push(b"HTTP/1.1 ");
+    out.push(decimal(u64::from(status.0)).digits());
+    out.push(b" ");
+    out.push(reason);
+    out.push(b"\r\n");
 }
 
 impl<'a> Fields<'a> {

@@ -1,0 +1,467 @@
+//! A request that another process answers: the upstream's side of an exchange. It owns the buffers towards
+//! the upstream, and the protocol spoken there; it has no socket and no clock. What differs between the
+//! protocols is behind `Protocol`, and neither session nor engine knows which it is.
+//!
+//! ```text
+//!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
+//!                                │    ▲ └─none free─► Queued ──given one──► Open    │
+//!                                │    └─────────── Dropping ◄──failed, may retry────┤
+//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┘
+//!
+//!  client ─► push ─► (gathered) ─► output ─► upstream ─► input ─► protocol ─► (spool) ─► the client's output
+//! ```
+//! Back-pressure: content is taken while `has_room`, the upstream is read while `wants_input`.
+
+mod protocol;
+
+pub use protocol::{Failure, Protocol, Sink, Source, Step};
+
+use crate::app::App;
+use crate::app::body::Body;
+use crate::app::gathered::Gathered;
+use crate::app::spool::Spool;
+use crate::app::upstreams::{Group, Lease, Upstream};
+use crate::http::date::Now;
+use crate::http::status::Status;
+use crate::proto::buffer::Buffer;
+use crate::proto::conn::{Conn, HIGH_WATER};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Room for a read from the upstream, and what may wait there to be decoded: a head must fit.
+pub const ROOM: usize = 64 * 1024;
+
+/// How far the upstream's connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The request's content is gathered first.
+    Gathering,
+    Unconnected,
+    /// No connection is free: it is given one.
+    Queued,
+    /// Nothing has been written yet.
+    Connecting,
+    Open,
+    /// The connection is given up, and another is to be had.
+    Dropping,
+    /// The upstream's part is done, well or badly.
+    Over {
+        keep: bool,
+    },
+}
+
+/// What came of an advance.
+#[derive(Debug)]
+pub enum Flow {
+    Waiting,
+    Moved,
+    /// The response is complete; what the output does not hold yet comes with `on_released`.
+    Complete,
+    Failed(Failure),
+}
+
+#[derive(Debug)]
+pub struct Forward {
+    group: Arc<Group>,
+    lease: Lease,
+    /// Upstreams that could not be reached.
+    tried: Vec<usize>,
+    stage: Stage,
+    protocol: Protocol,
+    input: Buffer,
+    files: Vec<OwnedFd>,
+    output: Buffer,
+    /// Content that was gathered, and how much of it has gone to the output.
+    gathered: Option<(Gathered, u64)>,
+    /// The client's content is complete; in a tunnel, the client sends no more.
+    content_ended: bool,
+    spool: Spool,
+    rest: Option<Body>,
+    /// Whether the connection has carried others before, and whether only a new one will do.
+    reused: bool,
+    fresh: bool,
+    written: u64,
+    /// Whether the upstream has said anything.
+    heard: bool,
+    /// The upstream sends no more.
+    closed: bool,
+    /// Why it does not, when that was no orderly close.
+    broken: Option<Failure>,
+    /// The upstream takes no more.
+    deaf: bool,
+    tunnel: bool,
+    /// The upstream's socket is shut down for writing.
+    shut_down: bool,
+    /// Whose turn it is to be read when both can be: the one that was not read last.
+    pub client_next: bool,
+}
+
+impl Forward {
+    /// Begins an exchange with the next of the group; `None` when it is empty. `gathers`: the upstream is
+    /// to have the content whole.
+    pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
+        let lease = group.pick(now, &[])?;
+        let mut forward = Forward {
+            group,
+            lease,
+            tried: Vec::new(),
+            stage: Stage::Unconnected,
+            protocol,
+            input: Buffer::default(),
+            files: Vec::new(),
+            output: Buffer::default(),
+            gathered: gathers.then(|| (Gathered::default(), 0)),
+            content_ended: false,
+            spool: Spool::default(),
+            rest: None,
+            reused: false,
+            fresh: false,
+            written: 0,
+            heard: false,
+            closed: false,
+            broken: None,
+            deaf: false,
+            tunnel: false,
+            shut_down: false,
+            client_next: false,
+        };
+        match gathers {
+            true => forward.stage = Stage::Gathering,
+            false => forward.begin(),
+        }
+        Some(forward)
+    }
+
+    // ---- what is wanted
+
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub fn upstream(&self) -> &Upstream {
+        &self.lease
+    }
+
+    /// Whether a connection that has been idle will not do.
+    pub fn wants_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    pub fn is_tunnel(&self) -> bool {
+        self.tunnel
+    }
+
+    pub fn gathers(&self) -> bool {
+        self.stage == Stage::Gathering
+    }
+
+    /// Whether more of the client's content can be taken.
+    pub fn has_room(&self) -> bool {
+        let over = matches!(self.stage, Stage::Over { .. });
+        !over && !self.content_ended && !self.deaf && self.output.len() < HIGH_WATER
+    }
+
+    /// Whether it is the client who is waited for.
+    pub fn awaits_content(&self) -> bool {
+        !self.tunnel && self.has_room() && self.output.is_empty() && self.stage != Stage::Connecting
+    }
+
+    pub fn wants_output(&self) -> bool {
+        match self.stage {
+            Stage::Connecting | Stage::Queued => true,
+            Stage::Open => !self.output.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// `client_backlog`: bytes that the client has yet to take.
+    pub fn wants_input(&self, client_backlog: usize) -> bool {
+        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
+        self.stage == Stage::Open && !self.closed && room && self.input.len() < ROOM
+    }
+
+    /// Whether the client's end of a tunnel is to be shut down for writing: the upstream says no more.
+    pub fn has_said_all(&self) -> bool {
+        self.tunnel && self.closed && self.input.is_empty()
+    }
+
+    /// Whether the upstream's end is to be shut down for writing: the client says no more.
+    pub fn wants_shut_down(&self) -> bool {
+        self.tunnel && self.content_ended && self.output.is_empty() && !self.shut_down && !self.deaf
+    }
+
+    /// How long the present stage may last without progress.
+    pub fn patience(&self) -> Duration {
+        match self.stage {
+            Stage::Unconnected | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
+            _ => self.group.timeout,
+        }
+    }
+
+    // ---- what the driver needs and tells
+
+    /// Where the next bytes from the upstream go, and the descriptors that come with them.
+    pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
+        (self.input.room(ROOM), &mut self.files)
+    }
+
+    pub fn on_read(&mut self, count: usize) {
+        self.input.fill(count);
+        self.closed |= count == 0;
+        self.heard |= count > 0;
+        self.client_next = true;
+    }
+
+    /// What is written next, and the descriptor that goes with its first byte.
+    pub fn unsent(&self) -> (&[u8], Option<BorrowedFd<'_>>) {
+        let file = match &self.gathered {
+            Some((gathered, _)) if self.written == 0 && self.protocol.passes_files() => gathered.file(),
+            _ => None,
+        };
+        (self.output.filled(), file.map(AsFd::as_fd))
+    }
+
+    pub fn on_written(&mut self, count: usize) {
+        self.output.consume(count);
+        self.written += count as u64;
+        if count > 0 {
+            self.stage = Stage::Open;
+        }
+    }
+
+    pub fn on_connected(&mut self, reused: bool) {
+        self.reused = reused;
+        self.stage = Stage::Connecting;
+    }
+
+    pub fn on_queued(&mut self) {
+        self.stage = Stage::Queued;
+    }
+
+    pub fn on_shut_down(&mut self) {
+        self.shut_down = true;
+    }
+
+    /// A call on the socket failed; `reading` when that was a read.
+    pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
+        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
+        self.deaf = true;
+        if reading || connecting {
+            let failure = match (connecting, error.kind()) {
+                (true, _) if is_shortage(error) => {
+                    Failure { status: Status::SERVICE_UNAVAILABLE, reason: format!("cannot connect: {error}") }
+                }
+                (true, _) => Failure::bad_gateway(format!("cannot connect: {error}")),
+                _ => Failure::bad_gateway(format!("broke the connection: {error}")),
+            };
+            self.closed = true;
+            self.broken = Some(failure);
+        } else {
+            // It may have answered before it closed: what it said is read first.
+            self.output.clear();
+        }
+    }
+
+    /// Whether content is left that does not come from the upstream any more.
+    pub fn has_rest(&self) -> bool {
+        self.rest.is_some()
+    }
+
+    /// The connection is given back.
+    pub fn on_released(&mut self) -> Option<Body> {
+        if self.stage == Stage::Dropping {
+            self.stage = Stage::Unconnected;
+        }
+        self.rest.take()
+    }
+
+    /// Nobody wants the answer any more.
+    pub fn abandon(&mut self) {
+        self.stage = Stage::Over { keep: false };
+    }
+
+    /// The deadline has passed: the failure that this is, unless another upstream is tried.
+    pub fn on_expired(&mut self, now: &Now) -> Flow {
+        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Connecting);
+        let reason = if connecting { "did not accept a connection in time" } else { "did not answer in time" };
+        let failure = Failure { status: Status::GATEWAY_TIMEOUT, reason: reason.into() };
+        if connecting { self.fail(failure, now) } else { Flow::Failed(failure) }
+    }
+
+    // ---- the client's content
+
+    /// Takes a piece of the request's content, or in a tunnel whatever the client sends.
+    pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
+        self.client_next = false;
+        match &mut self.gathered {
+            Some((gathered, _)) => return gathered.write(data),
+            None if self.tunnel => self.output.push(data),
+            None => self.protocol.push(data, &mut self.output),
+        }
+        Ok(())
+    }
+
+    pub fn on_content_end(&mut self) {
+        self.content_ended = true;
+        if self.stage == Stage::Gathering {
+            self.stage = Stage::Unconnected;
+            self.begin();
+        } else if !self.tunnel {
+            self.protocol.push_end(&mut self.output);
+        }
+    }
+
+    // ---- what is done
+
+    /// Writes the request from its beginning.
+    fn begin(&mut self) {
+        self.output.clear();
+        if let Some((_, at)) = &mut self.gathered {
+            *at = 0;
+        }
+        let gathered = self.gathered.as_ref().map(|(gathered, _)| gathered);
+        self.protocol.begin(gathered, &mut self.output);
+    }
+
+    /// Goes on as far as it can: a piece of the request, a piece of the response.
+    pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
+        if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
+            return Flow::Waiting;
+        }
+        match self.step(conn, output, app, now) {
+            Ok(Flow::Waiting) if self.broken.is_some() => match self.broken.take() {
+                Some(failure) => self.fail(failure, now),
+                None => Flow::Waiting,
+            },
+            Ok(flow) => flow,
+            Err(failure) => self.fail(failure, now),
+        }
+    }
+
+    fn step(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Result<Flow, Failure> {
+        let mut moved = self.refill()?;
+        moved |= self.drain_spool(conn, output)?;
+        if self.tunnel {
+            return Ok(self.pass(conn, output, moved));
+        }
+        if self.stage != Stage::Open || !self.spool.has_room() {
+            return Ok(if moved { Flow::Moved } else { Flow::Waiting });
+        }
+        let closed = self.closed && self.broken.is_none();
+        let mut source = Source { input: &mut self.input, files: &mut self.files, closed };
+        let mut sink = Sink { conn, output, spool: &mut self.spool, app, now };
+        match self.protocol.step(&mut source, &mut sink)? {
+            Step::Wait if moved => Ok(Flow::Moved),
+            Step::Wait => Ok(Flow::Waiting),
+            Step::Moved => Ok(Flow::Moved),
+            Step::End { keep, rest } => {
+                self.complete(keep, rest);
+                Ok(Flow::Complete)
+            }
+            Step::Tunnel => {
+                self.tunnel = true;
+                self.content_ended = false;
+                Ok(Flow::Moved)
+            }
+        }
+    }
+
+    /// Moves gathered content to the output, unless it goes as a file.
+    fn refill(&mut self) -> Result<bool, Failure> {
+        let Some((gathered, at)) = &mut self.gathered else { return Ok(false) };
+        let as_file = self.protocol.passes_files() && gathered.file().is_some();
+        if as_file || *at >= gathered.len() || self.output.len() >= HIGH_WATER {
+            return Ok(false);
+        }
+        let count = gathered.read_at(self.output.room(ROOM), *at).map_err(Failure::of_disk)?;
+        self.output.fill(count);
+        *at += count as u64;
+        Ok(true)
+    }
+
+    fn drain_spool(&mut self, conn: &mut Conn, output: &mut Buffer) -> Result<bool, Failure> {
+        if self.spool.is_empty() || output.len() >= HIGH_WATER {
+            return Ok(false);
+        }
+        let mut piece = Vec::new();
+        self.spool.pull(&mut piece).map_err(Failure::of_disk)?;
+        conn.encode(&piece, output);
+        Ok(true)
+    }
+
+    /// Passes what the upstream says through a tunnel.
+    fn pass(&mut self, conn: &mut Conn, output: &mut Buffer, moved: bool) -> Flow {
+        if !self.input.is_empty() && output.len() < HIGH_WATER {
+            conn.encode(self.input.filled(), output);
+            self.input.clear();
+            return Flow::Moved;
+        }
+        if self.has_said_all() && ((self.content_ended && self.output.is_empty()) || self.deaf) {
+            self.broken = None;
+            self.stage = Stage::Over { keep: false };
+            return Flow::Complete;
+        }
+        if moved { Flow::Moved } else { Flow::Waiting }
+    }
+
+    fn complete(&mut self, keep: bool, rest: Option<Body>) {
+        if !self.input.is_empty() {
+            log::warn!("upstream {}: more bytes behind its answer; the connection is not used again", self.lease.name);
+        }
+        let sent_all = self.content_ended
+            && self.output.is_empty()
+            && self.gathered.as_ref().is_none_or(|(gathered, at)| {
+                *at == gathered.len() || (self.protocol.passes_files() && gathered.file().is_some())
+            });
+        let usable = self.input.is_empty() && !self.closed && !self.deaf && sent_all;
+        self.stage = Stage::Over { keep: keep && usable };
+        self.rest = match rest {
+            None if !self.spool.is_empty() => Some(Body::Spool(Box::new(std::mem::take(&mut self.spool)))),
+            rest => rest,
+        };
+    }
+
+    /// Tries again where that can do no harm, else fails.
+    ///
+    /// Nothing written: any request may go to another upstream. Written to a connection that had been idle,
+    /// and not a byte heard: the upstream has most likely closed it before the request came; a request that
+    /// may be repeated (RFC 9110, section 9.2.2) goes out once more, on a new one.
+    fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
+        if self.heard || matches!(self.stage, Stage::Over { .. }) {
+            return Flow::Failed(failure);
+        }
+        let unsent = self.written == 0;
+        if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
+            log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
+            self.fresh = true;
+        } else if unsent {
+            self.lease.on_unreachable(now.instant);
+            self.tried.push(self.lease.id);
+            let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
+            log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
+            (self.lease, self.fresh) = (next, false);
+        } else {
+            return Flow::Failed(failure);
+        }
+        if !unsent {
+            self.begin();
+            if self.content_ended {
+                self.protocol.push_end(&mut self.output);
+            }
+        }
+        (self.written, self.closed, self.deaf, self.broken) = (0, false, false, None);
+        self.stage = Stage::Dropping;
+        Flow::Moved
+    }
+}
+
+/// Whether it is this machine that lacks something, not the upstream that refuses.
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
+    )
+}

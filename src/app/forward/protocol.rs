@@ -1,0 +1,146 @@
+//! What is spoken with an upstream, and what every such protocol must do: write a request, read a response.
+//! All that differs between an HTTP server and a worker of our own is behind `Protocol`.
+
+use crate::app::App;
+use crate::app::body::Body;
+use crate::app::gathered::Gathered;
+use crate::app::proxy::exchange::HttpExchange;
+use crate::app::spool::Spool;
+use crate::http::date::Now;
+use crate::http::status::Status;
+use crate::proto::buffer::Buffer;
+use crate::proto::conn::{Conn, HIGH_WATER};
+use crate::proto::responder::Responder;
+use std::io;
+use std::os::fd::OwnedFd;
+
+/// What is spoken with the upstream.
+#[derive(Debug)]
+pub enum Protocol {
+    Http(Box<HttpExchange>),
+}
+
+/// What came of a step of the protocol.
+#[derive(Debug)]
+pub enum Step {
+    /// More input is wanted.
+    Wait,
+    /// Input was taken.
+    Moved,
+    /// The response is complete; `keep` when the connection can carry another exchange. What is left of the
+    /// content, when it comes from elsewhere, is `rest`.
+    End { keep: bool, rest: Option<Body> },
+    /// From here on bytes pass both ways as they come.
+    Tunnel,
+}
+
+/// Why an upstream's answer is not passed on: the status that says so, and the words for the log.
+#[derive(Debug)]
+pub struct Failure {
+    pub status: Status,
+    pub reason: String,
+}
+
+/// What a protocol reads.
+pub struct Source<'a> {
+    pub input: &'a mut Buffer,
+    /// Descriptors that came with the bytes.
+    pub files: &'a mut Vec<OwnedFd>,
+    /// Nothing follows the input, by an orderly close.
+    pub closed: bool,
+}
+
+/// Where a protocol writes the response.
+pub struct Sink<'a> {
+    pub conn: &'a mut Conn,
+    pub output: &'a mut Buffer,
+    pub spool: &'a mut Spool,
+    pub app: &'a App,
+    pub now: &'a Now,
+}
+
+impl Sink<'_> {
+    pub fn responder(&mut self) -> Responder<'_> {
+        Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
+    }
+
+    /// Whether content can be taken.
+    pub fn has_room(&self) -> bool {
+        self.spool.has_room()
+    }
+
+    /// Takes a piece of content, for the client at once or through the spool.
+    pub fn content(&mut self, data: &[u8]) -> Result<(), Failure> {
+        if self.spool.is_empty() && self.output.len() < HIGH_WATER {
+            self.conn.encode(data, self.output);
+            return Ok(());
+        }
+        self.spool.push(data).map_err(Failure::of_disk)
+    }
+}
+
+impl Failure {
+    pub fn bad_gateway(reason: impl Into<String>) -> Failure {
+        Failure { status: Status::BAD_GATEWAY, reason: reason.into() }
+    }
+
+    pub fn of_disk(error: io::Error) -> Failure {
+        let reason = format!("no temporary file can be written: {error}");
+        Failure { status: Status::INTERNAL_SERVER_ERROR, reason }
+    }
+
+    /// What the client is told.
+    pub fn sentence(&self) -> &'static str {
+        match self.status {
+            Status::BAD_GATEWAY => "The server behind this one could not be reached or gave no valid answer.",
+            Status::SERVICE_UNAVAILABLE => "The server behind this one has no room for the request at the moment.",
+            Status::GATEWAY_TIMEOUT => "The server behind this one did not answer in time.",
+            _ => "The request could not be passed on.",
+        }
+    }
+}
+
+/// What a protocol must do. Each method says it for all of them.
+impl Protocol {
+    /// Writes the beginning of the request; with `gathered`, all that is not its content.
+    pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
+        match self {
+            Protocol::Http(http) => http.begin(gathered.map(Gathered::len), output),
+        }
+    }
+
+    /// Frames a piece of content that is not gathered.
+    pub(super) fn push(&mut self, data: &[u8], output: &mut Buffer) {
+        match self {
+            Protocol::Http(http) => http.push(data, output),
+        }
+    }
+
+    /// Frames its end.
+    pub(super) fn push_end(&mut self, output: &mut Buffer) {
+        match self {
+            Protocol::Http(http) => http.push_end(output),
+        }
+    }
+
+    /// Whether gathered content that is in a file goes as a descriptor, with the first byte.
+    pub(super) fn passes_files(&self) -> bool {
+        match self {
+            Protocol::Http(_) => false,
+        }
+    }
+
+    /// Whether the request may be sent again after it was sent in part or whole.
+    pub(super) fn may_repeat(&self) -> bool {
+        match self {
+            Protocol::Http(http) => http.may_repeat(),
+        }
+    }
+
+    /// Takes what the upstream says next, and writes the response.
+    pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+        match self {
+            Protocol::Http(http) => http.step(source, sink),
+        }
+    }
+}

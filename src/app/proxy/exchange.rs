@@ -1,0 +1,184 @@
+//! HTTP/1.1 with an upstream: one request and its response, as `forward::Protocol` asks for it.
+//!
+//! ```text
+//!  Head ──1xx──► Head      passed on; 100 only to who waits for it
+//!   ├────101───► tunnel    only where the request asked for it
+//!   └──final───► Content ──► End
+//! ```
+//! Both messages are framed anew, from what was parsed: no byte of framing passes through.
+
+use crate::app::forward::{Failure, Sink, Source, Step};
+use crate::app::proxy::fields;
+use crate::http::head::{HeadLimits, Name};
+use crate::http::list;
+use crate::http::response::ResponseHead;
+use crate::http::violation::Violation;
+use crate::proto::buffer::Buffer;
+use crate::proto::client::{self, Content, Framing};
+use crate::proto::conn::{Encoder, Reading, Writing};
+use crate::proto::responder::decimal;
+
+/// What an upstream may say before it answers.
+const INTERIM: u8 = 32;
+/// Heads of applications are larger than those of clients: they set cookies and policies.
+const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
+
+#[derive(Debug)]
+enum State {
+    Head,
+    Content(Content),
+}
+
+/// What the request is, once its head is written.
+#[derive(Debug)]
+pub struct HttpExchange {
+    /// The request line and all fields but those that frame the content and expect.
+    pub head: Vec<u8>,
+    pub framing: Framing,
+    pub is_head: bool,
+    /// Whether the method may be repeated (RFC 9110, section 9.2.2).
+    pub is_idempotent: bool,
+    /// The protocol that the client wants to change to.
+    pub upgrade: Option<Vec<u8>>,
+    /// Whether the client waits for 100 (Continue).
+    pub expects: bool,
+    state: State,
+    scanned: usize,
+    interim: u8,
+    persists: bool,
+}
+
+impl HttpExchange {
+    pub fn new(head: Vec<u8>, framing: Framing) -> HttpExchange {
+        HttpExchange {
+            head,
+            framing,
+            is_head: false,
+            is_idempotent: false,
+            upgrade: None,
+            expects: false,
+            state: State::Head,
+            scanned: 0,
+            interim: 0,
+            persists: false,
+        }
+    }
+
+    /// `gathered`: the length of content that follows by itself.
+    pub fn begin(&mut self, gathered: Option<u64>, output: &mut Buffer) {
+        output.push(&self.head);
+        if let (Some(length), true) = (gathered, self.framing != Framing::Nothing) {
+            self.framing = Framing::Length(length);
+        }
+        match self.framing {
+            Framing::Nothing => {}
+            Framing::Length(length) => {
+                output.push(b"Content-Length: ");
+                output.push(decimal(length).digits());
+                output.push(b"\r\n");
+            }
+            Framing::Chunked => output.push(b"Transfer-Encoding: chunked\r\n"),
+        }
+        if self.expects && gathered.is_none() {
+            output.push(b"Expect: 100-continue\r\n");
+        }
+        output.push(b"\r\n");
+    }
+
+    pub fn push(&mut self, data: &[u8], output: &mut Buffer) {
+        self.framing.encode(data, output);
+    }
+
+    pub fn push_end(&mut self, output: &mut Buffer) {
+        self.framing.finish(output);
+    }
+
+    /// Content that was streamed is gone.
+    pub fn may_repeat(&self) -> bool {
+        self.is_idempotent && self.framing == Framing::Nothing
+    }
+
+    pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+        match &mut self.state {
+            State::Head => self.read_head(source, sink),
+            State::Content(content) => {
+                let decoded = content.decode(source.input.filled(), source.closed).map_err(|violation| {
+                    Failure::bad_gateway(match violation {
+                        Violation::Truncated => "closed in the middle of its answer".into(),
+                        _ => format!("broke the framing of its answer: {}", violation.sentence()),
+                    })
+                })?;
+                if !decoded.data.is_empty() {
+                    sink.content(&source.input.filled()[decoded.data.clone()])?;
+                }
+                source.input.consume(decoded.consumed);
+                Ok(match (decoded.end, decoded.consumed) {
+                    (true, _) => Step::End { keep: self.persists, rest: None },
+                    (false, 0) => Step::Wait,
+                    (false, _) => Step::Moved,
+                })
+            }
+        }
+    }
+
+    fn read_head(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+        let bytes = source.input.filled();
+        let head = ResponseHead::parse(bytes, &LIMITS, &mut self.scanned)
+            .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", violation.sentence())))?;
+        let Some(head) = head else {
+            return match (source.closed, bytes.is_empty()) {
+                (false, _) => Ok(Step::Wait),
+                (true, true) => Err(Failure::bad_gateway("closed the connection without an answer")),
+                (true, false) => Err(Failure::bad_gateway("closed in the middle of its answer")),
+            };
+        };
+        let len = head.len;
+        let step = match head.status {
+            101 => self.switch(&head, bytes, sink)?,
+            100..=199 => self.pass_interim(&head, bytes, sink)?,
+            _ => self.answer(&head, bytes, sink)?,
+        };
+        source.input.consume(len);
+        Ok(step)
+    }
+
+    fn pass_interim(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+        self.interim += 1;
+        if self.interim > INTERIM {
+            return Err(Failure::bad_gateway("said 1xx again and again and gave no answer"));
+        }
+        if sink.conn.minor == 0 {
+            return Ok(Step::Moved);
+        }
+        if head.status != 100 {
+            fields::write_interim(head, bytes, sink.output);
+        } else if std::mem::take(&mut sink.conn.wants_continue) {
+            sink.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        Ok(Step::Moved)
+    }
+
+    fn switch(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+        let mut chosen = head.values(bytes, Name::Upgrade).flat_map(list::elements);
+        let asked = self.upgrade.as_deref().unwrap_or_default();
+        let is_asked = |protocol: &[u8]| list::elements(asked).any(|one| one.eq_ignore_ascii_case(protocol));
+        if !chosen.next().is_some_and(is_asked) || chosen.next().is_some() {
+            return Err(Failure::bad_gateway("switched to a protocol that nobody asked for"));
+        }
+        fields::write_switch(head, bytes, sink.output);
+        sink.conn.status = 101;
+        sink.conn.persist = false;
+        sink.conn.reading = Reading::Closed;
+        sink.conn.writing = Writing::Body(Encoder::UntilClose);
+        Ok(Step::Tunnel)
+    }
+
+    fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+        let content = Content::of(head, bytes, self.is_head)
+            .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", violation.sentence())))?;
+        self.persists = client::persists(head, bytes);
+        fields::relay(head, bytes, &content, sink);
+        self.state = State::Content(content);
+        Ok(Step::Moved)
+    }
+}

@@ -1,0 +1,175 @@
+//! Which fields pass a proxy, and which it writes (RFC 9110, section 7.6): those that are about one
+//! connection stay on it, those that tell who stands in between are ours to say.
+
+use crate::app::forward::Sink;
+use crate::http::head::{Field, Name};
+use crate::http::list;
+use crate::http::request::Request;
+use crate::http::response::ResponseHead;
+use crate::http::status::Status;
+use crate::proto::buffer::Buffer;
+use crate::proto::client::{self, Content};
+use std::io::Write;
+use std::net::IpAddr;
+
+/// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+/// Fields of a request that are written anew.
+const OURS: [&str; 6] = ["expect", "forwarded", "host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// The name under which this server appears in `Via`.
+const PSEUDONYM: &str = "dustdevil";
+
+fn is_one_of(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
+}
+
+/// The fields that pass: neither of one connection, nor named by `Connection`.
+fn passing<'a>(fields: &'a [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let listed = |name: &[u8]| {
+        let connections = fields.iter().filter(|field| field.known == Name::Connection);
+        connections.flat_map(|field| list::elements(field.value.of(bytes))).any(|one| one.eq_ignore_ascii_case(name))
+    };
+    let all = fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
+    all.filter(move |(name, _)| !is_one_of(&HOP_BY_HOP, name) && !listed(name))
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// The values of a field that the server has no `Name` for, as one list.
+fn joined<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>, name: &str) -> Vec<u8> {
+    let values: Vec<&[u8]> =
+        fields.filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
+    values.join(&b", "[..])
+}
+
+/// A list with one more element.
+fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
+    if !list.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(element);
+    list
+}
+
+// ---- the request
+
+/// Writes the request's fields, all but those that frame its content. `trusted`: the client is a proxy that
+/// may say for whom it asks.
+pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
+    line(out, b"Host", request.host());
+    for (name, value) in passing(&request.head.fields, request.bytes) {
+        if !is_one_of(&OURS, name) {
+            line(out, name, value);
+        }
+    }
+    let before = |name| if trusted { joined(request.fields(), name) } else { Vec::new() };
+    let or = |value: Vec<u8>, own: &[u8]| if value.is_empty() { own.to_vec() } else { value };
+    let peer = request.peer.to_canonical();
+    line(out, b"X-Forwarded-For", &append(before("x-forwarded-for"), peer.to_string().as_bytes()));
+    line(out, b"X-Forwarded-Proto", &or(before("x-forwarded-proto"), b"http"));
+    line(out, b"X-Forwarded-Host", &or(before("x-forwarded-host"), request.host()));
+    line(out, b"Forwarded", &append(before("forwarded"), &forwarded(peer, request.host())));
+    line(out, b"Via", &append(joined(request.fields(), "via"), &via(request.head.minor)));
+    if let Some(protocol) = upgrade {
+        line(out, b"Connection", b"Upgrade");
+        line(out, b"Upgrade", protocol);
+    }
+}
+
+/// RFC 7239, section 4. An IPv6 address and a host with a port need quotes.
+fn forwarded(peer: IpAddr, host: &[u8]) -> Vec<u8> {
+    let mut element = Vec::new();
+    // Writing to a Vec cannot fail.
+    let _ = match peer {
+        IpAddr::V4(address) => write!(element, "for={address}"),
+        IpAddr::V6(address) => write!(element, "for=\"[{address}]\""),
+    };
+    // A host is checked: neither a quote nor a backslash is in it.
+    if !host.is_empty() {
+        element.extend_from_slice(b";host=\"");
+        element.extend_from_slice(host);
+        element.push(b'"');
+    }
+    element.extend_from_slice(b";proto=http");
+    element
+}
+
+fn via(minor: u8) -> Vec<u8> {
+    format!("1.{minor} {PSEUDONYM}").into_bytes()
+}
+
+// ---- the response
+
+/// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's.
+pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Sink) {
+    let mut lines = Vec::with_capacity(head.len);
+    let mut has_date = false;
+    for (name, value) in passing(&head.fields, bytes) {
+        has_date |= name.eq_ignore_ascii_case(b"date");
+        line(&mut lines, name, value);
+    }
+    if !has_date {
+        line(&mut lines, b"Date", sink.now.imf());
+    }
+    write_via(head, bytes, &mut lines);
+    // What HEAD and 304 tell of the length is about another response.
+    let told = head.values(bytes, Name::ContentLength).next().and_then(client::parse_length);
+    let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes));
+    fields.lines(&lines);
+    match content {
+        Content::Nothing => fields.without_content(told),
+        content => fields.stream(content.length()),
+    }
+}
+
+/// Writes an interim response (RFC 9110, section 15.2).
+pub fn write_interim(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
+    let mut lines = Vec::new();
+    write_status_line(head, bytes, &mut lines);
+    for (name, value) in passing(&head.fields, bytes) {
+        line(&mut lines, name, value);
+    }
+    lines.extend_from_slice(b"\r\n");
+    out.push(&lines);
+}
+
+/// Writes 101: behind it the connection speaks the protocol that `Upgrade` names.
+pub fn write_switch(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
+    let mut lines = Vec::new();
+    write_status_line(head, bytes, &mut lines);
+    for (name, value) in passing(&head.fields, bytes) {
+        line(&mut lines, name, value);
+    }
+    write_via(head, bytes, &mut lines);
+    line(&mut lines, b"Connection", b"Upgrade");
+    for value in head.values(bytes, Name::Upgrade) {
+        line(&mut lines, b"Upgrade", value);
+    }
+    lines.extend_from_slice(b"\r\n");
+    out.push(&lines);
+}
+
+fn write_status_line(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
+    let _ = write!(out, "HTTP/1.1 {} ", head.status);
+    out.extend_from_slice(head.reason.of(bytes));
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_via(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
+    let fields = head.fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
+    line(out, b"Via", &append(joined(fields, "via"), &via(head.minor)));
+}

@@ -1,0 +1,211 @@
+//! The reverse proxy: which requests go to which upstreams, and with what head.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `mod` | mounts: a prefix and the group of upstreams behind it |
+//! | `fields` | which fields pass, and which are written anew |
+//! | `exchange` | one request and its response, as a protocol of `forward` |
+
+pub mod exchange;
+pub mod fields;
+
+use crate::app::exchange::Next;
+use crate::app::forward::{Forward, Protocol};
+use crate::app::pages::{self, Format};
+use crate::app::proxy::exchange::HttpExchange;
+use crate::app::upstreams::{Address, Group, Upstream};
+use crate::config::proxy::{Origin, Place, ProxyRules, TrustedProxy};
+use crate::http::date::Now;
+use crate::http::framing::{self, ContentLength};
+use crate::http::head::Name;
+use crate::http::list;
+use crate::http::method::Method;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::client::Framing;
+use crate::proto::responder::Responder;
+use crate::start_error::StartError;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+/// Every prefix that is proxied.
+#[derive(Debug, Default)]
+pub struct Proxy {
+    /// The longest prefix first.
+    mounts: Vec<Mount>,
+    trusted: Vec<TrustedProxy>,
+    /// Whether content is gathered before an upstream sees it.
+    buffer: bool,
+}
+
+/// A prefix and what answers below it.
+#[derive(Debug)]
+pub struct Mount {
+    prefix: String,
+    /// What the prefix is replaced with; kept when there is none.
+    replacement: Option<String>,
+    group: Arc<Group>,
+    /// What the upstreams are, for people.
+    shown: String,
+}
+
+impl Proxy {
+    /// Looks the upstreams' names up: now, and not again.
+    ///
+    /// # Errors
+    /// A name has no address.
+    pub fn new(rules: &ProxyRules) -> Result<Proxy, StartError> {
+        let mut ids = 0..;
+        let mut proxy = Proxy { trusted: rules.trusted.clone(), buffer: rules.buffer, ..Proxy::default() };
+        for (prefix, origins) in rules.mounts() {
+            let mut upstreams = Vec::new();
+            for origin in &origins {
+                for address in resolve(origin)? {
+                    upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), origin.text.clone(), address)));
+                }
+            }
+            let shown = origins.iter().map(|origin| origin.text.as_str()).collect::<Vec<_>>().join(", ");
+            let replacement = origins.first().and_then(|origin| origin.path.clone());
+            let group = Group { upstreams, connect_timeout: rules.connect_timeout, timeout: rules.timeout };
+            proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
+        }
+        proxy.mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
+        Ok(proxy)
+    }
+
+    /// Where a prefix is served from, for the banner.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.shown.as_str()))
+    }
+
+    /// Where a path is to be answered, if not here.
+    pub fn find(&self, path: &[u8]) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| is_below(path, mount.prefix.as_bytes()))
+    }
+
+    /// Passes a request on.
+    pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
+        let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
+        let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
+        let gathers = self.buffer && request.has_content;
+        match Forward::new(mount.group.clone(), protocol, gathers, now.instant) {
+            Some(forward) => Next::Forward(Box::new(forward)),
+            None => {
+                let sentence = "There is no server behind this address at the moment.";
+                pages::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence)
+            }
+        }
+    }
+}
+
+impl Mount {
+    fn exchange(&self, request: &Request, trusted: bool, buffer: bool) -> HttpExchange {
+        let mut head = Vec::with_capacity(request.head.len + 512);
+        head.extend_from_slice(request.head.method_token.of(request.bytes));
+        head.push(b' ');
+        self.write_target(request, &mut head);
+        head.extend_from_slice(b" HTTP/1.1\r\n");
+        let upgrade = upgrade(request);
+        fields::write_request(request, upgrade.as_deref(), trusted, &mut head);
+        // The session has checked the framing before it asked.
+        let framing = match framing::content_length(request.head, request.bytes) {
+            Ok(ContentLength::Chunked) => Framing::Chunked,
+            Ok(ContentLength::Bytes(0)) if !request.head.has(Name::ContentLength) => Framing::Nothing,
+            Ok(ContentLength::Bytes(length)) => Framing::Length(length),
+            Err(_) => Framing::Nothing,
+        };
+        let mut exchange = HttpExchange::new(head, framing);
+        exchange.is_head = request.method() == Method::Head;
+        exchange.is_idempotent = is_idempotent(request);
+        exchange.upgrade = upgrade;
+        let expects = framing::expects_continue(request.head, request.bytes).unwrap_or(false);
+        exchange.expects = expects && request.has_content && !buffer;
+        exchange
+    }
+
+    /// The target as it was parsed: normalised, in origin-form, its prefix replaced.
+    fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
+        let path = request.path();
+        match &self.replacement {
+            None => out.extend_from_slice(path),
+            Some(replacement) => {
+                let rest = &path[self.prefix.len()..];
+                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+                out.extend_from_slice(replacement.as_bytes());
+                if !rest.is_empty() && !replacement.ends_with('/') {
+                    out.push(b'/');
+                }
+                out.extend_from_slice(rest);
+            }
+        }
+        if let Some(query) = request.target.query {
+            out.push(b'?');
+            out.extend_from_slice(query);
+        }
+    }
+}
+
+/// Whether a path is the prefix or lies below it: `/api` has `/api` and `/api/x`, and not `/apis`.
+fn is_below(path: &[u8], prefix: &[u8]) -> bool {
+    let Some(rest) = path.strip_prefix(prefix) else { return false };
+    rest.is_empty() || rest[0] == b'/' || prefix.ends_with(b"/")
+}
+
+/// RFC 9110, section 9.2.2.
+fn is_idempotent(request: &Request) -> bool {
+    let token = request.head.method_token.of(request.bytes);
+    [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
+}
+
+/// The protocol that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
+fn upgrade(request: &Request) -> Option<Vec<u8>> {
+    let mut options = request.values(Name::Connection).flat_map(list::elements);
+    if request.head.minor == 0 || request.has_content || !options.any(|one| one.eq_ignore_ascii_case(b"upgrade")) {
+        return None;
+    }
+    let wanted: Vec<&[u8]> = request.values(Name::Upgrade).collect();
+    (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
+}
+
+fn resolve(origin: &Origin) -> Result<Vec<Address>, StartError> {
+    let (host, port) = match &origin.place {
+        Place::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+        Place::Tcp(host, port) => (host, *port),
+    };
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![Address::Tcp(SocketAddr::new(address, port))]);
+    }
+    let remedy = "correct it, or write its address";
+    let unknown =
+        |cause: String| StartError::new(format!("cannot find the upstream {}: {cause}; {remedy}", origin.text));
+    let mut found: Vec<SocketAddr> =
+        (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
+    // IPv4 first: a name such as localhost has both, and most servers listen there.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.dedup();
+    if found.is_empty() {
+        return Err(unknown("the name has no address".into()));
+    }
+    Ok(found.into_iter().map(Address::Tcp).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        for (path, prefix, expected) in [
+            ("/api", "/api", true),
+            ("/api/", "/api", true),
+            ("/api/x", "/api", true),
+            ("/apis", "/api", false),
+            ("/ap", "/api", false),
+            ("/api/x", "/api/", true),
+            ("/api", "/api/", false),
+            ("/x", "/", true),
+        ] {
+            assert_eq!(is_below(path.as_bytes(), prefix.as_bytes()), expected, "{path} {prefix}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A client's nonblocking socket with what is known of its readiness, and the upstream's that its exchange
+//! has, as a `Transport`. A bit is cleared by `WouldBlock` or by a short read or write: the next edge sets
+//! it again.
+
+use crate::app::upstreams::Upstream;
+use crate::driver::{Connected, Transport};
+use crate::engine::links::Links;
+use crate::engine::{READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
+use crate::http::date::Now;
+use crate::session::Ready;
+use mio::Registry;
+use mio::net::TcpStream;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::Shutdown;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+pub struct Evented<'a> {
+    pub stream: &'a mut TcpStream,
+    pub ready: &'a mut u8,
+    pub now: &'a Now,
+    pub ending: bool,
+    /// The client's key.
+    pub key: usize,
+    pub link: &'a mut Option<u32>,
+    pub links: &'a mut Links,
+    pub registry: &'a Registry,
+}
+
+/// Clears the bit when the call shows that the socket is drained or full.
+fn note(ready: &mut u8, bit: u8, asked: usize, result: io::Result<usize>) -> io::Result<usize> {
+    match &result {
+        Ok(count) if *count < asked && (bit == WRITABLE || *ready & READ_CLOSED == 0) => *ready &= !bit,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => *ready &= !bit,
+        _ => {}
+    }
+    result
+}
+
+impl Transport for Evented<'_> {
+    fn now(&mut self) -> &Now {
+        self.now
+    }
+
+    fn is_ending(&self) -> bool {
+        self.ending
+    }
+
+    fn ready(&self) -> Ready {
+        let own = Ready::NONE
+            .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
+            .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE);
+        let Some(link) = *self.link else { return own };
+        let link = self.links.get(link as usize).ready;
+        own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
+    }
+
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let result = self.stream.read(room);
+        note(self.ready, READABLE, room.len(), result)
+    }
+
+    fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+        let result = send(&*self.stream, bytes, more);
+        note(self.ready, WRITABLE, bytes.len(), result)
+    }
+
+    fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
+        let result = send_file(&*self.stream, file, at, len);
+        match &result {
+            // A short sendfile may also be the file's end: only a full socket says WouldBlock.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !WRITABLE,
+            _ => {}
+        }
+        result
+    }
+
+    fn shut_down_write(&mut self) -> io::Result<()> {
+        self.stream.shutdown(Shutdown::Write)
+    }
+
+    fn reset_on_close(&mut self) {
+        // If it fails the connection has gone already.
+        let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+        // One that was given to it while it waited.
+        if self.link.is_some() {
+            return Ok(Connected::Reused);
+        }
+        let (key, connected) = self.links.connect(to, fresh, self.key, self.registry)?;
+        *self.link = Some(key as u32);
+        Ok(connected)
+    }
+
+    fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
+        let link = self.links.get_mut(key as usize);
+        let result = match link.worker {
+            true => upstream::read_with_files(&link.socket, room, files),
+            false => upstream::read(&link.socket, room),
+        };
+        note(&mut link.ready, READABLE, room.len(), result)
+    }
+
+    fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
+        let link = self.links.get_mut(key as usize);
+        let result = upstream::write(&link.socket, bytes, file);
+        note(&mut link.ready, WRITABLE, bytes.len(), result)
+    }
+
+    fn shut_down_upstream(&mut self) -> io::Result<()> {
+        let Some(key) = *self.link else { return Ok(()) };
+        upstream::shut_down_write(&self.links.get(key as usize).socket)
+    }
+
+    fn release(&mut self, keep: bool) {
+        if let Some(key) = self.link.take() {
+            self.links.release(key as usize, keep, self.now.instant);
+        }
+    }
+}

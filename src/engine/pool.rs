@@ -1,0 +1,95 @@
+//! Connections to upstreams that wait for their next exchange, the last used first: it is the least likely
+//! to have been closed, and the others may grow old and go.
+//!
+//! Generic over what a connection is: a key for the event engine, a socket for the threaded ones.
+
+use std::time::{Duration, Instant};
+
+/// Idle connections kept for one upstream: about as many as a loop can have in flight there.
+const PER_UPSTREAM: usize = 64;
+/// How long one may idle. Below what servers allow (gunicorn 2 s, Node.js 5 s, nginx 75 s) would be best
+/// for all; a closed one is noticed anyway, and costs a retry at worst.
+const IDLE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+struct Idle<T> {
+    upstream: usize,
+    connection: T,
+    /// A worker stays.
+    until: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub struct Pool<T> {
+    /// In the order in which they came, so in that of their ends.
+    idle: Vec<Idle<T>>,
+}
+
+impl<T> Default for Pool<T> {
+    fn default() -> Pool<T> {
+        Pool { idle: Vec::new() }
+    }
+}
+
+impl<T> Pool<T> {
+    /// Keeps a worker's channel, for as long as it is not taken.
+    pub fn put_worker(&mut self, upstream: usize, connection: T) {
+        self.idle.push(Idle { upstream, connection, until: None });
+    }
+
+    /// Keeps a connection; gives one back that there is no room for.
+    pub fn put(&mut self, upstream: usize, connection: T, now: Instant) -> Option<T> {
+        let of_this = |idle: &Idle<T>| idle.upstream == upstream;
+        let full = self.idle.iter().filter(|idle| of_this(idle)).count() >= PER_UPSTREAM;
+        let oldest = self.idle.iter().position(of_this).filter(|_| full);
+        let surplus = oldest.map(|at| self.idle.remove(at).connection);
+        self.idle.push(Idle { upstream, connection, until: Some(now + IDLE) });
+        surplus
+    }
+
+    /// The connection to an upstream that was used last.
+    pub fn take(&mut self, upstream: usize) -> Option<T> {
+        let at = self.idle.iter().rposition(|idle| idle.upstream == upstream)?;
+        Some(self.idle.remove(at).connection)
+    }
+
+    /// When the next has idled long enough.
+    pub fn next(&self) -> Option<Instant> {
+        self.idle.iter().find_map(|idle| idle.until)
+    }
+
+    /// A connection that has idled long enough.
+    pub fn expire(&mut self, now: Instant) -> Option<T> {
+        let at = self.idle.iter().position(|idle| idle.until.is_some_and(|until| until <= now))?;
+        Some(self.idle.remove(at).connection)
+    }
+
+    /// Lets those go that `keep` does not want.
+    pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.idle.retain(|idle| keep(&idle.connection));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_used_is_taken_and_the_oldest_goes() {
+        let now = Instant::now();
+        let mut pool = Pool::default();
+        for connection in 0..PER_UPSTREAM {
+            assert_eq!(pool.put(7, connection, now), None);
+        }
+        assert_eq!(pool.put(8, 1000, now), None);
+        assert_eq!(pool.put(7, 1001, now + IDLE / 2), Some(0));
+        assert_eq!(pool.take(7), Some(1001));
+        assert_eq!(pool.take(8), Some(1000));
+        assert_eq!(pool.take(8), None);
+        assert_eq!(pool.expire(now), None);
+        assert_eq!(pool.expire(now + IDLE), Some(1));
+        pool.retain(|connection| connection % 2 == 0);
+        assert_eq!(pool.take(7), Some(62));
+        assert!(pool.next().is_some());
+    }
+}

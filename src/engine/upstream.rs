@@ -1,0 +1,83 @@
+//! The calls on a socket to an upstream, TCP or Unix, never blocking: connect, send, receive, and the
+//! passing of descriptors. What all engines share.
+
+use crate::app::upstreams::Address;
+use rustix::io::Errno;
+use rustix::net::{
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Descriptors taken with one read. More than these the kernel closes.
+const FILES: usize = 4;
+
+/// Begins to connect. Whether it succeeds is told by the first write.
+pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let open = |family| net::socket_with(family, SocketType::STREAM, flags, None);
+    let (socket, result) = match address {
+        Address::Tcp(address) => {
+            let socket = open(if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 })?;
+            sockopt::set_tcp_nodelay(&socket, true)?;
+            let result = match address {
+                SocketAddr::V4(address) => net::connect(&socket, address),
+                SocketAddr::V6(address) => net::connect(&socket, address),
+            };
+            (socket, result)
+        }
+        Address::Unix(path) => {
+            let socket = open(AddressFamily::UNIX)?;
+            let result = net::connect(&socket, &SocketAddrUnix::new(path.as_path())?);
+            (socket, result)
+        }
+        Address::Worker => return Err(io::ErrorKind::WouldBlock.into()),
+    };
+    match result {
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
+        // Of a Unix socket: its backlog is full. There is no event for when it no longer is.
+        Err(Errno::AGAIN) => Err(Errno::NOBUFS.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether an idle connection can carry an exchange: it is open, and nothing has come that nobody asked for.
+pub fn is_fit(socket: impl AsFd) -> bool {
+    net::recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
+}
+
+pub fn read(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
+    Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0)
+}
+
+/// Reads, and takes the descriptors that come with the bytes.
+pub fn read_with_files(socket: impl AsFd, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = net::recvmsg(socket, &mut [IoSliceMut::new(room)], &mut control, flags)?;
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            files.extend(received);
+        }
+    }
+    Ok(message.bytes)
+}
+
+/// Writes; with the first byte goes `file`, if there is one.
+pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let Some(file) = file else { return Ok(net::send(socket, bytes, flags)?) };
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let files = [file];
+    control.push(SendAncillaryMessage::ScmRights(&files));
+    Ok(net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?)
+}
+
+pub fn shut_down_write(socket: impl AsFd) -> io::Result<()> {
+    Ok(net::shutdown(socket, Shutdown::Write)?)
+}

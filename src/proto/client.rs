@@ -1,0 +1,192 @@
+//! The client's side of one exchange with another server: how its response is framed (RFC 9112, section
+//! 6.3), and the framing of the request's content. Pure, as `conn` is for the server's side.
+//!
+//! ```text
+//!  response:  head ─► Nothing ───────────────────────► end     HEAD, 1xx, 204, 304
+//!               ├───► Length ──last byte─────────────► end
+//!               ├───► Chunked ──last chunk, trailers─► end
+//!               └───► UntilClose ──orderly close─────► end     a close anywhere above is a cut
+//! ```
+
+use crate::http::chunked::{self, ChunkedDecoder, Decoded};
+use crate::http::head::Name;
+use crate::http::list;
+use crate::http::response::ResponseHead;
+use crate::http::status::Status;
+use crate::http::violation::Violation;
+use crate::proto::buffer::Buffer;
+
+/// Where the response's content ends.
+#[derive(Debug)]
+pub enum Content {
+    Nothing,
+    Length(u64),
+    Chunked(ChunkedDecoder),
+    UntilClose,
+}
+
+impl Content {
+    /// How a response is framed; refused where two readings are possible.
+    pub fn of(head: &ResponseHead, bytes: &[u8], to_head: bool) -> Result<Content, Violation> {
+        let codings: Vec<&[u8]> = head.values(bytes, Name::TransferEncoding).flat_map(list::elements).collect();
+        let coded = head.values(bytes, Name::TransferEncoding).next().is_some();
+        let mut lengths = head.values(bytes, Name::ContentLength);
+        let length = lengths.next();
+        if lengths.next().is_some() {
+            return Err(Violation::LengthTwice);
+        }
+        let length = length.map(|value| parse_length(value).ok_or(Violation::LengthInvalid)).transpose()?;
+        if coded && length.is_some() {
+            return Err(Violation::LengthWithCoding);
+        }
+        if to_head || Status(head.status).is_bodiless() {
+            return Ok(Content::Nothing);
+        }
+        match (&codings[..], length) {
+            ([], None) if !coded => Ok(Content::UntilClose),
+            (_, Some(length)) => Ok(Content::Length(length)),
+            _ if head.minor == 0 => Err(Violation::CodingInOldVersion),
+            ([only], None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Content::Chunked(ChunkedDecoder::default())),
+            _ => Err(Violation::CodingUnknown),
+        }
+    }
+
+    /// The length that the head promised, if it did.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Content::Length(length) => Some(*length),
+            _ => None,
+        }
+    }
+
+    /// Decodes the next piece. `closed`: nothing follows the input.
+    ///
+    /// # Errors
+    /// The framing is broken, or the content was cut (`Truncated`).
+    pub fn decode(&mut self, input: &[u8], closed: bool) -> Result<Decoded, Violation> {
+        let decoded = match self {
+            Content::Nothing => Decoded { consumed: 0, data: 0..0, end: true },
+            Content::Length(left) => {
+                let len = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= len as u64;
+                Decoded { consumed: len, data: 0..len, end: *left == 0 }
+            }
+            Content::Chunked(decoder) => decoder.decode(input)?,
+            Content::UntilClose => Decoded { consumed: input.len(), data: 0..input.len(), end: closed },
+        };
+        if closed && !decoded.end && decoded.consumed == input.len() {
+            return Err(Violation::Truncated);
+        }
+        Ok(decoded)
+    }
+}
+
+/// Digits only; `parse` alone would take `+5` too.
+pub fn parse_length(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Whether the server keeps the connection open behind this response.
+pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
+    let has = |option: &[u8]| {
+        head.values(bytes, Name::Connection).flat_map(list::elements).any(|token| token.eq_ignore_ascii_case(option))
+    };
+    !has(b"close") && (head.minor >= 1 || has(b"keep-alive"))
+}
+
+/// How the request's content is framed for the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    Nothing,
+    /// As the client announced it, who is held to it.
+    Length(u64),
+    Chunked,
+}
+
+impl Framing {
+    pub fn encode(self, data: &[u8], out: &mut Buffer) {
+        if self != Framing::Chunked {
+            return out.push(data);
+        }
+        if !data.is_empty() {
+            let mut size = Vec::new();
+            chunked::write_size(data.len(), &mut size);
+            out.push(&size);
+            out.push(data);
+            out.push(chunked::CHUNK_END);
+        }
+    }
+
+    pub fn finish(self, out: &mut Buffer) {
+        if self == Framing::Chunked {
+            out.push(chunked::LAST_CHUNK);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::head::HeadLimits;
+
+    fn content(status: &str, fields: &str, to_head: bool) -> Result<String, Violation> {
+        let bytes = format!("HTTP/1.{status} X\r\n{fields}\r\n").into_bytes();
+        let limits = HeadLimits { size: 4096, target: 100, fields: 20 };
+        let head = ResponseHead::parse(&bytes, &limits, &mut 0).unwrap().unwrap();
+        Content::of(&head, &bytes, to_head).map(|content| match content {
+            Content::Nothing => "nothing".into(),
+            Content::Length(length) => length.to_string(),
+            Content::Chunked(_) => "chunked".into(),
+            Content::UntilClose => "close".into(),
+        })
+    }
+
+    #[test]
+    fn a_response_is_framed_one_way_or_refused() {
+        for (status, fields, expected) in [
+            ("1 200", "", Ok("close")),
+            ("1 200", "Content-Length: 5\r\n", Ok("5")),
+            ("1 200", "Transfer-Encoding: Chunked\r\n", Ok("chunked")),
+            ("1 204", "Content-Length: 5\r\n", Ok("nothing")),
+            ("1 304", "Content-Length: 5\r\n", Ok("nothing")),
+            ("1 200", "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", Err(Violation::LengthWithCoding)),
+            ("1 200", "Content-Length: 5\r\nContent-Length: 5\r\n", Err(Violation::LengthTwice)),
+            ("1 200", "Content-Length: +5\r\n", Err(Violation::LengthInvalid)),
+            ("1 200", "Content-Length: 5, 5\r\n", Err(Violation::LengthInvalid)),
+            ("1 200", "Transfer-Encoding: gzip, chunked\r\n", Err(Violation::CodingUnknown)),
+            ("1 200", "Transfer-Encoding:\r\n", Err(Violation::CodingUnknown)),
+            ("0 200", "Transfer-Encoding: chunked\r\n", Err(Violation::CodingInOldVersion)),
+        ] {
+            assert_eq!(content(status, fields, false), expected.map(String::from), "{status} {fields:?}");
+        }
+        assert_eq!(content("1 200", "Content-Length: 5\r\n", true), Ok("nothing".into()));
+    }
+
+    #[test]
+    fn a_cut_is_told_from_an_end() {
+        let end = |content: &mut Content, input: &[u8], closed| content.decode(input, closed).map(|piece| piece.end);
+        assert_eq!(end(&mut Content::UntilClose, b"a", false), Ok(false));
+        assert_eq!(end(&mut Content::UntilClose, b"a", true), Ok(true));
+        assert_eq!(end(&mut Content::Length(2), b"a", true), Err(Violation::Truncated));
+        assert_eq!(end(&mut Content::Length(1), b"ab", true), Ok(true));
+        assert_eq!(end(&mut Content::Chunked(ChunkedDecoder::default()), b"1\r\n", true), Err(Violation::Truncated));
+    }
+
+    #[test]
+    fn persistence_follows_version_and_connection() {
+        for (minor, fields, expected) in [
+            (1, "", true),
+            (1, "Connection: x, Close\r\n", false),
+            (0, "", false),
+            (0, "Connection: keep-alive\r\n", true),
+        ] {
+            let bytes = format!("HTTP/1.{minor} 200 OK\r\n{fields}\r\n").into_bytes();
+            let limits = HeadLimits { size: 4096, target: 100, fields: 20 };
+            let head = ResponseHead::parse(&bytes, &limits, &mut 0).unwrap().unwrap();
+            assert_eq!(persists(&head, &bytes), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The session while a `Forward` is its exchange: two sockets instead of one. What is wanted of either is
+//! computed from state, here as there.
+
+use crate::app::App;
+use crate::app::exchange::Exchange;
+use crate::app::forward::{Failure, Flow, Forward, Stage};
+use crate::app::pages;
+use crate::http::date::Now;
+use crate::proto::conn::{Encoder, Reading, Writing};
+use crate::proto::error::CloseReason;
+use crate::proto::responder::Responder;
+use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
+use std::io;
+use std::time::Instant;
+
+impl Session {
+    /// The upstream's side of the exchange, if it has one.
+    pub fn forward(&self) -> Option<&Forward> {
+        match &self.exchange {
+            Exchange::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    pub fn forward_mut(&mut self) -> Option<&mut Forward> {
+        match &mut self.exchange {
+            Exchange::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    /// What would let the session go on: what to wait for after `Op::Wait`.
+    pub fn wants(&self) -> Ready {
+        match self.forward() {
+            Some(forward) => self.wants_both(forward),
+            None => self.next_op(Ready::ALL).needs(),
+        }
+    }
+
+    fn wants_both(&self, forward: &Forward) -> Ready {
+        let content = matches!(self.conn.reading, Reading::Body(_)) || forward.is_tunnel();
+        Ready::NONE
+            .with_if(!self.output.is_empty(), Ready::CLIENT_WRITE)
+            .with_if(forward.wants_output(), Ready::UPSTREAM_WRITE)
+            .with_if(forward.wants_input(self.output.len()), Ready::UPSTREAM_READ)
+            .with_if(content && forward.has_room() && !self.input_closed, Ready::CLIENT_READ)
+    }
+
+    pub(super) fn next_forward_op(&self, forward: &Forward, ready: Ready) -> Op {
+        match forward.stage() {
+            Stage::Over { keep } => return Op::Release { keep },
+            Stage::Dropping => return Op::Release { keep: false },
+            Stage::Unconnected => return Op::Connect,
+            Stage::Queued if ready.has(Ready::UPSTREAM_WRITE) => return Op::Connect,
+            _ => {}
+        }
+        let wants = self.wants_both(forward);
+        let can = |what| wants.has(what) && ready.has(what);
+        if can(Ready::CLIENT_WRITE) {
+            return Op::Write { peer: Peer::Client, more: false };
+        }
+        if forward.has_said_all() && self.output.is_empty() && !self.shut_down {
+            return Op::ShutdownWrite(Peer::Client);
+        }
+        if forward.wants_shut_down() {
+            return Op::ShutdownWrite(Peer::Upstream);
+        }
+        if can(Ready::UPSTREAM_WRITE) && forward.stage() != Stage::Queued {
+            return Op::Write { peer: Peer::Upstream, more: false };
+        }
+        match (can(Ready::CLIENT_READ), can(Ready::UPSTREAM_READ)) {
+            (true, true) if forward.client_next => Op::Read(Peer::Client),
+            (_, true) => Op::Read(Peer::Upstream),
+            (true, false) => Op::Read(Peer::Client),
+            (false, false) => Op::Wait,
+        }
+    }
+
+    pub(super) fn forward_phase(&self, forward: &Forward) -> Phase {
+        let content = matches!((&self.conn.reading, &self.conn.writing), (Reading::Body(_), Writing::Idle));
+        if content && forward.awaits_content() { Phase::Receiving } else { Phase::Handling }
+    }
+
+    // ---- what the driver tells
+
+    pub fn on_connected(&mut self, reused: bool, now: Instant) {
+        self.since = now;
+        if let Some(forward) = self.forward_mut() {
+            forward.on_connected(reused);
+        }
+    }
+
+    pub fn on_queued(&mut self) {
+        if let Some(forward) = self.forward_mut() {
+            forward.on_queued();
+        }
+    }
+
+    pub fn on_upstream_read(&mut self, count: usize, now: Instant) {
+        self.note_upstream_progress(now);
+        if let Some(forward) = self.forward_mut() {
+            forward.on_read(count);
+        }
+    }
+
+    pub fn on_upstream_written(&mut self, count: usize, now: Instant) {
+        self.note_upstream_progress(now);
+        if let Some(forward) = self.forward_mut() {
+            forward.on_written(count);
+        }
+    }
+
+    /// A call on the upstream's socket failed.
+    pub fn on_upstream_failed(&mut self, op: Op, error: &io::Error) {
+        if let Some(forward) = self.forward_mut() {
+            forward.on_failed(matches!(op, Op::Read(_)), error);
+        }
+    }
+
+    /// The upstream's socket is no longer the session's: on with what is left, or to the next request.
+    pub fn on_released(&mut self) {
+        let Exchange::Forward(forward) = &mut self.exchange else { return };
+        let rest = forward.on_released();
+        if let Stage::Over { .. } = forward.stage() {
+            self.exchange = rest.map_or(Exchange::None, Exchange::Stream);
+        }
+    }
+
+    /// A client that takes nothing is not excused by an upstream that goes on.
+    fn note_upstream_progress(&mut self, now: Instant) {
+        if self.phase() == Phase::Handling {
+            self.since = now;
+        }
+    }
+
+    // ---- what is done
+
+    /// Moves bytes between the client's side and the upstream's.
+    pub(super) fn exchange_with_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let taken = self.feed_upstream(app, now, scratch);
+        let Exchange::Forward(forward) = &mut self.exchange else { return taken };
+        match forward.advance(&mut self.conn, &mut self.output, app, now) {
+            Flow::Waiting => taken,
+            Flow::Moved => true,
+            Flow::Complete => {
+                if !self.has_rest() {
+                    self.finish_response(scratch);
+                }
+                true
+            }
+            Flow::Failed(failure) => {
+                self.fail_upstream(&failure, app, now, scratch);
+                true
+            }
+        }
+    }
+
+    fn has_rest(&self) -> bool {
+        self.forward().is_some_and(Forward::has_rest)
+    }
+
+    /// Takes what the client sent, if the upstream has room for it.
+    fn feed_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Forward(forward) = &mut self.exchange else { return false };
+        if !forward.has_room() {
+            return false;
+        }
+        if forward.is_tunnel() {
+            if !self.input.is_empty() {
+                // A tunnel gathers nothing, so nothing can fail.
+                let _ = forward.push(self.input.filled());
+                self.input.clear();
+                return true;
+            }
+            if self.input_closed {
+                forward.on_content_end();
+            }
+            return self.input_closed;
+        }
+        match self.conn.reading {
+            Reading::Body(_) => self.read_content(app, now, scratch),
+            _ => false,
+        }
+    }
+
+    pub(super) fn expire_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+        let Exchange::Forward(forward) = &mut self.exchange else { return };
+        match forward.on_expired(now) {
+            Flow::Failed(failure) => self.fail_upstream(&failure, app, now, scratch),
+            _ => self.since = now.instant,
+        }
+    }
+
+    /// Tells the client that there is no answer; once one has begun, only by cutting it.
+    pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
+            forward.abandon();
+        }
+        if !matches!(self.conn.writing, Writing::Idle) {
+            return self.cut(scratch);
+        }
+        let format = self.format();
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        pages::error(format, responder, failure.status, failure.sentence());
+        self.log_response(scratch);
+    }
+
+    /// Ends a response in its middle, so that the client sees that it is not whole. What was said is sent.
+    fn cut(&mut self, scratch: &mut Scratch) {
+        // Where closing is what ends the content, only a reset tells the difference.
+        self.reset = matches!(self.conn.writing, Writing::Body(Encoder::UntilClose));
+        self.log_response(scratch);
+        self.conn.refuse();
+        self.conn.writing = Writing::Done;
+        self.input_closed = true;
+        self.close(CloseReason::SourceBroke);
+    }
+}
