@@ -16,7 +16,7 @@ use dustdevil::http::head::{Head, HeadLimits, Name};
 use dustdevil::http::method::Method;
 use dustdevil::http::target::{self, Form, Target};
 use dustdevil::http::{escape, list};
-use dustdevil::session::{Op, Scratch, Session};
+use dustdevil::session::{Op, Ready, Scratch, Session};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -378,8 +378,8 @@ fn transcript(app: &App, input: &[u8], ends: impl IntoIterator<Item = usize>) ->
     // Every read but the last gives a byte, every write takes some, and nothing is answered for nothing.
     for _ in 0..100 + 10 * input.len() {
         session.advance(app, &now, &mut scratch);
-        match session.next_op() {
-            Op::Read => {
+        match session.next_op(Ready::ALL) {
+            Op::Read(_) => {
                 while sent == end
                     && let Some(next) = ends.next()
                 {
@@ -397,7 +397,7 @@ fn transcript(app: &App, input: &[u8], ends: impl IntoIterator<Item = usize>) ->
                 answers.extend_from_slice(&unsent[..count]);
                 session.on_written(count, now.instant);
             }
-            Op::ShutdownWrite => session.on_shut_down(),
+            Op::ShutdownWrite(peer) => session.on_shut_down(peer),
             Op::Close => return answers,
             other => panic!("nothing here asks for {other:?}"),
         }
