@@ -64,7 +64,9 @@ impl Proxy {
                     upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), origin.text.clone(), address)));
                 }
             }
-            let shown = origins.iter().map(|origin| origin.text.as_str()).collect::<Vec<_>>().join(", ");
+            // Without its scheme: what the banner shows as a URL is where this server listens.
+            let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
+            let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.clone());
             let group = Group { upstreams, connect_timeout: rules.connect_timeout, timeout: rules.timeout };
             proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
