@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
-use crate::app::forward::{Failure, Forward};
+use crate::app::forward::{Failure, Forward, Stage};
 use crate::app::pages::{self, Format};
 use crate::http::date::Now;
 use crate::http::head::Head;
@@ -173,7 +173,9 @@ impl Session {
         if !self.output.is_empty() {
             return Phase::Sending;
         }
-        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
+        if let Exchange::Forward(forward) = &self.exchange
+            && (self.closing.is_none() || forward.stage() == Stage::Draining)
+        {
             return self.forward_phase(forward);
         }
         if matches!(self.conn.writing, Writing::Body(_)) {
@@ -362,6 +364,9 @@ impl Session {
         }
         if self.closing.is_some() {
             self.input.clear();
+            if let Exchange::Forward(forward) = &mut self.exchange {
+                forward.drain();
+            }
         }
         self.note_phase(now);
         more

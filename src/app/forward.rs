@@ -4,9 +4,10 @@
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
-//!                                │    ▲ └─none free─► Queued ──given one──► Open    │
-//!                                │    └─────────── Dropping ◄──failed, may retry────┤
-//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┘
+//!                                │    ▲ └─none free─► Queued ──given one──► Open    │        ▲
+//!                                │    └─────────── Dropping ◄──failed, may retry────┤        │
+//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┤        │
+//!                                                       client gone: Draining ◄─────┘────────┘
 //!
 //!  client ─► push ─► (gathered) ─► output ─► upstream ─► input ─► protocol ─► (spool) ─► the client's output
 //! ```
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 
 /// Room for a read from the upstream, and what may wait there to be decoded: a head must fit.
 pub const ROOM: usize = 64 * 1024;
+const FIRST_ROOM: usize = 16 * 1024;
 
 /// How far the upstream's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub enum Stage {
     Open,
     /// The connection is given up, and another is to be had.
     Dropping,
+    /// The client has gone, and the upstream was told: what it still says is for nobody.
+    Draining,
     /// The upstream's part is done, well or badly.
     Over {
         keep: bool,
@@ -159,7 +163,7 @@ impl Forward {
 
     /// Whether more of the client's content can be taken.
     pub fn has_room(&self) -> bool {
-        let over = matches!(self.stage, Stage::Over { .. });
+        let over = matches!(self.stage, Stage::Draining | Stage::Over { .. });
         !over && !self.content_ended && !self.deaf && self.output.len() < HIGH_WATER
     }
 
@@ -171,7 +175,7 @@ impl Forward {
     pub fn wants_output(&self) -> bool {
         match self.stage {
             Stage::Connecting | Stage::Queued => true,
-            Stage::Open => !self.output.is_empty(),
+            Stage::Open | Stage::Draining => !self.output.is_empty(),
             _ => false,
         }
     }
@@ -179,7 +183,8 @@ impl Forward {
     /// `client_backlog`: bytes that the client has yet to take.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
-        self.stage == Stage::Open && !self.closed && room && self.input.len() < ROOM
+        let open = matches!(self.stage, Stage::Open | Stage::Draining);
+        open && !self.closed && room && self.input.len() < ROOM
     }
 
     /// Whether the client's end of a tunnel is to be shut down for writing: the upstream says no more.
@@ -204,7 +209,9 @@ impl Forward {
 
     /// Where the next bytes from the upstream go, and the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
-        (self.input.room(ROOM), &mut self.files)
+        // Most answers are smaller, and room for more has to be cleared first.
+        let size = if self.heard { ROOM } else { FIRST_ROOM };
+        (self.input.room(size), &mut self.files)
     }
 
     pub fn on_read(&mut self, count: usize) {
@@ -226,7 +233,7 @@ impl Forward {
     pub fn on_written(&mut self, count: usize) {
         self.output.consume(count);
         self.written += count as u64;
-        if count > 0 {
+        if count > 0 && self.stage == Stage::Connecting {
             self.stage = Stage::Open;
         }
     }
@@ -277,17 +284,44 @@ impl Forward {
         self.rest.take()
     }
 
-    /// Nobody wants the answer any more.
+    /// Nobody wants the answer any more. An upstream that can be told is told, and heard to its end.
     pub fn abandon(&mut self) {
-        self.stage = Stage::Over { keep: false };
+        let told = self.stage == Stage::Open && !self.closed && !self.deaf && self.protocol.cancel(&mut self.output);
+        if told {
+            self.stage = Stage::Draining;
+        } else {
+            self.give_up();
+        }
+    }
+
+    /// The upstream has failed: its connection is of no more use. One that was never used is.
+    pub fn give_up(&mut self) {
+        self.stage = Stage::Over { keep: self.stage == Stage::Queued };
+    }
+
+    /// Hears what an upstream says to nobody.
+    pub fn drain(&mut self) {
+        if self.stage != Stage::Draining {
+            return;
+        }
+        let mut source = Source { input: &mut self.input, files: &mut self.files, closed: self.closed };
+        if self.closed || self.protocol.drain(&mut source) {
+            self.stage = Stage::Over { keep: !self.closed };
+        }
     }
 
     /// The deadline has passed: the failure that this is, unless another upstream is tried.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
-        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Connecting);
-        let reason = if connecting { "did not accept a connection in time" } else { "did not answer in time" };
-        let failure = Failure { status: Status::GATEWAY_TIMEOUT, reason: reason.into() };
-        if connecting { self.fail(failure, now) } else { Flow::Failed(failure) }
+        let (status, reason) = match self.stage {
+            Stage::Unconnected | Stage::Connecting => (Status::GATEWAY_TIMEOUT, "did not accept a connection in time"),
+            Stage::Queued => (Status::SERVICE_UNAVAILABLE, "had no worker free in time"),
+            _ => (Status::GATEWAY_TIMEOUT, "did not answer in time"),
+        };
+        let failure = Failure { status, reason: reason.into() };
+        match self.stage {
+            Stage::Unconnected | Stage::Connecting => self.fail(failure, now),
+            _ => Flow::Failed(failure),
+        }
     }
 
     // ---- the client's content
@@ -327,7 +361,7 @@ impl Forward {
 
     /// Goes on as far as it can: a piece of the request, a piece of the response.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
-        if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
+        if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Draining | Stage::Gathering) {
             return Flow::Waiting;
         }
         match self.step(conn, output, app, now) {

@@ -13,7 +13,7 @@
 //! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
 
 use crate::app::App;
-use crate::driver::{self, Turn};
+use crate::driver::{self, Transport, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
 use crate::engine::timers::Timers;
@@ -285,8 +285,8 @@ impl<'a> EventEngine<'a> {
                 }
                 // Dropping the stream closes it, and with it its registration.
                 Turn::Close => {
-                    let client = self.clients.remove(key);
-                    self.links.forget(key, client.link.map(|link| link as usize), self.now.instant);
+                    io.release(false);
+                    drop(self.clients.remove(key));
                 }
             }
         }

@@ -118,8 +118,9 @@ impl Transport for Evented<'_> {
     }
 
     fn release(&mut self, keep: bool) {
-        if let Some(key) = self.link.take() {
-            self.links.release(key as usize, keep, self.now.instant);
+        match self.link.take() {
+            Some(key) => self.links.release(key as usize, keep, self.now.instant),
+            None => self.links.forget(self.key, self.now.instant),
         }
     }
 }

@@ -141,15 +141,12 @@ impl Links {
         self.given.pop()
     }
 
-    /// A client's connection is over: it waits for nothing, and its link goes with it.
-    pub fn forget(&mut self, client: usize, link: Option<usize>, now: Instant) {
+    /// A client waits for nothing any more; what it was given meanwhile goes to the next.
+    pub fn forget(&mut self, client: usize, now: Instant) {
         self.waiting.retain(|(waiting, _)| *waiting != client);
         if let Some(at) = self.given.iter().position(|(given, _)| *given == client) {
             let (_, key) = self.given.remove(at);
             self.release(key, true, now);
-        }
-        if let Some(key) = link {
-            self.release(key, false, now);
         }
     }
 

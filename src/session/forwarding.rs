@@ -185,6 +185,9 @@ impl Session {
 
     pub(super) fn expire_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
+        if self.closing.is_some() {
+            return forward.give_up();
+        }
         match forward.on_expired(now) {
             Flow::Failed(failure) => self.fail_upstream(&failure, app, now, scratch),
             _ => self.since = now.instant,
@@ -195,7 +198,7 @@ impl Session {
     pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
         if let Exchange::Forward(forward) = &mut self.exchange {
             log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
-            forward.abandon();
+            forward.give_up();
         }
         if !matches!(self.conn.writing, Writing::Idle) {
             return self.cut(scratch);

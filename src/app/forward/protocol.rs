@@ -137,6 +137,20 @@ impl Protocol {
         }
     }
 
+    /// Tells the upstream that nobody wants the answer any more; `false` where only closing can tell it.
+    pub(super) fn cancel(&mut self, _output: &mut Buffer) -> bool {
+        match self {
+            Protocol::Http(_) => false,
+        }
+    }
+
+    /// Takes what the upstream says after `cancel`; `true` when that was all.
+    pub(super) fn drain(&mut self, _source: &mut Source) -> bool {
+        match self {
+            Protocol::Http(_) => true,
+        }
+    }
+
     /// Takes what the upstream says next, and writes the response.
     pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         match self {
