@@ -8,7 +8,7 @@
 //! | [`engine`], [`listener`] | sockets, readiness, threads, time: how to wait. Nothing of HTTP. |
 //! | [`driver`] | turns an `Op` into a system call. |
 //! | [`session`] | one client: protocol and exchange. No socket, no clock. |
-//! | [`app`] | routes, files, uploads, logs: what a request means. |
+//! | [`app`] | routes, files, uploads, upstreams, logs: what a request means. |
 //! | [`proto`] | framing: where a message begins and ends. |
 //! | [`http`] | the words of RFC 9110 and 9112: bytes in, values out. |
 //! | [`config`], `environment`, [`units`] | what the user decides. |

@@ -139,9 +139,8 @@ impl Link {
 
 /// The value of a field of a head, its name in lower case.
 fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
-    let mut fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
-    let value = fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim());
-    value
+    let fields = || head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    fields().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 fn proxy_to(engine: Engine, upstream: &Upstream) -> Server {
@@ -792,7 +791,7 @@ on_every_engine! {
                 state ^= state << 13;
                 state ^= state >> 7;
                 state ^= state << 17;
-                if state % 10 == 0 {
+                if state.is_multiple_of(10) {
                     return Ok(());
                 }
                 if state % 10 == 1 {
