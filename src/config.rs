@@ -31,7 +31,7 @@ use crate::units;
 /// All that the user decides.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The site at `/`. Absent only when `directory` is present.
+    /// The site at `/`. Absent only when `directory` or `proxy` says what to serve.
     pub root: Option<PathBuf>,
     /// The store behind `/files/`.
     pub directory: Option<PathBuf>,
@@ -358,7 +358,7 @@ const HELP: &str = "Help";
 struct Args {
     /// Directory to serve as a site at / [default: the current directory]
     ///
-    /// With --directory and no ROOT there is no site, and / shows what the server answers.
+    /// With --directory or --proxy and no ROOT there is no site, and / shows what the server answers.
     // Under no heading: clap then puts it first, under a heading it would come last.
     #[arg(value_parser = path())]
     root: Option<PathBuf>,
@@ -504,9 +504,11 @@ impl Args {
         if self.allow_delete && self.directory.is_none() {
             return conflict("--allow-delete is about the store, and there is none; name a --directory too".into());
         }
-        let has_site = self.root.is_some() || self.directory.is_none();
+        let has_site = self.root.is_some() || (self.directory.is_none() && self.proxy.proxy.is_empty());
         if let Some(flag) = self.site.about_a_site().filter(|_| !has_site) {
-            return conflict(format!("{flag} is about the site, and --directory alone serves none; name a ROOT too"));
+            return conflict(format!(
+                "{flag} is about the site, and --directory or --proxy alone serve none; name a ROOT too"
+            ));
         }
         if self.responses.cors.is_some() && self.responses.names("Access-Control-Allow-Origin") {
             return conflict("--cors and --header both set Access-Control-Allow-Origin; leave one of them out".into());

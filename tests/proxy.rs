@@ -270,6 +270,15 @@ on_every_engine! {
             assert_eq!(client.read_response().status, 200, "{method}");
             assert!(upstream.last_head().starts_with(&format!("{method} /x HTTP/1.1")), "{method}");
         }
+        client.send("OPTIONS /x HTTP/1.1\r\nHost: x\r\nMax-Forwards: 3\r\n\r\n");
+        assert_eq!(client.read_response().status, 200);
+        assert_eq!(field(&upstream.last_head(), "max-forwards"), Some("2"));
+        let passed = upstream.heads().len();
+        for request in ["OPTIONS /x HTTP/1.1\r\nMax-Forwards: 0", "TRACE /x HTTP/1.1", "OPTIONS * HTTP/1.1"] {
+            client.send(format!("{request}\r\nHost: x\r\n\r\n"));
+            client.read_response();
+        }
+        assert_eq!(upstream.heads().len(), passed, "{:?}", upstream.heads());
     }
 
     fn content_is_passed_as_it_came(engine: Engine) {

@@ -256,12 +256,9 @@ impl Forward {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
         self.deaf = true;
         if reading || connecting {
-            let failure = match (connecting, error.kind()) {
-                (true, _) if is_shortage(error) => {
-                    Failure { status: Status::SERVICE_UNAVAILABLE, reason: format!("cannot connect: {error}") }
-                }
-                (true, _) => Failure::bad_gateway(format!("cannot connect: {error}")),
-                _ => Failure::bad_gateway(format!("broke the connection: {error}")),
+            let failure = match connecting {
+                true => Failure::of_connect(error),
+                false => Failure::bad_gateway(format!("broke the connection: {error}")),
             };
             self.closed = true;
             self.broken = Some(failure);
@@ -489,13 +486,4 @@ impl Forward {
         self.stage = Stage::Dropping;
         Flow::Moved
     }
-}
-
-/// Whether it is this machine that lacks something, not the upstream that refuses.
-fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::ADDRNOTAVAIL)
-    )
 }

@@ -84,8 +84,7 @@ pub fn table(config: &Config) -> Vec<Route> {
 
 pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let method = request.method();
-    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
-    if let Some(mount) = app.proxy.find(request.path()).filter(|_| has_path) {
+    if let Some(mount) = app.proxy.find(request) {
         return app.proxy.answer(mount, request, responder, now);
     }
     if method == Method::Unknown {

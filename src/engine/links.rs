@@ -160,3 +160,44 @@ impl Links {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::Poll;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn workers_go_to_who_waits_longest() {
+        let (poll, now) = (Poll::new().unwrap(), Instant::now());
+        let (registry, mut links) = (poll.registry(), Links::default());
+        let worker = Upstream::new(7, "app".into(), Address::Worker);
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        for client in [1, 2, 3, 4] {
+            let queued = links.connect(&worker, false, client, registry);
+            assert_eq!(queued.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        }
+        links.forget(2, now);
+        links.adopt(7, ours.into(), registry, now).unwrap();
+        let (client, key) = links.take_given().unwrap();
+        assert_eq!((client, links.take_given()), (1, None));
+        // Given, and gone before it could be used: the next has it.
+        links.release(key, true, now);
+        links.forget(3, now);
+        assert_eq!(links.take_given(), Some((4, key)));
+        links.release(key, true, now);
+        assert_eq!(links.connect(&worker, true, 5, registry).unwrap(), (key, Connected::Reused));
+        assert_eq!(links.next_expiry(), None, "a worker stays");
+    }
+
+    #[test]
+    fn a_worker_that_has_gone_is_not_given() {
+        let (poll, now) = (Poll::new().unwrap(), Instant::now());
+        let mut links = Links::default();
+        let worker = Upstream::new(0, "app".into(), Address::Worker);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        links.adopt(0, ours.into(), poll.registry(), now).unwrap();
+        drop(theirs);
+        assert!(links.connect(&worker, false, 1, poll.registry()).is_err());
+    }
+}

@@ -81,3 +81,36 @@ pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> i
 pub fn shut_down_write(socket: impl AsFd) -> io::Result<()> {
     Ok(net::shutdown(socket, Shutdown::Write)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_descriptor_goes_with_the_bytes() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        assert_eq!(write(&one, b"hello", Some(file.as_fd())).unwrap(), 5);
+        let (mut room, mut files) = ([0; 16], Vec::new());
+        assert_eq!(read_with_files(&other, &mut room, &mut files).unwrap(), 5);
+        let mut text = String::new();
+        File::from(files.pop().unwrap()).read_to_string(&mut text).unwrap();
+        assert!(&room[..5] == b"hello" && text.contains("dustdevil") && files.is_empty());
+        let empty = read_with_files(&other, &mut room, &mut files);
+        assert_eq!(empty.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_idle_connection_is_fit_until_it_is_closed_or_speaks() {
+        let (one, other) = UnixStream::pair().unwrap();
+        assert!(is_fit(&one));
+        write(&other, b"x", None).unwrap();
+        assert!(!is_fit(&one));
+        let (one, other) = UnixStream::pair().unwrap();
+        drop(other);
+        assert!(!is_fit(&one));
+    }
+}

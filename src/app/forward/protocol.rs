@@ -84,6 +84,15 @@ impl Failure {
         Failure { status: Status::BAD_GATEWAY, reason: reason.into() }
     }
 
+    /// Whether it is this machine that lacks something, or the upstream that refuses, is not the same.
+    pub fn of_connect(error: &io::Error) -> Failure {
+        use rustix::io::Errno;
+        let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+        let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
+        let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };
+        Failure { status, reason: format!("cannot connect: {error}") }
+    }
+
     pub fn of_disk(error: io::Error) -> Failure {
         let reason = format!("no temporary file can be written: {error}");
         Failure { status: Status::INTERNAL_SERVER_ERROR, reason }

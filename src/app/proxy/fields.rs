@@ -4,6 +4,7 @@
 use crate::app::forward::Sink;
 use crate::http::head::{Field, Name};
 use crate::http::list;
+use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::response::ResponseHead;
 use crate::http::status::Status;
@@ -25,7 +26,8 @@ const HOP_BY_HOP: [&str; 9] = [
     "via",
 ];
 /// Fields of a request that are written anew.
-const OURS: [&str; 6] = ["expect", "forwarded", "host", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+const OURS: [&str; 7] =
+    ["expect", "forwarded", "host", "max-forwards", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
 /// The name under which this server appears in `Via`.
 const PSEUDONYM: &str = "dustdevil";
 
@@ -76,6 +78,10 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
             line(out, name, value);
         }
     }
+    if let Some(hops) = max_forwards(request) {
+        let hops = if request.method() == Method::Options { hops.saturating_sub(1) } else { hops };
+        line(out, b"Max-Forwards", hops.to_string().as_bytes());
+    }
     let before = |name| if trusted { joined(request.fields(), name) } else { Vec::new() };
     let or = |value: Vec<u8>, own: &[u8]| if value.is_empty() { own.to_vec() } else { value };
     let peer = request.peer.to_canonical();
@@ -88,6 +94,12 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
         line(out, b"Connection", b"Upgrade");
         line(out, b"Upgrade", protocol);
     }
+}
+
+/// How many more servers a request may pass (RFC 9110, section 7.6.2).
+pub fn max_forwards(request: &Request) -> Option<u64> {
+    let (_, value) = request.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"max-forwards"))?;
+    client::parse_length(value)
 }
 
 /// RFC 7239, section 4. An IPv6 address and a host with a port need quotes.

@@ -22,6 +22,7 @@ use crate::http::list;
 use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::target::Form;
 use crate::proto::client::Framing;
 use crate::proto::responder::Responder;
 use crate::start_error::StartError;
@@ -60,8 +61,8 @@ impl Proxy {
         for (prefix, origins) in rules.mounts() {
             let mut upstreams = Vec::new();
             for origin in &origins {
-                for address in resolve(origin)? {
-                    upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), origin.text.clone(), address)));
+                for (name, address) in resolve(origin)? {
+                    upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), name, address)));
                 }
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
@@ -80,9 +81,17 @@ impl Proxy {
         self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.shown.as_str()))
     }
 
-    /// Where a path is to be answered, if not here.
-    pub fn find(&self, path: &[u8]) -> Option<&Mount> {
-        self.mounts.iter().find(|mount| is_below(path, mount.prefix.as_bytes()))
+    /// Where a request is to be answered, if not here. One that is to go no further is not passed on (RFC
+    /// 9110, section 7.6.2), nor is TRACE, whose answer shows what is between the servers.
+    pub fn find(&self, request: &Request) -> Option<&Mount> {
+        if self.mounts.is_empty() || !matches!(request.target.form, Form::Origin | Form::Absolute) {
+            return None;
+        }
+        let ends_here = request.method() == Method::Options && fields::max_forwards(request) == Some(0);
+        if request.target.climbs || request.method() == Method::Trace || ends_here {
+            return None;
+        }
+        self.mounts.iter().find(|mount| is_below(request.path(), mount.prefix.as_bytes()))
     }
 
     /// Passes a request on.
@@ -169,17 +178,18 @@ fn upgrade(request: &Request) -> Option<Vec<u8>> {
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
 }
 
-fn resolve(origin: &Origin) -> Result<Vec<Address>, StartError> {
+/// The addresses of an upstream, each with its name for the log.
+fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
+    let text = &origin.text;
     let (host, port) = match &origin.place {
-        Place::Unix(path) => return Ok(vec![Address::Unix(path.clone())]),
+        Place::Unix(path) => return Ok(vec![(text.clone(), Address::Unix(path.clone()))]),
         Place::Tcp(host, port) => (host, *port),
     };
     if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![Address::Tcp(SocketAddr::new(address, port))]);
+        return Ok(vec![(text.clone(), Address::Tcp(SocketAddr::new(address, port)))]);
     }
     let remedy = "correct it, or write its address";
-    let unknown =
-        |cause: String| StartError::new(format!("cannot find the upstream {}: {cause}; {remedy}", origin.text));
+    let unknown = |cause: String| StartError::new(format!("cannot find the upstream {text}: {cause}; {remedy}"));
     let mut found: Vec<SocketAddr> =
         (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
     // IPv4 first: a name such as localhost has both, and most servers listen there.
@@ -188,7 +198,7 @@ fn resolve(origin: &Origin) -> Result<Vec<Address>, StartError> {
     if found.is_empty() {
         return Err(unknown("the name has no address".into()));
     }
-    Ok(found.into_iter().map(Address::Tcp).collect())
+    Ok(found.into_iter().map(|address| (format!("{text} ({address})"), Address::Tcp(address))).collect())
 }
 
 #[cfg(test)]
