@@ -18,7 +18,7 @@ use dustdevil::http::{chars, cookie, date, escape, list};
 /// Inputs for all parsers together; enough to notice a broken rule, and a second or two without optimisation.
 const DEFAULT_MUTATIONS: u64 = 70_000;
 /// How many tests there are below: each has its share.
-const PARSERS: u64 = 14;
+const PARSERS: u64 = 15;
 const NOW: u64 = 1_795_248_000;
 
 /// xorshift64*, by Marsaglia and Vigna. Its state is never zero.
@@ -119,6 +119,11 @@ fn targets() {
 #[test]
 fn framings() {
     run_check("framing");
+}
+
+#[test]
+fn responses() {
+    run_check("response");
 }
 
 #[test]

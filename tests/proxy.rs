@@ -172,7 +172,7 @@ on_every_engine! {
         let mut client = Client::connect(&server);
         client.send("GET /a/./%7eb?q=%7e HTTP/1.1\r\nHost: site.example:81\r\nConnection: x-private, close\r\nX-Private: 1\r\n\
             X-Public: 2\r\nTE: trailers\r\nKeep-Alive: x\r\nProxy-Connection: y\r\nX-Forwarded-For: 6.6.6.6\r\n\
-            X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=6.6.6.6\r\nVia: 1.0 before\r\n\r\n");
+            X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=6.6.6.6\r\nVia: 1.0 before\r\nX_Forwarded_For: 6.6.6.6\r\nContent_Length: 9\r\nX_Own: 3\r\n\r\n");
         let response = client.read_response();
         assert_eq!((response.status, response.reason.as_str(), response.text().as_str()), (200, "Fine", "hello"));
         assert_eq!(response.field("Server"), Some("theirs"));
@@ -187,6 +187,9 @@ on_every_engine! {
             ("host", Some("site.example:81")),
             ("x-public", Some("2")),
             ("x-private", None),
+            ("x_own", Some("3")),
+            ("x_forwarded_for", None),
+            ("content_length", None),
             ("connection", None),
             ("te", None),
             ("keep-alive", None),

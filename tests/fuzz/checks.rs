@@ -14,8 +14,10 @@ use dustdevil::http::date::Now;
 use dustdevil::http::framing::{self, ContentLength};
 use dustdevil::http::head::{Head, HeadLimits, Name};
 use dustdevil::http::method::Method;
+use dustdevil::http::response::ResponseHead;
 use dustdevil::http::target::{self, Form, Target};
 use dustdevil::http::{escape, list};
+use dustdevil::proto::client::Content;
 use dustdevil::session::{Op, Ready, Scratch, Session};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -32,6 +34,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "chunked", check: chunked, seeds: CHUNKED },
     Check { name: "target", check: target, seeds: TARGETS },
     Check { name: "framing", check: framing, seeds: FRAMINGS },
+    Check { name: "response", check: response, seeds: RESPONSES },
     Check { name: "session", check: session, seeds: SESSIONS },
 ];
 
@@ -340,6 +343,54 @@ pub fn framing(input: &[u8]) {
             }
             Err(_) => assert!(expectations.iter().find(unmet).is_some()),
         }
+    }
+}
+
+pub const RESPONSES: &[&[u8]] = &[
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\r\nConnection: keep-alive\r\n\r\nhello",
+    b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+    b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+];
+
+/// What an upstream's bytes are taken for: head, content, and what is left, when they come in pieces up to `ends`.
+fn parse_response(input: &[u8], ends: impl Iterator<Item = usize>) -> Option<(u16, Vec<u8>, usize, bool)> {
+    let (mut scanned, mut content, mut at) = (0, None, 0);
+    let (mut status, mut data) = (0, Vec::new());
+    for end in ends.chain([input.len()]) {
+        if content.is_none() {
+            let Some(head) = ResponseHead::parse(&input[..end], &LIMITS, &mut scanned).ok()? else { continue };
+            assert!(head.len <= end && head.len <= LIMITS.size && (100..=599).contains(&head.status));
+            (at, status) = (head.len, head.status);
+            content = Some(Content::of(&head, &input[..end], false).ok()?);
+        }
+        let Some(content) = &mut content else { continue };
+        loop {
+            let decoded = content.decode(&input[at..end], false).ok()?;
+            data.extend_from_slice(&input[at..end][decoded.data]);
+            at += decoded.consumed;
+            if decoded.end {
+                return Some((status, data, at, true));
+            }
+            if decoded.consumed == 0 {
+                break;
+            }
+        }
+    }
+    Some((status, data, at, false))
+}
+
+pub fn response(input: &[u8]) {
+    let whole = parse_response(input, [].into_iter());
+    assert_eq!(parse_response(input, 1..input.len()), whole, "byte by byte");
+    for cut in [input.len() / 2, input.len().saturating_sub(1), input.len() / 3] {
+        assert_eq!(parse_response(input, [cut].into_iter()), whole, "cut at {cut}");
+    }
+    if let Some((_, data, at, _)) = whole {
+        assert!(at <= input.len() && data.len() <= at);
     }
 }
 

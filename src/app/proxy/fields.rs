@@ -31,8 +31,11 @@ const OURS: [&str; 7] =
 /// The name under which this server appears in `Via`.
 const PSEUDONYM: &str = "dustdevil";
 
+/// Whether a name is one of these, or would be taken for one behind a gateway that makes both `-` and `_`
+/// the same variable, as CGI and WSGI do: `X_Forwarded_For` must not say what `X-Forwarded-For` may not.
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
-    names.iter().any(|one| name.eq_ignore_ascii_case(one.as_bytes()))
+    let same = |(byte, other): (&u8, u8)| byte.eq_ignore_ascii_case(&other) || (*byte == b'_' && other == b'-');
+    names.iter().any(|one| one.len() == name.len() && name.iter().zip(one.bytes()).all(same))
 }
 
 /// The fields that pass: neither of one connection, nor named by `Connection`.
