@@ -1,0 +1,192 @@
+//! The frames between the server and a worker: bytes in, values out. worker.py has the same table and says what each
+//! kind means.
+//!
+//! ```text
+//!  0     1        4                8                       16
+//!  │kind │ unused │ length of A    │ length of B           │ A ... │ B ...      little-endian
+//! ```
+//! A is taken whole, as it is a head or a few words; B, which is content of any size, piece by piece.
+
+/// Bytes of a frame before A.
+pub const HEADER: usize = 16;
+/// The most that A may hold: a head of a response far larger than any client takes.
+const MOST: usize = 1024 * 1024;
+
+/// What goes to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ToWorker {
+    Config = 1,
+    Request = 2,
+    Spooled = 3,
+    Cancel = 4,
+}
+
+/// What comes from a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FromWorker {
+    Ready = 16,
+    Failed = 17,
+    Full = 18,
+    Data = 19,
+    File = 20,
+    End = 21,
+    Abort = 22,
+    Error = 23,
+}
+
+impl FromWorker {
+    fn of(byte: u8) -> Option<FromWorker> {
+        use FromWorker::*;
+        [Ready, Failed, Full, Data, File, End, Abort, Error].into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Whether the thread that sent it is free once the whole frame has come.
+    pub fn frees(self) -> bool {
+        matches!(self, FromWorker::Full | FromWorker::End | FromWorker::Abort | FromWorker::Error)
+    }
+}
+
+/// Writes what comes before A.
+pub fn header(kind: ToWorker, a: usize, b: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[0] = kind as u8;
+    header[4..8].copy_from_slice(&(a as u32).to_le_bytes());
+    header[8..].copy_from_slice(&b.to_le_bytes());
+    header
+}
+
+/// Writes names and values as A of CONFIG has them.
+pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in pairs {
+        out.extend_from_slice(name.as_bytes());
+        out.push(0);
+        out.extend_from_slice(value);
+        out.push(0);
+    }
+    // Without the last NUL, which would begin another name.
+    out.pop();
+    out
+}
+
+/// What a worker said that is no frame: its socket is of no more use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken;
+
+/// What was found in the bytes from a worker.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A frame begins; `b` bytes of content follow, or it is the offset of FILE.
+    Frame { kind: FromWorker, a: &'a [u8], b: u64 },
+    Content(&'a [u8]),
+}
+
+/// Where in the frames the bytes are.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// Bytes of B still to come.
+    left: u64,
+    /// The frame at hand is one that frees its thread.
+    frees: bool,
+}
+
+impl Reader {
+    /// The next piece of `input`, and how many bytes it took; `None` when more have to come.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Option<(usize, Piece<'a>)>, Broken> {
+        if self.left > 0 {
+            let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
+            self.left -= len as u64;
+            return Ok((len > 0).then(|| (len, Piece::Content(&input[..len]))));
+        }
+        let Some((header, rest)) = input.split_first_chunk::<HEADER>() else { return Ok(None) };
+        let kind = FromWorker::of(header[0]).ok_or(Broken)?;
+        let a = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        let b = u64::from_le_bytes([
+            header[8], header[9], header[10], header[11], header[12], header[13], header[14], header[15],
+        ]);
+        if a > MOST {
+            return Err(Broken);
+        }
+        let Some(a) = rest.get(..a) else { return Ok(None) };
+        self.left = if kind == FromWorker::File { 0 } else { b };
+        self.frees = kind.frees();
+        Ok(Some((HEADER + a.len(), Piece::Frame { kind, a, b })))
+    }
+
+    /// Whether the thread has said its last word about the request.
+    pub fn is_free(&self) -> bool {
+        self.frees && self.left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(kind: FromWorker, a: &[u8], b: u64, content: &[u8]) -> Vec<u8> {
+        let mut bytes = header(ToWorker::Cancel, a.len(), b).to_vec();
+        bytes[0] = kind as u8;
+        [&bytes, a, content].concat()
+    }
+
+    /// Every piece, content joined, with the input cut after every `step` bytes.
+    fn read(bytes: &[u8], step: usize) -> Vec<(Option<FromWorker>, Vec<u8>, u64)> {
+        let (mut reader, mut found, mut start) = (Reader::default(), Vec::new(), 0);
+        for end in (0..=bytes.len()).filter(|at| at % step == 0 || *at == bytes.len()) {
+            while let Some((taken, piece)) = reader.next(&bytes[start..end]).unwrap() {
+                start += taken;
+                match (piece, found.last_mut()) {
+                    (Piece::Frame { kind, a, b }, _) => found.push((Some(kind), a.to_vec(), b)),
+                    (Piece::Content(content), Some((None, joined, _))) => joined.extend_from_slice(content),
+                    (Piece::Content(content), _) => found.push((None, content.to_vec(), 0)),
+                }
+            }
+        }
+        assert_eq!(start, bytes.len());
+        found
+    }
+
+    #[test]
+    fn frames_are_read_however_they_are_cut() {
+        let bytes = [
+            frame(FromWorker::Data, b"200 OK\0", 5, b"hello"),
+            frame(FromWorker::File, b"200 OK\0", 7, b""),
+            frame(FromWorker::End, b"", 0, b""),
+        ]
+        .concat();
+        let expected = vec![
+            (Some(FromWorker::Data), b"200 OK\0".to_vec(), 5),
+            (None, b"hello".to_vec(), 0),
+            (Some(FromWorker::File), b"200 OK\0".to_vec(), 7),
+            (Some(FromWorker::End), Vec::new(), 0),
+        ];
+        for step in [1, 3, 16, bytes.len()] {
+            assert_eq!(read(&bytes, step), expected, "cut after {step}");
+        }
+    }
+
+    #[test]
+    fn a_thread_is_free_with_the_last_byte_of_its_last_frame() {
+        let full = frame(FromWorker::Full, b"200 OK\0", 2, b"hi");
+        let mut reader = Reader::default();
+        let (taken, _) = reader.next(&full).unwrap().unwrap();
+        assert!(!reader.is_free());
+        reader.next(&full[taken..]).unwrap();
+        assert!(reader.is_free());
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        assert_eq!(Reader::default().next(&[0; 16]), Err(Broken));
+        let mut long = header(ToWorker::Cancel, MOST + 1, 0);
+        long[0] = FromWorker::Data as u8;
+        assert_eq!(Reader::default().next(&long), Err(Broken));
+    }
+
+    #[test]
+    fn pairs_end_without_a_nul() {
+        assert_eq!(pairs([("a", &b"1"[..]), ("b", b"")]), b"a\x001\0b\0");
+    }
+}

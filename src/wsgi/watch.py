@@ -1,0 +1,33 @@
+"""Runs in a thread of the first worker with --wsgi-reload: asks the server to reload when a source has changed.
+
+`folder`, where the application is, and `server`, the server's pid, are given as global names.
+"""
+import os
+import signal
+import sys
+import time
+
+
+def sources():
+    """Every module that is loaded and every source below `folder`, and when it changed. Environments are left out."""
+    files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
+    for top, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != "." and not os.path.exists(top + "/" + name + "/pyvenv.cfg")]
+        files.update(top + "/" + name for name in names if name.endswith(".py"))
+    times = {}
+    for file in files:
+        try:
+            times[file] = os.stat(file).st_mtime_ns
+        except OSError:
+            pass  # a module that is no file, or one that has just gone
+    return times
+
+
+seen = sources()
+while os.getppid() == server:
+    time.sleep(0.5)
+    now = sources()
+    # A module that is loaded later is no change; a new source in the folder is.
+    if any(seen.get(file) != now[file] for file in now if file in seen or file.startswith(folder)):
+        os.kill(server, signal.SIGHUP)
+    seen = now

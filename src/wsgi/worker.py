@@ -1,0 +1,261 @@
+"""The worker: imports one WSGI application and calls it (PEP 3333), one request at a time a thread.
+
+It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind, length of
+A, length of B), then A, then B, over a socket that was standard input:
+
+    to the worker    CONFIG   A: pairs; with it come the sockets of the further threads
+                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body
+                     SPOOLED  A: environ; the body is a file that comes with it
+                     CANCEL   the client has left: stop before the next chunk
+    to the server    READY    the application is imported. FAILED: it is not, A says why, and the process ends
+                     FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: body: all of it, and the thread is free
+                     DATA     A: head, the first time; B: a piece of the body
+                     FILE     A: head; the body is the file that comes with it, from an offset: the length of B
+                     END      the body is complete. ABORT: it broke off. ERROR: there is none. The thread is free
+
+When the server has gone, the process ends. Whatever the application raises does not end it.
+"""
+import io
+import os
+import re
+import select
+import signal
+import socket
+import stat
+import struct
+import sys
+from itertools import chain
+
+CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
+READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR = range(16, 24)
+HEADER = struct.Struct("<B3xIQ")
+ROOM = 65536  # of a read; and what is copied together to be sent at once
+WHOLE = 262144  # content up to this size goes in one frame: what the server keeps in memory for a slow client
+PID = os.getpid()
+# A whole head in one match: no control character, names that are tokens. NUL ends each part.
+VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|~-]+\0[^\0-\x08\n-\x1f\x7f]*\0)*").fullmatch
+
+
+class Raw(io.RawIOBase):
+    """The socket as what io.BufferedReader reads from; files that come with the bytes are put aside."""
+
+    def __init__(self, sock):
+        self.sock, self.files = sock, []
+
+    def readable(self):
+        return True
+
+    def readinto(self, room):
+        count, control, _, _ = self.sock.recvmsg_into((room,), socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC)
+        for _, _, data in control:
+            self.files += struct.unpack("%di" % (len(data) // 4), data)
+        return count
+
+
+class Link:
+    """One thread's line to the server."""
+
+    def __init__(self, sock):
+        self.sock, self.raw, self.poll = sock, Raw(sock), select.poll()
+        self.read = io.BufferedReader(self.raw, ROOM).read
+        self.poll.register(sock, select.POLLIN)
+
+    def frame(self):
+        """The next frame that is not a late CANCEL; None when the server has gone."""
+        while True:
+            header = self.read(HEADER.size)
+            if len(header) < HEADER.size:
+                return None
+            kind, a, b = HEADER.unpack(header)
+            if kind != CANCEL:
+                first, second = self.read(a), self.read(b) if b else b""
+                return (kind, first, second) if (len(first), len(second)) == (a, b) else None
+
+    def send(self, kind, a=b"", b=b"", offset=0, file=None):
+        if os.getpid() != PID:
+            os._exit(0)  # a child that the application forked: the answer is the parent's to give
+        frame = HEADER.pack(kind, len(a), len(b) or offset) + a
+        try:
+            if file is not None:
+                sent = self.sock.sendmsg((frame,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file)),))
+                self.sock.sendall(frame[sent:])
+            elif len(b) <= ROOM:
+                self.sock.sendall(frame + b)
+            else:
+                self.sock.sendall(frame)
+                self.sock.sendall(b)
+        except OSError:
+            os._exit(0)
+
+
+class FileWrapper:
+    """wsgi.file_wrapper: given to the server as a descriptor when it holds a real file, iterated otherwise."""
+
+    def __init__(self, filelike, block_size=ROOM):
+        self.filelike, self.block_size = filelike, block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self):
+        return iter(lambda: self.filelike.read(self.block_size), b"")
+
+    def real(self):
+        """Descriptor and position; None for a subclass, whose read() may say something else."""
+        file = self.filelike
+        raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+        if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
+            return None
+        file.flush()
+        return raw.fileno(), file.tell()
+
+
+class Exchange:
+    """One request: what start_response(), write() and the iteration share."""
+
+    __slots__ = ("link", "head", "begun", "cancelled")
+
+    def __init__(self, link):
+        self.link, self.head, self.begun, self.cancelled = link, None, False, False
+
+    def start_response(self, status, headers, exc_info=None):
+        if exc_info:
+            if self.begun:
+                raise exc_info[1].with_traceback(exc_info[2])
+        elif self.head is not None:
+            raise AssertionError("start_response() was called again, and without exc_info")
+        fields = list(headers)
+        try:
+            head = "\0".join(chain((status,), chain.from_iterable(fields), ("",))).encode("latin-1")
+        except (TypeError, UnicodeEncodeError):
+            head = b""
+        if not VALID_HEAD(head) or head.count(0) != 2 * len(fields) + 1:
+            raise ValueError("the status or a header is not valid: %r %r" % (status, fields))
+        self.head = head
+        return self.write
+
+    def take_head(self):
+        if self.head is None:
+            raise AssertionError("the application did not call start_response()")
+        self.begun = True
+        return self.head
+
+    def write(self, data):
+        if not isinstance(data, bytes):
+            raise TypeError("the content of a response is bytes, not %s" % type(data).__name__)
+        if self.begun and self.link.poll.poll(0):
+            self.cancelled = True
+            raise BrokenPipeError("the client has left")
+        if data:
+            self.link.send(DATA, b"" if self.begun else self.take_head(), data)
+
+    def send(self, result):
+        """Sends what the application returned; True when the server knows by that that the thread is free."""
+        kind = type(result)
+        if result is None or kind is str or kind is bytes:
+            raise TypeError("the application returned %s, not an iterable of bytes" % kind.__name__)
+        if kind in (list, tuple) and not self.begun:
+            body = result[0] if len(result) == 1 else b"".join(result)
+            if isinstance(body, bytes) and len(body) <= WHOLE:
+                self.link.send(FULL, self.take_head(), body)
+                return True
+        real = result.real() if kind is FileWrapper and not self.begun else None
+        if real:
+            self.link.send(FILE, self.take_head(), b"", real[1], real[0])
+        else:
+            for chunk in result:
+                self.write(chunk)
+        return False
+
+    def run(self, app, environ):
+        result, free, outcome = None, False, END
+        try:
+            result = app(environ, self.start_response)
+            free = self.send(result)
+            if not self.begun:
+                self.link.send(DATA, self.take_head())
+        except BaseException:  # SystemExit and KeyboardInterrupt too: they are the application's own
+            outcome = ABORT if self.begun else ERROR
+            self.cancelled or report()
+        try:
+            if hasattr(result, "close"):
+                result.close()
+        except BaseException:
+            report()
+        free or self.link.send(outcome)
+
+
+def report():
+    import traceback
+    traceback.print_exc(file=ERRORS)
+
+
+def load(name):
+    """The object that `module:name.name` names, or what `module:name()` returns."""
+    import importlib
+    module, _, path = name.partition(":")
+    app = importlib.import_module(module)
+    for attribute in path.replace("()", "").split("."):
+        app = getattr(app, attribute)
+    app = app() if path.endswith("()") else app
+    if not callable(app):
+        raise TypeError("%s is not callable" % name)
+    return app
+
+
+def serve(link, app, base):
+    for kind, pairs, body in iter(link.frame, None):
+        pairs = iter(str(pairs, "latin-1").split("\0"))
+        environ = dict(base)
+        environ.update(zip(pairs, pairs))
+        environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
+        Exchange(link).run(app, environ)
+        for stream in STREAMS:
+            stream.closed or stream.flush()
+
+
+def stand_fast(number, _):
+    """SIGINT and SIGTERM are the server's to answer, which drains its workers; a child that was forked dies of them."""
+    if os.getpid() != PID:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+
+def main(link):
+    frame = link.frame() or os._exit(0)
+    pairs = iter(os.fsdecode(frame[1]).split("\0"))
+    config = dict(zip(pairs, pairs))
+    sys.argv, sys.path[0] = [config["app"]], config["folder"]
+    try:
+        app = load(config["app"])
+    except BaseException:
+        import traceback
+        link.send(FAILED, traceback.format_exc().encode("utf-8", "replace"))
+        os._exit(3)
+    links = [link] + [Link(socket.socket(fileno=file)) for file in link.raw.files]
+    base = {"wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": ERRORS, "wsgi.run_once": False,
+            "wsgi.multithread": len(links) > 1, "wsgi.multiprocess": config["multiprocess"] == "1",
+            "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True}
+    link.raw.files = []
+    work = [(serve, (other, app, base)) for other in links[1:]]
+    if config["watch"]:
+        work.append((exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()})))
+    for target, arguments in work:
+        import threading
+        threading.Thread(target=target, args=arguments, daemon=True).start()
+    for each in links:
+        each.send(READY)
+    serve(link, app, base)
+
+
+STREAMS = (sys.stdout, sys.stderr)
+ERRORS = sys.stderr
+for stream in STREAMS:
+    stream.reconfigure(errors="backslashreplace", line_buffering=True)
+SOCKET = socket.socket(fileno=os.dup(0))
+NULL = open(os.devnull, "rb")
+os.dup2(NULL.fileno(), 0)  # what the application reads as its standard input is not ours
+NULL.close()
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stand_fast)
+__import__("faulthandler").register(signal.SIGUSR1, ERRORS)
+main(Link(SOCKET))
