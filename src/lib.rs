@@ -10,6 +10,7 @@
 //! | [`session`] | one client: protocol and exchange. No socket, no clock. |
 //! | [`app`] | routes, files, uploads, upstreams, logs: what a request means. |
 //! | [`proto`] | framing: where a message begins and ends. |
+//! | [`wsgi`] | Python applications: their processes and the frames to them. |
 //! | [`http`] | the words of RFC 9110 and 9112: bytes in, values out. |
 //! | [`config`], `environment`, [`units`] | what the user decides. |
 //! | [`start_error`] | why the server does not start. |
@@ -26,3 +27,4 @@ pub mod proto;
 pub mod session;
 pub mod start_error;
 pub mod units;
+pub mod wsgi;

@@ -34,12 +34,13 @@ pub enum FromWorker {
     End = 21,
     Abort = 22,
     Error = 23,
+    Last = 24,
 }
 
 impl FromWorker {
     fn of(byte: u8) -> Option<FromWorker> {
         use FromWorker::*;
-        [Ready, Failed, Full, Data, File, End, Abort, Error].into_iter().find(|kind| *kind as u8 == byte)
+        [Ready, Failed, Full, Data, File, End, Abort, Error, Last].into_iter().find(|kind| *kind as u8 == byte)
     }
 
     /// Whether the thread that sent it is free once the whole frame has come.

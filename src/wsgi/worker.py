@@ -11,6 +11,7 @@ A, length of B), then A, then B, over a socket that was standard input:
                      FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: body: all of it, and the thread is free
                      DATA     A: head, the first time; B: a piece of the body
                      FILE     A: head; the body is the file that comes with it, from an offset: the length of B
+                     LAST     the body is complete, and close() is still to be called
                      END      the body is complete. ABORT: it broke off. ERROR: there is none. The thread is free
 
 When the server has gone, the process ends. Whatever the application raises does not end it.
@@ -27,7 +28,7 @@ import sys
 from itertools import chain
 
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
-READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR = range(16, 24)
+READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
 HEADER = struct.Struct("<B3xIQ")
 ROOM = 65536  # of a read; and what is copied together to be sent at once
 WHOLE = 262144  # content up to this size goes in one frame: what the server keeps in memory for a slow client
@@ -173,6 +174,8 @@ class Exchange:
             free = self.send(result)
             if not self.begun:
                 self.link.send(DATA, self.take_head())
+            if not free and hasattr(result, "close") and b"\0content-length\0" not in self.head.lower():
+                self.link.send(LAST)  # nobody waits for close() to know that this is the end
         except BaseException:  # SystemExit and KeyboardInterrupt too: they are the application's own
             outcome = ABORT if self.begun else ERROR
             self.cancelled or report()

@@ -1,0 +1,219 @@
+//! One request to a worker and its response, as a protocol of `forward`: frames instead of HTTP. What the
+//! application may not decide is decided here: framing, the length it promised, fields it forgot.
+//!
+//! ```text
+//!  Waiting ──DATA, FULL, FILE: a head──► Held ──content, or the end──► Begun { left } ──END──► over
+//!     └──ERROR: 500                       └──ABORT: 500                  └──ABORT, END too early: cut
+//! ```
+//! A head is held until content comes: an application may still change its mind about it.
+
+use crate::app::body::{Body, FileRange};
+use crate::app::forward::{Failure, Sink, Source, Step};
+use crate::app::gathered::Gathered;
+use crate::http::status::Status;
+use crate::proto::buffer::Buffer;
+use crate::proto::conn::Writing;
+use crate::proto::responder::decimal;
+use crate::wsgi::frames::{self, FromWorker, Piece, Reader, ToWorker};
+use crate::wsgi::head::Head;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+#[derive(Debug)]
+pub struct WsgiExchange {
+    /// All of it that the head of the request tells.
+    environ: Vec<u8>,
+    is_head: bool,
+    reader: Reader,
+    state: State,
+    /// A file that is the content, once the worker is through with it.
+    file: Option<FileRange>,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting,
+    Held(Head),
+    /// Content that is still to come, where the length was told, and whether any is sent.
+    Begun { left: Option<u64>, silent: bool },
+}
+
+impl WsgiExchange {
+    pub fn new(environ: Vec<u8>, is_head: bool) -> WsgiExchange {
+        WsgiExchange { environ, is_head, reader: Reader::default(), state: State::Waiting, file: None }
+    }
+
+    /// Writes the request; gathered content that is in memory follows by itself.
+    pub fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
+        let mut told = Vec::new();
+        if let Some(gathered) = gathered {
+            told.extend_from_slice(b"\0CONTENT_LENGTH\0");
+            told.extend_from_slice(decimal(gathered.len()).digits());
+        }
+        let (kind, b) = match gathered {
+            Some(gathered) if gathered.file().is_some() => (ToWorker::Spooled, 0),
+            Some(gathered) => (ToWorker::Request, gathered.len()),
+            None => (ToWorker::Request, 0),
+        };
+        output.push(&frames::header(kind, self.environ.len() + told.len(), b));
+        output.push(&self.environ);
+        output.push(&told);
+    }
+
+    /// Whether the thread has said its last word.
+    pub fn is_free(&self) -> bool {
+        self.reader.is_free()
+    }
+
+    /// Where in the frames it is, for who reads on.
+    pub fn take_reader(&mut self) -> Reader {
+        std::mem::take(&mut self.reader)
+    }
+
+    pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+        let next = self.reader.next(source.input.filled());
+        let nonsense = |_| Failure::bad_gateway("its worker sent what is no frame; was its socket written to?");
+        let Some((taken, piece)) = next.map_err(nonsense)? else {
+            return match source.closed {
+                true => Err(Failure::bad_gateway("its worker ended during the request")),
+                false => Ok(Step::Wait),
+            };
+        };
+        let result = match piece {
+            Piece::Content(data) => self.take_content(data, sink).map(|()| Step::Moved),
+            Piece::Frame { kind, a, b } => self.take_frame(kind, a, b, source.files, sink),
+        };
+        source.input.consume(taken);
+        match result {
+            // The last content of a whole response is its end.
+            Ok(Step::Moved) if self.reader.is_free() => self.end(sink),
+            result => result,
+        }
+    }
+
+    fn take_frame(
+        &mut self,
+        kind: FromWorker,
+        a: &[u8],
+        b: u64,
+        files: &mut Vec<OwnedFd>,
+        sink: &mut Sink,
+    ) -> Result<Step, Failure> {
+        if !a.is_empty() && matches!(kind, FromWorker::Full | FromWorker::Data | FromWorker::File) {
+            let head = Head::parse(a).map_err(|fault| of_application(fault.sentence()))?;
+            self.state = State::Held(head);
+        }
+        match kind {
+            FromWorker::Full => self.begin_whole(b, sink)?,
+            FromWorker::File => {
+                let file = files.pop().ok_or_else(|| of_application("its file did not arrive"))?;
+                self.begin_file(File::from(file), b, sink)?;
+            }
+            FromWorker::Data => {}
+            FromWorker::Last | FromWorker::End => return self.end(sink),
+            FromWorker::Error => return Err(of_application("it failed; the log says where")),
+            FromWorker::Abort => return Err(of_application("it failed in the middle of its response")),
+            FromWorker::Ready | FromWorker::Failed => {
+                return Err(Failure::bad_gateway("its worker said something out of turn"));
+            }
+        }
+        Ok(Step::Moved)
+    }
+
+    /// All the content is in this frame: its length is known, whether or not the application told it.
+    fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
+        if let State::Held(head) = &self.state
+            && head.content_length.is_some_and(|told| told > length)
+            && !self.is_head
+            && !Status(head.status).is_bodiless()
+        {
+            return Err(of_application("it gave less content than its Content-Length says"));
+        }
+        self.begin_answer(Some(length), sink);
+        Ok(())
+    }
+
+    fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
+        let size = file.metadata().map_err(|error| of_application(&format!("its file is of no use: {error}")))?.len();
+        self.begin_answer(Some(size.saturating_sub(at)), sink);
+        if let State::Begun { left: Some(left), silent: false } = &mut self.state {
+            // A file that is shorter than was promised shows by the connection's end.
+            self.file = Some(FileRange { file, at, end: at.saturating_add(*left).min(size.max(at)) });
+            *left = 0;
+        }
+        Ok(())
+    }
+
+    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<(), Failure> {
+        if let State::Held(_) = self.state {
+            self.begin_answer(None, sink);
+        }
+        let State::Begun { left, silent: false } = &mut self.state else { return Ok(()) };
+        let mut data = data;
+        if let Some(left) = left {
+            if data.len() as u64 > *left {
+                log::warn!("an application gave more content than its Content-Length says; the rest is dropped");
+                data = &data[..*left as usize];
+            }
+            *left -= data.len() as u64;
+        }
+        if data.is_empty() { Ok(()) } else { sink.content(data) }
+    }
+
+    fn end(&mut self, sink: &mut Sink) -> Result<Step, Failure> {
+        match &self.state {
+            State::Waiting => return Err(of_application("it ended without a response")),
+            State::Held(head) if self.is_head => {
+                let told = head.content_length;
+                self.begin_answer(told, sink);
+            }
+            State::Held(_) => self.begin_answer(Some(0), sink),
+            State::Begun { .. } => {}
+        }
+        match self.state {
+            State::Begun { left: Some(left), silent: false } if left > 0 => {
+                Err(of_application("it gave less content than its Content-Length says"))
+            }
+            _ => Ok(Step::End { keep: true, rest: self.file.take().map(Body::File) }),
+        }
+    }
+
+    /// Writes the head that is held. `length`: of all the content, where that is known.
+    fn begin_answer(&mut self, length: Option<u64>, sink: &mut Sink) {
+        let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
+        let status = Status(head.status);
+        let told = head.content_length;
+        let date = sink.now.imf().to_vec();
+        let app = sink.app;
+        let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
+        let mut fields = sink.responder().relay(status, reason);
+        fields.lines(without_server(&app.common, head.has_server));
+        if !head.has_date {
+            fields.field("Date", date);
+        }
+        fields.lines(&head.lines);
+        if self.is_head || status.is_bodiless() {
+            // What HEAD tells is what GET would have: nothing, where the application does not say.
+            fields.without_content(told);
+        } else {
+            fields.stream(told.or(length));
+        }
+        let silent = !matches!(sink.conn.writing, Writing::Body(_));
+        let left = if silent { None } else { told.or(length) };
+        // Nothing was announced and something was promised: that is a promise to be kept, too.
+        self.state = State::Begun { left, silent };
+    }
+}
+
+/// The lines that every response carries; `Server`, which is the first, unless the application has its own.
+fn without_server(common: &[u8], has_server: bool) -> &[u8] {
+    match memchr::memchr(b'\n', common) {
+        Some(end) if has_server => &common[end + 1..],
+        _ => common,
+    }
+}
+
+/// The application's fault.
+fn of_application(reason: &str) -> Failure {
+    Failure { status: Status::INTERNAL_SERVER_ERROR, reason: reason.into() }
+}

@@ -1,0 +1,90 @@
+//! Python applications as handlers: which prefix is whose, and what a request looks like to a worker. The
+//! processes are `crate::wsgi`'s.
+
+pub mod exchange;
+
+use crate::app::exchange::Next;
+use crate::app::forward::{Forward, Protocol};
+use crate::app::pages::{self, Format};
+use crate::app::upstreams::{Address, Group, Upstream};
+use crate::app::wsgi::exchange::WsgiExchange;
+use crate::config::wsgi::WsgiRules;
+use crate::http::date::Now;
+use crate::http::method::Method;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use crate::start_error::StartError;
+use crate::wsgi::environ::{self, Surroundings};
+use crate::wsgi::host::Host;
+use crate::wsgi::python;
+use std::sync::Arc;
+
+/// Every prefix that an application answers, and the workers behind them.
+#[derive(Debug)]
+pub struct Wsgi {
+    /// The longest prefix first.
+    mounts: Vec<Mount>,
+    pub host: Host,
+}
+
+#[derive(Debug)]
+struct Mount {
+    /// As SCRIPT_NAME has it: empty for `/`.
+    prefix: String,
+    group: Arc<Group>,
+}
+
+impl Wsgi {
+    /// Finds the interpreter; starts nothing yet. `None` when there is no application.
+    ///
+    /// # Errors
+    /// The folder of the applications cannot be had.
+    pub fn new(rules: &WsgiRules) -> Result<Option<Wsgi>, StartError> {
+        if rules.apps.is_empty() {
+            return Ok(None);
+        }
+        let specs = python::specs(rules)?;
+        let mut mounts = Vec::new();
+        for (pool, mount) in rules.apps.iter().enumerate() {
+            let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
+            let group = Group {
+                upstreams: vec![Arc::new(upstream)],
+                connect_timeout: rules.timeout,
+                timeout: rules.timeout,
+            };
+            mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
+        }
+        mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
+        let host = Host::new(specs)
+            .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
+        Ok(Some(Wsgi { mounts, host }))
+    }
+
+    /// Prefixes and applications, for people.
+    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.group.upstreams[0].name.as_str()))
+    }
+
+    /// Answers a request that belongs to an application; gives the responder back for one that does not.
+    pub fn answer<'a>(&self, request: &Request, responder: Responder<'a>, now: &Now) -> Result<Next, Responder<'a>> {
+        let path = request.path();
+        let is_below = |mount: &&Mount| {
+            let rest = path.strip_prefix(mount.prefix.as_bytes());
+            rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+        };
+        let Some(mount) = self.mounts.iter().find(is_below) else { return Err(responder) };
+        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: "http", content: None };
+        let mut environ = Vec::with_capacity(request.head.len + 512);
+        environ::write(request, &around, &mut environ);
+        let exchange = WsgiExchange::new(environ, request.method() == Method::Head);
+        let protocol = Protocol::Wsgi(Box::new(exchange));
+        Ok(match Forward::new(mount.group.clone(), protocol, request.has_content, now.instant) {
+            Some(forward) => Next::Forward(Box::new(forward)),
+            None => {
+                let sentence = "There is no application behind this address at the moment.";
+                pages::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence)
+            }
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! The head of a response as a worker gives it, `STATUS\0NAME\0VALUE\0...`, made into field lines. The worker has
+//! refused what PEP 3333 forbids to be said at all; what would touch the framing is taken out here.
+
+/// Fields between neighbours on a connection (RFC 9110, section 7.6.1): the connection is the server's.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub status: u16,
+    pub reason: Vec<u8>,
+    /// Whole field lines, without what is told below.
+    pub lines: Vec<u8>,
+    pub content_length: Option<u64>,
+    pub has_date: bool,
+    pub has_server: bool,
+}
+
+/// Why a head cannot be sent on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// What the worker never sends.
+    Malformed,
+    /// A status below 200: the server says such things itself.
+    Interim,
+    ContentLength,
+}
+
+impl Fault {
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Fault::Malformed => "its worker sent a head that is none",
+            Fault::Interim => "its status is below 200",
+            Fault::ContentLength => "its Content-Length is not one number",
+        }
+    }
+}
+
+impl Head {
+    pub fn parse(bytes: &[u8]) -> Result<Head, Fault> {
+        let mut parts = bytes.strip_suffix(b"\0").ok_or(Fault::Malformed)?.split(|byte| *byte == 0);
+        let status = parts.next().ok_or(Fault::Malformed)?;
+        let code = status.get(..3).and_then(number).ok_or(Fault::Malformed)?;
+        if code < 200 {
+            return Err(Fault::Interim);
+        }
+        let mut head = Head { status: code as u16, ..Head::default() };
+        head.reason.extend_from_slice(status.get(4..).unwrap_or_default());
+        while let Some(name) = parts.next() {
+            let value = parts.next().ok_or(Fault::Malformed)?.trim_ascii();
+            if name.is_empty() || value.iter().chain(name).any(|byte| matches!(byte, b'\r' | b'\n')) {
+                return Err(Fault::Malformed);
+            }
+            head.add(name, value)?;
+        }
+        Ok(head)
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        if is("content-length") {
+            let length = number(value).ok_or(Fault::ContentLength)?;
+            if self.content_length.is_some_and(|other| other != length) {
+                return Err(Fault::ContentLength);
+            }
+            self.content_length = Some(length);
+            return Ok(());
+        }
+        if HOP_BY_HOP.iter().any(|hop| is(hop)) {
+            return Ok(());
+        }
+        self.has_date |= is("date");
+        self.has_server |= is("server");
+        for part in [name, b": ", value, b"\r\n"] {
+            self.lines.extend_from_slice(part);
+        }
+        Ok(())
+    }
+}
+
+/// Digits only; `parse` alone would take `+5` too.
+fn number(digits: &[u8]) -> Option<u64> {
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_becomes_lines() {
+        let head = Head::parse(b"201 Well done\0Content-Length\x005\0X-A\0 b \0connection\0close\0Date\0now\0").unwrap();
+        assert_eq!((head.status, &head.reason[..]), (201, &b"Well done"[..]));
+        assert_eq!(head.lines, b"X-A: b\r\nDate: now\r\n");
+        assert_eq!((head.content_length, head.has_date, head.has_server), (Some(5), true, false));
+        assert_eq!(Head::parse(b"200\0").unwrap().reason, b"");
+    }
+
+    #[test]
+    fn what_would_break_the_framing_is_refused() {
+        for (bytes, fault) in [
+            (&b""[..], Fault::Malformed),
+            (b"\0", Fault::Malformed),
+            (b"abc\0", Fault::Malformed),
+            (b"200 OK\0X-A\0", Fault::Malformed),
+            (b"200 OK\0X-A\0b\r\nc\0", Fault::Malformed),
+            (b"101 Switching\0", Fault::Interim),
+            (b"200 OK\0Content-Length\0-1\0", Fault::ContentLength),
+            (b"200 OK\0Content-Length\0\0", Fault::ContentLength),
+            (b"200 OK\0Content-Length\x001\0content-length\x002\0", Fault::ContentLength),
+        ] {
+            assert_eq!(Head::parse(bytes), Err(fault), "{}", bytes.escape_ascii());
+        }
+    }
+}

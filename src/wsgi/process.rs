@@ -1,0 +1,191 @@
+//! One worker process: started, fed with its source, listened to, ended. What its sockets say is for others.
+
+use crate::wsgi::Spec;
+use crate::wsgi::frames::{self, ToWorker};
+use crate::wsgi::lines::Lines;
+use rustix::fs::OFlags;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+const WORKER: &str = include_str!("worker.py");
+const WATCH: &str = include_str!("watch.py");
+/// Reads the worker's source from its socket and runs it. 256 is MSG_WAITALL.
+const BOOTSTRAP: &str = "import socket\n\
+    s = socket.socket(fileno=0)\n\
+    source = s.recv(int.from_bytes(s.recv(4, 256), 'little'), 256)\n\
+    s.detach()\n\
+    exec(compile(source, 'dustdevil/worker.py', 'exec'))\n";
+/// What is read of a worker's output in one turn; the rest has its turn after everybody else's.
+const OUTPUT: usize = 64 * 1024;
+
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// Readable when the process has ended. Without one (before Linux 5.3) the end of its output tells.
+    ended: Option<OwnedFd>,
+    output: Option<ChildStdout>,
+    errors: Option<ChildStderr>,
+    lines: [Lines; 2],
+}
+
+impl Process {
+    /// Starts a worker; the sockets are those of its threads, in their order.
+    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<UnixStream>)> {
+        let (first, theirs) = UnixStream::pair()?;
+        let mut child = Command::new(&spec.python)
+            .args(["-c", BOOTSTRAP])
+            .current_dir(&spec.folder)
+            // Ctrl-C at the terminal is for the server.
+            .process_group(0)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        let ended = Pid::from_raw(child.id() as i32)
+            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let mut process = Process { child, ended, output, errors, lines: Default::default() };
+        match process.prepare(first, spec, watch) {
+            Ok(sockets) => Ok((process, sockets)),
+            Err(error) => {
+                process.signal(Signal::KILL);
+                let _ = process.child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare(&mut self, first: UnixStream, spec: &Spec, watch: bool) -> io::Result<Vec<UnixStream>> {
+        for pipe in self.pipes() {
+            let flags = rustix::fs::fcntl_getfl(pipe)?;
+            rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
+        }
+        let (mut sockets, mut theirs) = (vec![first], Vec::new());
+        for _ in 1..spec.threads {
+            let (ours, other) = UnixStream::pair()?;
+            sockets.push(ours);
+            theirs.push(other);
+        }
+        let first = &mut sockets[0];
+        // All this fits in the socket's buffer: nobody waits for the interpreter.
+        first.write_all(&(WORKER.len() as u32).to_le_bytes())?;
+        first.write_all(WORKER.as_bytes())?;
+        let config = frames::pairs([
+            ("app", spec.app.as_bytes()),
+            ("folder", spec.folder.as_os_str().as_bytes()),
+            ("multiprocess", if spec.workers > 1 { b"1" } else { b"0" }),
+            ("watch", if watch { WATCH.as_bytes() } else { b"" }),
+        ]);
+        let frame = [&frames::header(ToWorker::Config, config.len(), 0)[..], &config].concat();
+        let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+        let sent = send_with(&*first, &frame, &theirs, SendFlags::NOSIGNAL)?;
+        first.write_all(&frame[sent..])?;
+        Ok(sockets)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What becomes readable when there is something to be done: the end, the output, the errors.
+    pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ended.iter().map(AsFd::as_fd).chain(self.pipes())
+    }
+
+    fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.output.iter().map(AsFd::as_fd).chain(self.errors.iter().map(AsFd::as_fd))
+    }
+
+    /// Logs what it has printed; whether there may be more at once.
+    pub fn read_output(&mut self, now: Instant) -> bool {
+        let pid = self.child.id();
+        let [lines, error_lines] = &mut self.lines;
+        let more = drain(&mut self.output, lines, now, |line| log::info!(target: "wsgi", "[{pid}] {line}"));
+        drain(&mut self.errors, error_lines, now, |line| log::log!(target: "wsgi", level(), "[{pid}] {line}")) || more
+    }
+
+    /// Logs lines that have waited for their end for long enough.
+    pub fn flush_output(&mut self, now: Instant) {
+        let pid = self.child.id();
+        let is_due = |lines: &Lines| lines.deadline().is_some_and(|deadline| deadline <= now);
+        let [lines, error_lines] = &mut self.lines;
+        if is_due(lines) {
+            lines.flush(|line| log::info!(target: "wsgi", "[{pid}] {line}"));
+        }
+        if is_due(error_lines) {
+            error_lines.flush(|line| log::log!(target: "wsgi", level(), "[{pid}] {line}"));
+        }
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.lines.iter().filter_map(Lines::deadline).min()
+    }
+
+    /// How it ended, if it has. A process that cannot be waited for counts as ended.
+    pub fn ended(&mut self) -> Option<String> {
+        match self.child.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(words(status)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
+            // Not yet waited for, so that the number is still its own.
+            let _ = rustix::process::kill_process(pid, signal);
+        }
+    }
+}
+
+/// What an application says of errors is shown even where only errors are.
+fn level() -> log::Level {
+    if log::max_level() < log::LevelFilter::Warn { log::Level::Error } else { log::Level::Warn }
+}
+
+fn drain(pipe: &mut Option<impl Read>, lines: &mut Lines, now: Instant, mut show: impl FnMut(&str)) -> bool {
+    let mut room = [0; 16 * 1024];
+    let mut taken = 0;
+    while let Some(open) = pipe.as_mut().filter(|_| taken < OUTPUT) {
+        match open.read(&mut room) {
+            Ok(0) => *pipe = None,
+            Ok(count) => {
+                lines.push(&room[..count], now, &mut show);
+                taken += count;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => *pipe = None,
+        }
+    }
+    pipe.is_some() && taken >= OUTPUT
+}
+
+fn words(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}"),
+        (None, Some(9)) => "killed".into(),
+        (None, Some(11)) => "segmentation fault".into(),
+        (None, Some(signal)) => format!("signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// Sends bytes, and descriptors with the first of them.
+pub fn send_with(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<usize> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(files.len()))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(files)) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)?)
+}

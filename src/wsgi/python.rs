@@ -1,0 +1,56 @@
+//! Which interpreter runs the applications, and where.
+
+use crate::config::wsgi::WsgiRules;
+use crate::start_error::StartError;
+use crate::wsgi::Spec;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Below a virtual environment.
+const IN_ENVIRONMENT: &str = "bin/python";
+
+/// How each application is run.
+///
+/// # Errors
+/// Its folder is not there.
+pub fn specs(rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
+    let folder = rules.folder.clone().unwrap_or_else(|| ".".into());
+    let folder = fs::canonicalize(&folder).map_err(|error| {
+        let folder = folder.display();
+        StartError::new(format!("cannot enter the folder {folder}: {error}; correct --wsgi-chdir"))
+    })?;
+    let python = match &rules.python {
+        Some(python) => absolute(python),
+        None => find(&folder, env::var_os("VIRTUAL_ENV").map(PathBuf::from)),
+    };
+    let spec = |app: &str| Spec {
+        app: app.to_owned(),
+        python: python.clone(),
+        folder: folder.clone(),
+        workers: rules.workers,
+        threads: rules.threads,
+        timeout: rules.timeout,
+        max_requests: (rules.max_requests > 0).then_some(rules.max_requests),
+        queue: rules.queue,
+        watch: rules.reload,
+    };
+    Ok(rules.apps.iter().map(|mount| spec(&mount.app)).collect())
+}
+
+/// A name is looked up in PATH; a path is our own current directory's, not the child's.
+fn absolute(python: &Path) -> PathBuf {
+    match python.components().count() {
+        1 => python.to_owned(),
+        // Not resolved any further: a virtual environment is known by the link in it.
+        _ => std::path::absolute(python).unwrap_or_else(|_| python.to_owned()),
+    }
+}
+
+/// The active virtual environment's, or that of one beside the application, or the system's.
+fn find(folder: &Path, active: Option<PathBuf>) -> PathBuf {
+    let beside = [".venv", "venv"].map(|name| folder.join(name));
+    let environments = active.into_iter().chain(beside);
+    let mut found = environments.map(|environment| environment.join(IN_ENVIRONMENT)).filter(|python| python.exists());
+    found.next().unwrap_or_else(|| "python3".into())
+}

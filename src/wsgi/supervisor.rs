@@ -1,0 +1,672 @@
+//! Which workers there are, who is free, who waits, who has to go. It never waits itself: an engine waits for its one
+//! descriptor and its deadline, and then lets it take a `turn`.
+//!
+//! ```text
+//!             READY of each thread          worn out, or a newer generation is ready
+//!  Starting ────────────────────► Serving ─────────────────────────────► Retiring ── idle ──► its sockets close
+//!     │ FAILED, or it ends          │ stuck, or talks nonsense               │                       │
+//!     ▼                             ▼                                        ▼                       ▼
+//!  tried again, later           Doomed ─── kill_at ──► killed              Doomed               it ends by itself
+//! ```
+//! A thread of a worker has a socket; to have it is to have a `Lease`, and one lease is one request.
+
+use crate::start_error::StartError;
+use crate::wsgi::Spec;
+use crate::wsgi::frames::{self, FromWorker, Piece, Reader, ToWorker};
+use crate::wsgi::process::Process;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::process::Signal;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Tokens of one worker: its threads' sockets, and the rest of its descriptors as `PROCESS`.
+const STRIDE: usize = 1024;
+const PROCESS: usize = STRIDE - 1;
+/// Between the order to dump its stacks and the end of a stuck worker.
+const DUMP: Duration = Duration::from_millis(250);
+/// How long a worker may take to end once its sockets are closed.
+const LEAVE: Duration = Duration::from_secs(10);
+/// Between attempts to replace what ends at once: from here, doubled, up to `LONGEST_PAUSE`.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Events taken at once.
+const EVENTS: usize = 64;
+const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+/// Who waits for a worker, as the engine names it.
+pub type Ticket = usize;
+
+/// The right to one thread of one worker, for one request.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    pub socket: Arc<UnixStream>,
+    pub pool: usize,
+    pub pid: u32,
+    worker: usize,
+    thread: usize,
+}
+
+/// What a wish for a worker led to.
+#[derive(Debug)]
+pub enum Leased {
+    Now(Lease),
+    /// The ticket is in the queue, and is told by `take_woken`.
+    Queued,
+    /// The queue is as long as it may be.
+    Full,
+}
+
+/// How a request left its thread.
+#[derive(Debug)]
+pub enum Left {
+    Free,
+    /// The client has left first: what of the request is unsent, what the thread has said of its answer.
+    Busy { unsent: Vec<u8>, unread: Vec<u8>, reader: Reader },
+    /// It ended, or said what is no frame.
+    Broken,
+    /// It has been silent for too long.
+    Stuck,
+}
+
+#[derive(Debug)]
+pub struct Supervisor {
+    poll: OwnedFd,
+    pools: Vec<Pool>,
+    workers: Slab<Worker>,
+    woken: Vec<Ticket>,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Pool {
+    spec: Spec,
+    /// What new workers belong to; older ones serve until as many as are wanted of these do.
+    generation: u32,
+    /// The last that all came up.
+    proven: u32,
+    idle: Vec<(usize, usize)>,
+    waiting: VecDeque<Ticket>,
+    /// Ends in a row, without a request answered in between, and when the next attempt is due.
+    failures: u32,
+    pause: Option<Instant>,
+    /// Why the last one did not start.
+    failure: Option<String>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    process: Process,
+    pool: usize,
+    generation: u32,
+    state: State,
+    threads: Vec<Thread>,
+    /// Requests it may still take before it is replaced.
+    left: Option<u64>,
+    /// There is output left to be read.
+    talks: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Starting,
+    Serving,
+    /// Serves until another has taken its place.
+    Worn,
+    /// Takes no new request.
+    Retiring,
+    Doomed { kill_at: Instant },
+}
+
+#[derive(Debug)]
+struct Thread {
+    socket: Arc<UnixStream>,
+    duty: Duty,
+}
+
+#[derive(Debug)]
+enum Duty {
+    /// It has not said READY yet; what it has said.
+    Starting(Vec<u8>),
+    Idle,
+    Leased,
+    /// It finishes a request whose client has left.
+    Finishing { unsent: Vec<u8>, unread: Vec<u8>, reader: Reader, until: Instant },
+}
+
+impl Supervisor {
+    pub fn new(specs: Vec<Spec>) -> io::Result<Supervisor> {
+        let pools = specs.into_iter().map(|spec| Pool {
+            spec,
+            generation: 1,
+            proven: 0,
+            idle: Vec::new(),
+            waiting: VecDeque::new(),
+            failures: 0,
+            pause: None,
+            failure: None,
+        });
+        let (pools, workers, woken) = (pools.collect(), Slab::new(), Vec::new());
+        Ok(Supervisor { poll: epoll::create(CreateFlags::CLOEXEC)?, pools, workers, woken, stopping: false })
+    }
+
+    /// Starts every worker and waits for all. The one place that waits, before anything is served.
+    ///
+    /// # Errors
+    /// An application cannot be imported, or an interpreter not be started: exit code 3.
+    pub fn start(&mut self, clock: impl Fn() -> Instant) -> Result<(), StartError> {
+        loop {
+            self.turn(clock());
+            let failed = self.pools.iter_mut().find_map(|pool| Some((pool.failure.take()?, &pool.spec)));
+            if let Some((failure, spec)) = failed {
+                let message = format!("the application {} does not start: {failure}", spec.app);
+                self.kill_all();
+                return Err(StartError { message, code: 3 });
+            }
+            if self.pools.iter().all(|pool| pool.proven == pool.generation) {
+                return Ok(());
+            }
+            let left = self.deadline().map(|deadline| deadline.saturating_duration_since(clock()));
+            let _ = self.wait(left);
+        }
+    }
+
+    /// Waits until a turn is worth taking.
+    pub fn wait(&self, left: Option<Duration>) -> io::Result<()> {
+        wait(self.poll.as_fd(), left)
+    }
+
+    // ---- requests
+
+    /// A free thread of the pool for `ticket`, in the order in which they asked.
+    pub fn lease(&mut self, pool: usize, ticket: Ticket) -> Leased {
+        let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
+        let place = waiting.iter().position(|other| *other == ticket);
+        if place.unwrap_or(waiting.len()) == 0
+            && let Some((worker, thread)) = idle.pop()
+        {
+            waiting.pop_front();
+            let Worker { process, threads, .. } = &mut self.workers[worker];
+            threads[thread].duty = Duty::Leased;
+            let lease = Lease { socket: threads[thread].socket.clone(), pool, pid: process.pid(), worker, thread };
+            self.wake(pool);
+            return Leased::Now(lease);
+        }
+        if place.is_none() {
+            if waiting.len() >= spec.queue {
+                return Leased::Full;
+            }
+            waiting.push_back(ticket);
+        }
+        Leased::Queued
+    }
+
+    /// The ticket waits no longer.
+    pub fn leave(&mut self, pool: usize, ticket: Ticket) {
+        self.pools[pool].waiting.retain(|other| *other != ticket);
+        self.wake(pool);
+    }
+
+    pub fn give_back(&mut self, lease: Lease, left: Left, now: Instant) {
+        // It may have ended meanwhile, and its place been given to another.
+        let Some(worker) = self.workers.get_mut(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
+            return;
+        };
+        let spec = &self.pools[lease.pool].spec;
+        match left {
+            Left::Free => self.on_free(lease.worker, lease.thread, now),
+            Left::Busy { unsent, unread, reader } => {
+                let unsent = [&unsent[..], &frames::header(ToWorker::Cancel, 0, 0)].concat();
+                let until = now + spec.timeout;
+                worker.threads[lease.thread].duty = Duty::Finishing { unsent, unread, reader, until };
+                watch(&self.poll, &worker.threads[lease.thread].socket, lease.worker * STRIDE + lease.thread);
+                self.finish(lease.worker, lease.thread, now);
+            }
+            Left::Broken => self.doom(lease.worker, now),
+            Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
+        }
+    }
+
+    /// Tickets that are worth another `lease`.
+    pub fn take_woken(&mut self) -> Vec<Ticket> {
+        std::mem::take(&mut self.woken)
+    }
+
+    fn wake(&mut self, pool: usize) {
+        let Pool { idle, waiting, .. } = &self.pools[pool];
+        if !idle.is_empty() {
+            self.woken.extend(waiting.front());
+        }
+    }
+
+    // ---- what happens to workers
+
+    /// When the next turn is due, whatever the descriptor says.
+    pub fn deadline(&self) -> Option<Instant> {
+        let pauses = self.pools.iter().filter_map(|pool| pool.pause);
+        let workers = self.workers.iter().flat_map(|(_, worker)| {
+            let kill_at = match worker.state {
+                State::Doomed { kill_at } => Some(kill_at),
+                _ => None,
+            };
+            let finishing = worker.threads.iter().filter_map(|thread| match thread.duty {
+                Duty::Finishing { until, .. } => Some(until),
+                _ => None,
+            });
+            kill_at.into_iter().chain(worker.process.deadline()).chain(finishing)
+        });
+        pauses.chain(workers).min()
+    }
+
+    /// Whether another turn is due at once.
+    pub fn is_restless(&self) -> bool {
+        self.workers.iter().any(|(_, worker)| worker.talks)
+    }
+
+    /// Looks at everything that has happened, and at every deadline.
+    pub fn turn(&mut self, now: Instant) {
+        loop {
+            let mut events = Vec::with_capacity(EVENTS);
+            let polled = epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&NO_TIME));
+            for event in &events {
+                let token = event.data.u64() as usize;
+                self.on_event(token / STRIDE, token % STRIDE, now);
+            }
+            if polled.is_err() || events.len() < EVENTS {
+                break;
+            }
+        }
+        let keys: Vec<usize> = self.workers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.look_after(key, now);
+        }
+        for pool in 0..self.pools.len() {
+            self.fill(pool, now);
+        }
+    }
+
+    /// Imports every application anew. The old workers serve until the new ones can.
+    pub fn reload(&mut self) {
+        for pool in self.pools.iter_mut().filter(|pool| pool.proven == pool.generation) {
+            log::info!(target: "wsgi", "{}: reloading", pool.spec.app);
+            pool.generation += 1;
+            pool.pause = None;
+        }
+    }
+
+    /// Lets every worker end once it is idle. Nothing more is leased.
+    pub fn stop(&mut self, now: Instant) {
+        self.stopping = true;
+        let keys: Vec<usize> = self.workers.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            self.retire(key, now);
+        }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.workers.is_empty()
+    }
+
+    /// Ends what is left at once.
+    pub fn kill_all(&mut self) {
+        for (_, worker) in &self.workers {
+            worker.process.signal(Signal::KILL);
+        }
+    }
+
+    fn on_event(&mut self, key: usize, part: usize, now: Instant) {
+        let Some(worker) = self.workers.get_mut(key) else { return };
+        if part == PROCESS {
+            worker.talks = true;
+            return;
+        }
+        match worker.threads.get(part).map(|thread| &thread.duty) {
+            Some(Duty::Starting(_)) => self.greet(key, part, now),
+            Some(Duty::Finishing { .. }) => self.finish(key, part, now),
+            _ => {}
+        }
+    }
+
+    /// The deadlines, output and end of one worker.
+    fn look_after(&mut self, key: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        worker.process.flush_output(now);
+        if let State::Doomed { kill_at } = worker.state
+            && kill_at <= now
+        {
+            worker.process.signal(Signal::KILL);
+            // Should even that not end it at once, there is nothing else to be done.
+            worker.state = State::Doomed { kill_at: now + LEAVE };
+        }
+        if worker.talks {
+            worker.talks = worker.process.read_output(now);
+            if let Some(how) = worker.process.ended() {
+                return self.on_ended(key, &how, now);
+            }
+        }
+        let late = self.workers[key].threads.iter().position(|thread| match thread.duty {
+            Duty::Finishing { until, .. } => until <= now,
+            _ => false,
+        });
+        if let Some(thread) = late {
+            self.on_stuck(key, thread, now);
+        }
+    }
+
+    /// Starts workers where there are fewer than wanted.
+    fn fill(&mut self, index: usize, now: Instant) {
+        let pool = &mut self.pools[index];
+        if self.stopping || pool.pause.is_some_and(|until| until > now) {
+            return;
+        }
+        pool.pause = None;
+        let counted = self.workers.iter().filter(|(_, worker)| {
+            worker.pool == index
+                && worker.generation == pool.generation
+                && matches!(worker.state, State::Starting | State::Serving)
+        });
+        for number in counted.count()..pool.spec.workers {
+            // One that watches the sources is enough.
+            let watch_sources = pool.spec.watch && number == 0;
+            match Process::spawn(&pool.spec, watch_sources) {
+                Ok((process, sockets)) => {
+                    let generation = pool.generation;
+                    let left = pool.spec.max_requests.map(|most| jitter(most, process.pid()));
+                    let key = self.workers.vacant_key();
+                    for fd in process.sources() {
+                        watch(&self.poll, fd, key * STRIDE + PROCESS);
+                    }
+                    let threads = sockets.into_iter().enumerate().map(|(number, socket)| {
+                        watch(&self.poll, &socket, key * STRIDE + number);
+                        Thread { socket: Arc::new(socket), duty: Duty::Starting(Vec::new()) }
+                    });
+                    let (state, threads) = (State::Starting, threads.collect());
+                    self.workers.insert(Worker { process, pool: index, generation, state, threads, left, talks: true });
+                }
+                Err(error) => {
+                    let failure = format!("{} cannot be started: {error}", pool.spec.python.display());
+                    return self.on_failure(index, failure, now);
+                }
+            }
+        }
+    }
+
+    /// A worker could not be had.
+    fn on_failure(&mut self, index: usize, failure: String, now: Instant) {
+        let pool = &mut self.pools[index];
+        log::error!(target: "wsgi", "{}: {failure}", pool.spec.app);
+        let reloading = pool.proven > 0 && pool.generation != pool.proven;
+        pool.failure = Some(failure);
+        if reloading {
+            log::error!(target: "wsgi", "{}: the reload failed; the old workers stay", pool.spec.app);
+            let generation = std::mem::replace(&mut pool.generation, pool.proven);
+            for (_, worker) in &mut self.workers {
+                if worker.pool == index && worker.generation == generation {
+                    worker.state = State::Doomed { kill_at: now };
+                }
+            }
+            return;
+        }
+        pool.failures = pool.failures.saturating_add(1);
+        let pause = match pool.failures {
+            0 | 1 => Duration::ZERO,
+            failures => (PAUSE * (1 << (failures - 2).min(16))).min(LONGEST_PAUSE),
+        };
+        pool.pause = Some(now + pause);
+    }
+
+    /// Reads what a thread says that is starting.
+    fn greet(&mut self, key: usize, thread: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        let Thread { socket, duty } = &mut worker.threads[thread];
+        let Duty::Starting(said) = duty else { return };
+        receive(socket, said);
+        let failure = match Reader::default().next(said) {
+            Ok(None) => return,
+            Ok(Some((_, Piece::Frame { kind: FromWorker::Ready, .. }))) => {
+                unwatch(&self.poll, &*socket);
+                *duty = Duty::Idle;
+                if worker.threads.iter().all(|thread| matches!(thread.duty, Duty::Idle)) {
+                    self.on_ready(key, now);
+                }
+                return;
+            }
+            Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => String::from_utf8_lossy(a).into_owned(),
+            _ => "its worker does not speak as it should; does it print to descriptor 0?".into(),
+        };
+        let pool = worker.pool;
+        worker.state = State::Doomed { kill_at: now + DUMP };
+        let failure = format!("the import failed\n{}", failure.trim_end());
+        self.on_failure(pool, failure, now);
+    }
+
+    fn on_ready(&mut self, key: usize, now: Instant) {
+        let Worker { pool: index, threads, state, process, .. } = &mut self.workers[key];
+        let (index, count) = (*index, threads.len());
+        *state = State::Serving;
+        log::debug!(target: "wsgi", "worker {} is ready", process.pid());
+        let pool = &mut self.pools[index];
+        pool.idle.extend((0..count).map(|thread| (key, thread)));
+        let serving = |worker: &Worker| worker.pool == index && worker.state == State::Serving;
+        let current = self.workers.iter().filter(|(_, worker)| serving(worker) && worker.generation == pool.generation);
+        let complete = current.count() >= pool.spec.workers;
+        if complete {
+            if pool.proven != 0 && pool.proven != pool.generation {
+                log::info!(target: "wsgi", "{}: reloaded", pool.spec.app);
+            }
+            pool.proven = pool.generation;
+        }
+        let generation = pool.generation;
+        let old = |worker: &Worker| {
+            worker.pool == index
+                && (worker.state == State::Worn || complete && serving(worker) && worker.generation != generation)
+        };
+        let old: Vec<usize> = self.workers.iter().filter(|(_, worker)| old(worker)).map(|(key, _)| key).collect();
+        for key in old {
+            self.retire(key, now);
+        }
+        for _ in 0..count {
+            self.wake(index);
+        }
+    }
+
+    fn on_free(&mut self, key: usize, thread: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        worker.threads[thread].duty = Duty::Idle;
+        let pool = &mut self.pools[worker.pool];
+        pool.failures = 0;
+        if let Some(left) = &mut worker.left {
+            *left = left.saturating_sub(1);
+            if *left == 0 && worker.state == State::Serving {
+                worker.state = State::Worn;
+                let index = worker.pool;
+                self.pools[index].idle.push((key, thread));
+                self.fill(index, now);
+                return self.wake(index);
+            }
+        }
+        match worker.state {
+            State::Starting | State::Serving | State::Worn => {
+                pool.idle.push((key, thread));
+                let index = worker.pool;
+                self.wake(index);
+            }
+            State::Retiring => self.retire(key, now),
+            State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
+            State::Doomed { .. } => {}
+        }
+    }
+
+    /// Takes a worker out of service. Its sockets close, and with that it ends, when no request is in it.
+    fn retire(&mut self, key: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        self.pools[worker.pool].idle.retain(|(other, _)| *other != key);
+        match worker.state {
+            State::Doomed { .. } => {}
+            State::Starting => worker.state = State::Doomed { kill_at: now },
+            _ if worker.is_idle() => {
+                worker.hang_up();
+                worker.state = State::Doomed { kill_at: now + LEAVE };
+            }
+            _ => worker.state = State::Retiring,
+        }
+    }
+
+    /// A request has stood still in the application: the worker shows where, and is killed.
+    fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
+        let timeout = pool.spec.timeout;
+        log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
+        worker.process.signal(Signal::USR1);
+        worker.threads[thread].duty = Duty::Idle;
+        // Requests in its other threads get the chance to end.
+        let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
+        worker.state = State::Doomed { kill_at: now + grace };
+        pool.idle.retain(|(other, _)| *other != key);
+    }
+
+    /// A worker is no longer to be trusted, or has ended already.
+    fn doom(&mut self, key: usize, now: Instant) {
+        let worker = &mut self.workers[key];
+        self.pools[worker.pool].idle.retain(|(other, _)| *other != key);
+        worker.state = State::Doomed { kill_at: now };
+        worker.talks = true;
+    }
+
+    /// Goes on with a request whose client has left, until the thread is free.
+    fn finish(&mut self, key: usize, thread: usize, now: Instant) {
+        let Worker { threads, .. } = &mut self.workers[key];
+        let Thread { socket, duty } = &mut threads[thread];
+        let Duty::Finishing { unsent, unread, reader, .. } = duty else { return };
+        loop {
+            if !unsent.is_empty() {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                if let Ok(sent) = rustix::net::send(&*socket, unsent, flags) {
+                    unsent.drain(..sent);
+                }
+            }
+            let mut at = 0;
+            while let Ok(Some((taken, _))) = reader.next(&unread[at..]) {
+                at += taken;
+            }
+            unread.drain(..at);
+            if reader.is_free() {
+                unwatch(&self.poll, socket);
+                return self.on_free(key, thread, now);
+            }
+            if !receive(socket, unread) {
+                return;
+            }
+        }
+    }
+
+    fn on_ended(&mut self, key: usize, how: &str, now: Instant) {
+        // What it said last.
+        let mut worker = self.workers.remove(key);
+        worker.process.read_output(now + LEAVE);
+        worker.process.flush_output(now + LEAVE + LEAVE);
+        let (pid, index) = (worker.process.pid(), worker.pool);
+        // A child that it forked may hold its sockets open: whoever waits for an answer learns of the end here.
+        worker.hang_up();
+        self.pools[index].idle.retain(|(other, _)| *other != key);
+        match worker.state {
+            State::Starting => {
+                let Thread { socket, duty } = &mut worker.threads[0];
+                let mut said = match duty {
+                    Duty::Starting(said) => std::mem::take(said),
+                    _ => Vec::new(),
+                };
+                receive(socket, &mut said);
+                let failure = match Reader::default().next(&said) {
+                    Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => {
+                        format!("the import failed\n{}", String::from_utf8_lossy(a).trim_end())
+                    }
+                    _ => format!("its worker ended before it was ready: {how}"),
+                };
+                self.on_failure(index, failure, now);
+            }
+            State::Serving | State::Worn | State::Retiring if !self.stopping => {
+                log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
+                let pool = &mut self.pools[index];
+                pool.failures = pool.failures.saturating_add(1);
+                if pool.failures > 1 {
+                    let pause = (PAUSE * (1 << (pool.failures - 2).min(16))).min(LONGEST_PAUSE);
+                    pool.pause = Some(now + pause);
+                }
+            }
+            _ => log::debug!(target: "wsgi", "worker {pid} has ended: {how}"),
+        }
+    }
+}
+
+impl AsFd for Supervisor {
+    /// Readable when a turn is worth taking.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.as_fd()
+    }
+}
+
+impl Worker {
+    /// Whether no request is in it.
+    fn is_idle(&self) -> bool {
+        !self.threads.iter().any(|thread| matches!(thread.duty, Duty::Leased | Duty::Finishing { .. }))
+    }
+
+    /// Closes its sockets, whoever else holds them: it ends by that.
+    fn hang_up(&mut self) {
+        for thread in &self.threads {
+            // It fails when the other side has closed already.
+            let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
+        }
+    }
+}
+
+/// Waits until the supervisor's descriptor is readable.
+pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    // A time that no clock reaches is none.
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Adds what has come to `said`; whether there was anything.
+fn receive(socket: &UnixStream, said: &mut Vec<u8>) -> bool {
+    let mut room = [0; 16 * 1024];
+    match rustix::net::recv(socket, &mut room[..], RecvFlags::DONTWAIT) {
+        Ok((count, _)) => {
+            said.extend_from_slice(&room[..count]);
+            count > 0
+        }
+        Err(_) => false,
+    }
+}
+
+/// Edge-triggered: what it reports is read until there is no more.
+fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
+    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+    if let Err(error) = epoll::add(poll, fd, EventData::new_u64(token as u64), flags) {
+        log::error!(target: "wsgi", "cannot watch a worker: {error}");
+    }
+}
+
+fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
+    // It fails only where it is not watched.
+    let _ = epoll::delete(poll, fd);
+}
+
+/// Up to a tenth less, so that workers that started together are not replaced together.
+fn jitter(most: u64, pid: u32) -> u64 {
+    // Knuth's multiplicative hash: neighbours end up far apart.
+    most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1)
+}
