@@ -8,6 +8,7 @@ pub mod glob;
 pub mod proxy;
 pub mod responses;
 pub mod site;
+pub mod wsgi;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -24,6 +25,7 @@ use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 use crate::config::proxy::ProxyRules;
 use crate::config::responses::{Origin, ResponseRules};
 use crate::config::site::SiteRules;
+use crate::config::wsgi::WsgiRules;
 use crate::environment;
 use crate::start_error::StartError;
 use crate::units;
@@ -57,6 +59,7 @@ pub struct Config {
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub proxy: ProxyRules,
+    pub wsgi: WsgiRules,
     pub access_log: AccessLog,
     pub verbosity: Verbosity,
 }
@@ -230,8 +233,11 @@ impl Config {
         let args = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
         args.check_together()?;
         args.check_proxy()?;
+        args.check_wsgi()?;
         let root = match (args.root, &args.directory) {
-            (None, None) if args.proxy.proxy.is_empty() => Some(current_site(current_dir)?),
+            (None, None) if args.proxy.proxy.is_empty() && args.wsgi.apps.is_empty() => {
+                Some(current_site(current_dir)?)
+            }
             (root, _) => root,
         };
         let debug_prefix = debug_prefix(args.debug_endpoints, args.debug_prefix, !args.no_endpoints, &args.directory)?;
@@ -252,6 +258,7 @@ impl Config {
             limits: args.limits,
             timeouts: args.timeouts,
             proxy: args.proxy,
+            wsgi: args.wsgi,
             access_log: args.access_log,
             verbosity: match args.verbose {
                 _ if args.quiet => Verbosity::Quiet,
@@ -438,6 +445,9 @@ struct Args {
     #[command(flatten)]
     proxy: ProxyRules,
 
+    #[command(flatten)]
+    wsgi: WsgiRules,
+
     /// Access log: a file, - for standard output, or off
     ///
     /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
@@ -541,6 +551,18 @@ fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 impl Args {
+    /// Enforces that the applications and the rest of the command line agree.
+    fn check_wsgi(&self) -> Result<(), clap::Error> {
+        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+        if let Some(prefix) = self.wsgi.claimed_twice() {
+            return conflict(format!("two applications are to answer {prefix}; give one of them another prefix"));
+        }
+        if self.wsgi.takes_all() && self.root.is_some() {
+            return conflict("the application at / answers every path; leave ROOT out, or mount it at a prefix".into());
+        }
+        Ok(())
+    }
+
     /// Enforces that the upstreams and the rest of the command line agree.
     fn check_proxy(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));

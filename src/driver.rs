@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::app::upstreams::Upstream;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
+use crate::wsgi::supervisor::Left;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -62,8 +63,8 @@ pub trait Transport {
     /// Writes; with the first byte goes `file`, if there is one.
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     fn shut_down_upstream(&mut self) -> io::Result<()>;
-    /// Gives the socket back, to be used again if `keep`.
-    fn release(&mut self, keep: bool);
+    /// Gives the socket back, to be used again if `keep`; a worker's as it was `left`.
+    fn release(&mut self, keep: bool, left: Option<Left>);
 }
 
 /// Drives a session until it waits, ends, or has used its budget up.
@@ -144,7 +145,8 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io
             return Ok(count);
         }
         Op::Release { keep } => {
-            io.release(keep);
+            let left = forward.take_left();
+            io.release(keep, left);
             session.on_released();
         }
         _ => {

@@ -1,5 +1,6 @@
 //! Reads the command line, opens what is to be served, runs the engine, and turns the outcome into an
-//! exit code: 0 after a normal end, 1 when something failed, 2 for a command line that makes no sense.
+//! exit code: 0 after a normal end, 1 when something failed, 2 for a command line that makes no sense, 3 when a
+//! Python application does not start.
 #![forbid(unsafe_code)]
 
 use dustdevil::app::{App, SERVER, index};
@@ -10,6 +11,7 @@ use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 fn main() -> ExitCode {
     let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -29,6 +31,9 @@ fn run(config: &Config) -> Result<(), StartError> {
     survive_file_size_limit();
     let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
+    if let Some(wsgi) = &app.wsgi {
+        wsgi.host.start(Instant::now)?;
+    }
     let urls = listener::urls(&listeners);
     let failed = |error| StartError::new(format!("the engine failed: {error}"));
     let engine = engine::prepare(config, &app, listeners).map_err(failed)?;
@@ -36,7 +41,7 @@ fn run(config: &Config) -> Result<(), StartError> {
     if config.verbosity != Verbosity::Quiet {
         print_banner(&app, config, &urls);
     }
-    engine.run().map_err(failed)
+    engine.run(&app).map_err(failed)
 }
 
 /// Diagnostics go to standard error; the access log has standard output for itself.
@@ -82,6 +87,9 @@ fn print_banner(app: &App, config: &Config, urls: &[String]) {
     }
     for (prefix, upstreams) in app.proxy.shown() {
         eprintln!("proxy: {prefix} to {upstreams}");
+    }
+    for (prefix, application) in app.wsgi.iter().flat_map(|wsgi| wsgi.shown()) {
+        eprintln!("application: {prefix} is {application}");
     }
     for line in index::lines(app) {
         eprintln!("  {line}");

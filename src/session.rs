@@ -22,11 +22,11 @@ use crate::app::App;
 use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
-use crate::app::forward::{Failure, Forward, Stage};
+use crate::app::forward::{Failure, Forward};
 use crate::app::pages::{self, Format};
 use crate::http::date::Now;
 use crate::http::head::Head;
-use crate::http::request::Request;
+use crate::http::request::{Ends, Request};
 use crate::http::target::Target;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
@@ -98,6 +98,7 @@ pub struct Session {
     input: Buffer,
     output: Buffer,
     peer: IpAddr,
+    ends: Ends,
     /// How far the input has been searched for the end of a head.
     scanned: usize,
     /// Whether a request has been answered on this connection.
@@ -126,6 +127,7 @@ impl Session {
             input: Buffer::default(),
             output: Buffer::default(),
             peer,
+            ends: Ends::default(),
             scanned: 0,
             reused: false,
             input_closed: false,
@@ -136,6 +138,12 @@ impl Session {
             phase: Phase::Idle,
             since: now,
         }
+    }
+
+    /// Says what an engine knows of the connection's addresses.
+    pub fn between(mut self, ends: Ends) -> Session {
+        self.ends = ends;
+        self
     }
 
     // ---- what is wanted: computed from state
@@ -173,9 +181,7 @@ impl Session {
         if !self.output.is_empty() {
             return Phase::Sending;
         }
-        if let Exchange::Forward(forward) = &self.exchange
-            && (self.closing.is_none() || forward.stage() == Stage::Draining)
-        {
+        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
             return self.forward_phase(forward);
         }
         if matches!(self.conn.writing, Writing::Body(_)) {
@@ -364,9 +370,6 @@ impl Session {
         }
         if self.closing.is_some() {
             self.input.clear();
-            if let Exchange::Forward(forward) = &mut self.exchange {
-                forward.drain();
-            }
         }
         self.note_phase(now);
         more
@@ -454,7 +457,7 @@ impl Session {
             self.conn.persist = false;
         }
         let has_content = matches!(self.conn.reading, Reading::Body(_));
-        let request = Request { bytes, head, target, peer: self.peer, has_content };
+        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let next = app.answer(&request, responder, now);
         let logged = app.access_log.is_on();

@@ -4,10 +4,9 @@
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
-//!                                │    ▲ └─none free─► Queued ──given one──► Open    │        ▲
-//!                                │    └─────────── Dropping ◄──failed, may retry────┤        │
-//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┤        │
-//!                                                       client gone: Draining ◄─────┘────────┘
+//!                                │    ▲ └─none free─► Queued ──given one──► Open    │
+//!                                │    └─────────── Dropping ◄──failed, may retry────┤
+//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┘
 //!
 //!  client ─► push ─► (gathered) ─► output ─► upstream ─► input ─► protocol ─► (spool) ─► the client's output
 //! ```
@@ -26,6 +25,7 @@ use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
+use crate::wsgi::supervisor::Left;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -48,8 +48,6 @@ pub enum Stage {
     Open,
     /// The connection is given up, and another is to be had.
     Dropping,
-    /// The client has gone, and the upstream was told: what it still says is for nobody.
-    Draining,
     /// The upstream's part is done, well or badly.
     Over {
         keep: bool,
@@ -95,6 +93,8 @@ pub struct Forward {
     broken: Option<Failure>,
     /// The upstream takes no more.
     deaf: bool,
+    /// It was silent for too long.
+    expired: bool,
     tunnel: bool,
     /// The upstream's socket is shut down for writing.
     shut_down: bool,
@@ -127,6 +127,7 @@ impl Forward {
             closed: false,
             broken: None,
             deaf: false,
+            expired: false,
             tunnel: false,
             shut_down: false,
             client_next: false,
@@ -163,7 +164,7 @@ impl Forward {
 
     /// Whether more of the client's content can be taken.
     pub fn has_room(&self) -> bool {
-        let over = matches!(self.stage, Stage::Draining | Stage::Over { .. });
+        let over = matches!(self.stage, Stage::Over { .. });
         !over && !self.content_ended && !self.deaf && self.output.len() < HIGH_WATER
     }
 
@@ -175,7 +176,7 @@ impl Forward {
     pub fn wants_output(&self) -> bool {
         match self.stage {
             Stage::Connecting | Stage::Queued => true,
-            Stage::Open | Stage::Draining => !self.output.is_empty(),
+            Stage::Open => !self.output.is_empty(),
             _ => false,
         }
     }
@@ -183,7 +184,7 @@ impl Forward {
     /// `client_backlog`: bytes that the client has yet to take.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
-        let open = matches!(self.stage, Stage::Open | Stage::Draining);
+        let open = self.stage == Stage::Open;
         open && !self.closed && room && self.input.len() < ROOM
     }
 
@@ -281,34 +282,31 @@ impl Forward {
         self.rest.take()
     }
 
-    /// Nobody wants the answer any more. An upstream that can be told is told, and heard to its end.
+    /// How the worker is left that the exchange was with, if it was with one.
+    pub fn take_left(&mut self) -> Option<Left> {
+        let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
+        Some(match () {
+            _ if wsgi.is_broken() || self.closed || self.stage == Stage::Dropping => Left::Broken,
+            _ if self.written == 0 || wsgi.is_free() => Left::Free,
+            _ if self.expired => Left::Stuck,
+            _ => {
+                let mut unsent = self.output.filled().to_vec();
+                if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
+                    unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
+                }
+                Left::Busy { unsent, unread: self.input.filled().to_vec(), reader: wsgi.take_reader() }
+            }
+        })
+    }
+
+    /// Nobody wants the answer any more.
     pub fn abandon(&mut self) {
-        let told = self.stage == Stage::Open && !self.closed && !self.deaf && self.protocol.cancel(&mut self.output);
-        if told {
-            self.stage = Stage::Draining;
-        } else {
-            self.give_up();
-        }
-    }
-
-    /// The upstream has failed: its connection is of no more use. One that was never used is.
-    pub fn give_up(&mut self) {
-        self.stage = Stage::Over { keep: self.stage == Stage::Queued };
-    }
-
-    /// Hears what an upstream says to nobody.
-    pub fn drain(&mut self) {
-        if self.stage != Stage::Draining {
-            return;
-        }
-        let mut source = Source { input: &mut self.input, files: &mut self.files, closed: self.closed };
-        if self.closed || self.protocol.drain(&mut source) {
-            self.stage = Stage::Over { keep: !self.closed };
-        }
+        self.stage = Stage::Over { keep: false };
     }
 
     /// The deadline has passed: the failure that this is, unless another upstream is tried.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
+        self.expired = true;
         let (status, reason) = match self.stage {
             Stage::Unconnected | Stage::Connecting => (Status::GATEWAY_TIMEOUT, "did not accept a connection in time"),
             Stage::Queued => (Status::SERVICE_UNAVAILABLE, "had no worker free in time"),
@@ -358,7 +356,7 @@ impl Forward {
 
     /// Goes on as far as it can: a piece of the request, a piece of the response.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
-        if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Draining | Stage::Gathering) {
+        if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
         }
         match self.step(conn, output, app, now) {
@@ -438,7 +436,7 @@ impl Forward {
     }
 
     fn complete(&mut self, keep: bool, rest: Option<Body>) {
-        if !self.input.is_empty() {
+        if !self.input.is_empty() && matches!(self.protocol, Protocol::Http(_)) {
             log::warn!("upstream {}: more bytes behind its answer; the connection is not used again", self.lease.name);
         }
         let sent_all = self.content_ended

@@ -21,6 +21,7 @@ pub mod trace;
 pub mod upload;
 pub mod upstreams;
 pub mod user_agent;
+pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
 use crate::app::exchange::Next;
@@ -28,6 +29,7 @@ use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
 use crate::app::proxy::Proxy;
 use crate::app::routes::Route;
+use crate::app::wsgi::Wsgi;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::date::Now;
@@ -59,6 +61,8 @@ pub struct App {
     pub store: Option<Root>,
     /// What other servers answer.
     pub proxy: Proxy,
+    /// What Python applications answer.
+    pub wsgi: Option<Wsgi>,
 }
 
 impl App {
@@ -90,6 +94,7 @@ impl App {
             site,
             store,
             proxy: Proxy::new(&config.proxy)?,
+            wsgi: Wsgi::new(&config.wsgi)?,
         })
     }
 

@@ -55,7 +55,8 @@ pub fn table(config: &Config) -> Vec<Route> {
     if config.proxy.takes_all() {
         return routes;
     }
-    if config.endpoints {
+    // An application at / has these addresses for itself.
+    if config.endpoints && !config.wsgi.takes_all() {
         routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
         routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
     }
@@ -71,7 +72,7 @@ pub fn table(config: &Config) -> Vec<Route> {
     }
     if config.root.is_some() {
         routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
-    } else {
+    } else if !config.wsgi.takes_all() {
         routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
     if config.trace_method {
@@ -86,6 +87,16 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
     let method = request.method();
     if let Some(mount) = app.proxy.find(request) {
         return app.proxy.answer(mount, request, responder, now);
+    }
+    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
+    if let Some(wsgi) = app.wsgi.as_ref().filter(|_| has_path)
+        && let Some(mount) = wsgi.find(request.path())
+    {
+        // What is mounted deeper goes before: /static/ before an application at /.
+        let is_deeper = |route: &Route| route.path.len() > mount.depth() && route.matches(request.path());
+        if !app.routes.iter().any(is_deeper) {
+            return wsgi.answer(mount, request, responder, now);
+        }
     }
     if method == Method::Unknown {
         let sentence = "This server does not know the request's method.";

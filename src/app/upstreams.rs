@@ -18,8 +18,8 @@ const PENALTY: Duration = Duration::from_secs(5);
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// A process that the server started: its sockets are handed to the engine, and none is ever opened.
-    Worker,
+    /// A process that the server started, of this pool: its sockets are leased, and none is ever opened.
+    Worker(usize),
 }
 
 #[derive(Debug)]
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn the_least_busy_of_the_healthy_is_next() {
-        let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker));
+        let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker(id)));
         let second = Duration::from_secs(1);
         let upstreams = (0..3).map(upstream).collect();
         let group = Group { upstreams, connect_timeout: second, timeout: second };

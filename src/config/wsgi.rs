@@ -172,7 +172,8 @@ mod tests {
             let mount = AppMount { prefix: prefix.into(), app: app.into() };
             assert_eq!(text.parse(), Ok(mount), "{text}");
         }
-        for bad in ["", "app", "app:", ":app", "a=app:app", "/a=", "/a//b=m:a", "/../a=m:a", "m:a()()", "m:a b", "m:1"] {
+        for bad in ["", "app", "app:", ":app", "a=app:app", "/a=", "/a//b=m:a", "/../a=m:a", "m:a()()", "m:a b", "m:1"]
+        {
             assert!(bad.parse::<AppMount>().is_err(), "{bad}");
         }
         let site = SiteMount { prefix: "/static/".into(), directory: "files".into() };

@@ -19,14 +19,17 @@ use crate::app::upstreams::{Address, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::latch::Latch;
 use crate::engine::shared_pool::SharedPool;
-use crate::engine::{send, send_file, upstream};
+use crate::engine::{PAUSE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
+use crate::wsgi::host::Host;
+use crate::wsgi::supervisor::{Lease, Left, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
@@ -52,6 +55,9 @@ pub struct Blocking<'a> {
     /// Whether a read may wait in this turn.
     patient: bool,
     upstreams: &'a SharedPool,
+    /// The workers, if there are any, and who this is to them.
+    host: Option<&'a Host>,
+    ticket: Ticket,
     link: Option<Link>,
     /// What is worth a call: all of it where calls wait.
     ready: Ready,
@@ -59,9 +65,10 @@ pub struct Blocking<'a> {
 
 /// The upstream's socket that an exchange has.
 struct Link {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     upstream: usize,
-    worker: bool,
+    /// The lease, if it is a worker's.
+    lease: Option<Lease>,
 }
 
 /// What the sockets of a listener's connections begin with: `sk_clone` of Linux copies them on accept.
@@ -78,6 +85,7 @@ impl<'a> Blocking<'a> {
         ending: &'a Latch,
         cut: &'a Latch,
         upstreams: &'a SharedPool,
+        workers: Option<(&'a Host, Ticket)>,
     ) -> Blocking<'a> {
         Blocking {
             socket,
@@ -91,8 +99,25 @@ impl<'a> Blocking<'a> {
             buffer: [0; FIRST],
             patient: false,
             upstreams,
+            host: workers.map(|(host, _)| host),
+            ticket: workers.map_or(0, |(_, ticket)| ticket),
             link: None,
             ready: Ready::ALL,
+        }
+    }
+
+    /// Waits for a worker, until the deadline or the end of the grace period.
+    fn lease(&self, pool: usize, host: &Host) -> io::Result<Lease> {
+        loop {
+            let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
+            // In slices, so that the end of the grace period is heard.
+            if let Some(lease) = host.lease_within(pool, self.ticket, left.min(PAUSE))? {
+                return Ok(lease);
+            }
+            if self.cut.is_set() || left.is_zero() {
+                host.lock().leave(self.ticket);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
         }
     }
 
@@ -239,16 +264,21 @@ impl Transport for Blocking<'_> {
     }
 
     fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
-        let result = self.upstreams.connect(to, fresh, self.deadline, self.cut);
+        let result = match (&to.address, self.host) {
+            (Address::Worker(pool), Some(host)) => {
+                self.lease(*pool, host).map(|lease| (lease.socket.clone(), Connected::Reused, Some(lease)))
+            }
+            _ => self.upstreams.connect(to, fresh).map(|(socket, connected)| (socket, connected, None)),
+        };
         self.now.update(Instant::now(), SystemTime::now());
-        let (socket, connected) = match result {
+        let (socket, connected, lease) = match result {
             Ok(connected) => connected,
             Err(error) => {
                 self.ready = self.ready.without(Ready::UPSTREAM_WRITE);
                 return Err(error);
             }
         };
-        self.link = Some(Link { socket, upstream: to.id, worker: to.address == Address::Worker });
+        self.link = Some(Link { socket, upstream: to.id, lease });
         self.socket.set_nonblocking(true)?;
         // Nothing is there to be read before something was written.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
@@ -257,7 +287,7 @@ impl Transport for Blocking<'_> {
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = match link.worker {
+        let result = match link.lease.is_some() {
             true => upstream::read_with_files(&link.socket, room, files),
             false => upstream::read(&link.socket, room),
         };
@@ -275,10 +305,12 @@ impl Transport for Blocking<'_> {
         self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
     }
 
-    fn release(&mut self, keep: bool) {
+    fn release(&mut self, keep: bool, left: Option<Left>) {
         let Some(link) = self.link.take() else { return };
-        if keep && upstream::is_fit(&link.socket) {
-            self.upstreams.put(link.upstream, link.worker, link.socket, self.now.instant);
+        if let (Some(lease), Some(host)) = (link.lease, self.host) {
+            host.give_back(lease, left.unwrap_or(Left::Broken), self.now.instant);
+        } else if keep && upstream::is_fit(&link.socket) {
+            self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }
         // If it fails the connection has gone, and the next call says so.
         let _ = self.socket.set_nonblocking(false);

@@ -13,25 +13,31 @@
 //! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
 
 use crate::app::App;
-use crate::driver::{self, Transport, Turn};
+use crate::driver::{self, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
 use crate::engine::timers::Timers;
 use crate::engine::{AcceptFailure, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
+use crate::http::request::Ends;
 use crate::session::{Scratch, Session};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tokens from here up are listeners; below, keys of the slab.
 const FIRST_LISTENER: usize = usize::MAX / 2;
 const SIGNALS: Token = Token(usize::MAX - 1);
+/// What the supervisor of the workers watches.
+const WORKERS: Token = Token(usize::MAX - 2);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
 /// A client that connects and asks for nothing holds no more than this many accepts before others are served.
@@ -44,10 +50,13 @@ struct Client {
     queued: bool,
     /// The upstream's socket that its exchange has.
     link: Option<u32>,
+    /// A worker may be free for it, for which it has waited.
+    woken: bool,
 }
 
 struct Listener {
     socket: TcpListener,
+    address: SocketAddr,
     ready: bool,
 }
 
@@ -75,12 +84,21 @@ impl<'a> EventEngine<'a> {
     pub fn new(app: &'a App, listeners: Vec<std::net::TcpListener>) -> io::Result<EventEngine<'a>> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        if let Some(wsgi) = &app.wsgi {
+            signals.add_signal(SIGHUP)?;
+            poll.registry().register(
+                &mut SourceFd(&wsgi.host.lock().as_fd().as_raw_fd()),
+                WORKERS,
+                Interest::READABLE,
+            )?;
+        }
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let listeners = listeners.into_iter().enumerate().map(|(index, listener)| {
             listener.set_nonblocking(true)?;
             let mut socket = TcpListener::from_std(listener);
             poll.registry().register(&mut socket, Token(FIRST_LISTENER + index), Interest::READABLE)?;
-            Ok(Listener { socket, ready: true })
+            let address = socket.local_addr()?;
+            Ok(Listener { socket, address, ready: true })
         });
         let listeners = listeners.collect::<io::Result<_>>()?;
         Ok(EventEngine {
@@ -114,7 +132,9 @@ impl<'a> EventEngine<'a> {
             }
             self.accept();
             self.expire();
+            self.supervise();
             self.drive();
+            self.wake();
             self.app.access_log.flush(&mut self.scratch.log);
             if self.is_over() {
                 return Ok(());
@@ -128,7 +148,8 @@ impl<'a> EventEngine<'a> {
         if !self.queue.is_empty() || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
             return Some(Duration::ZERO);
         }
-        let next = [self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown]
+        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.host.lock().next_turn(self.now.instant));
+        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown]
             .into_iter()
             .flatten()
             .min()?;
@@ -141,13 +162,15 @@ impl<'a> EventEngine<'a> {
     fn on_event(&mut self, event: &Event) {
         match event.token() {
             SIGNALS => self.on_signals(),
+            // The supervisor has its turn in every turn.
+            WORKERS => {}
             Token(token) if token >= FIRST_LISTENER => {
                 if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                     listener.ready = true;
                 }
             }
             Token(token) if token % 2 == 1 => {
-                if let Some(client) = self.links.on_event(token / 2, event) {
+                if let Some(client) = self.links.on_event(token / 2, event, self.poll.registry()) {
                     self.enqueue(client);
                 }
             }
@@ -160,7 +183,12 @@ impl<'a> EventEngine<'a> {
     }
 
     fn on_signals(&mut self) {
-        self.signalled += self.signals.pending().count() as u32;
+        for signal in self.signals.pending() {
+            match (signal, &self.app.wsgi) {
+                (SIGHUP, Some(wsgi)) => wsgi.host.lock().reload(),
+                _ => self.signalled += 1,
+            }
+        }
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }
@@ -199,7 +227,7 @@ impl<'a> EventEngine<'a> {
                     break;
                 }
                 match self.listeners[index].socket.accept() {
-                    Ok((stream, peer)) => self.add(stream, peer.ip()),
+                    Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
                     Err(error) => self.on_accept_failed(index, &error),
                 }
             }
@@ -217,9 +245,11 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    fn add(&mut self, stream: TcpStream, peer: std::net::IpAddr) {
-        let session = Session::new(peer, self.now.instant);
-        let key = self.clients.insert(Client { stream, session, ready: WRITABLE, queued: false, link: None });
+    fn add(&mut self, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
+        let ends = Ends { peer_port: peer.port(), local };
+        let session = Session::new(peer.ip(), self.now.instant).between(ends);
+        let key =
+            self.clients.insert(Client { stream, session, ready: WRITABLE, queued: false, link: None, woken: false });
         let stream = &mut self.clients[key].stream;
         // Registering reports what has already arrived.
         if let Err(error) =
@@ -238,7 +268,7 @@ impl<'a> EventEngine<'a> {
     // ---- phase 2: timers
 
     fn expire(&mut self) {
-        self.links.expire(self.now.instant);
+        self.links.expire(self.poll.registry(), self.now.instant);
         while let Some(key) = self.timers.expire(self.now.instant) {
             let Some(client) = self.clients.get(key) else { continue };
             match client.session.deadline(self.app) {
@@ -264,7 +294,7 @@ impl<'a> EventEngine<'a> {
         let queued_now = self.queue.len();
         for index in 0..queued_now {
             let key = self.queue[index];
-            let Client { stream, session, ready, queued, link } = &mut self.clients[key];
+            let Client { stream, session, ready, queued, link, woken } = &mut self.clients[key];
             *queued = false;
             let mut io = Evented {
                 stream,
@@ -275,6 +305,8 @@ impl<'a> EventEngine<'a> {
                 link,
                 links: &mut self.links,
                 registry: self.poll.registry(),
+                host: self.app.wsgi.as_ref().map(|wsgi| &wsgi.host),
+                woken,
             };
             match driver::drive(session, &mut io, self.app, &mut self.scratch) {
                 Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
@@ -285,15 +317,31 @@ impl<'a> EventEngine<'a> {
                 }
                 // Dropping the stream closes it, and with it its registration.
                 Turn::Close => {
-                    io.release(false);
-                    drop(self.clients.remove(key));
+                    // A session gives its upstream's socket back before it closes.
+                    debug_assert!(link.is_none());
+                    self.clients.remove(key);
                 }
             }
         }
         self.queue.drain(..queued_now);
-        while let Some((key, link)) = self.links.take_given() {
-            self.clients[key].link = Some(link as u32);
-            self.enqueue(key);
+    }
+
+    /// Lets the supervisor of the workers look at what has happened.
+    fn supervise(&mut self) {
+        if let Some(wsgi) = &self.app.wsgi {
+            wsgi.host.lock().turn(self.now.instant);
+        }
+    }
+
+    /// Queues those for whom a worker may have become free.
+    fn wake(&mut self) {
+        let Some(wsgi) = &self.app.wsgi else { return };
+        let woken = wsgi.host.lock().take_woken();
+        for key in woken {
+            if let Some(client) = self.clients.get_mut(key) {
+                client.woken = true;
+                self.enqueue(key);
+            }
         }
     }
 }

@@ -2,12 +2,14 @@
 //! has, as a `Transport`. A bit is cleared by `WouldBlock` or by a short read or write: the next edge sets
 //! it again.
 
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Address, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::links::Links;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
+use crate::wsgi::host::Host;
+use crate::wsgi::supervisor::Left;
 use mio::Registry;
 use mio::net::TcpStream;
 use std::fs::File;
@@ -26,6 +28,9 @@ pub struct Evented<'a> {
     pub link: &'a mut Option<u32>,
     pub links: &'a mut Links,
     pub registry: &'a Registry,
+    /// The workers, if there are any, and whether one of them may be free for this client.
+    pub host: Option<&'a Host>,
+    pub woken: &'a mut bool,
 }
 
 /// Clears the bit when the call shows that the socket is drained or full.
@@ -51,6 +56,7 @@ impl Transport for Evented<'_> {
         let own = Ready::NONE
             .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
             .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE);
+        let own = own.with_if(*self.woken, Ready::UPSTREAM_WRITE);
         let Some(link) = *self.link else { return own };
         let link = self.links.get(link as usize).ready;
         own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
@@ -86,11 +92,14 @@ impl Transport for Evented<'_> {
     }
 
     fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
-        // One that was given to it while it waited.
-        if self.link.is_some() {
-            return Ok(Connected::Reused);
-        }
-        let (key, connected) = self.links.connect(to, fresh, self.key, self.registry)?;
+        *self.woken = false;
+        let (key, connected) = match (&to.address, self.host) {
+            (Address::Worker(pool), Some(host)) => {
+                let key = self.links.lease(*pool, self.key, host, self.registry, self.now.instant)?;
+                (key, Connected::Reused)
+            }
+            _ => self.links.connect(to, fresh, self.key, self.registry)?,
+        };
         *self.link = Some(key as u32);
         Ok(connected)
     }
@@ -98,7 +107,7 @@ impl Transport for Evented<'_> {
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
-        let result = match link.worker {
+        let result = match link.lease.is_some() {
             true => upstream::read_with_files(&link.socket, room, files),
             false => upstream::read(&link.socket, room),
         };
@@ -117,10 +126,14 @@ impl Transport for Evented<'_> {
         upstream::shut_down_write(&self.links.get(key as usize).socket)
     }
 
-    fn release(&mut self, keep: bool) {
-        match self.link.take() {
-            Some(key) => self.links.release(key as usize, keep, self.now.instant),
-            None => self.links.forget(self.key, self.now.instant),
+    fn release(&mut self, keep: bool, left: Option<Left>) {
+        match (self.link.take(), self.host) {
+            (Some(key), host) => {
+                self.links.release(key as usize, keep, left, host, self.registry, self.now.instant);
+            }
+            // It may have been waiting for a worker.
+            (None, Some(host)) if left.is_some() => host.lock().leave(self.key),
+            (None, _) => {}
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod shared_pool;
 pub mod threaded;
 pub mod timers;
 pub mod upstream;
+pub mod workers;
 
 pub use crate::config::Engine;
 
@@ -71,11 +72,13 @@ impl Ready<'_> {
     ///
     /// # Errors
     /// Threads cannot be started, or the waiting fails for good.
-    pub fn run(self) -> io::Result<()> {
-        match self {
+    pub fn run(self, app: &Arc<App>) -> io::Result<()> {
+        let ended = match self {
             Ready::Event(engine) => engine.run(),
-            Ready::Threaded(engine, threads) => engine.run(threads),
-        }
+            Ready::Threaded(engine, threads) => workers::supervise(app).and_then(|()| engine.run(threads)),
+        };
+        workers::end(app);
+        ended
     }
 }
 

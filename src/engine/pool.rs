@@ -15,8 +15,7 @@ const IDLE: Duration = Duration::from_secs(30);
 struct Idle<T> {
     upstream: usize,
     connection: T,
-    /// A worker stays.
-    until: Option<Instant>,
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -32,18 +31,13 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Keeps a worker's channel, for as long as it is not taken.
-    pub fn put_worker(&mut self, upstream: usize, connection: T) {
-        self.idle.push(Idle { upstream, connection, until: None });
-    }
-
     /// Keeps a connection; gives one back that there is no room for.
     pub fn put(&mut self, upstream: usize, connection: T, now: Instant) -> Option<T> {
         let of_this = |idle: &Idle<T>| idle.upstream == upstream;
         let full = self.idle.iter().filter(|idle| of_this(idle)).count() >= PER_UPSTREAM;
         let oldest = self.idle.iter().position(of_this).filter(|_| full);
         let surplus = oldest.map(|at| self.idle.remove(at).connection);
-        self.idle.push(Idle { upstream, connection, until: Some(now + IDLE) });
+        self.idle.push(Idle { upstream, connection, until: now + IDLE });
         surplus
     }
 
@@ -55,13 +49,13 @@ impl<T> Pool<T> {
 
     /// When the next has idled long enough.
     pub fn next(&self) -> Option<Instant> {
-        self.idle.iter().find_map(|idle| idle.until)
+        self.idle.first().map(|idle| idle.until)
     }
 
     /// A connection that has idled long enough.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
-        let at = self.idle.iter().position(|idle| idle.until.is_some_and(|until| until <= now))?;
-        Some(self.idle.remove(at).connection)
+        self.next().filter(|until| *until <= now)?;
+        Some(self.idle.remove(0).connection)
     }
 
     /// Lets those go that `keep` does not want.

@@ -28,13 +28,14 @@ use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
 use crate::engine::{AcceptFailure, PAUSE, tell_cut, tell_ending};
+use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
 use socket2::SockRef;
 use std::io::{self, Read};
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,6 +88,7 @@ struct Shared {
 
 struct Listeners {
     sockets: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
     /// Whose turn it is when several are ready.
     next: usize,
 }
@@ -94,7 +96,9 @@ struct Listeners {
 /// What main knows of a connection.
 struct Link {
     socket: TcpStream,
-    peer: IpAddr,
+    peer: SocketAddr,
+    /// The listener's address.
+    local: SocketAddr,
     /// Whether its thread waits for a request. Who swaps it to false decides: the thread, that a request is
     /// under way; main, that none will be.
     idle: AtomicBool,
@@ -122,9 +126,10 @@ impl ThreadedEngine {
             socket.set_read_timeout(Some(inherited.receive))?;
             socket.set_write_timeout(Some(inherited.send))?;
         }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let shared = Shared {
             app,
-            listeners: Mutex::new(Listeners { sockets: listeners, next: 0 }),
+            listeners: Mutex::new(Listeners { sockets: listeners, addresses, next: 0 }),
             inherited,
             links: Mutex::default(),
             room: Condvar::new(),
@@ -244,8 +249,8 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
             return None;
         }
         match listeners.accept(&shared.ending) {
-            Ok((socket, peer)) => {
-                let link = Arc::new(Link { socket, peer, idle: AtomicBool::new(false) });
+            Ok((socket, peer, local)) => {
+                let link = Arc::new(Link { socket, peer, local, idle: AtomicBool::new(false) });
                 let key = lock(&shared.links).insert(link.clone());
                 return Some(Seat { shared: shared.clone(), link, key });
             }
@@ -259,7 +264,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
 
 impl Listeners {
     /// Waits for a client and accepts it; `WouldBlock` when there is none after all, or `ending` was set.
-    fn accept(&mut self, ending: &Latch) -> io::Result<(TcpStream, IpAddr)> {
+    fn accept(&mut self, ending: &Latch) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
         let count = self.sockets.len();
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
         let ready = await_any(&fds, None)?;
@@ -267,7 +272,7 @@ impl Listeners {
         let Some(index) = first else { return Err(io::ErrorKind::WouldBlock.into()) };
         self.next = index + 1;
         let (socket, peer) = self.sockets[index].accept()?;
-        Ok((socket, peer.ip()))
+        Ok((socket, peer, self.addresses[index]))
     }
 }
 
@@ -293,8 +298,10 @@ fn serve(seat: Seat) {
 
 fn serve_seat(seat: &Seat) {
     let Seat { shared, link, .. } = seat;
-    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams);
-    let mut session = Session::new(link.peer, Instant::now());
+    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.host, seat.key));
+    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
+    let ends = Ends { peer_port: link.peer.port(), local: link.local };
+    let mut session = Session::new(link.peer.ip(), Instant::now()).between(ends);
     let mut scratch = None;
     let mut turn = Turn::Wait(session.deadline(&shared.app));
     while turn != Turn::Close && !shared.cut.is_set() {

@@ -34,7 +34,7 @@ pub fn connect(address: &Address) -> io::Result<OwnedFd> {
             let result = net::connect(&socket, &SocketAddrUnix::new(path.as_path())?);
             (socket, result)
         }
-        Address::Worker => return Err(io::ErrorKind::WouldBlock.into()),
+        Address::Worker(_) => return Err(io::ErrorKind::WouldBlock.into()),
     };
     match result {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),

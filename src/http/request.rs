@@ -3,7 +3,20 @@
 use crate::http::head::{Field, Head, Name};
 use crate::http::method::Method;
 use crate::http::target::Target;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// What of a connection's two addresses is not the client's IP address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ends {
+    pub peer_port: u16,
+    pub local: SocketAddr,
+}
+
+impl Default for Ends {
+    fn default() -> Ends {
+        Ends { peer_port: 0, local: (Ipv4Addr::LOCALHOST, 0).into() }
+    }
+}
 
 /// The head of a request, its target parsed, and who sent it.
 #[derive(Clone, Debug)]
@@ -13,6 +26,8 @@ pub struct Request<'a> {
     pub target: Target<'a>,
     /// The address of the client.
     pub peer: IpAddr,
+    /// The client's port, and the address that it connected to.
+    pub ends: Ends,
     /// Whether content follows, or may follow.
     pub has_content: bool,
 }

@@ -6,6 +6,7 @@ use crate::app::exchange::Exchange;
 use crate::app::forward::{Failure, Flow, Forward, Stage};
 use crate::app::pages;
 use crate::http::date::Now;
+use crate::http::status::Status;
 use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
@@ -185,9 +186,6 @@ impl Session {
 
     pub(super) fn expire_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
-        if self.closing.is_some() {
-            return forward.give_up();
-        }
         match forward.on_expired(now) {
             Flow::Failed(failure) => self.fail_upstream(&failure, app, now, scratch),
             _ => self.since = now.instant,
@@ -198,14 +196,19 @@ impl Session {
     pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
         if let Exchange::Forward(forward) = &mut self.exchange {
             log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
-            forward.give_up();
+            forward.abandon();
         }
         if !matches!(self.conn.writing, Writing::Idle) {
             return self.cut(scratch);
         }
         let format = self.format();
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        pages::error(format, responder, failure.status, failure.sentence());
+        let mut fields = responder.start(failure.status);
+        if failure.status == Status::SERVICE_UNAVAILABLE {
+            // Most shortages are over in a moment; a client that has to be told comes back no sooner.
+            fields.field("Retry-After", "1");
+        }
+        pages::finish_error(format, fields, failure.status, failure.sentence());
         self.log_response(scratch);
     }
 

@@ -6,16 +6,12 @@ use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::proto::responder::decimal;
 use std::io::Write;
-use std::net::SocketAddr;
 
 /// What a request does not say itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// Where the application is mounted: empty, or a path that begins with a slash and does not end in one.
     pub mount: &'a [u8],
-    pub peer: SocketAddr,
-    /// The address that the client connected to.
-    pub local: SocketAddr,
     /// Bytes of content, once they are all here; `None` when the request has none.
     pub content: Option<u64>,
     /// `http`, or what a trusted proxy says.
@@ -24,8 +20,8 @@ pub struct Surroundings<'a> {
 
 /// Appends the environ to `out`.
 pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
-    let path = escape::decode_lenient(request.path());
-    let path_info = path.strip_prefix(around.mount).unwrap_or(&path);
+    let below = request.path().strip_prefix(around.mount).unwrap_or(request.path());
+    let path_info = &escape::decode_lenient(below)[..];
     pair(out, b"REQUEST_METHOD", request.head.method_token.of(request.bytes));
     pair(out, b"SCRIPT_NAME", around.mount);
     pair(out, b"PATH_INFO", path_info);
@@ -38,15 +34,15 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     let name = without_port(request.host());
     out.extend_from_slice(b"SERVER_NAME\0");
     match name {
-        b"" => shown(out, around.local.ip()),
+        b"" => shown(out, request.ends.local.ip()),
         name => out.extend_from_slice(name),
     }
     out.extend_from_slice(b"\0SERVER_PORT\0");
-    shown(out, around.local.port());
+    shown(out, request.ends.local.port());
     out.extend_from_slice(b"\0REMOTE_ADDR\0");
-    shown(out, around.peer.ip());
+    shown(out, request.peer.to_canonical());
     out.extend_from_slice(b"\0REMOTE_PORT\0");
-    shown(out, around.peer.port());
+    shown(out, request.ends.peer_port);
     out.push(0);
     if let Some(content) = around.content {
         pair(out, b"CONTENT_LENGTH", decimal(content).digits());
@@ -121,7 +117,9 @@ fn shown(out: &mut Vec<u8>, value: impl std::fmt::Display) {
 mod tests {
     use super::*;
     use crate::http::head::{Head, HeadLimits};
+    use crate::http::request::Ends;
     use crate::http::target::Target;
+    use std::net::SocketAddr;
 
     fn environ(text: &str, mount: &str, content: Option<u64>) -> Vec<(String, String)> {
         let limits = HeadLimits { size: 4096, target: 1024, fields: 32 };
@@ -129,9 +127,9 @@ mod tests {
         assert!(head.parse(bytes, &limits, &mut 0).unwrap());
         let target = Target::parse(head.method, head.target.of(bytes)).unwrap();
         let peer: SocketAddr = "10.1.2.3:4567".parse().unwrap();
-        let request = Request { bytes, head: &head, target, peer: peer.ip(), has_content: content.is_some() };
-        let local = "127.0.0.1:80".parse().unwrap();
-        let around = Surroundings { mount: mount.as_bytes(), peer, local, content, scheme: "http" };
+        let ends = Ends { peer_port: peer.port(), local: "127.0.0.1:80".parse().unwrap() };
+        let request = Request { bytes, head: &head, target, peer: peer.ip(), ends, has_content: content.is_some() };
+        let around = Surroundings { mount: mount.as_bytes(), content, scheme: "http" };
         let mut out = Vec::new();
         write(&request, &around, &mut out);
         let text: String = out.iter().map(|byte| char::from(*byte)).collect();

@@ -80,7 +80,11 @@ pub struct Broken;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// A frame begins; `b` bytes of content follow, or it is the offset of FILE.
-    Frame { kind: FromWorker, a: &'a [u8], b: u64 },
+    Frame {
+        kind: FromWorker,
+        a: &'a [u8],
+        b: u64,
+    },
     Content(&'a [u8]),
 }
 

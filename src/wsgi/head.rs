@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_head_becomes_lines() {
-        let head = Head::parse(b"201 Well done\0Content-Length\x005\0X-A\0 b \0connection\0close\0Date\0now\0").unwrap();
+        let head =
+            Head::parse(b"201 Well done\0Content-Length\x005\0X-A\0 b \0connection\0close\0Date\0now\0").unwrap();
         assert_eq!((head.status, &head.reason[..]), (201, &b"Well done"[..]));
         assert_eq!(head.lines, b"X-A: b\r\nDate: now\r\n");
         assert_eq!((head.content_length, head.has_date, head.has_server), (Some(5), true, false));

@@ -48,7 +48,8 @@ impl Host {
         self.ring(supervisor);
     }
 
-    /// Waits for a free worker, for as long as `left` at most; `None` when there was none.
+    /// Waits for a free worker, for as long as `left` at most; `None` when there was none, and the ticket keeps its
+    /// place in the queue.
     pub fn lease_within(&self, pool: usize, ticket: Ticket, left: Duration) -> io::Result<Option<Lease>> {
         let mut supervisor = self.lock();
         let wanted = |supervisor: &mut Supervisor| match supervisor.lease(pool, ticket) {
@@ -64,9 +65,6 @@ impl Host {
             };
             let waited = self.bell.wait_timeout_while(supervisor, left, waits);
             supervisor = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if answer.is_none() {
-                supervisor.leave(pool, ticket);
-            }
             self.ring(supervisor);
         }
         answer.transpose()

@@ -8,6 +8,8 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
+//! | `host` | how engines share the supervisor. |
+//! | `python` | which interpreter, and where. |
 //! | `process` | one child: spawning, its output, its end. |
 //! | `frames`, `head`, `environ`, `lines` | pure: bytes in, values out. |
 //! | `worker.py` | the other side: imports, calls, iterates, closes. |
@@ -15,8 +17,10 @@
 pub mod environ;
 pub mod frames;
 pub mod head;
+pub mod host;
 pub mod lines;
 pub mod process;
+pub mod python;
 pub mod supervisor;
 
 use std::path::PathBuf;

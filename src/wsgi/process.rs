@@ -50,8 +50,8 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()?;
         let (output, errors) = (child.stdout.take(), child.stderr.take());
-        let ended = Pid::from_raw(child.id() as i32)
-            .and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
+        let ended =
+            Pid::from_raw(child.id() as i32).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut process = Process { child, ended, output, errors, lines: Default::default() };
         match process.prepare(first, spec, watch) {
             Ok(sockets) => Ok((process, sockets)),

@@ -22,7 +22,6 @@ use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,7 +46,7 @@ pub type Ticket = usize;
 /// The right to one thread of one worker, for one request.
 #[derive(Clone, Debug)]
 pub struct Lease {
-    pub socket: Arc<UnixStream>,
+    pub socket: Arc<OwnedFd>,
     pub pool: usize,
     pub pid: u32,
     worker: usize,
@@ -69,7 +68,11 @@ pub enum Leased {
 pub enum Left {
     Free,
     /// The client has left first: what of the request is unsent, what the thread has said of its answer.
-    Busy { unsent: Vec<u8>, unread: Vec<u8>, reader: Reader },
+    Busy {
+        unsent: Vec<u8>,
+        unread: Vec<u8>,
+        reader: Reader,
+    },
     /// It ended, or said what is no frame.
     Broken,
     /// It has been silent for too long.
@@ -122,12 +125,14 @@ enum State {
     Worn,
     /// Takes no new request.
     Retiring,
-    Doomed { kill_at: Instant },
+    Doomed {
+        kill_at: Instant,
+    },
 }
 
 #[derive(Debug)]
 struct Thread {
-    socket: Arc<UnixStream>,
+    socket: Arc<OwnedFd>,
     duty: Duty,
 }
 
@@ -138,7 +143,12 @@ enum Duty {
     Idle,
     Leased,
     /// It finishes a request whose client has left.
-    Finishing { unsent: Vec<u8>, unread: Vec<u8>, reader: Reader, until: Instant },
+    Finishing {
+        unsent: Vec<u8>,
+        unread: Vec<u8>,
+        reader: Reader,
+        until: Instant,
+    },
 }
 
 impl Supervisor {
@@ -173,7 +183,7 @@ impl Supervisor {
             if self.pools.iter().all(|pool| pool.proven == pool.generation) {
                 return Ok(());
             }
-            let left = self.deadline().map(|deadline| deadline.saturating_duration_since(clock()));
+            let left = self.next_turn(clock()).map(|deadline| deadline.saturating_duration_since(clock()));
             let _ = self.wait(left);
         }
     }
@@ -208,10 +218,15 @@ impl Supervisor {
         Leased::Queued
     }
 
-    /// The ticket waits no longer.
-    pub fn leave(&mut self, pool: usize, ticket: Ticket) {
-        self.pools[pool].waiting.retain(|other| *other != ticket);
-        self.wake(pool);
+    /// The ticket waits no longer, wherever it does.
+    pub fn leave(&mut self, ticket: Ticket) {
+        for pool in 0..self.pools.len() {
+            let waiting = &mut self.pools[pool].waiting;
+            if let Some(place) = waiting.iter().position(|other| *other == ticket) {
+                waiting.remove(place);
+                self.wake(pool);
+            }
+        }
     }
 
     pub fn give_back(&mut self, lease: Lease, left: Left, now: Instant) {
@@ -265,9 +280,10 @@ impl Supervisor {
         pauses.chain(workers).min()
     }
 
-    /// Whether another turn is due at once.
-    pub fn is_restless(&self) -> bool {
-        self.workers.iter().any(|(_, worker)| worker.talks)
+    /// As `deadline`; at once, while there is output left to be read.
+    pub fn next_turn(&self, now: Instant) -> Option<Instant> {
+        let talks = self.workers.iter().any(|(_, worker)| worker.talks);
+        if talks { Some(now) } else { self.deadline() }
     }
 
     /// Looks at everything that has happened, and at every deadline.
@@ -385,7 +401,7 @@ impl Supervisor {
                     }
                     let threads = sockets.into_iter().enumerate().map(|(number, socket)| {
                         watch(&self.poll, &socket, key * STRIDE + number);
-                        Thread { socket: Arc::new(socket), duty: Duty::Starting(Vec::new()) }
+                        Thread { socket: Arc::new(OwnedFd::from(socket)), duty: Duty::Starting(Vec::new()) }
                     });
                     let (state, threads) = (State::Starting, threads.collect());
                     self.workers.insert(Worker { process, pool: index, generation, state, threads, left, talks: true });
@@ -641,7 +657,7 @@ pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
 }
 
 /// Adds what has come to `said`; whether there was anything.
-fn receive(socket: &UnixStream, said: &mut Vec<u8>) -> bool {
+fn receive(socket: &OwnedFd, said: &mut Vec<u8>) -> bool {
     let mut room = [0; 16 * 1024];
     match rustix::net::recv(socket, &mut room[..], RecvFlags::DONTWAIT) {
         Ok((count, _)) => {

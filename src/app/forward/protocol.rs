@@ -6,6 +6,7 @@ use crate::app::body::Body;
 use crate::app::gathered::Gathered;
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::spool::Spool;
+use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
@@ -18,6 +19,7 @@ use std::os::fd::OwnedFd;
 #[derive(Debug)]
 pub enum Protocol {
     Http(Box<HttpExchange>),
+    Wsgi(Box<WsgiExchange>),
 }
 
 /// What came of a step of the protocol.
@@ -87,6 +89,10 @@ impl Failure {
     /// Whether it is this machine that lacks something, or the upstream that refuses, is not the same.
     pub fn of_connect(error: &io::Error) -> Failure {
         use rustix::io::Errno;
+        if error.kind() == io::ErrorKind::QuotaExceeded {
+            let reason = "too many requests wait for a worker".into();
+            return Failure { status: Status::SERVICE_UNAVAILABLE, reason };
+        }
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
         let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };
@@ -104,7 +110,7 @@ impl Failure {
             Status::BAD_GATEWAY => "The server behind this one could not be reached or gave no valid answer.",
             Status::SERVICE_UNAVAILABLE => "The server behind this one has no room for the request at the moment.",
             Status::GATEWAY_TIMEOUT => "The server behind this one did not answer in time.",
-            _ => "The request could not be passed on.",
+            _ => "The server could not answer the request.",
         }
     }
 }
@@ -115,6 +121,7 @@ impl Protocol {
     pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.begin(gathered.map(Gathered::len), output),
+            Protocol::Wsgi(wsgi) => wsgi.begin(gathered, output),
         }
     }
 
@@ -122,6 +129,8 @@ impl Protocol {
     pub(super) fn push(&mut self, data: &[u8], output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.push(data, output),
+            // Its content is gathered.
+            Protocol::Wsgi(_) => {}
         }
     }
 
@@ -129,6 +138,7 @@ impl Protocol {
     pub(super) fn push_end(&mut self, output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.push_end(output),
+            Protocol::Wsgi(_) => {}
         }
     }
 
@@ -136,6 +146,7 @@ impl Protocol {
     pub(super) fn passes_files(&self) -> bool {
         match self {
             Protocol::Http(_) => false,
+            Protocol::Wsgi(_) => true,
         }
     }
 
@@ -143,20 +154,7 @@ impl Protocol {
     pub(super) fn may_repeat(&self) -> bool {
         match self {
             Protocol::Http(http) => http.may_repeat(),
-        }
-    }
-
-    /// Tells the upstream that nobody wants the answer any more; `false` where only closing can tell it.
-    pub(super) fn cancel(&mut self, _output: &mut Buffer) -> bool {
-        match self {
-            Protocol::Http(_) => false,
-        }
-    }
-
-    /// Takes what the upstream says after `cancel`; `true` when that was all.
-    pub(super) fn drain(&mut self, _source: &mut Source) -> bool {
-        match self {
-            Protocol::Http(_) => true,
+            Protocol::Wsgi(_) => false,
         }
     }
 
@@ -164,6 +162,7 @@ impl Protocol {
     pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         match self {
             Protocol::Http(http) => http.step(source, sink),
+            Protocol::Wsgi(wsgi) => wsgi.step(source, sink),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::wsgi::frames::{self, FromWorker, Piece, Reader, ToWorker};
 use crate::wsgi::head::Head;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct WsgiExchange {
@@ -28,6 +29,8 @@ pub struct WsgiExchange {
     state: State,
     /// A file that is the content, once the worker is through with it.
     file: Option<FileRange>,
+    /// The worker has said what is no frame.
+    broken: bool,
 }
 
 #[derive(Debug)]
@@ -35,12 +38,15 @@ enum State {
     Waiting,
     Held(Head),
     /// Content that is still to come, where the length was told, and whether any is sent.
-    Begun { left: Option<u64>, silent: bool },
+    Begun {
+        left: Option<u64>,
+        silent: bool,
+    },
 }
 
 impl WsgiExchange {
     pub fn new(environ: Vec<u8>, is_head: bool) -> WsgiExchange {
-        WsgiExchange { environ, is_head, reader: Reader::default(), state: State::Waiting, file: None }
+        WsgiExchange { environ, is_head, reader: Reader::default(), state: State::Waiting, file: None, broken: false }
     }
 
     /// Writes the request; gathered content that is in memory follows by itself.
@@ -65,6 +71,10 @@ impl WsgiExchange {
         self.reader.is_free()
     }
 
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Where in the frames it is, for who reads on.
     pub fn take_reader(&mut self) -> Reader {
         std::mem::take(&mut self.reader)
@@ -72,6 +82,7 @@ impl WsgiExchange {
 
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         let next = self.reader.next(source.input.filled());
+        self.broken = next.is_err();
         let nonsense = |_| Failure::bad_gateway("its worker sent what is no frame; was its socket written to?");
         let Some((taken, piece)) = next.map_err(nonsense)? else {
             return match source.closed {
@@ -138,7 +149,7 @@ impl WsgiExchange {
         self.begin_answer(Some(size.saturating_sub(at)), sink);
         if let State::Begun { left: Some(left), silent: false } = &mut self.state {
             // A file that is shorter than was promised shows by the connection's end.
-            self.file = Some(FileRange { file, at, end: at.saturating_add(*left).min(size.max(at)) });
+            self.file = Some(FileRange { file: Arc::new(file), at, end: at.saturating_add(*left).min(size.max(at)) });
             *left = 0;
         }
         Ok(())
@@ -187,7 +198,7 @@ impl WsgiExchange {
         let app = sink.app;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
         let mut fields = sink.responder().relay(status, reason);
-        fields.lines(without_server(&app.common, head.has_server));
+        fields.lines(without_server(&app.common.lines, head.has_server));
         if !head.has_date {
             fields.field("Date", date);
         }

@@ -10,6 +10,7 @@ use crate::app::upstreams::{Address, Group, Upstream};
 use crate::app::wsgi::exchange::WsgiExchange;
 use crate::config::wsgi::WsgiRules;
 use crate::http::date::Now;
+use crate::http::head::Name;
 use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::status::Status;
@@ -28,8 +29,9 @@ pub struct Wsgi {
     pub host: Host,
 }
 
+/// A prefix and the application that answers below it.
 #[derive(Debug)]
-struct Mount {
+pub struct Mount {
     /// As SCRIPT_NAME has it: empty for `/`.
     prefix: String,
     group: Arc<Group>,
@@ -48,11 +50,8 @@ impl Wsgi {
         let mut mounts = Vec::new();
         for (pool, mount) in rules.apps.iter().enumerate() {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
-            let group = Group {
-                upstreams: vec![Arc::new(upstream)],
-                connect_timeout: rules.timeout,
-                timeout: rules.timeout,
-            };
+            let group =
+                Group { upstreams: vec![Arc::new(upstream)], connect_timeout: rules.timeout, timeout: rules.timeout };
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
@@ -63,28 +62,42 @@ impl Wsgi {
 
     /// Prefixes and applications, for people.
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.group.upstreams[0].name.as_str()))
+        self.mounts.iter().map(|mount| match mount.prefix.as_str() {
+            "" => ("/", mount.group.upstreams[0].name.as_str()),
+            prefix => (prefix, mount.group.upstreams[0].name.as_str()),
+        })
     }
 
-    /// Answers a request that belongs to an application; gives the responder back for one that does not.
-    pub fn answer<'a>(&self, request: &Request, responder: Responder<'a>, now: &Now) -> Result<Next, Responder<'a>> {
-        let path = request.path();
-        let is_below = |mount: &&Mount| {
+    /// The application that a path belongs to.
+    pub fn find(&self, path: &[u8]) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| {
             let rest = path.strip_prefix(mount.prefix.as_bytes());
             rest.is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-        };
-        let Some(mount) = self.mounts.iter().find(is_below) else { return Err(responder) };
-        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: "http", content: None };
+        })
+    }
+
+    /// Passes a request to its application.
+    pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
+        // The length of other content is told once all of it is here.
+        let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
+        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: "http", content };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
         let exchange = WsgiExchange::new(environ, request.method() == Method::Head);
         let protocol = Protocol::Wsgi(Box::new(exchange));
-        Ok(match Forward::new(mount.group.clone(), protocol, request.has_content, now.instant) {
+        match Forward::new(mount.group.clone(), protocol, request.has_content, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
                 let sentence = "There is no application behind this address at the moment.";
                 pages::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence)
             }
-        })
+        }
+    }
+}
+
+impl Mount {
+    /// How long the path is below which it answers, its slash included.
+    pub fn depth(&self) -> usize {
+        self.prefix.len() + 1
     }
 }

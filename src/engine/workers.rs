@@ -1,0 +1,60 @@
+//! What engines do for the supervisor of the Python workers beyond leasing: in the threaded ones a thread of its own
+//! waits for what it watches; in the end every engine lets the workers go.
+
+use crate::app::App;
+use crate::wsgi::supervisor;
+use signal_hook::consts::SIGHUP;
+use signal_hook::low_level::pipe;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long workers may take to end when the server does.
+const LEAVE: Duration = Duration::from_secs(2);
+/// How soon the supervisor's thread sees a deadline that others have brought forward, and a signal.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Starts the thread that supervises the workers, if there are any.
+pub fn supervise(app: &Arc<App>) -> io::Result<()> {
+    let Some(wsgi) = &app.wsgi else { return Ok(()) };
+    let descriptor = wsgi.host.lock().as_fd().try_clone_to_owned()?;
+    let (mut signals, end) = UnixStream::pair()?;
+    signals.set_nonblocking(true)?;
+    pipe::register(SIGHUP, end)?;
+    let app = app.clone();
+    thread::Builder::new().spawn(move || {
+        let Some(wsgi) = &app.wsgi else { return };
+        loop {
+            let due = wsgi.host.lock().next_turn(Instant::now());
+            let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
+            if supervisor::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
+                thread::sleep(SLICE);
+            }
+            if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
+                wsgi.host.lock().reload();
+            }
+            wsgi.host.turn(Instant::now());
+        }
+    })?;
+    Ok(())
+}
+
+/// Lets the workers end, and ends those that do not.
+pub fn end(app: &App) {
+    let Some(wsgi) = &app.wsgi else { return };
+    let until = Instant::now() + LEAVE;
+    let mut supervisor = wsgi.host.lock();
+    supervisor.stop(Instant::now());
+    while !supervisor.has_ended() {
+        let now = Instant::now();
+        if until <= now {
+            return supervisor.kill_all();
+        }
+        // What can fail here passes; the next turn finds out by itself.
+        let _ = supervisor.wait(Some((until - now).min(SLICE)));
+        supervisor.turn(Instant::now());
+    }
+}
