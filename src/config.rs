@@ -217,6 +217,9 @@ impl Config {
                 check_directory(name, path)?;
             }
         }
+        for site in &self.wsgi.sites {
+            check_directory("--static", &site.directory)?;
+        }
         Ok(())
     }
 
@@ -235,7 +238,7 @@ impl Config {
         args.check_proxy()?;
         args.check_wsgi()?;
         let root = match (args.root, &args.directory) {
-            (None, None) if args.proxy.proxy.is_empty() && args.wsgi.apps.is_empty() => {
+            (None, None) if args.proxy.proxy.is_empty() && args.wsgi.apps.is_empty() && args.wsgi.sites.is_empty() => {
                 Some(current_site(current_dir)?)
             }
             (root, _) => root,
@@ -556,6 +559,9 @@ impl Args {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
         if let Some(prefix) = self.wsgi.claimed_twice() {
             return conflict(format!("two applications are to answer {prefix}; give one of them another prefix"));
+        }
+        if self.wsgi.sites.iter().any(|site| site.prefix == "/") {
+            return conflict("--static is for a prefix; give the site at / as ROOT".into());
         }
         if self.wsgi.takes_all() && self.root.is_some() {
             return conflict("the application at / answers every path; leave ROOT out, or mount it at a prefix".into());

@@ -57,6 +57,8 @@ pub struct App {
     pub debug_prefix: Option<String>,
     /// The site of files at `/`.
     pub site: Option<Site>,
+    /// Further sites, each below its own prefix, the longest first.
+    pub sites: Vec<Site>,
     /// The store of files at `/files/`.
     pub store: Option<Root>,
     /// What other servers answer.
@@ -79,7 +81,11 @@ impl App {
             })
         };
         let root = config.root.as_deref().map(open).transpose()?;
-        let site = root.map(|root| Site::new(root, config)).transpose()?;
+        let site = root.map(|root| Site::new("/", root, config)).transpose()?;
+        let mounts = &config.wsgi.sites;
+        let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
+        let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
+        sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
         let store = config.directory.as_deref().map(open).transpose()?;
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
@@ -92,10 +98,17 @@ impl App {
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
             site,
+            sites,
             store,
             proxy: Proxy::new(&config.proxy)?,
             wsgi: Wsgi::new(&config.wsgi)?,
         })
+    }
+
+    /// The site that a path belongs to.
+    pub fn site_of(&self, path: &[u8]) -> Option<&Site> {
+        let deeper = self.sites.iter().find(|site| path.starts_with(site.prefix.as_bytes()));
+        deeper.or(self.site.as_ref())
     }
 
     /// Answers a request, or says what the answer waits for.

@@ -70,6 +70,9 @@ pub fn table(config: &Config) -> Vec<Route> {
         };
         routes.push(Route::below("/files/", "{name}", allow, upload::answer, "the store"));
     }
+    for mount in &config.wsgi.sites {
+        routes.push(Route::below(&mount.prefix, "", Methods::READ, files::site::answer, "files"));
+    }
     if config.root.is_some() {
         routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
     } else if !config.wsgi.takes_all() {

@@ -29,7 +29,7 @@ pub struct WsgiRules {
     ///
     /// Beyond it the request is answered 504, where the application stands is logged, and its process is replaced.
     // As nginx and most balancers wait for an answer.
-    #[arg(long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = super::timeout)]
+    #[arg(id = "wsgi-timeout", long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = super::timeout)]
     pub timeout: Duration,
 
     /// Replace a process after about so many requests; 0 means never

@@ -36,6 +36,8 @@ use std::sync::Arc;
 /// A directory served as a site, and by which rules.
 #[derive(Debug)]
 pub struct Site {
+    /// What its addresses begin with; begins and ends with a slash.
+    pub prefix: String,
     root: Root,
     /// Whether a directory without an index shows its names.
     listing: bool,
@@ -55,8 +57,10 @@ pub struct Site {
 impl Site {
     /// # Errors
     /// The page of `--spa` is not there: every address would be 404.
-    pub fn new(root: Root, config: &Config) -> Result<Site, StartError> {
-        let rules = config.site.clone();
+    pub fn new(prefix: &str, root: Root, config: &Config) -> Result<Site, StartError> {
+        let mut rules = config.site.clone();
+        // The page of an application is in ROOT.
+        rules.spa = rules.spa.filter(|_| prefix == "/");
         if let Some(path) = &rules.spa
             && !matches!(root.find(path), Ok(Found::File { .. }))
         {
@@ -67,6 +71,7 @@ impl Site {
             )));
         }
         Ok(Site {
+            prefix: prefix.to_owned(),
             root,
             listing: config.listing,
             index: rules.index,
@@ -106,12 +111,12 @@ enum Answer {
 }
 
 pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
-    let Some(site) = &app.site else { return routes::not_found(request, responder) };
-    let path = path_below(request, "/");
+    let Some(site) = app.site_of(request.path()) else { return routes::not_found(request, responder) };
+    let path = path_below(request, &site.prefix);
     let path = path.as_deref();
     match path.map_or(Answer::Nothing(Refused::NotFound), |path| resolve(site, path, now)) {
         Answer::File(stored) => site.represent(&stored).answer(app, request, responder, now),
-        Answer::Redirect => redirect(request, path.unwrap_or_default(), responder),
+        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
         Answer::Listing(dir) => list(site, dir, path.unwrap_or_default(), request, responder, now),
         Answer::Nothing(Refused::NotFound) => match navigation(site, request) {
             Some(stored) => {
@@ -213,8 +218,8 @@ fn list(site: &Site, dir: OwnedFd, path: &[u8], request: &Request, responder: Re
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
 /// its decoded segments and begins with one slash: it cannot name another host.
-fn redirect(request: &Request, path: &[u8], responder: Responder) -> Next {
-    let mut location = Vec::new();
+fn redirect(site: &Site, request: &Request, path: &[u8], responder: Responder) -> Next {
+    let mut location = site.prefix.trim_end_matches('/').as_bytes().to_vec();
     for segment in path.split(|&b| b == b'/') {
         location.push(b'/');
         escape::path_segment(segment, &mut location);
