@@ -107,11 +107,14 @@ impl Transport for Evented<'_> {
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
+        let before = files.len();
         let result = match link.lease.is_some() {
             true => upstream::read_with_files(&link.socket, room, files),
             false => upstream::read(&link.socket, room),
         };
-        note(&mut link.ready, READABLE, room.len(), result)
+        // A read ends behind the bytes that a descriptor came with (unix(7)): there may be more.
+        let asked = if files.len() > before { 0 } else { room.len() };
+        note(&mut link.ready, READABLE, asked, result)
     }
 
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {

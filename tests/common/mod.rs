@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, unused_macros)] // each test file is a crate and uses its own part of this
 
 mod client;
+pub mod python;
 mod server;
 
 pub use client::{Client, Framing, Response, exchange, get};
