@@ -201,7 +201,7 @@ impl Forward {
     /// How long the present stage may last without progress.
     pub fn patience(&self) -> Duration {
         match self.stage {
-            Stage::Unconnected | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
+            Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
             _ => self.group.timeout,
         }
     }

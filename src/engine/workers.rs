@@ -2,7 +2,7 @@
 //! waits for what it watches; in the end every engine lets the workers go.
 
 use crate::app::App;
-use crate::wsgi::supervisor;
+use crate::wsgi::watch;
 use signal_hook::consts::SIGHUP;
 use signal_hook::low_level::pipe;
 use std::io::{self, Read};
@@ -30,7 +30,7 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
         loop {
             let due = wsgi.host.lock().next_turn(Instant::now());
             let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
-            if supervisor::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
+            if watch::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
                 thread::sleep(SLICE);
             }
             if matches!(signals.read(&mut [0; 64]), Ok(1..)) {

@@ -8,6 +8,8 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
+//! | `pool`, `worker` | what it knows of an application's workers and of each. |
+//! | `watch` | its calls on descriptors. |
 //! | `host` | how engines share the supervisor. |
 //! | `python` | which interpreter, and where. |
 //! | `process` | one child: spawning, its output, its end. |
@@ -19,9 +21,12 @@ pub mod frames;
 pub mod head;
 pub mod host;
 pub mod lines;
+pub mod pool;
 pub mod process;
 pub mod python;
 pub mod supervisor;
+pub mod watch;
+pub mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;

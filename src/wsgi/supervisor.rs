@@ -12,14 +12,15 @@
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::frames::{self, FromWorker, Piece, Reader, ToWorker};
+use crate::wsgi::frames::{self, Reader, ToWorker};
+use crate::wsgi::pool::Pool;
 use crate::wsgi::process::Process;
+use crate::wsgi::watch::{self, unwatch, watch};
+use crate::wsgi::worker::{Duty, Greeting, State, Thread, Worker};
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::event::epoll::{self, CreateFlags};
 use rustix::process::Signal;
 use slab::Slab;
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -32,9 +33,6 @@ const PROCESS: usize = STRIDE - 1;
 const DUMP: Duration = Duration::from_millis(250);
 /// How long a worker may take to end once its sockets are closed.
 const LEAVE: Duration = Duration::from_secs(10);
-/// Between attempts to replace what ends at once: from here, doubled, up to `LONGEST_PAUSE`.
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Events taken at once.
 const EVENTS: usize = 64;
@@ -88,82 +86,9 @@ pub struct Supervisor {
     stopping: bool,
 }
 
-#[derive(Debug)]
-struct Pool {
-    spec: Spec,
-    /// What new workers belong to; older ones serve until as many as are wanted of these do.
-    generation: u32,
-    /// The last that all came up.
-    proven: u32,
-    idle: Vec<(usize, usize)>,
-    waiting: VecDeque<Ticket>,
-    /// Ends in a row, without a request answered in between, and when the next attempt is due.
-    failures: u32,
-    pause: Option<Instant>,
-    /// Why the last one did not start.
-    failure: Option<String>,
-}
-
-#[derive(Debug)]
-struct Worker {
-    process: Process,
-    pool: usize,
-    generation: u32,
-    state: State,
-    threads: Vec<Thread>,
-    /// Requests it may still take before it is replaced.
-    left: Option<u64>,
-    /// There is output left to be read.
-    talks: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Starting,
-    Serving,
-    /// Serves until another has taken its place.
-    Worn,
-    /// Takes no new request.
-    Retiring,
-    Doomed {
-        kill_at: Instant,
-    },
-}
-
-#[derive(Debug)]
-struct Thread {
-    socket: Arc<OwnedFd>,
-    duty: Duty,
-}
-
-#[derive(Debug)]
-enum Duty {
-    /// It has not said READY yet; what it has said.
-    Starting(Vec<u8>),
-    Idle,
-    Leased,
-    /// It finishes a request whose client has left.
-    Finishing {
-        unsent: Vec<u8>,
-        unread: Vec<u8>,
-        reader: Reader,
-        until: Instant,
-    },
-}
-
 impl Supervisor {
     pub fn new(specs: Vec<Spec>) -> io::Result<Supervisor> {
-        let pools = specs.into_iter().map(|spec| Pool {
-            spec,
-            generation: 1,
-            proven: 0,
-            idle: Vec::new(),
-            waiting: VecDeque::new(),
-            failures: 0,
-            pause: None,
-            failure: None,
-        });
-        let (pools, workers, woken) = (pools.collect(), Slab::new(), Vec::new());
+        let (pools, workers, woken) = (specs.into_iter().map(Pool::new).collect(), Slab::new(), Vec::new());
         Ok(Supervisor { poll: epoll::create(CreateFlags::CLOEXEC)?, pools, workers, woken, stopping: false })
     }
 
@@ -190,7 +115,7 @@ impl Supervisor {
 
     /// Waits until a turn is worth taking.
     pub fn wait(&self, left: Option<Duration>) -> io::Result<()> {
-        wait(self.poll.as_fd(), left)
+        watch::wait(self.poll.as_fd(), left)
     }
 
     // ---- requests
@@ -266,17 +191,7 @@ impl Supervisor {
     /// When the next turn is due, whatever the descriptor says.
     pub fn deadline(&self) -> Option<Instant> {
         let pauses = self.pools.iter().filter_map(|pool| pool.pause);
-        let workers = self.workers.iter().flat_map(|(_, worker)| {
-            let kill_at = match worker.state {
-                State::Doomed { kill_at } => Some(kill_at),
-                _ => None,
-            };
-            let finishing = worker.threads.iter().filter_map(|thread| match thread.duty {
-                Duty::Finishing { until, .. } => Some(until),
-                _ => None,
-            });
-            kill_at.into_iter().chain(worker.process.deadline()).chain(finishing)
-        });
+        let workers = self.workers.iter().filter_map(|(_, worker)| worker.deadline());
         pauses.chain(workers).min()
     }
 
@@ -354,12 +269,12 @@ impl Supervisor {
     fn look_after(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
         worker.process.flush_output(now);
-        if let State::Doomed { kill_at } = worker.state
-            && kill_at <= now
+        if let State::Doomed { kill_at } | State::Crashed { kill_at } = &mut worker.state
+            && *kill_at <= now
         {
             worker.process.signal(Signal::KILL);
             // Should even that not end it at once, there is nothing else to be done.
-            worker.state = State::Doomed { kill_at: now + LEAVE };
+            *kill_at = now + LEAVE;
         }
         if worker.talks {
             worker.talks = worker.process.read_output(now);
@@ -394,7 +309,7 @@ impl Supervisor {
             match Process::spawn(&pool.spec, watch_sources) {
                 Ok((process, sockets)) => {
                     let generation = pool.generation;
-                    let left = pool.spec.max_requests.map(|most| jitter(most, process.pid()));
+                    let left = pool.share(process.pid());
                     let key = self.workers.vacant_key();
                     for fd in process.sources() {
                         watch(&self.poll, fd, key * STRIDE + PROCESS);
@@ -430,36 +345,26 @@ impl Supervisor {
             }
             return;
         }
-        pool.failures = pool.failures.saturating_add(1);
-        let pause = match pool.failures {
-            0 | 1 => Duration::ZERO,
-            failures => (PAUSE * (1 << (failures - 2).min(16))).min(LONGEST_PAUSE),
-        };
-        pool.pause = Some(now + pause);
+        pool.count_failure(now);
     }
 
     /// Reads what a thread says that is starting.
     fn greet(&mut self, key: usize, thread: usize, now: Instant) {
         let worker = &mut self.workers[key];
-        let Thread { socket, duty } = &mut worker.threads[thread];
-        let Duty::Starting(said) = duty else { return };
-        receive(socket, said);
-        let failure = match Reader::default().next(said) {
-            Ok(None) => return,
-            Ok(Some((_, Piece::Frame { kind: FromWorker::Ready, .. }))) => {
-                unwatch(&self.poll, &*socket);
-                *duty = Duty::Idle;
+        let failure = match worker.threads[thread].hear() {
+            Greeting::None => return,
+            Greeting::Ready => {
+                unwatch(&self.poll, &*worker.threads[thread].socket);
+                worker.threads[thread].duty = Duty::Idle;
                 if worker.threads.iter().all(|thread| matches!(thread.duty, Duty::Idle)) {
                     self.on_ready(key, now);
                 }
                 return;
             }
-            Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => String::from_utf8_lossy(a).into_owned(),
-            _ => "its worker does not speak as it should; does it print to descriptor 0?".into(),
+            Greeting::Failed(failure) => failure,
         };
         let pool = worker.pool;
         worker.state = State::Doomed { kill_at: now + DUMP };
-        let failure = format!("the import failed\n{}", failure.trim_end());
         self.on_failure(pool, failure, now);
     }
 
@@ -516,16 +421,16 @@ impl Supervisor {
             }
             State::Retiring => self.retire(key, now),
             State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
-            State::Doomed { .. } => {}
+            State::Doomed { .. } | State::Crashed { .. } => {}
         }
     }
 
     /// Takes a worker out of service. Its sockets close, and with that it ends, when no request is in it.
     fn retire(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
-        self.pools[worker.pool].idle.retain(|(other, _)| *other != key);
+        self.pools[worker.pool].forget(key);
         match worker.state {
-            State::Doomed { .. } => {}
+            State::Doomed { .. } | State::Crashed { .. } => {}
             State::Starting => worker.state = State::Doomed { kill_at: now },
             _ if worker.is_idle() => {
                 worker.hang_up();
@@ -546,41 +451,23 @@ impl Supervisor {
         // Requests in its other threads get the chance to end.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
         worker.state = State::Doomed { kill_at: now + grace };
-        pool.idle.retain(|(other, _)| *other != key);
+        pool.forget(key);
     }
 
     /// A worker is no longer to be trusted, or has ended already.
     fn doom(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
-        self.pools[worker.pool].idle.retain(|(other, _)| *other != key);
-        worker.state = State::Doomed { kill_at: now };
+        self.pools[worker.pool].forget(key);
+        worker.state = State::Crashed { kill_at: now + DUMP };
         worker.talks = true;
     }
 
     /// Goes on with a request whose client has left, until the thread is free.
     fn finish(&mut self, key: usize, thread: usize, now: Instant) {
-        let Worker { threads, .. } = &mut self.workers[key];
-        let Thread { socket, duty } = &mut threads[thread];
-        let Duty::Finishing { unsent, unread, reader, .. } = duty else { return };
-        loop {
-            if !unsent.is_empty() {
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                if let Ok(sent) = rustix::net::send(&*socket, unsent, flags) {
-                    unsent.drain(..sent);
-                }
-            }
-            let mut at = 0;
-            while let Ok(Some((taken, _))) = reader.next(&unread[at..]) {
-                at += taken;
-            }
-            unread.drain(..at);
-            if reader.is_free() {
-                unwatch(&self.poll, socket);
-                return self.on_free(key, thread, now);
-            }
-            if !receive(socket, unread) {
-                return;
-            }
+        let thread_at_work = &mut self.workers[key].threads[thread];
+        if thread_at_work.go_on() {
+            unwatch(&self.poll, &*thread_at_work.socket);
+            self.on_free(key, thread, now);
         }
     }
 
@@ -592,31 +479,18 @@ impl Supervisor {
         let (pid, index) = (worker.process.pid(), worker.pool);
         // A child that it forked may hold its sockets open: whoever waits for an answer learns of the end here.
         worker.hang_up();
-        self.pools[index].idle.retain(|(other, _)| *other != key);
+        self.pools[index].forget(key);
         match worker.state {
             State::Starting => {
-                let Thread { socket, duty } = &mut worker.threads[0];
-                let mut said = match duty {
-                    Duty::Starting(said) => std::mem::take(said),
-                    _ => Vec::new(),
-                };
-                receive(socket, &mut said);
-                let failure = match Reader::default().next(&said) {
-                    Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => {
-                        format!("the import failed\n{}", String::from_utf8_lossy(a).trim_end())
-                    }
+                let failure = match worker.threads[0].hear() {
+                    Greeting::Failed(failure) => failure,
                     _ => format!("its worker ended before it was ready: {how}"),
                 };
                 self.on_failure(index, failure, now);
             }
-            State::Serving | State::Worn | State::Retiring if !self.stopping => {
+            State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {
                 log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
-                let pool = &mut self.pools[index];
-                pool.failures = pool.failures.saturating_add(1);
-                if pool.failures > 1 {
-                    let pause = (PAUSE * (1 << (pool.failures - 2).min(16))).min(LONGEST_PAUSE);
-                    pool.pause = Some(now + pause);
-                }
+                self.pools[index].count_failure(now);
             }
             _ => log::debug!(target: "wsgi", "worker {pid} has ended: {how}"),
         }
@@ -628,61 +502,4 @@ impl AsFd for Supervisor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.as_fd()
     }
-}
-
-impl Worker {
-    /// Whether no request is in it.
-    fn is_idle(&self) -> bool {
-        !self.threads.iter().any(|thread| matches!(thread.duty, Duty::Leased | Duty::Finishing { .. }))
-    }
-
-    /// Closes its sockets, whoever else holds them: it ends by that.
-    fn hang_up(&mut self) {
-        for thread in &self.threads {
-            // It fails when the other side has closed already.
-            let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
-        }
-    }
-}
-
-/// Waits until the supervisor's descriptor is readable.
-pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    // A time that no clock reaches is none.
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Adds what has come to `said`; whether there was anything.
-fn receive(socket: &OwnedFd, said: &mut Vec<u8>) -> bool {
-    let mut room = [0; 16 * 1024];
-    match rustix::net::recv(socket, &mut room[..], RecvFlags::DONTWAIT) {
-        Ok((count, _)) => {
-            said.extend_from_slice(&room[..count]);
-            count > 0
-        }
-        Err(_) => false,
-    }
-}
-
-/// Edge-triggered: what it reports is read until there is no more.
-fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
-    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
-    if let Err(error) = epoll::add(poll, fd, EventData::new_u64(token as u64), flags) {
-        log::error!(target: "wsgi", "cannot watch a worker: {error}");
-    }
-}
-
-fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
-    // It fails only where it is not watched.
-    let _ = epoll::delete(poll, fd);
-}
-
-/// Up to a tenth less, so that workers that started together are not replaced together.
-fn jitter(most: u64, pid: u32) -> u64 {
-    // Knuth's multiplicative hash: neighbours end up far apart.
-    most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1)
 }

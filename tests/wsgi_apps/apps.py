@@ -316,7 +316,7 @@ def orphan(environ, start_response):
     os._exit(12)
 
 
-FREE = """hello raises os_error exits interrupts late none a_string strings yields_strings no_start start_twice bad_head hop_by_hop
+FREE = """hello pid raises os_error exits interrupts late none a_string strings yields_strings no_start start_twice bad_head hop_by_hop
 breaks_off too_short too_short_at_once too_long replaced_late body_with_304 crash crash_late hang flood orphan file
 special_file memory_file write endless large no_content""".split()
 

@@ -20,6 +20,10 @@ use crate::wsgi::environ::{self, Surroundings};
 use crate::wsgi::host::Host;
 use crate::wsgi::python;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a request waits for a worker at least: they may all have to be started anew.
+const QUEUE: Duration = Duration::from_secs(10);
 
 /// Every prefix that an application answers, and the workers behind them.
 #[derive(Debug)]

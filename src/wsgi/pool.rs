@@ -1,0 +1,62 @@
+//! The workers of one application, as a number: how many are wanted, who waits for one, what went wrong last.
+
+use crate::wsgi::Spec;
+use crate::wsgi::supervisor::Ticket;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Between attempts to replace what ends at once: from here, doubled, up to `LONGEST_PAUSE`.
+const PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub struct Pool {
+    pub spec: Spec,
+    /// What new workers belong to; older ones serve until as many as are wanted of these do.
+    pub generation: u32,
+    /// The last that all came up.
+    pub proven: u32,
+    pub idle: Vec<(usize, usize)>,
+    pub waiting: VecDeque<Ticket>,
+    /// Ends in a row, without a request answered in between, and when the next attempt is due.
+    pub failures: u32,
+    pub pause: Option<Instant>,
+    /// Why the last one did not start.
+    pub failure: Option<String>,
+}
+
+impl Pool {
+    pub fn new(spec: Spec) -> Pool {
+        Pool {
+            spec,
+            generation: 1,
+            proven: 0,
+            idle: Vec::new(),
+            waiting: VecDeque::new(),
+            failures: 0,
+            pause: None,
+            failure: None,
+        }
+    }
+
+    /// A worker ended that should not have: the first is replaced at once, the next after ever longer pauses.
+    pub fn count_failure(&mut self, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        if self.failures > 1 {
+            self.pause = Some(now + (PAUSE * (1 << (self.failures - 2).min(16))).min(LONGEST_PAUSE));
+        }
+    }
+
+    /// Takes an idle worker off the list.
+    pub fn forget(&mut self, worker: usize) {
+        self.idle.retain(|(other, _)| *other != worker);
+    }
+
+    /// How many requests a worker may take: up to a tenth less than was said, so that workers that started together
+    /// are not replaced together.
+    pub fn share(&self, pid: u32) -> Option<u64> {
+        let most = self.spec.max_requests?;
+        // Knuth's multiplicative hash: neighbours end up far apart.
+        Some(most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1))
+    }
+}

@@ -1,0 +1,44 @@
+//! The calls with which the supervisor watches and hears its workers. None of them waits but `wait`.
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::net::RecvFlags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// Waits until the supervisor's descriptor is readable.
+pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    // A time that no clock reaches is none.
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Adds what has come to `said`; whether there was anything.
+pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>) -> bool {
+    let mut room = [0; 16 * 1024];
+    match rustix::net::recv(socket, &mut room[..], RecvFlags::DONTWAIT) {
+        Ok((count, _)) => {
+            said.extend_from_slice(&room[..count]);
+            count > 0
+        }
+        Err(_) => false,
+    }
+}
+
+/// Edge-triggered: what it reports is read until there is no more.
+pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
+    let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
+    if let Err(error) = epoll::add(poll, fd, EventData::new_u64(token as u64), flags) {
+        log::error!(target: "wsgi", "cannot watch a worker: {error}");
+    }
+}
+
+pub fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
+    // It fails only where it is not watched.
+    let _ = epoll::delete(poll, fd);
+}

@@ -1,0 +1,137 @@
+//! One worker as the supervisor sees it: its process, its threads' sockets, and what each is about.
+
+use crate::wsgi::frames::{FromWorker, Piece, Reader};
+use crate::wsgi::process::Process;
+use crate::wsgi::watch::receive;
+use rustix::net::{SendFlags, Shutdown};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug)]
+pub struct Worker {
+    pub process: Process,
+    pub pool: usize,
+    pub generation: u32,
+    pub state: State,
+    pub threads: Vec<Thread>,
+    /// Requests it may still take before it is replaced.
+    pub left: Option<u64>,
+    /// There is output left to be read.
+    pub talks: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Starting,
+    Serving,
+    /// Serves until another has taken its place.
+    Worn,
+    /// Takes no new request.
+    Retiring,
+    Doomed {
+        kill_at: Instant,
+    },
+    /// Its socket broke in the middle of a request: it has ended, or is about to.
+    Crashed {
+        kill_at: Instant,
+    },
+}
+
+#[derive(Debug)]
+pub struct Thread {
+    pub socket: Arc<OwnedFd>,
+    pub duty: Duty,
+}
+
+#[derive(Debug)]
+pub enum Duty {
+    /// It has not said READY yet; what it has said.
+    Starting(Vec<u8>),
+    Idle,
+    Leased,
+    /// It finishes a request whose client has left.
+    Finishing {
+        unsent: Vec<u8>,
+        unread: Vec<u8>,
+        reader: Reader,
+        until: Instant,
+    },
+}
+
+/// What a thread that is starting has said.
+#[derive(Debug)]
+pub enum Greeting {
+    None,
+    Ready,
+    Failed(String),
+}
+
+impl Thread {
+    /// Reads what it says while it is starting.
+    pub fn hear(&mut self) -> Greeting {
+        let Duty::Starting(said) = &mut self.duty else { return Greeting::None };
+        // A head at most: more is nonsense, and is seen to be.
+        while said.len() < 2 * 1024 * 1024 && receive(&self.socket, said) {}
+        match Reader::default().next(said) {
+            Ok(None) => Greeting::None,
+            Ok(Some((_, Piece::Frame { kind: FromWorker::Ready, .. }))) => Greeting::Ready,
+            Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => {
+                Greeting::Failed(format!("the import failed\n{}", String::from_utf8_lossy(a).trim_end()))
+            }
+            _ => Greeting::Failed("its worker does not speak as it should; does it write to its socket?".into()),
+        }
+    }
+
+    /// Goes on with a request whose client has left; whether the thread is free now.
+    pub fn go_on(&mut self) -> bool {
+        let Duty::Finishing { unsent, unread, reader, .. } = &mut self.duty else { return false };
+        loop {
+            if !unsent.is_empty() {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                if let Ok(sent) = rustix::net::send(&*self.socket, unsent, flags) {
+                    unsent.drain(..sent);
+                }
+            }
+            let mut at = 0;
+            while let Ok(Some((taken, _))) = reader.next(&unread[at..]) {
+                at += taken;
+            }
+            unread.drain(..at);
+            if reader.is_free() {
+                return true;
+            }
+            if !receive(&self.socket, unread) {
+                return false;
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// When something is to be done about it, whatever it says.
+    pub fn deadline(&self) -> Option<Instant> {
+        let kill_at = match self.state {
+            State::Doomed { kill_at } | State::Crashed { kill_at } => Some(kill_at),
+            _ => None,
+        };
+        let finishing = self.threads.iter().filter_map(|thread| match thread.duty {
+            Duty::Finishing { until, .. } => Some(until),
+            _ => None,
+        });
+        kill_at.into_iter().chain(self.process.deadline()).chain(finishing).min()
+    }
+
+    /// Whether no request is in it.
+    pub fn is_idle(&self) -> bool {
+        !self.threads.iter().any(|thread| matches!(thread.duty, Duty::Leased | Duty::Finishing { .. }))
+    }
+
+    /// Closes its sockets, whoever else holds them: it ends by that.
+    pub fn hang_up(&mut self) {
+        for thread in &self.threads {
+            // It fails when the other side has closed already.
+            let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
+        }
+    }
+}

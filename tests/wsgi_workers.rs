@@ -1,0 +1,279 @@
+//! How the workers of Python applications live: started, crashed, stuck, flooding, replaced, reloaded, ended; and who of
+//! the clients notices.
+
+mod common;
+
+use common::python::{apps, has_python, serve};
+use common::{Client, Engine, Response, Server, Setup, TempDir, eventually, exchange, get, on_every_engine, run};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn is_running(pid: &str) -> bool {
+    // A zombie has ended.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
+}
+
+fn worker_pid(server: &Server) -> String {
+    get(server, "/pid").text()
+}
+
+/// One worker, and a request to it that has begun.
+fn occupy(server: &Server, path: &str) -> Client {
+    let mut client = Client::connect(server);
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
+    thread::sleep(Duration::from_millis(100));
+    client
+}
+
+fn post(server: &Server, path: &str, body: &[u8]) -> Response {
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+    exchange(server, [head.as_bytes(), body].concat())
+}
+
+/// A server for an application that the test writes itself.
+fn serve_source(engine: Engine, folder: &TempDir, source: &str, args: &[&str]) -> Option<Server> {
+    has_python().then(|| {
+        folder.write("fresh.py", source);
+        let setup = Setup::on(engine).args(["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg()]);
+        setup.env("PYTHONDONTWRITEBYTECODE", "1").args(args).start()
+    })
+}
+
+fn answering(word: &str) -> String {
+    format!("def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n")
+}
+
+#[test]
+fn an_application_that_cannot_be_imported_ends_the_start() {
+    if !has_python() {
+        return;
+    }
+    let folder = TempDir::new();
+    folder.write("broken.py", "import nothing_of_this_name\n");
+    for (app, words) in [
+        ("broken:app", "nothing_of_this_name"),
+        ("missing:app", "No module named 'missing'"),
+        ("apps:missing", "missing"),
+        ("apps:PLAIN", "not callable"),
+    ] {
+        let chdir = if app.starts_with("apps") { apps() } else { folder.path().to_owned() };
+        let start = Instant::now();
+        let outcome = run(&["--wsgi", app, "--wsgi-chdir", chdir.to_str().unwrap(), "--port", "0"]);
+        assert_eq!(outcome.code, Some(3), "{app}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(words) && outcome.stderr.contains(app), "{}", outcome.stderr);
+        assert!(start.elapsed() < Duration::from_secs(8), "{app} took {:?}", start.elapsed());
+    }
+    let outcome = run(&["--wsgi", "a:b", "--python", "/no/such/python", "--port", "0"]);
+    assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("/no/such/python"), "{}", outcome.stderr);
+    for args in [["--wsgi", "app"], ["--wsgi", "a b:c"], ["--wsgi-timeout", "0"], ["--static", "x"]] {
+        assert_eq!(run(&args).code, Some(2), "{args:?}");
+    }
+}
+
+#[test]
+fn a_virtual_environment_beside_the_application_is_found() {
+    if !has_python() {
+        return;
+    }
+    let folder = TempDir::new();
+    let venv = folder.join(".venv");
+    let made = Command::new("python3").args(["-m", "venv", "--without-pip"]).arg(&venv).status();
+    if !made.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: this Python makes no virtual environments");
+    }
+    let source = "import sys\ndef app(e, s):\n    s('200 OK', [])\n    return [sys.prefix.encode()]\n";
+    let Some(server) = serve_source(Engine::Event, &folder, source, &[]) else { return };
+    assert_eq!(Path::new(&get(&server, "/").text()), venv);
+}
+
+on_every_engine! {
+    fn a_crash_costs_one_request(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let pid = worker_pid(&server);
+        assert_eq!(get(&server, "/crash").status, 502);
+        let next = worker_pid(&server);
+        assert_ne!(next, pid);
+        let mut client = Client::connect(&server);
+        client.send("GET /crash_late HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(client.read_head().status, 200);
+        assert!(!client.read_to_end().ends_with(b"0\r\n\r\n"));
+        assert_eq!(get(&server, "/hello").status, 200);
+        let words = server.stderr();
+        assert!(words.contains(&format!("worker {pid} of apps:app has ended: exit code 11")), "{words}");
+    }
+
+    fn a_crash_is_noticed_though_a_child_holds_the_socket(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let start = Instant::now();
+        assert_eq!(get(&server, "/orphan").status, 502);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert_eq!(get(&server, "/hello").status, 200);
+    }
+
+    fn a_stuck_request_is_answered_and_its_place_is_shown(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-timeout", "1s"]) else { return };
+        let pid = worker_pid(&server);
+        let start = Instant::now();
+        assert_eq!(get(&server, "/hang").status, 504);
+        assert!((900..4000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        assert_eq!(get(&server, "/hello").status, 200);
+        eventually("the stuck worker's end", || (!is_running(&pid)).then_some(()));
+        assert!(server.stderr().contains("place_where_it_hangs"), "{}", server.stderr());
+    }
+
+    fn what_an_application_prints_is_in_the_log_at_once(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let pid = worker_pid(&server);
+        get(&server, "/says");
+        for words in ["printed words", "words of an error", "unended"] {
+            eventually(words, || server.stderr().contains(&format!("[{pid}] {words}")).then_some(()));
+        }
+        assert_eq!(get(&server, "/flood").text(), "flooded");
+        assert_eq!(get(&server, "/hello").status, 200);
+        assert!(server.memory("VmHWM") < 200_000);
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn who_waits_too_long_in_a_line_is_told_so(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-queue", "1"]) else { return };
+        let mut first = occupy(&server, "/slow?1");
+        let mut second = occupy(&server, "/slow?0");
+        let third = get(&server, "/hello");
+        assert_eq!((third.status, third.field("Retry-After")), (503, Some("1")));
+        assert_eq!(first.read_response().status, 200);
+        assert_eq!(second.read_response().status, 200);
+        assert_eq!(get(&server, "/hello").status, 200);
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn slow_clients_occupy_no_worker(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let mut senders: Vec<Client> = (0..5).map(|_| Client::connect(&server)).collect();
+        for sender in &mut senders {
+            sender.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel");
+        }
+        let mut reader = occupy(&server, "/large");
+        let start = Instant::now();
+        // The worker is free once the server has the 50 MB, whatever the client has taken of them.
+        assert_eq!(get(&server, "/hello").status, 200);
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(server.memory("VmHWM") < 60_000, "{} KiB", server.memory("VmHWM"));
+        for sender in &mut senders {
+            sender.send("lo");
+            assert_eq!(sender.read_response().body, b"hello");
+        }
+        let whole = reader.read_response();
+        assert_eq!((whole.status, whole.body.len()), (200, 50 * 1024 * 1024));
+        assert!(whole.body.chunks(1024 * 1024).enumerate().all(|(at, piece)| piece.iter().all(|byte| *byte == at as u8)));
+    }
+
+    fn a_worker_is_replaced_after_its_share(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-max-requests", "5"]) else { return };
+        let mut pids = Vec::new();
+        eventually("three workers", || {
+            let answer = get(&server, "/pid");
+            assert_eq!(answer.status, 200);
+            pids.push(answer.text());
+            pids.dedup();
+            (pids.len() >= 3).then_some(())
+        });
+        eventually("the first worker's end", || (!is_running(&pids[0])).then_some(()));
+    }
+
+    fn threads_share_a_process(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-threads", "3"]) else { return };
+        assert_eq!(get(&server, "/threads").text(), "True 3");
+        if engine == Engine::Iterative {
+            return;
+        }
+        let start = Instant::now();
+        let mut waiting: Vec<Client> = (0..3).map(|_| occupy(&server, "/slow?1")).collect();
+        assert!(waiting.iter_mut().all(|client| client.read_response().status == 200));
+        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+    }
+
+    fn a_reload_takes_the_new_source_and_keeps_the_old_when_that_is_broken(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };
+        assert_eq!(get(&server, "/").text(), "old");
+        folder.write("fresh.py", answering("newer"));
+        server.signal("HUP");
+        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+        folder.write("fresh.py", "this is no Python\n");
+        server.signal("HUP");
+        eventually("a word about the failure", || server.stderr().contains("the reload failed").then_some(()));
+        assert_eq!(get(&server, "/").text(), "newer");
+        folder.write("fresh.py", answering("mended"));
+        server.signal("HUP");
+        eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
+    }
+
+    fn a_changed_source_is_noticed_on_request(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &["--wsgi-reload"]) else { return };
+        assert_eq!(get(&server, "/").text(), "old");
+        thread::sleep(Duration::from_millis(700));
+        folder.write("fresh.py", answering("newer"));
+        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+    }
+
+    fn an_end_lets_requests_finish_and_leaves_no_worker(engine: Engine) {
+        let Some(mut server) = serve(engine, &[]) else { return };
+        let pid = worker_pid(&server);
+        let mut client = occupy(&server, "/slow?1");
+        server.signal("TERM");
+        assert_eq!(client.read_response().text(), "slow");
+        assert!(server.await_exit(common::PATIENCE).success());
+        assert!(!is_running(&pid));
+    }
+
+    fn workers_end_when_the_server_is_killed(engine: Engine) {
+        let Some(mut server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let pid = worker_pid(&server);
+        server.signal("KILL");
+        server.await_exit(common::PATIENCE);
+        eventually("the worker's end", || (!is_running(&pid)).then_some(()));
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn killing_workers_under_load_fails_those_in_flight_only(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let (server, stop) = (Arc::new(server), Arc::new(AtomicBool::new(false)));
+        let (good, bad) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let clients: Vec<_> = (0..8).map(|_| {
+            let (server, stop, good, bad) = (server.clone(), stop.clone(), good.clone(), bad.clone());
+            thread::spawn(move || while !stop.load(Ordering::Relaxed) {
+                match get(&server, "/pid").status {
+                    200 => good.fetch_add(1, Ordering::Relaxed),
+                    502 => bad.fetch_add(1, Ordering::Relaxed),
+                    other => panic!("{other}"),
+                };
+            })
+        }).collect();
+        let kills = 6;
+        for _ in 0..kills {
+            thread::sleep(Duration::from_millis(250));
+            let pid = worker_pid(&server);
+            assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        }
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().for_each(|client| client.join().unwrap());
+        let (good, bad) = (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed));
+        assert!(bad <= kills && good > 50, "{bad} failed of {good}, with {kills} kills");
+    }
+
+    fn a_body_for_a_crash_is_not_sent_twice(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        assert_eq!(post(&server, "/crash", &[7; 100_000]).status, 502);
+        assert_eq!(post(&server, "/echo", b"again").body, b"again");
+        assert_eq!(server.stderr().matches("has ended: exit code 11").count(), 1, "{}", server.stderr());
+    }
+}
