@@ -2,7 +2,6 @@
 
 It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind, length of
 A, length of B), then A, then B, over a socket that was standard input:
-
     to the worker    CONFIG   A: pairs; with it come the sockets of the further threads
                      REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body
                      SPOOLED  A: environ; the body is a file that comes with it
@@ -13,10 +12,10 @@ A, length of B), then A, then B, over a socket that was standard input:
                      FILE     A: head; the body is the file that comes with it, from an offset: the length of B
                      LAST     the body is complete, and close() is still to be called
                      END      the body is complete. ABORT: it broke off. ERROR: there is none. The thread is free
-
 When the server has gone, the process ends. Whatever the application raises does not end it.
 """
 import io
+import operator
 import os
 import re
 import select
@@ -39,7 +38,6 @@ VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|
 
 class Raw(io.RawIOBase):
     """The socket as what io.BufferedReader reads from; files that come with the bytes are put aside."""
-
     def __init__(self, sock):
         self.sock, self.files = sock, []
 
@@ -55,7 +53,6 @@ class Raw(io.RawIOBase):
 
 class Link:
     """One thread's line to the server."""
-
     def __init__(self, sock):
         self.sock, self.raw, self.poll = sock, Raw(sock), select.poll()
         self.read = io.BufferedReader(self.raw, ROOM).read
@@ -91,7 +88,6 @@ class Link:
 
 class FileWrapper:
     """wsgi.file_wrapper: given to the server as a descriptor when it holds a real file, iterated otherwise."""
-
     def __init__(self, filelike, block_size=ROOM):
         self.filelike, self.block_size = filelike, block_size
         if hasattr(filelike, "close"):
@@ -112,7 +108,6 @@ class FileWrapper:
 
 class Exchange:
     """One request: what start_response(), write() and the iteration share."""
-
     __slots__ = ("link", "head", "begun", "cancelled")
 
     def __init__(self, link):
@@ -152,7 +147,7 @@ class Exchange:
     def send(self, result):
         """Sends what the application returned; True when the server knows by that that the thread is free."""
         kind = type(result)
-        if result is None or kind is str or kind is bytes:
+        if kind in (type(None), str, bytes):
             raise TypeError("the application returned %s, not an iterable of bytes" % kind.__name__)
         if kind in (list, tuple) and not self.begun:
             body = result[0] if len(result) == 1 else b"".join(result)
@@ -188,17 +183,14 @@ class Exchange:
 
 
 def report():
-    import traceback
-    traceback.print_exc(file=ERRORS)
+    __import__("traceback").print_exc(file=ERRORS)
 
 
 def load(name):
     """The object that `module:name.name` names, or what `module:name()` returns."""
-    import importlib
     module, _, path = name.partition(":")
-    app = importlib.import_module(module)
-    for attribute in path.replace("()", "").split("."):
-        app = getattr(app, attribute)
+    __import__(module)
+    app = operator.attrgetter(path.replace("()", ""))(sys.modules[module])
     app = app() if path.endswith("()") else app
     if not callable(app):
         raise TypeError("%s is not callable" % name)
@@ -212,13 +204,13 @@ def serve(link, app, base):
         environ.update(zip(pairs, pairs))
         environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
         Exchange(link).run(app, environ)
+        environ = body = None  # a large body is not kept until the next request
         for stream in STREAMS:
             stream.closed or stream.flush()
 
 
 def stand_fast(number, _):
-    """SIGINT and SIGTERM are the server's to answer, which drains its workers; a child that was forked dies of them."""
-    if os.getpid() != PID:
+    if os.getpid() != PID:  # the server answers these, and drains its workers; a child that was forked dies of them
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -227,22 +219,18 @@ def main(link):
     frame = link.frame() or os._exit(0)
     pairs = iter(os.fsdecode(frame[1]).split("\0"))
     config = dict(zip(pairs, pairs))
-    sys.argv, sys.path[0] = [config["app"]], config["folder"]
+    sys.argv[:], sys.path[:0] = [config["app"]], [config["folder"]]
     try:
         app = load(config["app"])
     except BaseException:
-        import traceback
-        link.send(FAILED, traceback.format_exc().encode("utf-8", "replace"))
+        link.send(FAILED, __import__("traceback").format_exc().encode("utf-8", "replace"))
         os._exit(3)
-    links = [link] + [Link(socket.socket(fileno=file)) for file in link.raw.files]
+    links, link.raw.files = [link] + [Link(socket.socket(fileno=file)) for file in link.raw.files], []
     base = {"wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": ERRORS, "wsgi.run_once": False,
             "wsgi.multithread": len(links) > 1, "wsgi.multiprocess": config["multiprocess"] == "1",
             "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True}
-    link.raw.files = []
-    work = [(serve, (other, app, base)) for other in links[1:]]
-    if config["watch"]:
-        work.append((exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()})))
-    for target, arguments in work:
+    watch = [(exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()}))] if config["watch"] else []
+    for target, arguments in [(serve, (other, app, base)) for other in links[1:]] + watch:
         import threading
         threading.Thread(target=target, args=arguments, daemon=True).start()
     for each in links:
@@ -250,14 +238,12 @@ def main(link):
     serve(link, app, base)
 
 
-STREAMS = (sys.stdout, sys.stderr)
-ERRORS = sys.stderr
+STREAMS, ERRORS = (sys.stdout, sys.stderr), sys.stderr
 for stream in STREAMS:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
-NULL = open(os.devnull, "rb")
-os.dup2(NULL.fileno(), 0)  # what the application reads as its standard input is not ours
-NULL.close()
+with open(os.devnull, "rb") as null:
+    os.dup2(null.fileno(), 0)  # what the application reads as its standard input is not ours
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stand_fast)
 __import__("faulthandler").register(signal.SIGUSR1, ERRORS)
