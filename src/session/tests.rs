@@ -105,7 +105,7 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn release(&mut self, _keep: bool) {}
+    fn release(&mut self, _keep: bool, _left: Option<crate::wsgi::supervisor::Left>) {}
 }
 
 impl Ends {
