@@ -495,7 +495,8 @@ Examples:
 Exit codes:
   0  normal end
   1  a failure of the machine: a missing directory, a busy port
-  2  a wrong command line or environment variable";
+  2  a wrong command line or environment variable
+  3  a Python application that does not start";
 
 impl Args {
     /// Reads the environment below a command line that no longer has the program's name.
