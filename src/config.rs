@@ -495,7 +495,8 @@ Examples:
 Exit codes:
   0  normal end
   1  a failure of the machine: a missing directory, a busy port
-  2  a wrong command line or environment variable";
+  2  a wrong command line or environment variable
+  3  a Python application that does not start";
 
 impl Args {
     /// Reads the environment below a command line that no longer has the program's name.
@@ -557,6 +558,9 @@ impl Args {
     /// Enforces that the applications and the rest of the command line agree.
     fn check_wsgi(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+        if !self.proxy.trusted.is_empty() && self.proxy.proxy.is_empty() && self.wsgi.apps.is_empty() {
+            return conflict("--trusted-proxy is for what --proxy or --wsgi pass on; give one of them".into());
+        }
         if let Some(prefix) = self.wsgi.claimed_twice() {
             return conflict(format!("two applications are to answer {prefix}; give one of them another prefix"));
         }

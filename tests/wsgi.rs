@@ -62,6 +62,14 @@ on_every_engine! {
         }
     }
 
+    fn the_scheme_is_what_a_trusted_proxy_says(engine: Engine) {
+        for (args, scheme) in [(&["--trusted-proxy", "127.0.0.1"][..], "'https'"), (&[], "'http'")] {
+            let Some(server) = serve(engine, args) else { return };
+            let page = ask(&server, "GET", "/environ", "X-Forwarded-Proto: https\r\n", b"");
+            assert_eq!(value(&page, "wsgi.url_scheme").as_deref(), Some(scheme));
+        }
+    }
+
     fn a_mount_splits_the_path(engine: Engine) {
         if !has_python() { return }
         let folder = apps();

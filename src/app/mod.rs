@@ -101,7 +101,7 @@ impl App {
             sites,
             store,
             proxy: Proxy::new(&config.proxy)?,
-            wsgi: Wsgi::new(&config.wsgi)?,
+            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted)?,
         })
     }
 

@@ -42,8 +42,9 @@ pub struct ProxyRules {
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced.
-    #[arg(long = "trusted-proxy", value_name = "IP|CIDR", requires = "proxy")]
+    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced. To a Python
+    /// application its X-Forwarded-Proto says whether the client came by https.
+    #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,
 }
 

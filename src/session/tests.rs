@@ -4,6 +4,7 @@ use super::*;
 use crate::app::upstreams::Upstream;
 use crate::config::Config;
 use crate::driver::{self, Connected, Transport, Turn};
+use crate::wsgi::supervisor::Left;
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -105,7 +106,7 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn release(&mut self, _keep: bool, _left: Option<crate::wsgi::supervisor::Left>) {}
+    fn release(&mut self, _keep: bool, _left: Option<Left>) {}
 }
 
 impl Ends {

@@ -134,7 +134,7 @@ mod tests {
         write(&request, &around, &mut out);
         let text: String = out.iter().map(|byte| char::from(*byte)).collect();
         let parts: Vec<&str> = text.split('\0').collect();
-        assert!(parts.len() % 2 == 0, "{text:?}");
+        assert!(parts.len().is_multiple_of(2), "{text:?}");
         parts.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].to_owned())).collect()
     }
 

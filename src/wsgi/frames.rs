@@ -139,7 +139,7 @@ mod tests {
     /// Every piece, content joined, with the input cut after every `step` bytes.
     fn read(bytes: &[u8], step: usize) -> Vec<(Option<FromWorker>, Vec<u8>, u64)> {
         let (mut reader, mut found, mut start) = (Reader::default(), Vec::new(), 0);
-        for end in (0..=bytes.len()).filter(|at| at % step == 0 || *at == bytes.len()) {
+        for end in (0..=bytes.len()).filter(|at| at.is_multiple_of(step) || *at == bytes.len()) {
             while let Some((taken, piece)) = reader.next(&bytes[start..end]).unwrap() {
                 start += taken;
                 match (piece, found.last_mut()) {

@@ -204,8 +204,8 @@ impl WsgiExchange {
         }
         fields.lines(&head.lines);
         if self.is_head || status.is_bodiless() {
-            // What HEAD tells is what GET would have: nothing, where the application does not say.
-            fields.without_content(told);
+            // What HEAD tells is what GET would have, where the application says it or has made it.
+            fields.without_content(told.or(length.filter(|length| self.is_head && *length > 0)));
         } else {
             fields.stream(told.or(length));
         }

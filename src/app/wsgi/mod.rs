@@ -8,6 +8,7 @@ use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::app::wsgi::exchange::WsgiExchange;
+use crate::config::proxy::TrustedProxy;
 use crate::config::wsgi::WsgiRules;
 use crate::http::date::Now;
 use crate::http::head::Name;
@@ -30,6 +31,8 @@ const QUEUE: Duration = Duration::from_secs(10);
 pub struct Wsgi {
     /// The longest prefix first.
     mounts: Vec<Mount>,
+    /// Who may say by what scheme the client came.
+    trusted: Vec<TrustedProxy>,
     pub host: Host,
 }
 
@@ -46,7 +49,7 @@ impl Wsgi {
     ///
     /// # Errors
     /// The folder of the applications cannot be had.
-    pub fn new(rules: &WsgiRules) -> Result<Option<Wsgi>, StartError> {
+    pub fn new(rules: &WsgiRules, trusted: &[TrustedProxy]) -> Result<Option<Wsgi>, StartError> {
         if rules.apps.is_empty() {
             return Ok(None);
         }
@@ -64,7 +67,7 @@ impl Wsgi {
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
         let host = Host::new(specs)
             .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
-        Ok(Some(Wsgi { mounts, host }))
+        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), host }))
     }
 
     /// Prefixes and applications, for people.
@@ -83,11 +86,20 @@ impl Wsgi {
         })
     }
 
+    /// We speak no TLS: only a proxy before us can know better.
+    fn scheme(&self, request: &Request) -> &'static str {
+        let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
+        let is_https = |(name, value): (&[u8], &[u8])| {
+            name.eq_ignore_ascii_case(b"x-forwarded-proto") && value.eq_ignore_ascii_case(b"https")
+        };
+        if trusted && request.fields().any(is_https) { "https" } else { "http" }
+    }
+
     /// Passes a request to its application.
     pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
         // The length of other content is told once all of it is here.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
-        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: "http", content };
+        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: self.scheme(request), content };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
         let exchange = WsgiExchange::new(environ, request.method() == Method::Head);
