@@ -54,13 +54,14 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
     loop {
         io.block_until(session.deadline(app));
         let result = match session.next_op() {
+            // What is here already goes first, when its turn comes again.
+            Op::Read | Op::Wait if more => return Turn::Yield,
             Op::Read => io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant)),
             Op::Write { more } => {
                 io.write(session.unsent(), more).inspect(|&count| session.on_written(count, io.now().instant))
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::ShutdownWrite => io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down()),
-            Op::Wait if more => return Turn::Yield,
             Op::Wait => return Turn::Wait(session.deadline(app)),
             Op::Close => return Turn::Close,
         };

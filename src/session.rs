@@ -43,6 +43,8 @@ const HEAD_ROOM: usize = 16 * 1024;
 const CONTENT_ROOM: usize = 256 * 1024;
 /// What a request costs of the loop's budget besides its bytes: about as much as moving these.
 const REQUEST_COST: usize = 4 * 1024;
+/// What a piece of content costs of it besides its bytes. A client can make chunks of one byte.
+const PIECE_COST: usize = 256;
 
 /// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
 const ADVANCE_LIMIT: usize = 1024 * 1024;
@@ -490,6 +492,7 @@ impl Session {
             // Chunks of a byte, each with a long extension, are little content and much to read.
             false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
         };
+        scratch.work += PIECE_COST;
         if too_large {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
