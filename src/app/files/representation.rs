@@ -174,13 +174,13 @@ impl<'a, 'r> Sending<'a, 'r> {
             return self.identity(Status::OK, None, 0, size);
         };
         let variant = self.representation.stored.variant(compressor);
-        if let Some(made) = variant.get() {
-            let made = Arc::clone(made);
-            let (_, fields) = self.start(Status::OK, None);
-            return send_memory(fields, &made, 0, made.len());
-        }
-        match &self.representation.stored.content {
-            Content::Memory(bytes) if bytes.len() <= SMALL => match body::compress(compressor, bytes) {
+        let made = variant.get().map(Arc::clone);
+        match (&self.representation.stored.content, made) {
+            (Content::Memory(bytes), Some(made)) if bytes.len() <= SMALL => {
+                let (_, fields) = self.start(Status::OK, None);
+                send_memory(fields, &made, 0, made.len())
+            }
+            (Content::Memory(bytes), None) if bytes.len() <= SMALL => match body::compress(compressor, bytes) {
                 Ok(made) => {
                     let made: Arc<[u8]> = made.into();
                     // Another thread may have been first; what it made is the same.
@@ -190,10 +190,15 @@ impl<'a, 'r> Sending<'a, 'r> {
                 }
                 Err(error) => self.unreadable(&error),
             },
-            _ => {
+            (_, made) => {
                 let (stored, fields) = self.start(Status::OK, None);
+                // Without a length, though by now it may be known: HEAD tells the same whether or not somebody has
+                // asked for the content before.
                 fields.stream(None);
-                Next::Stream(Body::Coded(Box::new(Coded::new(compressor, stored))))
+                Next::Stream(match made {
+                    Some(bytes) => Body::Shared { at: 0, end: bytes.len(), bytes },
+                    None => Body::Coded(Box::new(Coded::new(compressor, stored))),
+                })
             }
         }
     }
