@@ -84,6 +84,8 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         io.block_until(session.deadline(app));
         let op = session.next_op(io.ready());
         let result = match op {
+            // What is here already goes first, when its turn comes again.
+            Op::Read(Peer::Client) | Op::Wait if more => return Turn::Yield,
             Op::Read(Peer::Client) => {
                 io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant))
             }
@@ -91,7 +93,6 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
                 io.write(session.unsent(), more).inspect(|&count| session.on_written(count, io.now().instant))
             }
             Op::SendFile => send_file(session, io, scratch),
-            Op::Wait if more => return Turn::Yield,
             Op::Wait => return Turn::Wait(session.deadline(app)),
             Op::Close => return Turn::Close,
             Op::Reset => {

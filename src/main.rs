@@ -7,8 +7,11 @@ use dustdevil::app::{App, SERVER, index};
 use dustdevil::config::{Config, Verbosity};
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};
+use log::{Log, Metadata, Record};
 use simple_logger::SimpleLogger;
-use std::io::IsTerminal;
+use std::fmt::Arguments;
+use std::io::{IsTerminal, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,7 +21,7 @@ fn main() -> ExitCode {
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(format_args!("error: {error}"));
             ExitCode::from(error.code)
         }
     }
@@ -48,8 +51,32 @@ fn run(config: &Config) -> Result<(), StartError> {
 fn start_logging(config: &Config) {
     let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let logger = SimpleLogger::new().with_level(config.verbosity.level()).with_colors(colors).with_utc_timestamps();
+    log::set_max_level(logger.max_level());
     // It fails only where a logger is set already.
-    let _ = logger.init();
+    let _ = log::set_boxed_logger(Box::new(Diagnostics(logger)));
+}
+
+/// Standard error may be a pipe whose reader has gone, or a file on a full disk. Printing to it panics then, in
+/// simple_logger as anywhere; what cannot be told is not worth the server's life.
+struct Diagnostics(SimpleLogger);
+
+impl Log for Diagnostics {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record) {
+        let _ = catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
+    }
+
+    fn flush(&self) {
+        self.0.flush();
+    }
+}
+
+/// A line on standard error, if it takes one.
+fn tell(line: Arguments) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.
@@ -79,10 +106,10 @@ fn survive_file_size_limit() {
 }
 
 fn print_banner(app: &App, config: &Config, urls: &[String]) {
-    eprintln!("{SERVER}");
+    tell(format_args!("{SERVER}"));
     for (what, path) in [("site", &config.root), ("store", &config.directory)] {
         if let Some(path) = path {
-            eprintln!("{what}: {}", path.display());
+            tell(format_args!("{what}: {}", path.display()));
         }
     }
     for (prefix, upstreams) in app.proxy.shown() {
@@ -92,9 +119,9 @@ fn print_banner(app: &App, config: &Config, urls: &[String]) {
         eprintln!("application: {prefix} is {application}");
     }
     for line in index::lines(app) {
-        eprintln!("  {line}");
+        tell(format_args!("  {line}"));
     }
     for url in urls {
-        eprintln!("{url}");
+        tell(format_args!("{url}"));
     }
 }

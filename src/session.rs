@@ -47,6 +47,8 @@ const HEAD_ROOM: usize = 16 * 1024;
 const CONTENT_ROOM: usize = 256 * 1024;
 /// What a request costs of the loop's budget besides its bytes: about as much as moving these.
 const REQUEST_COST: usize = 4 * 1024;
+/// What a piece of content costs of it besides its bytes. A client can make chunks of one byte.
+const PIECE_COST: usize = 256;
 
 /// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
 const ADVANCE_LIMIT: usize = 1024 * 1024;
@@ -107,6 +109,8 @@ pub struct Session {
     input_closed: bool,
     /// The server is shutting down: what is under way is the last.
     last: bool,
+    /// Bytes came behind the last request: there may be more of them, unread.
+    trailed: bool,
     /// Why the connection ends, once it is to.
     closing: Option<CloseReason>,
     /// Whether the socket is shut down for writing.
@@ -132,6 +136,7 @@ impl Session {
             reused: false,
             input_closed: false,
             last: false,
+            trailed: false,
             closing: None,
             shut_down: false,
             reset: false,
@@ -225,11 +230,12 @@ impl Session {
     }
 
     /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
-    /// has not yet read. One that asked for the end, and has sent its whole request, sends no more.
+    /// has not yet read. One that asked for the end, and has sent its whole request and nothing behind
+    /// it, sends no more.
     fn must_linger(&self) -> bool {
         let sends_no_more = match self.conn.reading {
             Reading::Head => true,
-            Reading::Done => self.input.is_empty() && !self.last,
+            Reading::Done => !self.trailed && !self.last,
             Reading::Body(_) | Reading::Closed => false,
         };
         !self.input_closed && !sends_no_more
@@ -369,6 +375,7 @@ impl Session {
             }
         }
         if self.closing.is_some() {
+            self.trailed |= !self.input.is_empty();
             self.input.clear();
         }
         self.note_phase(now);
@@ -440,8 +447,13 @@ impl Session {
         *work += REQUEST_COST;
         self.scanned = 0;
         let bytes = &self.input.filled()[..len];
-        let parsed = Target::parse(head.method, head.target.of(bytes))
-            .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
+        let parsed = Target::parse(head.method, head.target.of(bytes)).and_then(|target| {
+            self.conn.on_head(head, bytes)?;
+            // Content that nobody reads may break a rule all the same. Behind an answer no refusal can be sent, so
+            // what is here of it is looked at before.
+            self.conn.check_ahead(&self.input.filled()[len..])?;
+            Ok(target)
+        });
         let target = match parsed {
             Ok(target) => target,
             Err(violation) => {
@@ -532,8 +544,13 @@ impl Session {
             return false;
         }
         let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
-        let limit = if wanted { app.limits.body_size } else { DRAIN_LIMIT };
-        if self.conn.received_and_announced() > limit {
+        let too_large = match wanted {
+            true => self.conn.received_and_announced() > app.limits.body_size,
+            // Chunks of a byte, each with a long extension, are little content and much to read.
+            false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
+        };
+        scratch.work += PIECE_COST;
+        if too_large {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
         }

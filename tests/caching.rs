@@ -7,6 +7,7 @@ use flate2::{Compression, write::GzEncoder};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::symlink;
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
@@ -89,6 +90,23 @@ on_every_engine! {
         for fields in ["Range: bytes=9999-\r\n", "If-Match: \"x\"\r\n"] {
             let answer = ask(&server, "GET", "/a.css", fields);
             assert_eq!(answer.field("Cache-Control"), None, "an error is not the file: {answer:?}");
+        }
+    }
+
+    /// What is coded while it is sent has no length the first time; once it is kept it could have one.
+    fn head_tells_the_same_before_and_after_a_coding_is_kept(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/a.txt", "many words ".repeat(20_000));
+        let server = serve(&place, engine, &[]);
+        // Only a file that has been left alone for a while is kept.
+        thread::sleep(Duration::from_millis(3500));
+        let fields = "Accept-Encoding: gzip\r\n";
+        let before = ask(&server, "HEAD", "/a.txt", fields);
+        for _ in 0..3 {
+            let answer = ask(&server, "GET", "/a.txt", fields);
+            assert_eq!(gunzip(&answer.body), "many words ".repeat(20_000).as_bytes());
+            assert_eq!(answer.lasting_fields(), before.lasting_fields());
+            assert_eq!(ask(&server, "HEAD", "/a.txt", fields).lasting_fields(), before.lasting_fields());
         }
     }
 

@@ -463,6 +463,48 @@ on_every_engine! {
         }
     }
 
+    /// Content that nobody reads keeps the rules too: were it answered first, the fault could no longer be told.
+    fn a_chunk_out_of_shape_is_refused_where_nobody_wants_it(engine: Engine) {
+        let (server, _store) = store_server(engine, &[]);
+        for start in ["GET /echo/x", "POST /echo/x", "GET /missing", "FROB /"] {
+            for body in ["x\r\n", "5\r\nhelloX\r\n", "5\r\nhello\r\n0\r\nA : b\r\n\r\n", "5;a=\r\n", "\n"] {
+                let mut client = Client::connect(&server);
+                client.send(format!("{start} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{body}{SECOND}"));
+                let answer = client.read_response();
+                assert!(answer.status == 400 && answer.says_close(), "{start} {body:?}: {answer:?}");
+                client.expect_closed();
+            }
+        }
+    }
+
+    /// What comes behind a last request is not answered, nor does it destroy the answer to that.
+    fn the_last_answer_arrives_whatever_comes_behind_it(engine: Engine) {
+        let (server, store) = store_server(engine, &[]);
+        let content = noise(400_000);
+        store.write("f", &content);
+        for last in ["GET /files/f HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /files/f HTTP/1.0\r\n\r\n"] {
+            for behind in [1, 20_000, 200_000] {
+                let mut client = Client::connect(&server);
+                let _ = client.try_send([last.as_bytes(), &vec![b'x'; behind]].concat());
+                assert_eq!(client.read_response().body, content, "{last} {behind}");
+                assert_eq!(client.stream().peek(&mut [0]).expect("an orderly end, no reset"), 0);
+            }
+        }
+    }
+
+    /// Chunks of a byte with a long extension are little content and much to read.
+    fn framing_counts_where_content_is_only_drained(engine: Engine) {
+        let (server, _store) = store_server(engine, &[]);
+        let mut client = Client::connect(&server);
+        let chunk = format!("1;{}\r\nx\r\n", "a".repeat(4000));
+        let body = chunk.repeat(200);
+        let _ = client.try_send(format!(
+            "GET /echo/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{body}0\r\n\r\n{SECOND}"
+        ));
+        assert_eq!(client.read_response().status, 200);
+        client.expect_closed();
+    }
+
     fn nothing_is_answered_behind_connection_close(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let mut client = Client::connect(&server);

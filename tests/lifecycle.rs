@@ -371,6 +371,21 @@ on_every_engine! {
         }
     }
 
+    /// Printing to a full disk panics, and so did the banner and every diagnostic.
+    fn a_standard_error_that_takes_nothing_ends_nothing(engine: Engine) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let port = address.port().to_string();
+        let wrapper = ["sh", "-c", "exec \"$@\" 2>/dev/full", "sh"];
+        let setup = Setup::on(engine).through(&wrapper).args(["-v", "--port", &port]).silent_at(address);
+        let mut server = setup.start();
+        for _ in 0..3 {
+            assert_eq!(exchange(&server, "BROKEN\r\n\r\n").status, 400);
+            assert_eq!(get(&server, "/echo/x").text(), "x");
+        }
+        server.signal("TERM");
+        assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
+    }
+
     fn an_access_log_that_cannot_be_opened_is_told_in_a_sentence(engine: Engine) {
         let folder = TempDir::new();
         let path = folder.join("missing/access.log");

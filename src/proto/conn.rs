@@ -71,6 +71,8 @@ pub struct Conn {
     pub status: u16,
     /// Bytes of content received.
     pub received: u64,
+    /// The same with what framed them.
+    pub taken: u64,
     /// Bytes of content sent, for the log.
     pub sent: u64,
 }
@@ -86,6 +88,7 @@ impl Default for Conn {
             wants_continue: false,
             status: 0,
             received: 0,
+            taken: 0,
             sent: 0,
         }
     }
@@ -123,10 +126,25 @@ impl Conn {
             Decoder::Chunked(chunked) => chunked.decode(input)?,
         };
         self.received += decoded.data.len() as u64;
+        self.taken += decoded.consumed as u64;
         if decoded.end {
             self.reading = Reading::Done;
         }
         Ok(decoded)
+    }
+
+    /// Whether chunked content, as much of it as `input` holds, keeps the rules. Consumes nothing.
+    pub fn check_ahead(&self, input: &[u8]) -> Result<(), Violation> {
+        let Reading::Body(Decoder::Chunked(chunked)) = &self.reading else { return Ok(()) };
+        let mut chunked = chunked.clone();
+        let mut rest = input;
+        loop {
+            let decoded = chunked.decode(rest)?;
+            if decoded.end || decoded.consumed == 0 {
+                return Ok(());
+            }
+            rest = &rest[decoded.consumed..];
+        }
     }
 
     /// Content that is announced and not yet read; `None` when only its end will tell.

@@ -18,7 +18,7 @@
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -26,11 +26,15 @@ use rustix::io::Errno;
 
 use super::lookup::{Refused, Root, TEMPORARY};
 
+/// Pieces from here up are written as they come.
+const BUFFER: usize = 4096;
+
 /// An upload that has begun. Dropped before its commit it was never there.
 #[derive(Debug)]
 pub struct Incoming {
     dir: OwnedFd,
-    file: File,
+    /// Buffered: a client can make chunks of one byte, and a system call for each would hold the loop up.
+    file: BufWriter<File>,
     temporary: Vec<u8>,
     name: Vec<u8>,
     /// Whether `temporary` is still ours to remove.
@@ -78,6 +82,7 @@ impl Incoming {
             return Err(UploadError::Directory);
         }
         let (file, temporary) = create_temporary(&dir)?;
+        let file = BufWriter::with_capacity(BUFFER, file);
         Ok(Incoming { dir, file, temporary, name: name.to_vec(), pending: true })
     }
 
@@ -91,6 +96,7 @@ impl Incoming {
     /// Gives the file its name, in one step. On an error, a directory in its place among them, the
     /// upload is gone.
     pub fn commit(mut self, mode: Commit) -> io::Result<Committed> {
+        self.file.flush()?;
         match self.take_free_name() {
             Ok(()) => Ok(Committed::Created),
             Err(Errno::EXIST) if mode == Commit::CreateOnly => Ok(Committed::Exists),
@@ -347,7 +353,7 @@ mod tests {
     fn a_full_disk_has_its_own_error_and_leaves_nothing() {
         let dir = Scratch::new();
         let mut incoming = Incoming::create(&root(&dir), b"a").unwrap();
-        incoming.file = File::options().write(true).open("/dev/full").unwrap();
+        incoming.file = BufWriter::with_capacity(0, File::options().write(true).open("/dev/full").unwrap());
         let error = incoming.write(b"x").unwrap_err();
         assert!(matches!(UploadError::from(error), UploadError::Full));
         drop(incoming);
