@@ -4,8 +4,12 @@
 //! follows from the name (`environment`). What is in a `Config` has been parsed, and nobody checks it again, except
 //! that directories can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
 
+pub mod glob;
+pub mod responses;
+pub mod site;
+
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +20,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 
+use crate::config::responses::{Origin, ResponseRules};
+use crate::config::site::SiteRules;
 use crate::environment;
 use crate::start_error::StartError;
 use crate::units;
@@ -29,12 +35,23 @@ pub struct Config {
     pub directory: Option<PathBuf>,
     /// Whether a directory without an index shows its names.
     pub listing: bool,
+    /// Whether DELETE removes files of the store.
+    pub delete: bool,
+    pub site: SiteRules,
+    pub responses: ResponseRules,
     /// Whether /echo and /user-agent answer.
     pub endpoints: bool,
+    /// What the paths of the debug endpoints begin with; None when they are off.
+    pub debug_prefix: Option<String>,
+    /// Whether TRACE is answered.
+    pub trace_method: bool,
     /// Where to listen; empty means loopback, IPv4 and IPv6.
     pub binds: Vec<Bind>,
     /// The port of every bind that names none; 0 lets the system pick.
     pub port: u16,
+    pub engine: Engine,
+    /// Workers of the pool.
+    pub pool_size: usize,
     pub limits: Limits,
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
@@ -79,6 +96,14 @@ pub struct Limits {
     // With the largest head in every buffer this is 160 MB, which a small machine still has.
     #[arg(long = "max-connections", value_name = "COUNT", default_value = "10000", value_parser = count)]
     pub connections: usize,
+
+    /// Memory for files served lately; 0 keeps none
+    ///
+    /// Small files are kept whole, larger ones open, and both with what gzip made of them. A change on disk is seen by
+    /// the next request all the same.
+    // A thousand pages of the usual size with their compressed forms; less than one browser tab.
+    #[arg(long = "cache-size", value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
+    pub cache: usize,
 }
 
 /// How long we wait for a client. None is zero but `grace`, and none is longer than a year.
@@ -118,6 +143,19 @@ pub struct Timeouts {
     // Docker kills 10 s after it has asked.
     #[arg(long = "grace-period", value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub grace: Duration,
+}
+
+/// How connections are waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Engine {
+    /// One thread and one event loop for all connections
+    Event,
+    /// A thread for each connection
+    Threads,
+    /// A fixed number of threads, each with one connection at a time
+    Pool,
+    /// One connection at a time
+    Iterative,
 }
 
 /// An address to listen on, with or without its own port.
@@ -187,17 +225,26 @@ impl Config {
         I::Item: Into<OsString>,
     {
         let args = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
+        args.check_together()?;
         let root = match (args.root, &args.directory) {
             (None, None) => Some(current_site(current_dir)?),
             (root, _) => root,
         };
+        let debug_prefix = debug_prefix(args.debug_endpoints, args.debug_prefix, !args.no_endpoints, &args.directory)?;
         Ok(Config {
             root,
+            debug_prefix,
+            trace_method: args.trace_method,
             directory: args.directory,
             listing: !args.no_listing,
+            delete: args.allow_delete,
+            site: args.site,
+            responses: args.responses,
             endpoints: !args.no_endpoints,
             binds: args.bind,
             port: args.port,
+            engine: args.engine,
+            pool_size: args.pool_size,
             limits: args.limits,
             timeouts: args.timeouts,
             access_log: args.access_log,
@@ -279,6 +326,7 @@ impl Verbosity {
 
 const SERVE: &str = "What to serve";
 const LISTEN: &str = "Where to listen";
+const WAIT: &str = "How to wait";
 const LOGS: &str = "Logs";
 const HELP: &str = "Help";
 
@@ -316,13 +364,42 @@ struct Args {
     #[arg(long, value_name = "DIR", value_parser = path(), help_heading = SERVE)]
     directory: Option<PathBuf>,
 
-    /// Don't list directories that have no index.html
+    /// Let DELETE remove files from --directory
+    #[arg(long, help_heading = SERVE)]
+    allow_delete: bool,
+
+    /// Don't list directories that have no index file
     #[arg(long, help_heading = SERVE)]
     no_listing: bool,
 
     /// Switch /echo and /user-agent off
     #[arg(long, help_heading = SERVE)]
     no_endpoints: bool,
+
+    /// Add endpoints to try clients with: /debug/request, ...
+    ///
+    /// They show a request as the server saw it, wait, drip, stream, redirect and set cookies; POST / echoes its body.
+    /// The list is printed at start. They reflect what they are sent: not for a server that strangers reach.
+    #[arg(long, help_heading = SERVE)]
+    debug_endpoints: bool,
+
+    /// Where the debug endpoints are [default: /debug/]
+    ///
+    /// A path that begins and ends with a slash, and is not one of the server's other routes.
+    #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
+    debug_prefix: Option<String>,
+
+    /// Answer TRACE with the request as it arrived
+    ///
+    /// Without the fields Authorization, Cookie and Proxy-Authorization. Off, TRACE is answered 405.
+    #[arg(long, help_heading = SERVE)]
+    trace_method: bool,
+
+    #[command(flatten)]
+    site: SiteRules,
+
+    #[command(flatten)]
+    responses: ResponseRules,
 
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
@@ -334,6 +411,18 @@ struct Args {
     /// Port for addresses that name none; 0 picks a free one
     #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
     port: u16,
+
+    /// How connections are waited for
+    ///
+    /// The same server in each, to compare them. With pool and iterative a connection holds its thread while it lives,
+    /// and clients who find none free wait.
+    #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
+    engine: Engine,
+
+    /// Threads of --engine pool
+    // As many as the tutorial's pool had, so that its numbers can be seen again.
+    #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count, help_heading = WAIT)]
+    pool_size: usize,
 
     #[command(flatten)]
     limits: Limits,
@@ -371,7 +460,8 @@ Units:
 
 Environment:
   Every flag is also a variable, DUSTDEVIL_ and its name: DUSTDEVIL_MAX_BODY_SIZE=50M.
-  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1.
+  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1. Those that
+  take pairs, such as --header and --cache-control, take a pair a line: their values may hold commas.
   The command line goes before the environment. An empty variable counts as unset.
 
 Examples:
@@ -392,13 +482,52 @@ impl Args {
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Args, clap::Error> {
-        let words: Vec<OsString> = words.collect();
+        let words = join_origin(words);
         // First alone: --help needs no sound environment, and what is given here goes before the environment.
         let given = Args::command().try_get_matches_from(&words)?;
         let environment = environment::words(&Args::command(), &given, variable)?;
         let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
         Args::from_arg_matches(&matches)
     }
+
+    /// Enforces that each flag has something to work on, and that no two say who decides the same field.
+    fn check_together(&self) -> Result<(), clap::Error> {
+        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+        if self.allow_delete && self.directory.is_none() {
+            return conflict("--allow-delete is about the store, and there is none; name a --directory too".into());
+        }
+        let has_site = self.root.is_some() || self.directory.is_none();
+        if let Some(flag) = self.site.about_a_site().filter(|_| !has_site) {
+            return conflict(format!("{flag} is about the site, and --directory alone serves none; name a ROOT too"));
+        }
+        if self.responses.cors.is_some() && self.responses.names("Access-Control-Allow-Origin") {
+            return conflict("--cors and --header both set Access-Control-Allow-Origin; leave one of them out".into());
+        }
+        let caching = self.site.immutable || !self.site.cache_control.is_empty();
+        if caching && self.responses.names("Cache-Control") {
+            return conflict(
+                "--header sets a Cache-Control for every response, which contradicts --cache-control and --immutable; \
+                 write --cache-control '**=VALUE' instead"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The words of a command line, `--cors` joined with an origin behind it. `--cors public/` has none: `public/` is the
+/// ROOT.
+fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words = words.peekable();
+    let mut joined = Vec::new();
+    while let Some(word) = words.next() {
+        let is_origin = |next: &OsString| next.to_str().is_some_and(|text| text.parse::<Origin>().is_ok());
+        match (word == "--cors", words.next_if(|next| word == "--cors" && is_origin(next))) {
+            (true, Some(origin)) => joined.push([word, origin].join(OsStr::new("="))),
+            _ => joined.push(word),
+        }
+    }
+    joined
 }
 
 /// The current directory as the site. Refused when that is `/`, where services and containers start: a unit file that
@@ -414,6 +543,27 @@ fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<Pat
         ErrorKind::MissingRequiredArgument,
         format!("no ROOT was given and {reason}; name the directory to serve, or start in it"),
     ))
+}
+
+/// The prefix of the debug endpoints when they are on. Refused where another route has the path already: one of the
+/// two would never be reached.
+fn debug_prefix(
+    on: bool,
+    given: Option<String>,
+    endpoints: bool,
+    directory: &Option<PathBuf>,
+) -> Result<Option<String>, clap::Error> {
+    let conflict = |message| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
+    match given {
+        Some(_) if !on => conflict("--debug-prefix says where debug endpoints are; add --debug-endpoints".into()),
+        None => Ok(on.then(|| "/debug/".into())),
+        Some(prefix) => match [("/echo/", endpoints), ("/files/", directory.is_some())] {
+            taken if taken.iter().any(|(path, used)| *used && prefix.starts_with(path)) => {
+                conflict(format!("the path {prefix} of --debug-prefix belongs to another route; choose another"))
+            }
+            _ => Ok(Some(prefix)),
+        },
+    }
 }
 
 fn check_directory(name: &str, path: &Path) -> Result<(), StartError> {
@@ -450,6 +600,13 @@ fn memory_size(text: &str) -> Result<usize, String> {
     positive(units::size(text)?)
 }
 
+fn cache_size(text: &str) -> Result<usize, String> {
+    match units::size(text)? {
+        0 => Ok(0),
+        size => positive(size),
+    }
+}
+
 fn count(text: &str) -> Result<usize, String> {
     positive(units::number(text)?)
 }
@@ -473,6 +630,19 @@ fn timeout(text: &str) -> Result<Duration, String> {
     match units::duration(text)? {
         Duration::ZERO => Err("0 would cut every client off at once; give a time such as 10s".into()),
         duration => Ok(duration),
+    }
+}
+
+/// Unreserved bytes only (RFC 3986, section 2.3): a path that normalising leaves as it is.
+fn prefix(text: &str) -> Result<String, String> {
+    let segments = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
+    let is_plain = |segment: &str| {
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !matches!(segment, "" | "." | "..") && segment.bytes().all(unreserved)
+    };
+    match segments {
+        Some(segments) if segments.split('/').all(is_plain) => Ok(text.into()),
+        _ => Err("not a prefix; write a path between slashes, of letters, digits and -._~, such as /debug/".into()),
     }
 }
 
@@ -506,7 +676,6 @@ fn access_log() -> impl clap::builder::TypedValueParser<Value = AccessLog> {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
@@ -544,13 +713,21 @@ mod tests {
         let config = good(&[]);
         assert_eq!(config.root, Some("/home/me".into()));
         assert_eq!(config.directory, None);
-        assert!(config.listing && config.endpoints);
+        assert!(config.listing && config.endpoints && !config.trace_method);
+        assert_eq!(config.debug_prefix, None);
         assert_eq!((config.binds.len(), config.port), (0, 4221));
         assert_eq!(config.access_log, AccessLog::Stdout);
         assert_eq!(config.verbosity, Verbosity::Normal);
         assert_eq!(
             config.limits,
-            Limits { header_size: 16384, fields: 100, target: 8192, body_size: 1 << 30, connections: 10_000 }
+            Limits {
+                header_size: 16384,
+                fields: 100,
+                target: 8192,
+                body_size: 1 << 30,
+                connections: 10_000,
+                cache: 64 << 20
+            }
         );
         assert_eq!(
             config.timeouts,
@@ -577,6 +754,9 @@ mod tests {
             "--directory=store",
             "--no-listing",
             "--no-endpoints",
+            "--debug-endpoints",
+            "--debug-prefix=/try/it/",
+            "--trace-method",
             "--bind=::1",
             "--bind=10.0.0.1:80",
             "--port=8080",
@@ -595,7 +775,8 @@ mod tests {
         ]);
         assert_eq!(config.root, Some("site".into()));
         assert_eq!(config.directory, Some("store".into()));
-        assert!(!config.listing && !config.endpoints);
+        assert!(!config.listing && !config.endpoints && config.trace_method);
+        assert_eq!(config.debug_prefix.as_deref(), Some("/try/it/"));
         let addresses: Vec<String> = config.binds.iter().map(|bind| bind.address(config.port).to_string()).collect();
         assert_eq!(addresses, ["[::1]:8080", "10.0.0.1:80"]);
         let limits = config.limits;
@@ -612,6 +793,21 @@ mod tests {
     }
 
     #[test]
+    fn the_debug_endpoints_have_a_place_of_their_own() {
+        assert_eq!(good(&["--debug-endpoints"]).debug_prefix.as_deref(), Some("/debug/"));
+        let given = |prefix| format!("--debug-prefix={prefix}");
+        for prefix in ["/", "//", "debug/", "/debug", "/a//b/", "/../", "/./", "/a%20b/", "/a b/", "/a?/", "/\u{e9}/"] {
+            bad(&["--debug-endpoints", &given(prefix)], NO_ENVIRONMENT);
+        }
+        let on = "--debug-endpoints";
+        assert!(bad(&["--debug-prefix=/x/"], NO_ENVIRONMENT).contains("add --debug-endpoints"));
+        assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("another route"));
+        assert!(bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("another route"));
+        good(&[on, "--debug-prefix=/echo/", "--no-endpoints"]);
+        good(&[on, "--debug-prefix=/files/"]);
+    }
+
+    #[test]
     fn every_flag_is_also_a_variable() {
         let config = read(
             &["site"],
@@ -619,6 +815,9 @@ mod tests {
                 ("DUSTDEVIL_DIRECTORY", "store"),
                 ("DUSTDEVIL_NO_LISTING", "1"),
                 ("DUSTDEVIL_NO_ENDPOINTS", "true"),
+                ("DUSTDEVIL_DEBUG_ENDPOINTS", "yes"),
+                ("DUSTDEVIL_DEBUG_PREFIX", "/try/it/"),
+                ("DUSTDEVIL_TRACE_METHOD", "1"),
                 ("DUSTDEVIL_BIND", "::1, 10.0.0.1:80"),
                 ("DUSTDEVIL_PORT", "8080"),
                 ("DUSTDEVIL_MAX_HEADER_SIZE", "1K"),
@@ -641,6 +840,9 @@ mod tests {
             "--directory=store",
             "--no-listing",
             "--no-endpoints",
+            "--debug-endpoints",
+            "--debug-prefix=/try/it/",
+            "--trace-method",
             "--bind=::1",
             "--bind=10.0.0.1:80",
             "--port=8080",

@@ -27,6 +27,10 @@ pub enum Turn {
 /// need not be made.
 pub trait Transport {
     fn now(&mut self) -> &Now;
+    /// Whether the server is shutting down: what is under way is then the last of its connection.
+    fn is_ending(&self) -> bool;
+    /// The deadline of the call that follows. A transport that waits gives up then; another has no use for it.
+    fn block_until(&mut self, _deadline: Option<Instant>) {}
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
     /// `more`: bytes follow at once, so that a short head need not travel alone.
     fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
@@ -44,8 +48,11 @@ pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch
 
 fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     let mut spent = 0;
-    session.advance(app, io.now(), scratch);
+    // What the session before has left over is not this one's.
+    scratch.take_work();
+    let mut more = advance(session, io, app, scratch);
     loop {
+        io.block_until(session.deadline(app));
         let result = match session.next_op() {
             Op::Read => io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant)),
             Op::Write { more } => {
@@ -53,6 +60,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::ShutdownWrite => io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down()),
+            Op::Wait if more => return Turn::Yield,
             Op::Wait => return Turn::Wait(session.deadline(app)),
             Op::Close => return Turn::Close,
         };
@@ -62,12 +70,19 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => session.on_failed(&error, scratch),
         }
-        session.advance(app, io.now(), scratch);
+        more = advance(session, io, app, scratch);
         spent += scratch.take_work();
         if spent >= BUDGET {
             return Turn::Yield;
         }
     }
+}
+
+fn advance<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> bool {
+    if io.is_ending() {
+        session.on_shutdown();
+    }
+    session.advance(app, io.now(), scratch)
 }
 
 fn send_file<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scratch) -> io::Result<usize> {

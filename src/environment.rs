@@ -63,7 +63,12 @@ fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
     let times = |count| vec![OsString::from(format!("--{long}")); count];
     let words = match flag.get_action() {
         ArgAction::Set => vec![with(value.as_bytes())],
-        ArgAction::Append => value.as_bytes().split(|&byte| byte == b',').map(|item| with(item.trim_ascii())).collect(),
+        ArgAction::Append => {
+            let separator = if takes_pairs(flag) { b'\n' } else { b',' };
+            let items = value.as_bytes().split(|&byte| byte == separator).map(<[u8]>::trim_ascii);
+            // A last line may end in its newline; a list does not end in a comma.
+            items.filter(|item| separator == b',' || !item.is_empty()).map(with).collect()
+        }
         ArgAction::SetTrue => times(match value.to_str() {
             Some("1" | "true" | "yes" | "on") => 1,
             Some("0" | "false" | "no" | "off") => 0,
@@ -81,6 +86,13 @@ fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
     Ok(words)
 }
 
+/// Whether a value is a pair such as `NAME: VALUE`, whose second half is free text and may hold commas. It cannot hold
+/// a newline, so these stand one a line.
+fn takes_pairs(flag: &Arg) -> bool {
+    let names = flag.get_value_names().unwrap_or_default();
+    names.iter().any(|name| name.contains(['=', ':']))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +103,7 @@ mod tests {
             flag("the-port").value_parser(clap::value_parser!(u16)),
             flag("path").value_parser(clap::value_parser!(OsString)),
             flag("item").action(ArgAction::Append),
+            flag("pair").action(ArgAction::Append).value_name("KEY=VALUE"),
             flag("quiet").action(ArgAction::SetTrue),
             flag("loud").action(ArgAction::Count).conflicts_with("quiet"),
             Arg::new("root"),
@@ -107,11 +120,13 @@ mod tests {
 
     #[test]
     fn each_kind_of_flag_becomes_words() {
-        let cases: [(&str, &[u8], &str); 13] = [
+        let cases: [(&str, &[u8], &str); 15] = [
             ("THE_PORT", b"80", "--the-port=80"),
             ("PATH", b"-a,b\xff", "--path=-a,b\u{fffd}"),
             ("ITEM", b"a", "--item=a"),
             ("ITEM", b"a, b", "--item=a --item=b"),
+            ("PAIR", b"a=b, c", "--pair=a=b, c"),
+            ("PAIR", b"a=b, c\n d=e\n", "--pair=a=b, c --pair=d=e"),
             ("QUIET", b"1", "--quiet"),
             ("QUIET", b"yes", "--quiet"),
             ("QUIET", b"off", ""),

@@ -5,13 +5,14 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | [`engine`], [`listener`] | sockets, readiness, time. Nothing of HTTP. |
+//! | [`engine`], [`listener`] | sockets, readiness, threads, time: how to wait. Nothing of HTTP. |
 //! | [`driver`] | turns an `Op` into a system call. |
 //! | [`session`] | one client: protocol and exchange. No socket, no clock. |
 //! | [`app`] | routes, files, uploads, logs: what a request means. |
 //! | [`proto`] | framing: where a message begins and ends. |
 //! | [`http`] | the words of RFC 9110 and 9112: bytes in, values out. |
-//! | [`config`] | what the user decides. |
+//! | [`config`], `environment`, [`units`] | what the user decides. |
+//! | [`start_error`] | why the server does not start. |
 #![forbid(unsafe_code)]
 
 pub mod app;

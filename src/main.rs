@@ -4,13 +4,12 @@
 
 use dustdevil::app::{App, SERVER, index};
 use dustdevil::config::{Config, Verbosity};
-use dustdevil::engine::event::EventEngine;
-use dustdevil::listener;
 use dustdevil::start_error::StartError;
+use dustdevil::{engine, listener};
 use simple_logger::SimpleLogger;
 use std::io::IsTerminal;
-use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 fn main() -> ExitCode {
     let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -27,13 +26,17 @@ fn run(config: &Config) -> Result<(), StartError> {
     start_logging(config);
     config.check()?;
     raise_descriptor_limit(config);
-    let app = App::new(config)?;
+    survive_file_size_limit();
+    let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
+    let urls = listener::urls(&listeners);
+    let failed = |error| StartError::new(format!("the engine failed: {error}"));
+    let engine = engine::prepare(config, &app, listeners).map_err(failed)?;
+    // Not before signals are handled: who reads it may send one.
     if config.verbosity != Verbosity::Quiet {
-        print_banner(&app, config, &listeners);
+        print_banner(&app, config, &urls);
     }
-    let ended = EventEngine::new(&app, listeners).and_then(EventEngine::run);
-    ended.map_err(|error| StartError::new(format!("the event loop failed: {error}")))
+    engine.run().map_err(failed)
 }
 
 /// Diagnostics go to standard error; the access log has standard output for itself.
@@ -61,7 +64,16 @@ fn raise_descriptor_limit(config: &Config) {
     }
 }
 
-fn print_banner(app: &App, config: &Config, listeners: &[TcpListener]) {
+/// A file that grows past RLIMIT_FSIZE is an error of its write, to be answered, and not the end of the
+/// process. Catching the signal is enough; the flag is never read.
+fn survive_file_size_limit() {
+    let caught = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught) {
+        log::debug!("SIGXFSZ cannot be caught: {error}");
+    }
+}
+
+fn print_banner(app: &App, config: &Config, urls: &[String]) {
     eprintln!("{SERVER}");
     for (what, path) in [("site", &config.root), ("store", &config.directory)] {
         if let Some(path) = path {
@@ -71,7 +83,7 @@ fn print_banner(app: &App, config: &Config, listeners: &[TcpListener]) {
     for line in index::lines(app) {
         eprintln!("  {line}");
     }
-    for url in listener::urls(listeners) {
+    for url in urls {
         eprintln!("{url}");
     }
 }

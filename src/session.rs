@@ -6,14 +6,15 @@
 //! | Idle      | read                              | keep-alive                | bytes arrive; EOF or shutdown close  |
 //! | Head      | read                              | header, from first byte   | complete; refused; expiry 408        |
 //! | Receiving | read while the sink has room      | body, since last progress | end of content; refused; expiry 408  |
-//! | Handling  | none                              | the exchange's own        | it is due                            |
+//! | Handling  | none                              | when the exchange is due  | it is due                            |
 //! | Sending   | write                             | write, since last progress| all is sent: Idle or Lingering       |
+//! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
 //! The phase is computed from the state, never stored beside it, but for the moment in which it began.
 
 use crate::app::App;
-use crate::app::access_log::Line;
+use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::pages::{self, Format};
@@ -42,6 +43,9 @@ const HEAD_ROOM: usize = 16 * 1024;
 const CONTENT_ROOM: usize = 256 * 1024;
 /// What a request costs of the loop's budget besides its bytes: about as much as moving these.
 const REQUEST_COST: usize = 4 * 1024;
+
+/// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
+const ADVANCE_LIMIT: usize = 1024 * 1024;
 
 /// What the session wants done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +173,9 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            Reading::Head if self.input.is_empty() => Phase::Idle,
+            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
+            // Empty lines begin no request, nor does the half of one: they win no time.
+            Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) => Phase::Receiving,
             Reading::Done | Reading::Closed => Phase::Handling,
@@ -178,6 +184,9 @@ impl Session {
 
     /// When the present phase has lasted too long, or is due.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
+        if let Some(due) = self.due() {
+            return Some(due);
+        }
         let timeouts = &app.timeouts;
         let after = match self.phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
@@ -189,6 +198,11 @@ impl Session {
             Phase::Handling | Phase::Closed => return None,
         };
         Some(self.since + after)
+    }
+
+    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
+    fn due(&self) -> Option<Instant> {
+        if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
     /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
@@ -292,15 +306,20 @@ impl Session {
 
     // ---- what is done: bytes move from machine to machine
 
-    /// Goes on as far as it can without i/o on the client's socket.
-    pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
+    /// Goes on as far as it can without i/o on the client's socket. `true` when it stopped only because
+    /// others have waited long enough.
+    pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let mut more = false;
+        self.skip_empty_lines();
         self.note_phase(now);
-        if self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
+        // What is due is not too late: `respond` goes on with it.
+        if self.due().is_none() && self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
         while self.closing.is_none() && self.output.len() < HIGH_WATER {
             let moved = self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now);
-            if !moved {
+            more = moved && scratch.work >= ADVANCE_LIMIT;
+            if !moved || more {
                 break;
             }
         }
@@ -308,6 +327,7 @@ impl Session {
             self.input.clear();
         }
         self.note_phase(now);
+        more
     }
 
     /// A new phase has a new deadline.
@@ -334,6 +354,7 @@ impl Session {
     fn receive(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
+            (Reading::Body(_), Writing::Idle) if matches!(self.exchange, Exchange::Delay(_)) => false,
             // A response under way goes first: its exchange is not waiting for content.
             (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
             _ => false,
@@ -341,11 +362,7 @@ impl Session {
     }
 
     fn read_head(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
-        // RFC 9112, section 2.2: empty lines before a request line are ignored.
-        while self.input.filled().starts_with(b"\r\n") {
-            self.input.consume(2);
-            self.scanned = 0;
-        }
+        self.skip_empty_lines();
         if self.input.is_empty() {
             if self.input_closed || self.last {
                 let reason = if self.last { CloseReason::Shutdown } else { CloseReason::ClientLeft };
@@ -362,6 +379,14 @@ impl Session {
         true
     }
 
+    /// RFC 9112, section 2.2: empty lines before a request line are ignored.
+    fn skip_empty_lines(&mut self) {
+        while matches!(self.conn.reading, Reading::Head) && self.input.filled().starts_with(b"\r\n") {
+            self.input.consume(2);
+            self.scanned = 0;
+        }
+    }
+
     /// A head is complete: lets its handler answer, or say what it waits for.
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Scratch { head, log, work, .. } = scratch;
@@ -373,10 +398,14 @@ impl Session {
             .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
         let target = match parsed {
             Ok(target) => target,
-            Err(violation) => return self.refuse(violation, app, now, scratch),
+            Err(violation) => {
+                let format = Format::of_head(head, bytes);
+                return self.refuse_in(format, violation, app, now, scratch);
+            }
         };
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
-            return self.refuse(Violation::BodyTooLarge, app, now, scratch);
+            let format = Format::of_head(head, bytes);
+            return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
@@ -385,11 +414,14 @@ impl Session {
         let request = Request { bytes, head, target, peer: self.peer, has_content };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let next = app.answer(&request, responder, now);
-        let line = app.access_log.is_on().then(|| Line::of(&request, now));
-        if let (Next::Done, Some(line)) = (&next, &line) {
-            line.finish(self.conn.status, self.conn.sent, log);
-        } else {
-            self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+        let logged = app.access_log.is_on();
+        match &next {
+            Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
+            Next::Done => {}
+            _ => {
+                let line = logged.then(|| Line::of(&request, now));
+                self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+            }
         }
         self.input.consume(len);
         self.follow(next, app, now, scratch);
@@ -409,6 +441,7 @@ impl Session {
                 self.log_response(scratch);
             }
             Next::Stream(body) => self.exchange = Exchange::Stream(body),
+            Next::Sleep(delay) => self.exchange = Exchange::Delay(delay),
             Next::Receive(receive) => {
                 self.exchange = Exchange::Receive(receive);
                 match self.conn.reading {
@@ -443,7 +476,7 @@ impl Session {
         }
         let wanted = matches!(self.exchange, Exchange::Receive(_));
         let limit = if wanted { app.limits.body_size } else { DRAIN_LIMIT };
-        if self.conn.received > limit {
+        if self.conn.received_and_announced() > limit {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
         }
@@ -481,15 +514,36 @@ impl Session {
         }
     }
 
-    /// Moves a piece of the response's content to the output.
-    fn respond(&mut self, _app: &App, _now: &Now, scratch: &mut Scratch) -> bool {
-        let (Exchange::Stream(body), Writing::Body(_)) = (&mut self.exchange, &self.conn.writing) else {
+    /// Begins a response that is due, or moves a piece of its content to the output.
+    fn respond(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        if self.exchange.due().is_some_and(|due| due > now.instant) {
             return false;
-        };
+        }
+        match (&mut self.exchange, &self.conn.writing) {
+            (Exchange::Delay(_), _) => self.finish_waiting(app, now, scratch),
+            (Exchange::Stream(_), Writing::Body(_)) => self.pull(now, scratch),
+            _ => false,
+        }
+    }
+
+    fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let next = delay.finish(responder, now);
+        self.follow(next, app, now, scratch);
+        true
+    }
+
+    fn pull(&mut self, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Stream(body) = &mut self.exchange else { return false };
         scratch.content.clear();
         match body.pull(&mut scratch.content) {
             Ok(Pulled::Some { cost }) => {
                 scratch.work += cost;
+                if self.output.is_empty() {
+                    // Until now the client had nothing to take.
+                    self.since = now.instant;
+                }
                 self.conn.encode(&scratch.content, &mut self.output);
             }
             Ok(Pulled::File) => return false,
@@ -533,8 +587,15 @@ impl Session {
 
     /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
     fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
+        self.refuse_in(self.format(), violation, app, now, scratch);
+    }
+
+    fn refuse_in(&mut self, format: Format, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
-        let format = self.format();
+        // No content to a HEAD, however broken what stands behind its method.
+        if matches!(self.conn.reading, Reading::Head) {
+            self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
+        }
         self.exchange = Exchange::None;
         self.conn.refuse();
         log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));
@@ -581,3 +642,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{Client, PATIENCE, Server, Setup, TempDir, eventually, get, on_every_engine};
+use rustix::net::RecvFlags;
 use std::io::{ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
@@ -71,7 +72,7 @@ on_every_engine! {
     fn a_large_download_leaves_room_for_small_requests(engine: Engine) {
         let _alone = alone();
         let store = TempDir::new();
-        let size = 4_u64 << 30;
+        let size = 16_u64 << 30;
         store.write_sparse("huge", size);
         let server = roomy_server(engine, &store);
         let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -81,14 +82,19 @@ on_every_engine! {
             download.send("GET /files/huge HTTP/1.1\r\nHost: x\r\n\r\n");
             assert_eq!(download.read_head().status, 200);
             scope.spawn(|| {
-                let mut download = download;
-                let mut chunk = vec![0; 1 << 18];
+                let download = download;
+                // MSG_TRUNC drops the bytes unseen: a reader faster than any sender, so that the socket never makes
+                // the server pause.
+                let mut chunk = vec![0; 8 << 20];
                 while !stop.load(Ordering::Relaxed) {
-                    match download.read_some(&mut chunk) {
-                        Ok(read @ 1..) => received.fetch_add(read as u64, Ordering::Relaxed),
+                    match rustix::net::recv(download.stream(), chunk.as_mut_slice(), RecvFlags::TRUNC) {
+                        Ok((_, read @ 1..)) => received.fetch_add(read as u64, Ordering::Relaxed),
                         _ => break,
                     };
                 }
+            });
+            eventually("the download to be at full speed", || {
+                (received.load(Ordering::Relaxed) > 32 << 20).then_some(())
             });
             served(&server, 50);
             let by_then = received.load(Ordering::Relaxed);
@@ -102,16 +108,16 @@ on_every_engine! {
         let _alone = alone();
         let store = TempDir::new();
         let server = roomy_server(engine, &store);
-        let stop = AtomicBool::new(false);
+        let (stop, received) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
             let _guard = Stop(&stop);
-            let stop = &stop;
+            let (stop, received) = (&stop, &received);
             let mut writer = Client::connect(&server).stream().try_clone().unwrap();
             let mut reader = writer.try_clone().unwrap();
             writer.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
             reader.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
             scope.spawn(move || {
-                let batch = REQUEST.repeat(200);
+                let batch = REQUEST.repeat(20_000);
                 let mut rest = batch.as_bytes();
                 while !stop.load(Ordering::Relaxed) {
                     match writer.write(rest) {
@@ -127,13 +133,33 @@ on_every_engine! {
                 while !stop.load(Ordering::Relaxed) {
                     match reader.read(&mut chunk) {
                         Ok(0) => panic!("the pipeliner is cut off"),
-                        Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("the pipeliner: {error}"),
-                        _ => {}
-                    }
+                        Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                            panic!("the pipeliner: {error}")
+                        }
+                        Ok(read) => received.fetch_add(read as u64, Ordering::Relaxed),
+                        Err(_) => 0,
+                    };
                 }
+            });
+            // By then there is always a next request in the server's buffer.
+            eventually("the pipeliner to be at full speed", || {
+                (received.load(Ordering::Relaxed) > 1 << 20).then_some(())
             });
             served(&server, 100);
         });
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_page_that_takes_long_to_compress_leaves_room_for_small_requests(engine: Engine) {
+        let _alone = alone();
+        let (store, site) = (TempDir::new(), TempDir::new());
+        // Zeros: minutes of compressing, and too few bytes come out of it to make the server pause for its client.
+        site.write_sparse("huge.txt", 16 << 30);
+        let server = Setup::on(engine).args(["--directory", store.arg(), site.arg()]).start();
+        let mut page = Client::connect(&server);
+        page.send("GET /huge.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+        thread::sleep(Duration::from_millis(100)); // for the server to be at it; its first bytes may take longer
+        served(&server, 20);
     }
 
     #[skip(Iterative, "serves one client at a time")]

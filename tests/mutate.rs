@@ -1,7 +1,11 @@
-//! A seeded mutator over the parsers of `http`: nothing a peer sends panics, and each parser keeps its promise.
+//! A seeded mutator over the parsers of `http` and over a whole connection: nothing a peer sends panics, and each parser
+//! keeps its promise.
 //!
-//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --test mutate` for more than the default number of inputs a parser. The
-//! same number and seed give the same inputs; a failure names its input.
+//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test mutate` for more than the default number of inputs; the
+//! number is that of all parsers together. The same number and seed give the same inputs; a failure names its input.
+
+#[path = "fuzz/checks.rs"]
+mod checks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -11,7 +15,10 @@ use dustdevil::http::etag::{self, ETag, Member, Tag};
 use dustdevil::http::range::{self, Multipart, Ranges};
 use dustdevil::http::{chars, cookie, date, escape, list};
 
-const DEFAULT_MUTATIONS: u64 = 20_000;
+/// Inputs for all parsers together; enough to notice a broken rule, and a second or two without optimisation.
+const DEFAULT_MUTATIONS: u64 = 70_000;
+/// How many tests there are below: each has its share.
+const PARSERS: u64 = 14;
 const NOW: u64 = 1_795_248_000;
 
 /// xorshift64*, by Marsaglia and Vigna. Its state is never zero.
@@ -82,10 +89,41 @@ fn run(corpus: &[&[u8]], mut check: impl FnMut(&[u8], &mut Random)) {
     for seed in corpus {
         checked(seed, &mut random);
     }
-    for _ in 0..mutations.unwrap_or(DEFAULT_MUTATIONS) {
+    for _ in 0..mutations.unwrap_or(DEFAULT_MUTATIONS).div_ceil(PARSERS) {
         let input = mutate(&mut random, corpus);
         checked(&input, &mut random);
     }
+}
+
+/// The parsers of messages, whose checks the fuzzer runs as well.
+fn run_check(name: &str) {
+    let check = checks::named(name);
+    run(check.seeds, |input, _| (check.check)(input));
+}
+
+#[test]
+fn heads() {
+    run_check("head");
+}
+
+#[test]
+fn chunked_bodies() {
+    run_check("chunked");
+}
+
+#[test]
+fn targets() {
+    run_check("target");
+}
+
+#[test]
+fn framings() {
+    run_check("framing");
+}
+
+#[test]
+fn sessions() {
+    run_check("session");
 }
 
 const LISTS: &[&[u8]] =

@@ -185,12 +185,9 @@ on_every_engine! {
         let place = Place::new();
         fs::create_dir(place.site("a b")).unwrap();
         let server = place.serve(engine, &[]);
-        for (from, to) in [
-            ("/sub", "/sub/"),
-            ("/sub?x=1&y=%20z", "/sub/?x=1&y=%20z"),
-            ("/sub?", "/sub/?"),
-            ("/a%20b?q", "/a%20b/?q"),
-        ] {
+        for (from, to) in
+            [("/sub", "/sub/"), ("/sub?x=1&y=%20z", "/sub/?x=1&y=%20z"), ("/sub?", "/sub/?"), ("/a%20b?q", "/a%20b/?q")]
+        {
             let answer = get(&server, from);
             answer.expect_status(&[301, 302, 307, 308]);
             let location = answer.field("Location").expect("a Location");
@@ -261,7 +258,16 @@ on_every_engine! {
     fn dotfiles_are_hidden(engine: Engine) {
         let place = Place::new();
         let server = place.serve(engine, &[]);
-        let paths = ["/.hidden", "/%2ehidden", "/.git/config", "/.git/", "/.git", "/plain/.hidden", "/sub/../.hidden", "//.hidden"];
+        let paths = [
+            "/.hidden",
+            "/%2ehidden",
+            "/.git/config",
+            "/.git/",
+            "/.git",
+            "/plain/.hidden",
+            "/sub/../.hidden",
+            "//.hidden",
+        ];
         for path in paths {
             let answer = get(&server, path);
             assert_eq!(answer.status, 404, "{path}");
@@ -282,7 +288,13 @@ on_every_engine! {
     fn dot_segments_inside_the_site_are_resolved(engine: Engine) {
         let place = Place::new();
         let server = place.serve(engine, &[]);
-        for target in ["/sub/../note.txt", "/./note.txt", "/sub/./../note.txt", "/sub/%2e%2e/note.txt", "/plain/inner/../../note.txt"] {
+        for target in [
+            "/sub/../note.txt",
+            "/./note.txt",
+            "/sub/./../note.txt",
+            "/sub/%2e%2e/note.txt",
+            "/plain/inner/../../note.txt",
+        ] {
             let answer = get(&server, target);
             // Resolved or refused, as issue by issue decides; never another file.
             answer.expect_status(&[200, 301, 308, 400, 404]);
@@ -305,7 +317,9 @@ on_every_engine! {
         assert_eq!(get(&server, "/alias.txt").text(), "a note");
         assert_eq!(get(&server, "/sub/up.txt").text(), "a note");
         assert_eq!(get(&server, "/also/").text(), "<h1>sub</h1>");
-        for path in ["/relative", "/absolute", "/parent/secret", "/parent/", "/top/etc/passwd", "/top/", "/loop", "/dangling"] {
+        for path in
+            ["/relative", "/absolute", "/parent/secret", "/parent/", "/top/etc/passwd", "/top/", "/loop", "/dangling"]
+        {
             let answer = get(&server, path);
             assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         }
@@ -326,10 +340,28 @@ on_every_engine! {
     fn a_name_of_any_bytes_is_listed_and_served(engine: Engine) {
         let place = Place::new();
         let names: &[&[u8]] = &[
-            b"a b.txt", b"100%.txt", b"%41.txt", b"q?x.txt", b"h#x.txt", b"new\nline.txt", b"tab\t.txt",
-            "ü✓.txt".as_bytes(), b"\xff\xfe.txt", b"<b>&amp;.txt", b"\"double\".txt", b"'single'.txt",
-            b"back\\slash.txt", b"semi;colon,comma.txt", b"colon:port.txt", b"a+b=c&d.txt", b"-dash", b"~tilde",
-            b"...three", b"javascript:alert(1)", b"[v6].txt", b"\x7f\x01.txt",
+            b"a b.txt",
+            b"100%.txt",
+            b"%41.txt",
+            b"q?x.txt",
+            b"h#x.txt",
+            b"new\nline.txt",
+            b"tab\t.txt",
+            "ü✓.txt".as_bytes(),
+            b"\xff\xfe.txt",
+            b"<b>&amp;.txt",
+            b"\"double\".txt",
+            b"'single'.txt",
+            b"back\\slash.txt",
+            b"semi;colon,comma.txt",
+            b"colon:port.txt",
+            b"a+b=c&d.txt",
+            b"-dash",
+            b"~tilde",
+            b"...three",
+            b"javascript:alert(1)",
+            b"[v6].txt",
+            b"\x7f\x01.txt",
         ];
         fs::create_dir(place.site("odd")).unwrap();
         for name in names {
@@ -344,7 +376,8 @@ on_every_engine! {
             assert!(link.is_ascii(), "an escaped reference, not {link}");
             assert!(!link.starts_with("javascript:"), "{link}");
             let target = resolve("/odd/", &link);
-            let within = target.strip_prefix("/odd/").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['.', '?']));
+            let within =
+                target.strip_prefix("/odd/").is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['.', '?']));
             if within {
                 let answer = get(&server, &target);
                 assert_eq!(answer.status, 200, "{target}");
@@ -468,7 +501,8 @@ on_every_engine! {
         fs::write(place.site("long.html"), &words).unwrap();
         let server = place.serve(engine, &[]);
         for connection in ["close", "keep-alive"] {
-            let request = format!("GET /long.html HTTP/1.0\r\nAccept-Encoding: gzip\r\nConnection: {connection}\r\n\r\n");
+            let request =
+                format!("GET /long.html HTTP/1.0\r\nAccept-Encoding: gzip\r\nConnection: {connection}\r\n\r\n");
             let answer = exchange(&server, request);
             assert_ne!(answer.framing, Framing::Chunked, "{connection}");
             let body = if answer.field("Content-Encoding").is_some() { gunzip(&answer.body) } else { answer.body };
@@ -583,7 +617,8 @@ on_every_engine! {
     fn modification_times_at_the_edges_break_nothing(engine: Engine) {
         let place = Place::new();
         let hour = Duration::from_secs(3600);
-        let times = [UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1), UNIX_EPOCH - hour, SystemTime::now() + 1000 * hour];
+        let times =
+            [UNIX_EPOCH, UNIX_EPOCH + Duration::from_secs(1), UNIX_EPOCH - hour, SystemTime::now() + 1000 * hour];
         let server = place.serve(engine, &[]);
         for time in times {
             fs::File::options().write(true).open(place.site("note.txt")).unwrap().set_modified(time).unwrap();

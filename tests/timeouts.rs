@@ -109,7 +109,11 @@ on_every_engine! {
     fn a_body_that_stops_is_answered_408_and_leaves_nothing(engine: Engine) {
         let store = TempDir::new();
         let server = server_with_short(engine, &["--body-timeout"], &store);
-        for framing in ["Content-Length: 10\r\n\r\nfive!", "Transfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n", "Content-Length: 10\r\n\r\n"] {
+        for framing in [
+            "Content-Length: 10\r\n\r\nfive!",
+            "Transfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n",
+            "Content-Length: 10\r\n\r\n",
+        ] {
             let began = Instant::now();
             let mut client = Client::connect(&server);
             client.send(format!("PUT /files/f HTTP/1.1\r\nHost: x\r\n{framing}"));

@@ -16,6 +16,7 @@ use crate::start_error::StartError;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is kept of a request line that is no HTTP.
@@ -27,6 +28,8 @@ pub struct AccessLog {
     sink: Option<Sink>,
     /// Whether a failure to write has been reported; once is enough.
     failed: AtomicBool,
+    /// Held while lines are written: a pipe takes much at once in pieces, and those of two threads would mix.
+    turn: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -58,7 +61,7 @@ impl AccessLog {
                 }
             },
         };
-        Ok(AccessLog { sink, failed: AtomicBool::new(false) })
+        Ok(AccessLog { sink, failed: AtomicBool::new(false), turn: Mutex::default() })
     }
 
     pub fn is_on(&self) -> bool {
@@ -70,11 +73,13 @@ impl AccessLog {
         if lines.is_empty() {
             return;
         }
+        let turn = self.turn.lock();
         let result = match &self.sink {
             None => Ok(()),
             Some(Sink::File(file)) => (&*file).write_all(lines),
             Some(Sink::Stdout) => write_stdout(lines),
         };
+        drop(turn);
         lines.clear();
         if let Err(error) = result
             && !self.failed.swap(true, Ordering::Relaxed)
@@ -98,49 +103,82 @@ fn write_stdout(lines: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Adds the line of a request that is answered already: nothing is kept and nothing allocated.
+pub fn write_line(request: &Request, now: &Now, status: u16, sent: u64, lines: &mut Vec<u8>) {
+    write_start(request.peer, now, request.line(), lines);
+    write_outcome(status, sent, lines);
+    write_end(request.field(Name::Referer), request.field(Name::UserAgent), lines);
+}
+
+fn write_start(peer: IpAddr, now: &Now, request_line: &[u8], out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "{peer} - - [");
+    out.extend_from_slice(now.clf());
+    out.extend_from_slice(b"] \"");
+    escape::log(request_line, out);
+    out.extend_from_slice(b"\" ");
+}
+
+fn write_outcome(status: u16, sent: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(decimal(u64::from(status)).digits());
+    out.push(b' ');
+    match sent {
+        0 => out.push(b'-'),
+        _ => out.extend_from_slice(decimal(sent).digits()),
+    }
+}
+
+fn write_end(referer: Option<&[u8]>, agent: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" \"");
+    escape::log(referer.unwrap_or(b"-"), out);
+    out.extend_from_slice(b"\" \"");
+    escape::log(agent.unwrap_or(b"-"), out);
+    out.extend_from_slice(b"\"\n");
+}
+
 impl Line {
     /// The line of a request.
     pub fn of(request: &Request, now: &Now) -> Line {
-        let field = |name| request.field(name).unwrap_or(b"-");
-        let mut line = Line::default();
-        line.write(request.peer, now, request.line(), field(Name::Referer), field(Name::UserAgent));
-        line
+        let mut bytes = Vec::new();
+        write_start(request.peer, now, request.line(), &mut bytes);
+        let split = bytes.len();
+        write_end(request.field(Name::Referer), request.field(Name::UserAgent), &mut bytes);
+        Line { bytes, split }
     }
 
     /// The line of what is no request, from its first bytes.
-    pub fn of_garbage(bytes: &[u8], peer: IpAddr, now: &Now) -> Line {
-        let end = bytes.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(bytes.len());
-        let start = &bytes[..end.min(GARBAGE)];
-        let mut line = Line::default();
-        line.write(peer, now, if start.is_empty() { b"-" } else { start }, b"-", b"-");
-        line
-    }
-
-    fn write(&mut self, peer: IpAddr, now: &Now, request_line: &[u8], referer: &[u8], agent: &[u8]) {
-        let out = &mut self.bytes;
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{peer} - - [");
-        out.extend_from_slice(now.clf());
-        out.extend_from_slice(b"] \"");
-        escape::log(request_line, out);
-        out.extend_from_slice(b"\" ");
-        self.split = out.len();
-        out.extend_from_slice(b" \"");
-        escape::log(referer, out);
-        out.extend_from_slice(b"\" \"");
-        escape::log(agent, out);
-        out.extend_from_slice(b"\"\n");
+    pub fn of_garbage(garbage: &[u8], peer: IpAddr, now: &Now) -> Line {
+        let end = garbage.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(garbage.len());
+        let start = &garbage[..end.min(GARBAGE)];
+        let mut bytes = Vec::new();
+        write_start(peer, now, if start.is_empty() { b"-" } else { start }, &mut bytes);
+        let split = bytes.len();
+        write_end(None, None, &mut bytes);
+        Line { bytes, split }
     }
 
     /// Completes the line and adds it to `lines`.
     pub fn finish(&self, status: u16, sent: u64, lines: &mut Vec<u8>) {
         lines.extend_from_slice(&self.bytes[..self.split]);
-        lines.extend_from_slice(decimal(u64::from(status)).digits());
-        lines.push(b' ');
-        match sent {
-            0 => lines.push(b'-'),
-            _ => lines.extend_from_slice(decimal(sent).digits()),
-        }
+        write_outcome(status, sent, lines);
         lines.extend_from_slice(&self.bytes[self.split..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::{Instant, SystemTime};
+
+    #[test]
+    fn a_line_is_one_line_whatever_was_sent() {
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut lines = Vec::new();
+        Line::of_garbage(b"\x16\"\x01\r\nmore", Ipv4Addr::LOCALHOST.into(), &now).finish(400, 12, &mut lines);
+        Line::of_garbage(b"", Ipv4Addr::LOCALHOST.into(), &now).finish(408, 0, &mut lines);
+        let expected = "127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] \"\\x16\\x22\\x01\" 400 12 \"-\" \"-\"\n\
+                        127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] \"-\" 408 - \"-\" \"-\"\n";
+        assert_eq!(String::from_utf8_lossy(&lines), expected);
     }
 }

@@ -1,18 +1,25 @@
 //! The content of a response that does not fit in the output buffer at once: pulled piece by piece while
 //! the client takes it. The only user of flate2.
 
+use crate::app::debug::delay::Drip;
+use crate::app::debug::stream::{Lines, Noise};
+use crate::app::files::cache::{Content, Stored};
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::Instant;
 
 /// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
 /// which is as long as one connection may hold up the others.
-const SLICE: usize = 32 * 1024;
+pub const SLICE: usize = 32 * 1024;
 /// What compressing a byte costs against moving it, for the loop's budget.
 const COMPRESSION_WEIGHT: usize = 8;
+/// Compressed content is kept of files up to here.
+const KEPT: u64 = 4 * 1024 * 1024;
 /// flate2's default. Level 9 gains a percent for twice the time.
 const LEVEL: Compression = Compression::new(6);
 
@@ -21,17 +28,28 @@ const LEVEL: Compression = Compression::new(6);
 pub enum Body {
     /// A range of a file, sent by sendfile.
     File(FileRange),
+    /// A range of what is in memory.
+    Shared {
+        bytes: Arc<[u8]>,
+        at: usize,
+        end: usize,
+    },
     /// Bytes and file ranges in turn: the parts of multipart/byteranges.
-    Pieces { file: File, pieces: VecDeque<Piece> },
+    Pieces {
+        file: Option<Arc<File>>,
+        pieces: VecDeque<Piece>,
+    },
     /// Compressed while it is sent.
     Coded(Box<Coded>),
-    /// The same bytes again and again, for as long as `left` says.
-    Repeat { pattern: &'static [u8], left: u64 },
+    /// Pieces that each have their time.
+    Drip(Drip),
+    Noise(Noise),
+    Lines(Lines),
 }
 
 #[derive(Debug)]
 pub struct FileRange {
-    pub file: File,
+    pub file: Arc<File>,
     pub at: u64,
     pub end: u64,
 }
@@ -55,7 +73,7 @@ pub enum Pulled {
 }
 
 impl Body {
-    /// Writes the next piece of content to `out`.
+    /// Writes the next piece of content to `out`. A piece that has a time is pulled only when it is due.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         match self {
             Body::File(range) if range.at < range.end => Ok(Pulled::File),
@@ -73,19 +91,27 @@ impl Body {
                     }
                 }
             },
-            Body::Coded(coded) => coded.pull(out),
-            Body::Repeat { left: 0, .. } => Ok(Pulled::End),
-            Body::Repeat { pattern, left } => {
-                let mut room = (SLICE as u64).min(*left) as usize;
-                *left -= room as u64;
-                let cost = room;
-                while room > 0 {
-                    let len = pattern.len().min(room);
-                    out.extend_from_slice(&pattern[..len]);
-                    room -= len;
+            Body::Shared { bytes, at, end } => {
+                let cost = SLICE.min(*end - *at);
+                if cost == 0 {
+                    return Ok(Pulled::End);
                 }
+                out.extend_from_slice(&bytes[*at..*at + cost]);
+                *at += cost;
                 Ok(Pulled::Some { cost })
             }
+            Body::Coded(coded) => coded.pull(out),
+            Body::Drip(drip) => Ok(drip.pull(out)),
+            Body::Noise(noise) => Ok(noise.pull(out)),
+            Body::Lines(lines) => Ok(lines.pull(out)),
+        }
+    }
+
+    /// When the next piece may be pulled; `None` for at once.
+    pub fn due(&self) -> Option<Instant> {
+        match self {
+            Body::Drip(drip) => drip.due(),
+            _ => None,
         }
     }
 
@@ -93,7 +119,7 @@ impl Body {
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match self {
             Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
-            Body::Pieces { file, pieces } => match pieces.front() {
+            Body::Pieces { file: Some(file), pieces } => match pieces.front() {
                 Some(Piece::Range { at, end }) if at < end => Some((file, *at, end - at)),
                 _ => None,
             },
@@ -159,44 +185,71 @@ impl Coder {
     }
 }
 
-/// A file that is compressed while it is sent.
+/// Content that is compressed while it is sent, and kept for the next who wants it when it is not too much.
 #[derive(Debug)]
 pub struct Coded {
-    source: FileRange,
+    stored: Arc<Stored>,
+    at: u64,
+    compressor: Compressor,
     coder: Coder,
+    /// What has been made so far; `None` when it is not to be kept.
+    made: Option<Vec<u8>>,
     finished: bool,
 }
 
 impl Coded {
-    pub fn new(compressor: Compressor, source: FileRange) -> Coded {
-        Coded { source, coder: Coder::new(compressor), finished: false }
+    pub fn new(compressor: Compressor, stored: Arc<Stored>) -> Coded {
+        let made = (stored.meta.size <= KEPT).then(Vec::new);
+        Coded { stored, at: 0, compressor, coder: Coder::new(compressor), made, finished: false }
     }
 
     fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         let mut cost = 0;
         // The coder keeps much before it gives something: go on until it does, or the slice is used up.
         while !self.finished && self.coder.output().is_empty() && cost < COMPRESSION_WEIGHT * SLICE {
-            let want = (self.source.end - self.source.at).min(SLICE as u64) as usize;
+            let want = (self.stored.meta.size - self.at).min(SLICE as u64) as usize;
             if want == 0 {
                 self.coder.finish()?;
                 self.finished = true;
                 break;
             }
-            let mut slice = vec![0; want];
-            let count = self.source.file.read_at(&mut slice, self.source.at)?;
-            if count == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.coder.write(&slice[..count])?;
-            self.source.at += count as u64;
+            let count = self.feed(want)?;
+            self.at += count as u64;
             cost += COMPRESSION_WEIGHT * count;
         }
         let output = self.coder.output();
         if output.is_empty() && self.finished {
+            if let Some(made) = self.made.take() {
+                // Another connection may have been first; then there is nothing left to do.
+                let _ = self.stored.variant(self.compressor).set(made.into());
+            }
             return Ok(Pulled::End);
+        }
+        if let Some(made) = &mut self.made {
+            made.extend_from_slice(output);
         }
         out.append(output);
         Ok(Pulled::Some { cost })
+    }
+
+    /// Gives the coder up to `want` of the bytes that come next.
+    fn feed(&mut self, want: usize) -> io::Result<usize> {
+        match &self.stored.content {
+            Content::Memory(bytes) => {
+                let at = self.at as usize;
+                self.coder.write(&bytes[at..at + want])?;
+                Ok(want)
+            }
+            Content::Open(file) => {
+                let mut slice = vec![0; want];
+                let count = file.read_at(&mut slice, self.at)?;
+                if count == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                self.coder.write(&slice[..count])?;
+                Ok(count)
+            }
+        }
     }
 }
 
@@ -228,9 +281,9 @@ mod tests {
 
     #[test]
     fn pieces_come_in_their_order() {
-        let file = File::open("/dev/null").unwrap();
+        let file = Arc::new(File::open("/dev/null").unwrap());
         let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
-        let mut body = Body::Pieces { file, pieces: pieces.into() };
+        let mut body = Body::Pieces { file: Some(file), pieces: pieces.into() };
         let mut out = Vec::new();
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
         assert_eq!(body.pull(&mut out).unwrap(), Pulled::File);

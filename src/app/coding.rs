@@ -6,6 +6,7 @@ use crate::app::pages::{self, Format};
 use crate::http::accept::Coding;
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::borrow::Cow;
 use std::io;
@@ -30,7 +31,7 @@ pub fn code(coding: Coding, content: &[u8]) -> io::Result<Cow<'_, [u8]>> {
 /// The client excludes every coding there is, identity too.
 pub fn not_acceptable(request: &Request, responder: Responder) -> Next {
     let mut fields = responder.start(Status::NOT_ACCEPTABLE);
-    fields.field("Vary", "Accept-Encoding");
+    fields.vary(Vary::ACCEPT_ENCODING);
     let sentence =
         "This can be sent as it is or as gzip or deflate; the request's Accept-Encoding allows none of these.";
     pages::finish_error(Format::of(request), fields, Status::NOT_ACCEPTABLE, sentence)

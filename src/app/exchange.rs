@@ -5,10 +5,13 @@
 
 use crate::app::App;
 use crate::app::body::Body;
+use crate::app::debug::delay::Delay;
+use crate::app::debug::gather::{self, Gather};
 use crate::app::pages::Format;
 use crate::app::upload::Upload;
 use crate::proto::responder::Responder;
 use std::io;
+use std::time::Instant;
 
 /// What a handler leaves to be done.
 #[derive(Debug)]
@@ -19,12 +22,15 @@ pub enum Next {
     Stream(Body),
     /// The request's content is wanted before the response.
     Receive(Receive),
+    /// The response is not to be written yet.
+    Sleep(Delay),
 }
 
 /// What takes a request's content.
 #[derive(Debug)]
 pub enum Receive {
     Upload(Box<Upload>),
+    Gather(Box<Gather>),
 }
 
 impl Receive {
@@ -32,6 +38,7 @@ impl Receive {
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
         match self {
             Receive::Upload(upload) => upload.write(data),
+            Receive::Gather(gather) => gather.write(data),
         }
     }
 
@@ -39,6 +46,7 @@ impl Receive {
     pub fn finish(self, app: &App, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(upload) => upload.finish(app, format, responder),
+            Receive::Gather(gather) => gather.finish(responder),
         }
     }
 
@@ -46,6 +54,7 @@ impl Receive {
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
+            Receive::Gather(_) => gather::too_large(format, responder),
         }
     }
 }
@@ -56,5 +65,17 @@ pub enum Exchange {
     #[default]
     None,
     Receive(Receive),
+    Delay(Delay),
     Stream(Body),
+}
+
+impl Exchange {
+    /// The moment before which there is nothing to do, if time is all it waits for.
+    pub fn due(&self) -> Option<Instant> {
+        match self {
+            Exchange::Delay(delay) => Some(delay.until),
+            Exchange::Stream(body) => body.due(),
+            Exchange::None | Exchange::Receive(_) => None,
+        }
+    }
 }

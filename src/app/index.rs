@@ -2,30 +2,32 @@
 
 use crate::app::App;
 use crate::app::exchange::Next;
+use crate::app::generated::{self, Compress};
 use crate::app::pages::Format;
+use crate::app::routes::Route;
 use crate::http::date::Now;
 use crate::http::request::Request;
-use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
-pub fn answer(app: &App, _request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let mut text = format!("{} serves\n\n", crate::app::SERVER);
     for line in lines(app) {
         text.push_str(&line);
         text.push('\n');
     }
-    let mut fields = responder.start(Status::OK);
-    fields.field("Content-Type", Format::Plain.content_type());
-    fields.content(text.as_bytes());
-    Next::Done
+    let content_type = Format::Plain.content_type();
+    generated::answer(request, responder, now, content_type, Vary::NOTHING, Compress::WhenNeeded, text.as_bytes())
 }
 
 /// A line a route: its methods, its path, what it is.
 pub fn lines(app: &App) -> Vec<String> {
+    let width = |text: fn(&Route) -> &str| app.routes.iter().map(|route| text(route).len()).max().unwrap_or_default();
+    let (shown, about) = (width(|route| &route.shown), width(|route| route.about));
     let lines = app.routes.iter().map(|route| {
         let mut allow = Vec::new();
         route.allow.write(&mut allow);
-        format!("{:<14} {:<24} {}", route.shown, route.about, String::from_utf8_lossy(&allow))
+        format!("{:<shown$}  {:<about$}  {}", route.shown, route.about, String::from_utf8_lossy(&allow))
     });
     lines.collect()
 }

@@ -3,24 +3,30 @@
 pub mod access_log;
 pub mod body;
 pub mod coding;
+pub mod cors;
+pub mod debug;
 pub mod echo;
 pub mod exchange;
 pub mod files;
+pub mod generated;
 pub mod index;
 pub mod pages;
 pub mod routes;
+pub mod trace;
 pub mod upload;
 pub mod user_agent;
 
 use crate::app::access_log::AccessLog;
 use crate::app::exchange::Next;
-use crate::app::files::lookup::{Root, Symlinks};
+use crate::app::files::lookup::Root;
+use crate::app::files::site::Site;
 use crate::app::routes::Route;
+use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::date::Now;
 use crate::http::head::HeadLimits;
 use crate::http::request::Request;
-use crate::proto::responder::Responder;
+use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
 
@@ -34,21 +40,16 @@ pub struct App {
     pub head_limits: HeadLimits,
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
-    /// Field lines that every response carries.
-    pub common: Vec<u8>,
+    pub common: Common,
+    /// Whether scripts of other sites may ask: preflights are answered.
+    pub cors: bool,
     pub routes: Vec<Route>,
+    /// What the paths of the debug endpoints begin with, when they are on.
+    pub debug_prefix: Option<String>,
     /// The site of files at `/`.
     pub site: Option<Site>,
     /// The store of files at `/files/`.
     pub store: Option<Root>,
-}
-
-/// A directory served as a site.
-#[derive(Debug)]
-pub struct Site {
-    pub root: Root,
-    /// Whether a directory without an index shows its names.
-    pub listing: bool,
 }
 
 impl App {
@@ -57,10 +58,15 @@ impl App {
     /// # Errors
     /// A directory or the access log cannot be opened.
     pub fn new(config: &Config) -> Result<App, StartError> {
-        let site = match &config.root {
-            Some(path) => Some(Site { root: open(path)?, listing: config.listing }),
-            None => None,
+        let open = |path: &Path| {
+            Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
+                let path = path.display();
+                let remedy = "check its name and its permissions";
+                StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))
+            })
         };
+        let root = config.root.as_deref().map(open).transpose()?;
+        let site = root.map(|root| Site::new(root, config)).transpose()?;
         let store = config.directory.as_deref().map(open).transpose()?;
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
@@ -68,8 +74,10 @@ impl App {
             head_limits: HeadLimits { size: header_size, target, fields },
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
-            common: format!("Server: {SERVER}\r\n").into_bytes(),
+            common: common(config)?,
+            cors: config.responses.cors.is_some(),
             routes: routes::table(config),
+            debug_prefix: config.debug_prefix.clone(),
             site,
             store,
         })
@@ -81,9 +89,19 @@ impl App {
     }
 }
 
-fn open(path: &Path) -> Result<Root, StartError> {
-    Root::open(path, Symlinks::Inside, false).map_err(|error| {
-        let path = path.display();
-        StartError::new(format!("cannot open the directory {path}: {error}; check its name and its permissions"))
-    })
+/// What all responses have in common.
+fn common(config: &Config) -> Result<Common, StartError> {
+    let rules = &config.responses;
+    let mut common = Common { lines: format!("Server: {SERVER}\r\n").into_bytes(), ..Common::default() };
+    for HeaderField { name, value } in &rules.headers {
+        common.lines.extend(format!("{name}: {value}\r\n").bytes());
+    }
+    if let Some(origin) = &rules.cors {
+        cors::join(origin, &mut common);
+    }
+    // Of two pages for one status the last counts, as with every flag: it is found first.
+    for page in rules.error_pages.iter().rev() {
+        common.error_pages.push(pages::read_error_page(page, config.root.as_deref())?);
+    }
+    Ok(common)
 }

@@ -1,13 +1,23 @@
 //! The small pages of the server's own: errors, and the list of routes. An error says its status and one
-//! sentence, as HTML unless the client asks for JSON or plain text. Nothing the client sent is in it.
+//! sentence, as HTML unless the client asks for JSON or plain text. Nothing the client sent is in it. The
+//! HTML may be the user's own.
 
 use crate::app::exchange::Next;
+use crate::config::responses::ErrorPage;
 use crate::http::accept;
 use crate::http::escape;
-use crate::http::head::Name;
+use crate::http::head::{Head, Name};
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::{Fields, Responder};
+use crate::start_error::StartError;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// An error goes out from memory, with its head: as much as the largest file that does.
+const MAX_ERROR_PAGE: u64 = 64 * 1024;
 
 /// How the client wants to be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,8 +30,12 @@ pub enum Format {
 
 impl Format {
     pub fn of(request: &Request) -> Format {
+        Format::of_head(request.head, request.bytes)
+    }
+
+    pub fn of_head(head: &Head, bytes: &[u8]) -> Format {
         const OFFERED: [&str; 3] = ["text/html", "application/json", "text/plain"];
-        match accept::media(request.values(Name::Accept), &OFFERED) {
+        match accept::media(head.values(bytes, Name::Accept), &OFFERED) {
             Some(1) => Format::Json,
             Some(2) => Format::Plain,
             _ => Format::Html,
@@ -45,8 +59,33 @@ pub fn error(format: Format, responder: Responder, status: Status, sentence: &st
 /// Ends a response whose fields have begun with an error page.
 pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence: &str) -> Next {
     fields.field("Content-Type", format.content_type());
-    fields.content(&render(format, status, sentence));
+    // No cache keeps the others, so none could give them to a client that asks for another format.
+    if status.is_cacheable_by_default() {
+        fields.vary(Vary::ACCEPT);
+    }
+    match fields.error_page().filter(|_| format == Format::Html) {
+        Some(page) => fields.content(page),
+        None => fields.content(&render(format, status, sentence)),
+    }
     Next::Done
+}
+
+/// Reads the user's page of an error. A relative path is looked up in the current directory first, then in
+/// the root of the site.
+pub fn read_error_page(page: &ErrorPage, root: Option<&Path>) -> Result<(Status, Vec<u8>), StartError> {
+    let path = match root.map(|root| root.join(&page.path)) {
+        Some(below) if !page.path.exists() && below.exists() => below,
+        _ => page.path.clone(),
+    };
+    let mut content = Vec::new();
+    // One byte more than is allowed shows that there are more.
+    let read = File::open(&path).and_then(|file| file.take(MAX_ERROR_PAGE + 1).read_to_end(&mut content));
+    let cause = match read {
+        Ok(length) if length as u64 <= MAX_ERROR_PAGE => return Ok((Status(page.code), content)),
+        Ok(_) => format!("it has more than {MAX_ERROR_PAGE} bytes; make it smaller"),
+        Err(error) => format!("{error}; correct the path or its permissions"),
+    };
+    Err(StartError::new(format!("cannot read {path:?}, the page of --error-page {}: {cause}", page.code)))
 }
 
 fn render(format: Format, status: Status, sentence: &str) -> Vec<u8> {

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{echo, files, index, upload, user_agent};
+use crate::app::{cors, debug, echo, files, index, trace, upload, user_agent};
 use crate::config::Config;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
@@ -16,20 +16,34 @@ use crate::proto::responder::Responder;
 /// Answers a request: borrows the input, writes the output, returns what is left to be done.
 pub type Handler = fn(&App, &Request, Responder, &Now) -> Next;
 
+const STORE: Methods = Methods::READ.with(Method::Post).with(Method::Put);
+
 #[derive(Debug)]
 pub struct Route {
-    path: &'static str,
+    path: String,
     /// Whether the path is only the beginning of those that match.
     prefix: bool,
     pub allow: Methods,
     handler: Handler,
     /// How it is shown to people.
-    pub shown: &'static str,
+    pub shown: String,
     /// What it does, in a few words.
     pub about: &'static str,
 }
 
 impl Route {
+    /// The route of one path. `hint` shows people what its query takes.
+    pub fn at(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
+        let path = path.into();
+        let shown = format!("{path}{hint}");
+        Route { path, prefix: false, allow, handler, shown, about }
+    }
+
+    /// The route of every path that begins with `path`. `hint` shows people what may follow.
+    pub fn below(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
+        Route { prefix: true, ..Route::at(path, hint, allow, handler, about) }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         if self.prefix { path.starts_with(self.path.as_bytes()) } else { path == self.path.as_bytes() }
     }
@@ -39,51 +53,28 @@ impl Route {
 pub fn table(config: &Config) -> Vec<Route> {
     let mut routes = Vec::new();
     if config.endpoints {
-        routes.push(Route {
-            path: "/echo/",
-            prefix: true,
-            allow: Methods::READ,
-            handler: echo::answer,
-            shown: "/echo/{text}",
-            about: "the text",
-        });
-        routes.push(Route {
-            path: "/user-agent",
-            prefix: false,
-            allow: Methods::READ,
-            handler: user_agent::answer,
-            shown: "/user-agent",
-            about: "the client's User-Agent",
-        });
+        routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
+        routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
+    }
+    if let Some(prefix) = &config.debug_prefix {
+        routes.extend(debug::routes(prefix));
     }
     if config.directory.is_some() {
-        routes.push(Route {
-            path: "/files/",
-            prefix: true,
-            allow: Methods::READ.with(Method::Post).with(Method::Put),
-            handler: upload::answer,
-            shown: "/files/{name}",
-            about: "the store",
-        });
+        let allow = match config.delete {
+            true => STORE.with(Method::Delete),
+            false => STORE,
+        };
+        routes.push(Route::below("/files/", "{name}", allow, upload::answer, "the store"));
     }
     if config.root.is_some() {
-        routes.push(Route {
-            path: "/",
-            prefix: true,
-            allow: Methods::READ,
-            handler: files::answer,
-            shown: "/",
-            about: "the site",
-        });
+        routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
     } else {
-        routes.push(Route {
-            path: "/",
-            prefix: false,
-            allow: Methods::READ,
-            handler: index::answer,
-            shown: "/",
-            about: "this list",
-        });
+        routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
+    }
+    if config.trace_method {
+        for route in &mut routes {
+            route.allow = route.allow.with(Method::Trace);
+        }
     }
     routes
 }
@@ -95,18 +86,20 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
         return pages::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
     }
     match request.target.form {
-        Form::Asterisk => return options(all_methods(app), responder),
+        Form::Asterisk => return options(app, all_methods(app), request, responder),
         Form::Authority => return method_not_allowed(Methods::READ, request, responder),
         Form::Origin | Form::Absolute => {}
     }
-    let route = match request.target.above_root {
-        true => None,
-        false => app.routes.iter().find(|route| route.matches(request.path())),
-    };
-    match route {
-        None => not_found(request, responder),
-        Some(route) if method == Method::Options => options(route.allow, responder),
-        Some(route) if !route.allow.contains(method) => method_not_allowed(route.allow, request, responder),
+    let path = request.path();
+    let first = app.routes.iter().find(|route| route.matches(path)).filter(|_| !request.target.climbs);
+    let Some(first) = first else { return not_found(request, responder) };
+    // Routes of the same path share what is there: one reads it, another may take a POST.
+    let here = || app.routes.iter().filter(|route| route.path == first.path && route.matches(path));
+    let allow = here().fold(Methods::NONE, |all, route| all.and(route.allow));
+    match here().find(|route| route.allow.contains(method)) {
+        None => method_not_allowed(allow, request, responder),
+        Some(_) if method == Method::Options => options(app, allow, request, responder),
+        Some(_) if method == Method::Trace => trace::answer(request, responder),
         Some(route) => (route.handler)(app, request, responder, now),
     }
 }
@@ -119,7 +112,10 @@ fn all_methods(app: &App) -> Methods {
     app.routes.iter().fold(Methods::READ, |all, route| all.and(route.allow))
 }
 
-fn options(allow: Methods, responder: Responder) -> Next {
+fn options(app: &App, allow: Methods, request: &Request, responder: Responder) -> Next {
+    if app.cors && cors::is_preflight(request) {
+        return cors::preflight(&allow_value(allow), request, responder);
+    }
     let mut fields = responder.start(Status::NO_CONTENT);
     fields.field("Allow", allow_value(allow));
     fields.empty();

@@ -1,11 +1,14 @@
-//! `/files/{name}`: GET and HEAD read the store, POST and PUT fill it. Content streams to a temporary
+//! `/files/{name}`: GET and HEAD read the store, POST and PUT fill it, DELETE empties it. Content streams to a temporary
 //! file beside its target, which takes the target's name when it is whole; a broken upload leaves nothing.
 
 use crate::app::App;
 use crate::app::exchange::{Next, Receive};
+use crate::app::files::cache::Stored;
 use crate::app::files::incoming::{Commit, Committed, Incoming, UploadError};
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
-use crate::app::files::{self, mime, representation};
+use crate::app::files::removal::{self, Standing};
+use crate::app::files::representation::{self, Representation};
+use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::app::routes;
 use crate::http::conditional::Outcome;
@@ -17,6 +20,7 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::io;
+use std::sync::Arc;
 
 /// An upload under way.
 #[derive(Debug)]
@@ -37,13 +41,15 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     if request.method().is_get_or_head() {
         return match store.find(&path) {
             Ok(Found::File { file, meta }) => {
-                let mut representation = representation::Representation::new(file, meta, mime::UNKNOWN.into());
-                representation.compressible = false;
-                representation.answer(app, request, responder, now)
+                let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
+                Representation::new(Arc::new(stored)).answer(app, request, responder, now)
             }
             Ok(Found::Directory { .. }) => routes::not_found(request, responder),
             Err(refused) => files::refused(&refused, request, responder),
         };
+    }
+    if request.method() == Method::Delete {
+        return delete(store, &path, request, responder, now);
     }
     match begin(store, &path, request, now) {
         Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),
@@ -53,6 +59,27 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
             pages::error(Format::of(request), responder, Status::BAD_REQUEST, sentence)
         }
         Err(Begin::Refused(error)) => fail(&error, Format::of(request), responder),
+    }
+}
+
+/// The route allows DELETE only where the user did.
+fn delete(store: &Root, path: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
+    let meta = match removal::look(store, path) {
+        Ok(Standing::File(meta)) => meta,
+        Ok(Standing::Directory) => return fail(&UploadError::Directory, Format::of(request), responder),
+        Err(refused) => return files::refused(&refused, request, responder),
+    };
+    let validators = representation::validators(&meta, now);
+    let conditions = files::conditions(request);
+    if conditions.evaluate(false, Some(&validators), now.unix) == Outcome::PreconditionFailed {
+        return precondition_failed(Format::of(request), responder);
+    }
+    match removal::remove(store, path) {
+        Ok(()) => {
+            responder.start(Status::NO_CONTENT).empty();
+            Next::Done
+        }
+        Err(refused) => files::refused(&refused, request, responder),
     }
 }
 

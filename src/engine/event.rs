@@ -12,6 +12,7 @@
 use crate::app::App;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::timers::Timers;
+use crate::engine::{AcceptFailure, PAUSE, send, send_file, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::session::{Scratch, Session};
 use mio::event::Event;
@@ -21,7 +22,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::Shutdown;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -30,9 +31,6 @@ const FIRST_LISTENER: usize = usize::MAX / 2;
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
-/// How long accepting pauses when descriptors have run out: long enough not to spin, short enough that
-/// nobody notices.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A client that connects and asks for nothing holds no more than this many accepts before others are served.
 const ACCEPTS: usize = 256;
 
@@ -164,12 +162,11 @@ impl<'a> EventEngine<'a> {
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }
-        log::info!("shutting down: finishing what is under way; a second signal ends at once");
+        tell_ending();
         self.listeners.clear();
         self.shutdown = Some(self.now.instant + self.app.timeouts.grace);
         for key in 0..self.clients.capacity() {
-            if let Some(client) = self.clients.get_mut(key) {
-                client.session.on_shutdown();
+            if self.clients.contains(key) {
                 self.enqueue(key);
             }
         }
@@ -179,7 +176,7 @@ impl<'a> EventEngine<'a> {
         let Some(deadline) = self.shutdown else { return false };
         let expired = deadline <= self.now.instant;
         if expired && !self.clients.is_empty() {
-            log::warn!("the grace period is over: {} connections are cut", self.clients.len());
+            tell_cut(self.clients.len());
         }
         self.clients.is_empty() || expired || self.signalled > 1
     }
@@ -196,7 +193,7 @@ impl<'a> EventEngine<'a> {
         self.accept_paused = None;
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS {
-                if !self.listeners[index].ready || !self.can_accept() {
+                if !self.listeners[index].ready || !self.can_accept() || self.accept_paused.is_some() {
                     break;
                 }
                 match self.listeners[index].socket.accept() {
@@ -208,15 +205,12 @@ impl<'a> EventEngine<'a> {
     }
 
     fn on_accept_failed(&mut self, index: usize, error: &io::Error) {
-        use rustix::io::Errno;
-        match Errno::from_io_error(error) {
-            Some(Errno::AGAIN) => self.listeners[index].ready = false,
-            // The client was gone before it was accepted.
-            Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
-            _ => {
-                log::warn!("cannot accept connections for the moment: {error}");
+        match AcceptFailure::of(error) {
+            AcceptFailure::Empty => self.listeners[index].ready = false,
+            AcceptFailure::Gone => {}
+            AcceptFailure::Exhausted => {
                 self.listeners[index].ready = true;
-                self.accept_paused = Some(self.now.instant + ACCEPT_PAUSE);
+                self.accept_paused = Some(self.now.instant + PAUSE);
             }
         }
     }
@@ -267,7 +261,7 @@ impl<'a> EventEngine<'a> {
             let key = self.queue[index];
             let Client { stream, session, ready, queued } = &mut self.clients[key];
             *queued = false;
-            let mut io = Evented { stream, ready, now: &self.now };
+            let mut io = Evented { stream, ready, now: &self.now, ending: self.shutdown.is_some() };
             match driver::drive(session, &mut io, self.app, &mut self.scratch) {
                 Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
                 Turn::Wait(None) => {}
@@ -288,6 +282,7 @@ struct Evented<'a> {
     stream: &'a mut TcpStream,
     ready: &'a mut u8,
     now: &'a Now,
+    ending: bool,
 }
 
 impl Evented<'_> {
@@ -311,6 +306,10 @@ impl Transport for Evented<'_> {
         self.now
     }
 
+    fn is_ending(&self) -> bool {
+        self.ending
+    }
+
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
         self.check(READABLE)?;
         let result = self.stream.read(room);
@@ -319,20 +318,13 @@ impl Transport for Evented<'_> {
 
     fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
         self.check(WRITABLE)?;
-        let result = match more {
-            true => {
-                rustix::net::send(&*self.stream, bytes, rustix::net::SendFlags::MORE | rustix::net::SendFlags::NOSIGNAL)
-                    .map_err(io::Error::from)
-            }
-            false => self.stream.write(bytes),
-        };
+        let result = send(&*self.stream, bytes, more);
         self.note(WRITABLE, bytes.len(), result)
     }
 
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         self.check(WRITABLE)?;
-        let mut offset = at;
-        let result = rustix::fs::sendfile(&*self.stream, file, Some(&mut offset), len).map_err(io::Error::from);
+        let result = send_file(&*self.stream, file, at, len);
         match &result {
             // A short sendfile may also be the file's end: only a full socket says WouldBlock.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !WRITABLE,

@@ -1,4 +1,107 @@
-//! The engines: how connections wait. All run the same session, the same driver, the same app.
+//! The engines: how connections wait. All run the same session, the same driver, the same app, under the
+//! same limits; what they differ in is told in `event` and `threaded`.
+//!
+//! What they share beyond that is here: what a failed accept means, and the calls that send.
 
+pub mod blocking;
 pub mod event;
+pub mod latch;
+pub mod threaded;
 pub mod timers;
+
+pub use crate::config::Engine;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::engine::event::EventEngine;
+use crate::engine::threaded::{ThreadedEngine, Threads};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long accepting pauses when descriptors or threads have run out: long enough not to spin, short
+/// enough that nobody notices.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An engine that has taken signals and listeners over: from here on a signal ends it in good order.
+pub enum Ready<'a> {
+    Event(Box<EventEngine<'a>>),
+    Threaded(ThreadedEngine, Threads),
+}
+
+/// Makes the engine ready that the configuration names.
+///
+/// # Errors
+/// The system has no descriptors for it.
+pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListener>) -> io::Result<Ready<'a>> {
+    let threads = match config.engine {
+        Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners)?))),
+        Engine::Threads => Threads::PerConnection,
+        Engine::Pool => Threads::Workers(config.pool_size),
+        Engine::Iterative => Threads::Workers(1),
+    };
+    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners)?, threads))
+}
+
+impl Ready<'_> {
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// Threads cannot be started, or the waiting fails for good.
+    pub fn run(self) -> io::Result<()> {
+        match self {
+            Ready::Event(engine) => engine.run(),
+            Ready::Threaded(engine, threads) => engine.run(threads),
+        }
+    }
+}
+
+/// What to do after a failed accept.
+#[derive(Debug, PartialEq, Eq)]
+enum AcceptFailure {
+    /// When nobody is waiting: poll.
+    Empty,
+    /// When the client was gone before it was accepted: accept the next.
+    Gone,
+    /// When descriptors or memory have run out: pause, and try again. Those in the backlog wait.
+    Exhausted,
+}
+
+impl AcceptFailure {
+    fn of(error: &io::Error) -> AcceptFailure {
+        match Errno::from_io_error(error) {
+            _ if error.kind() == io::ErrorKind::WouldBlock => AcceptFailure::Empty,
+            Some(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => AcceptFailure::Gone,
+            _ => {
+                log::warn!("cannot accept connections for the moment: {error}");
+                AcceptFailure::Exhausted
+            }
+        }
+    }
+}
+
+/// `more`: bytes follow at once, so that a short head need not travel alone.
+fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
+    let more = if more { SendFlags::MORE } else { SendFlags::empty() };
+    Ok(rustix::net::send(socket, bytes, more | SendFlags::NOSIGNAL)?)
+}
+
+fn send_file(socket: impl AsFd, file: &File, at: u64, len: usize) -> io::Result<usize> {
+    let mut offset = at;
+    Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), len)?)
+}
+
+/// What is said when a signal begins the end, whatever the engine.
+fn tell_ending() {
+    log::info!("shutting down: finishing what is under way; a second signal ends at once");
+}
+
+/// What is said when the grace period did not suffice.
+fn tell_cut(connections: usize) {
+    log::warn!("the grace period is over: {connections} connections are cut");
+}

@@ -34,6 +34,8 @@ enum State {
     ExtValue,
     Quoted,
     QuotedPair,
+    QuotedEnd,
+    /// White space that only a semicolon may follow.
     ExtAfterValue,
     SizeLf,
     Data,
@@ -93,6 +95,11 @@ impl ChunkedDecoder {
         Ok(Decoded { consumed: at, data: at..at, end: self.state == State::End })
     }
 
+    /// Bytes of the present chunk's data that are still to come.
+    pub fn announced(&self) -> u64 {
+        if self.state == State::Data { self.left } else { 0 }
+    }
+
     fn step(&mut self, byte: u8) -> Result<State, Violation> {
         use State::*;
         self.spend()?;
@@ -104,22 +111,23 @@ impl ChunkedDecoder {
             }
             (Size | Bws, b';') => ExtNameStart,
             (Size | Bws, b' ' | b'\t') => Bws,
-            (Size | ExtName | ExtValue | ExtAfterValue, b'\r') => SizeLf,
+            (Size | ExtName | ExtValue | QuotedEnd, b'\r') => SizeLf,
             (SizeStart | Size | Bws, _) => return Err(Violation::ChunkSize),
 
             (ExtNameStart | ExtValueStart, b' ' | b'\t') => self.state,
             (ExtNameStart | ExtName, _) if is_tchar(byte) => ExtName,
             (ExtName | ExtAfterName, b'=') => ExtValueStart,
-            (ExtName | ExtAfterName | ExtValue | ExtAfterValue, b';') => ExtNameStart,
+            (ExtName | ExtAfterName | ExtValue | QuotedEnd | ExtAfterValue, b';') => ExtNameStart,
             (ExtName | ExtAfterName, b' ' | b'\t') => ExtAfterName,
             (ExtValueStart, b'"') => Quoted,
             (ExtValueStart | ExtValue, _) if is_tchar(byte) => ExtValue,
-            (ExtValue | ExtAfterValue, b' ' | b'\t') => ExtAfterValue,
-            (Quoted, b'"') => ExtAfterValue,
+            (ExtValue | QuotedEnd | ExtAfterValue, b' ' | b'\t') => ExtAfterValue,
+            (Quoted, b'"') => QuotedEnd,
             (Quoted, b'\\') => QuotedPair,
             (Quoted | QuotedPair, _) if is_field_value_byte(byte) => Quoted,
             (
-                ExtNameStart | ExtName | ExtAfterName | ExtValueStart | ExtValue | Quoted | QuotedPair | ExtAfterValue,
+                ExtNameStart | ExtName | ExtAfterName | ExtValueStart | ExtValue | Quoted | QuotedPair | QuotedEnd
+                | ExtAfterValue,
                 _,
             ) => {
                 return Err(Violation::ChunkExtension);
@@ -248,6 +256,10 @@ mod tests {
             ("5;\r\n", Violation::ChunkExtension),
             ("5;a=\r\n", Violation::ChunkExtension),
             ("5;a b\r\n", Violation::ChunkExtension),
+            ("5;a \r\n", Violation::ChunkExtension),
+            ("5;a=b \r\n", Violation::ChunkExtension),
+            ("5;a=\"b\"c\r\n", Violation::ChunkExtension),
+            ("5;a=\"b\" \r\n", Violation::ChunkExtension),
             ("5;a\n", Violation::ChunkExtension),
             ("5;a=\"b\n\"\r\n", Violation::ChunkExtension),
             ("5\r\nhello0\r\n", Violation::ChunkEnd),

@@ -258,7 +258,8 @@ fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation
     let Some(method_end) = memchr(b' ', &line[..line.len().min(limits.size)]) else { return Ok(()) };
     let rest = &line[method_end + 1..];
     let len = memchr(b' ', rest).unwrap_or(rest.len());
-    if len > limits.target || method_end + 1 + len > limits.size {
+    // Told by the bytes up to the limit alone, so that what comes behind, now or later, changes nothing.
+    if len > limits.target || method_end + 1 + len >= limits.size {
         return Err(Violation::TargetTooLong);
     }
     Ok(())

@@ -16,4 +16,5 @@ pub mod range;
 pub mod request;
 pub mod status;
 pub mod target;
+pub mod vary;
 pub mod violation;

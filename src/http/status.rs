@@ -34,6 +34,11 @@ impl Status {
         matches!(self.0, 100..=199 | 204 | 304)
     }
 
+    /// Whether a cache may keep such a response without being told to (RFC 9110, section 15.1).
+    pub fn is_cacheable_by_default(self) -> bool {
+        matches!(self.0, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
+    }
+
     /// The customary reason phrase; empty for a code that has none, which is a valid phrase too.
     pub fn reason(self) -> &'static str {
         match self.0 {

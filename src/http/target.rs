@@ -2,8 +2,9 @@
 //! and the `Host` field, which shares the authority's grammar.
 //!
 //! The path stays percent-encoded here, normalised by RFC 3986, section 6.2.2: escapes of unreserved
-//! bytes decoded, the others in upper case, dot segments (plain and encoded) resolved. What it means is
-//! for the routes. A path that needs none of this, nearly every one, is borrowed as it came.
+//! bytes decoded, the others in upper case, `.` segments (plain and encoded) removed. A client resolves `..`
+//! before it sends (section 5.2.4); one that did not wants out of somewhere, and the routes find nothing
+//! there. What else a path means is for the routes too. A path that needs none of this, nearly every one, is borrowed as it came.
 
 use crate::http::method::Method;
 use crate::http::violation::Violation;
@@ -30,8 +31,8 @@ pub struct Target<'a> {
     /// Without its `?`; as it came.
     pub query: Option<&'a [u8]>,
     pub authority: Option<&'a [u8]>,
-    /// Whether the path's dot segments climb above `/`: such a path names nothing.
-    pub above_root: bool,
+    /// Whether the path has a `..` segment: such a path names nothing.
+    pub climbs: bool,
 }
 
 impl<'a> Target<'a> {
@@ -55,10 +56,16 @@ impl<'a> Target<'a> {
         if raw[0] == b'/' {
             return Target::with_path(Form::Origin, None, raw);
         }
-        let rest = strip_scheme(raw).ok_or(Violation::TargetForm)?;
+        let rest = match (strip_scheme(raw, b"http://"), strip_scheme(raw, b"https://")) {
+            (Some(rest), _) => rest,
+            // RFC 9110, section 7.4: what is asked for over TLS must not be given without it.
+            (None, Some(_)) => return Err(Violation::Misdirected),
+            (None, None) => return Err(Violation::TargetForm),
+        };
         let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        if authority.is_empty() || authority[0] == b':' || !is_host_and_port(authority) {
+        // RFC 9110, section 4.2.1: an http URI without a host is invalid.
+        if authority.is_empty() || !is_host_and_port(authority) {
             return Err(Violation::HostInvalid);
         }
         if path.is_empty() && method == Method::Options {
@@ -69,7 +76,7 @@ impl<'a> Target<'a> {
     }
 
     fn bare(form: Form, path: Cow<'a, [u8]>, authority: Option<&'a [u8]>) -> Target<'a> {
-        Target { form, path, query: None, authority, above_root: false }
+        Target { form, path, query: None, authority, climbs: false }
     }
 
     fn with_path(form: Form, authority: Option<&'a [u8]>, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
@@ -78,8 +85,8 @@ impl<'a> Target<'a> {
             None => (raw, None),
         };
         let path = if path.is_empty() { b"/" } else { path };
-        let (path, above_root) = normalise(path)?;
-        Ok(Target { form, path, query, authority, above_root })
+        let (path, climbs) = normalise(path)?;
+        Ok(Target { form, path, query, authority, climbs })
     }
 }
 
@@ -100,48 +107,30 @@ fn check_bytes(raw: &[u8]) -> Result<(), Violation> {
     Ok(())
 }
 
-fn strip_scheme(raw: &[u8]) -> Option<&[u8]> {
-    for scheme in [&b"http://"[..], b"https://"] {
-        if raw.len() > scheme.len() && raw[..scheme.len()].eq_ignore_ascii_case(scheme) {
-            return Some(&raw[scheme.len()..]);
-        }
-    }
-    None
+fn strip_scheme<'a>(raw: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = raw.split_at_checked(scheme.len())?;
+    (!rest.is_empty() && start.eq_ignore_ascii_case(scheme)).then_some(rest)
 }
 
-/// The normalised path, and whether its dot segments climb above the root.
+/// The normalised path, and whether it has a `..` segment.
 fn normalise(raw: &[u8]) -> Result<(Cow<'_, [u8]>, bool), Violation> {
     let path = match memchr(b'%', raw) {
         Some(_) => Cow::Owned(normalise_escapes(raw)?),
         None => Cow::Borrowed(raw),
     };
-    if !path.split(|&b| b == b'/').any(is_dot_segment) {
+    let segments = path.split(|&b| b == b'/');
+    if segments.clone().any(|segment| segment == b"..") {
+        return Ok((path, true));
+    }
+    if !segments.clone().any(|segment| segment == b".") {
         return Ok((path, false));
     }
-    let mut kept: Vec<&[u8]> = Vec::new();
-    let mut above_root = false;
-    let mut ends_in_directory = false;
-    for segment in path[1..].split(|&b| b == b'/') {
-        ends_in_directory = is_dot_segment(segment);
-        match segment {
-            b"." => {}
-            b".." => above_root |= kept.pop().is_none(),
-            _ => kept.push(segment),
-        }
+    let ends_in_dot = path.ends_with(b"/.");
+    let mut kept = segments.filter(|&segment| segment != b".").collect::<Vec<_>>().join(&b'/');
+    if ends_in_dot {
+        kept.push(b'/');
     }
-    let mut resolved = Vec::with_capacity(path.len());
-    for segment in &kept {
-        resolved.push(b'/');
-        resolved.extend_from_slice(segment);
-    }
-    if ends_in_directory || kept.is_empty() {
-        resolved.push(b'/');
-    }
-    Ok((Cow::Owned(resolved), above_root))
-}
-
-fn is_dot_segment(segment: &[u8]) -> bool {
-    segment == b"." || segment == b".."
+    Ok((Cow::Owned(kept), false))
 }
 
 fn normalise_escapes(raw: &[u8]) -> Result<Vec<u8>, Violation> {
@@ -173,7 +162,8 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). An empty host is one.
+/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty is valid: that is how a target without
+/// an authority is told (RFC 9112, section 3.2); a port without a host is not, no http URI has one.
 pub fn is_host_and_port(value: &[u8]) -> bool {
     let (host, port) = match value.first() {
         Some(b'[') => match memchr(b']', value) {
@@ -188,7 +178,8 @@ pub fn is_host_and_port(value: &[u8]) -> bool {
         },
         _ => value.split_at(memchr(b':', value).unwrap_or(value.len())),
     };
-    is_reg_name(host) && is_port(port)
+    let is_port_alone = value.first() == Some(&b':');
+    is_reg_name(host) && is_port(port) && !is_port_alone
 }
 
 /// Empty, or a colon with at most five digits that stay below 65,536.
@@ -200,11 +191,26 @@ fn is_port(port: &[u8]) -> bool {
         && digits.iter().fold(0u32, |sum, d| sum * 10 + u32::from(d - b'0')) <= 65_535
 }
 
+/// IPv6address or IPvFuture (RFC 3986, section 3.2.2).
 fn is_ip_literal(literal: &[u8]) -> bool {
+    if let [b'v' | b'V', future @ ..] = literal {
+        let Some(dot) = memchr(b'.', future) else { return false };
+        let (version, address) = (&future[..dot], &future[dot + 1..]);
+        let is_version = !version.is_empty() && version.iter().all(u8::is_ascii_hexdigit);
+        let is_address =
+            !address.is_empty() && address.iter().all(|&b| is_unreserved(b) || is_sub_delim(b) || b == b':');
+        return is_version && is_address;
+    }
     let text = std::str::from_utf8(literal).unwrap_or("");
     text.parse::<std::net::Ipv6Addr>().is_ok()
 }
 
+const fn is_sub_delim(byte: u8) -> bool {
+    matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+}
+
+/// A reg-name (RFC 3986, section 3.2.2), but without a comma: no host has one in its name, and two Host fields that
+/// something before us has joined to one do.
 fn is_reg_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -214,8 +220,8 @@ fn is_reg_name(name: &[u8]) -> bool {
                 [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = tail,
                 _ => return false,
             },
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {}
-            _ if is_unreserved(byte) => {}
+            b',' => return false,
+            _ if is_unreserved(byte) || is_sub_delim(byte) => {}
             _ => return false,
         }
     }
@@ -237,12 +243,11 @@ mod tests {
             ("/", "/"),
             ("/a/b?c/../d", "/a/b"),
             ("/a/./b", "/a/b"),
-            ("/a/../b", "/b"),
-            ("/a/%2e%2E/b", "/b"),
-            ("/a/.%2e", "/"),
-            ("/a/b/..", "/a/"),
+            ("/a/%2e/b", "/a/b"),
             ("/a/.", "/a/"),
-            ("/a//../b", "/a/b"),
+            ("/.", "/"),
+            ("/./", "/"),
+            ("/a//./b", "/a//b"),
             ("/%61%7e%2f%3a", "/a~%2F%3A"),
             ("/...", "/..."),
             ("http://host", "/"),
@@ -254,12 +259,12 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_climbs_above_the_root_says_so() {
-        for raw in ["/..", "/../a", "/a/../../b", "/%2e%2e/etc/passwd"] {
-            assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().above_root, "{raw}");
+    fn a_path_that_climbs_says_so() {
+        for raw in ["/..", "/../a", "/a/..", "/a/../b", "/%2e%2e/etc/passwd", "/a/.%2E", "/./.."] {
+            assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().climbs, "{raw}");
         }
-        for raw in ["/a/..", "/a/../b", "/..a", "/a/b/../../c"] {
-            assert!(!Target::parse(Method::Get, raw.as_bytes()).unwrap().above_root, "{raw}");
+        for raw in ["/..a", "/...", "/a/.", "/a?/../b", "/a../b"] {
+            assert!(!Target::parse(Method::Get, raw.as_bytes()).unwrap().climbs, "{raw}");
         }
     }
 
@@ -278,7 +283,10 @@ mod tests {
             ("host:80", Violation::TargetForm),
             ("ftp://host/", Violation::TargetForm),
             ("http://", Violation::TargetForm),
+            ("https://host/", Violation::Misdirected),
+            ("HTTPS://host", Violation::Misdirected),
             ("http:///x", Violation::HostInvalid),
+            ("http://:80/x", Violation::HostInvalid),
             ("http://user@host/", Violation::HostInvalid),
             ("http://host:x/", Violation::HostInvalid),
         ] {
@@ -300,12 +308,33 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["", "a", "a.b:80", "a:", "[::1]", "[::1]:80", "127.0.0.1:65535", "a_b", "%41", "a,b"] {
+        for good in ["", "a", "a.b:80", "a:", "[::1]", "[::1]:80", "127.0.0.1:65535", "a_b", "%41", "[v1.a:b]", "a!"] {
             assert!(is_host_and_port(good.as_bytes()), "{good}");
         }
-        for bad in
-            ["a b", "a:b", "a:65536", "a:1:2", "[::1", "::1", "[x]", "a/b", "a@b", "a?b", "%4", "[::1]x", "a\t", "é"]
-        {
+        for bad in [
+            "a b",
+            "a:b",
+            "a:65536",
+            "a:1:2",
+            "[::1",
+            "::1",
+            "[x]",
+            "a/b",
+            "a@b",
+            "a?b",
+            "%4",
+            "[::1]x",
+            "a\t",
+            "é",
+            "a,b",
+            "[v1]",
+            "[v.a]",
+            "[vg.a]",
+            "[v1.]",
+            "[fe80::1%25lo]",
+            "[]",
+            "[[::1]]",
+        ] {
             assert!(!is_host_and_port(bad.as_bytes()), "{bad}");
         }
     }

@@ -18,6 +18,7 @@ pub enum Violation {
     TargetFragment,
     TargetForm,
     TargetTooLong,
+    Misdirected,
     // Lines and fields (RFC 9112, sections 2.2 and 5)
     BareLf,
     BareCr,
@@ -63,6 +64,7 @@ impl Violation {
         Status(match self {
             MajorVersion => 505,
             TargetTooLong => 414,
+            Misdirected => 421,
             HeadTooLarge | TooManyFields | TrailerTooLarge => 431,
             CodingUnknown => 501,
             BodyTooLarge => 413,
@@ -85,6 +87,7 @@ impl Violation {
             TargetNul => "The request target must not hold an encoded NUL.",
             TargetFragment => "A request target has no fragment.",
             TargetForm => "The form of the request target does not go with the method.",
+            Misdirected => "An https resource cannot be had over a connection without TLS.",
             TargetTooLong => "The request target is longer than this server reads.",
             BareLf => "Lines end in CRLF; a lone LF is not accepted.",
             BareCr => "A CR must be followed by LF.",

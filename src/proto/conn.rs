@@ -136,6 +136,17 @@ impl Conn {
         }
     }
 
+    /// Content received and content that is certain to follow: what is held against the limit, so that a
+    /// chunk too large is refused at its size and not at its end.
+    pub fn received_and_announced(&self) -> u64 {
+        let announced = match &self.reading {
+            Reading::Body(Decoder::Length(left)) => *left,
+            Reading::Body(Decoder::Chunked(chunked)) => chunked.announced(),
+            _ => 0,
+        };
+        self.received.saturating_add(announced)
+    }
+
     /// Ends the reading for good: the message can't be trusted, so nothing behind it is a request.
     pub fn refuse(&mut self) {
         self.reading = Reading::Closed;

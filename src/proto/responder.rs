@@ -2,8 +2,20 @@
 //! picks the framing (RFC 9112, section 6.3). One response a request: a `Responder` is used up by it.
 
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, DRAIN_LIMIT, Encoder, Reading, Writing};
+
+/// What all responses of a server have in common. Made once, at start.
+#[derive(Debug, Default)]
+pub struct Common {
+    /// Whole field lines that every response carries, `Server` first.
+    pub lines: Vec<u8>,
+    /// What these lines depend on.
+    pub vary: Vary,
+    /// The user's own pages, in HTML, for errors of these statuses.
+    pub error_pages: Vec<(Status, Vec<u8>)>,
+}
 
 /// The right to answer the request at hand.
 pub struct Responder<'a> {
@@ -11,8 +23,7 @@ pub struct Responder<'a> {
     out: &'a mut Buffer,
     /// The Date field's value.
     date: &'a [u8],
-    /// Whole field lines that every response carries, `Server` first.
-    common: &'a [u8],
+    common: &'a Common,
 }
 
 /// A response whose status line is written: fields next, then content.
@@ -20,10 +31,12 @@ pub struct Responder<'a> {
 pub struct Fields<'a> {
     conn: &'a mut Conn,
     out: &'a mut Buffer,
+    common: &'a Common,
+    vary: Vary,
 }
 
 impl<'a> Responder<'a> {
-    pub fn new(conn: &'a mut Conn, out: &'a mut Buffer, date: &'a [u8], common: &'a [u8]) -> Responder<'a> {
+    pub fn new(conn: &'a mut Conn, out: &'a mut Buffer, date: &'a [u8], common: &'a Common) -> Responder<'a> {
         Responder { conn, out, date, common }
     }
 
@@ -58,23 +71,47 @@ impl<'a> Responder<'a> {
                 out.push(b"\r\n");
             }
         }
-        out.push(common);
+        out.push(&common.lines);
         out.push(b"Date: ");
         out.push(date);
         out.push(b"\r\n");
-        Fields { conn, out }
+        Fields { conn, out, common, vary: common.vary }
     }
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// The user's own page for the status that was begun.
+    pub fn error_page(&self) -> Option<&'a [u8]> {
+        let pages = &self.common.error_pages;
+        pages.iter().find(|(status, _)| status.0 == self.conn.status).map(|(_, page)| page.as_slice())
+    }
+
+    /// Notes what the choice of this response depended on; `Vary` itself is written once, behind the other fields.
+    pub fn vary(&mut self, on: Vary) {
+        self.vary = self.vary.and(on);
+    }
+
     /// Writes a field. The value is ours or was checked: a CR or LF in it would be a second field.
     pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{name} would be split");
+        debug_assert!(!name.eq_ignore_ascii_case("vary"), "vary() says it once");
         self.out.push(name.as_bytes());
         self.out.push(b": ");
         self.out.push(value);
         self.out.push(b"\r\n");
+    }
+
+    fn write_vary(&mut self) {
+        let mut separator = "Vary: ";
+        for name in self.vary.names() {
+            self.out.push(separator.as_bytes());
+            self.out.push(name.as_bytes());
+            separator = ", ";
+        }
+        if self.vary != Vary::NOTHING {
+            self.out.push(b"\r\n");
+        }
     }
 
     /// Writes whole field lines, each with its CRLF.
@@ -84,8 +121,10 @@ impl Fields<'_> {
 
     /// Ends the response with this content.
     pub fn content(self, content: &[u8]) {
+        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        let content = if self.conn.status == 205 { b"" } else { content };
         let omitted = self.omits_content();
-        let Fields { conn, out } = self.end_fields(Some(content.len() as u64));
+        let Fields { conn, out, .. } = self.end_fields(Some(content.len() as u64));
         if !omitted {
             out.push(content);
             conn.sent += content.len() as u64;
@@ -123,6 +162,7 @@ impl Fields<'_> {
     }
 
     fn end_fields(mut self, length: Option<u64>) -> Self {
+        self.write_vary();
         match length {
             _ if Status(self.conn.status).is_bodiless() => {}
             Some(length) => self.field("Content-Length", decimal(length).digits()),
@@ -171,7 +211,8 @@ mod tests {
 
     fn respond(conn: &mut Conn, write: impl FnOnce(Responder)) -> String {
         let mut out = Buffer::default();
-        write(Responder::new(conn, &mut out, b"now", b"Server: test\r\n"));
+        let common = Common { lines: b"Server: test\r\n".to_vec(), ..Common::default() };
+        write(Responder::new(conn, &mut out, b"now", &common));
         String::from_utf8(out.filled().to_vec()).unwrap()
     }
 
@@ -196,9 +237,28 @@ mod tests {
     }
 
     #[test]
+    fn vary_is_one_field_however_often_it_is_said() {
+        let text = respond(&mut Conn::default(), |responder| {
+            let mut fields = responder.start(Status::OK);
+            fields.vary(Vary::ORIGIN);
+            fields.vary(Vary::ACCEPT_ENCODING);
+            fields.vary(Vary::ORIGIN);
+            fields.empty();
+        });
+        assert_eq!(text.matches("Vary").count(), 1, "{text}");
+        assert!(text.contains("\r\nVary: Accept-Encoding, Origin\r\n"), "{text}");
+    }
+
+    #[test]
     fn no_length_where_the_status_forbids_content() {
         let text = respond(&mut Conn::default(), |responder| responder.start(Status::NO_CONTENT).empty());
         assert!(text.ends_with("Date: now\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_205_has_no_content_and_says_so() {
+        let text = respond(&mut Conn::default(), |responder| responder.start(Status(205)).content(b"gone"));
+        assert!(text.ends_with("Content-Length: 0\r\n\r\n"), "{text}");
     }
 
     #[test]

@@ -64,12 +64,12 @@ macro_rules! on_every_engine {
             // The one list of engines.
             #[test]
             fn event() { crate::common::run_on(crate::common::Engine::Event, SKIPPED, check) }
-            // #[test]
-            // fn threads() { crate::common::run_on(crate::common::Engine::Threads, SKIPPED, check) }
-            // #[test]
-            // fn pool() { crate::common::run_on(crate::common::Engine::Pool, SKIPPED, check) }
-            // #[test]
-            // fn iterative() { crate::common::run_on(crate::common::Engine::Iterative, SKIPPED, check) }
+            #[test]
+            fn threads() { crate::common::run_on(crate::common::Engine::Threads, SKIPPED, check) }
+            #[test]
+            fn pool() { crate::common::run_on(crate::common::Engine::Pool, SKIPPED, check) }
+            #[test]
+            fn iterative() { crate::common::run_on(crate::common::Engine::Iterative, SKIPPED, check) }
         }
     )+};
 }

@@ -206,7 +206,8 @@ impl Server {
     /// Sends a signal by its short name: TERM, INT.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill is there");
+        // The shell's own kill: a small system may have no program of that name.
+        let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().expect("a shell");
         assert!(status.success(), "kill -s {name} {pid} failed");
     }
 
@@ -221,7 +222,7 @@ impl Server {
     pub fn sockets(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.pid());
         let links = std::fs::read_dir(folder).unwrap().flatten();
-        links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(is_socket).count()
+        links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|link| is_socket(link)).count()
     }
 
     /// A memory figure of /proc/PID/status in KiB: VmRSS now, VmHWM at its highest.
@@ -290,7 +291,7 @@ fn banner_addresses(text: &str) -> Vec<SocketAddr> {
     urls.filter_map(|(_, rest)| rest.split('/').next()?.trim().parse().ok()).collect()
 }
 
-fn is_socket(link: &PathBuf) -> bool {
+fn is_socket(link: &Path) -> bool {
     link.to_string_lossy().starts_with("socket:")
 }
 

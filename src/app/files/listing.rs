@@ -1,4 +1,4 @@
-//! A directory as a page of HTML.
+//! A directory as a page of HTML, or as JSON for programs.
 //!
 //! Lists what the resolver would serve and nothing else: regular files, directories, and links that
 //! lead to such by the root's rules. Leaves to the caller that the page's address ends in a slash,
@@ -34,6 +34,24 @@ a:hover,a:focus{text-decoration:underline}\
 @media(prefers-color-scheme:dark){\
 body{color:#ddd;background:#181818}th,td{border-color:#333}a{color:#8bf}}";
 
+/// How the names are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Html,
+    /// An array of objects: `name`, `type` (`file` or `directory`), `size` in bytes (files only), `modified` (RFC
+    /// 3339), and `href`, as in the page: a name that is not UTF-8 cannot stand in JSON, a link to it can.
+    Json,
+}
+
+impl Form {
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Form::Html => "text/html; charset=utf-8",
+            Form::Json => "application/json",
+        }
+    }
+}
+
 struct Entry {
     name: Vec<u8>,
     directory: bool,
@@ -41,13 +59,40 @@ struct Entry {
 }
 
 /// Appends the page of `dir`, which `root.find(path)` gave, to `out`. `path` is as for `find`,
-/// empty for the root; `shown` is the decoded path of the request, slashes at both ends: `/sub
-/// dir/`. An entry that cannot be asked about, or is gone by now, is left out; an error means that
-/// the directory cannot be read.
-pub fn render(root: &Root, dir: impl AsFd, path: &[u8], shown: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+/// empty for the root. An entry that cannot be asked about, or is gone by now, is left out; an error means
+/// that the directory cannot be read.
+pub fn render(root: &Root, dir: impl AsFd, path: &[u8], form: Form, out: &mut Vec<u8>) -> io::Result<()> {
     let (mut entries, cut) = read(root, dir, path)?;
     entries.sort_unstable_by(|a, b| (!a.directory, &a.name).cmp(&(!b.directory, &b.name)));
+    match form {
+        Form::Html => page(&entries, cut, path, out),
+        Form::Json => array(&entries, out),
+    }
+}
 
+fn array(entries: &[Entry], out: &mut Vec<u8>) -> io::Result<()> {
+    out.push(b'[');
+    for (at, entry) in entries.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"\n" } else { b",\n" });
+        out.extend_from_slice(b"{\"name\":");
+        escape::json_string(&entry.name, out);
+        match entry.directory {
+            true => out.extend_from_slice(b",\"type\":\"directory\""),
+            false => write!(out, ",\"type\":\"file\",\"size\":{}", entry.meta.size)?,
+        }
+        out.extend_from_slice(b",\"modified\":\"");
+        let (date, clock) = civil(entry.meta.mtime.0);
+        write!(out, "{date}T{clock}:{:02}Z\",\"href\":\"", entry.meta.mtime.0.rem_euclid(60))?;
+        href(entry, out);
+        out.extend_from_slice(b"\"}");
+    }
+    out.extend_from_slice(b"\n]\n");
+    Ok(())
+}
+
+fn page(entries: &[Entry], cut: bool, path: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+    let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
+    let shown = &[b"/", path, slash].concat();
     out.extend_from_slice(b"<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     out.extend_from_slice(b"<meta name=\"viewport\" content=\"width=device-width\">\n");
     out.extend_from_slice(b"<title>Index of ");
@@ -61,7 +106,7 @@ pub fn render(root: &Root, dir: impl AsFd, path: &[u8], shown: &[u8], out: &mut 
     if !path.is_empty() {
         out.extend_from_slice(b"<tr><td><a href=\"../\">../</a><td><td>\n");
     }
-    for entry in &entries {
+    for entry in entries {
         row(entry, out)?;
     }
     out.extend_from_slice(b"</table>\n");
@@ -115,11 +160,7 @@ fn status(root: &Root, dir: impl AsFd, path: &[u8], name: &[u8]) -> Option<(File
 fn row(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     let slash: &[u8] = if entry.directory { b"/" } else { b"" };
     out.extend_from_slice(b"<tr><td><a href=\"");
-    if entry.name.contains(&b':') {
-        out.extend_from_slice(b"./"); // else `a:b` were the scheme `a` (RFC 3986 section 4.2)
-    }
-    escape::path_segment(&entry.name, out);
-    out.extend_from_slice(slash);
+    href(entry, out);
     out.extend_from_slice(b"\">");
     escape::html(&entry.name, out);
     out.extend_from_slice(slash);
@@ -137,6 +178,17 @@ fn row(entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
+/// A reference from the listing to the entry.
+fn href(entry: &Entry, out: &mut Vec<u8>) {
+    if entry.name.contains(&b':') {
+        out.extend_from_slice(b"./"); // else `a:b` were the scheme `a` (RFC 3986 section 4.2)
+    }
+    escape::path_segment(&entry.name, out);
+    if entry.directory {
+        out.push(b'/');
+    }
+}
+
 /// `17 B`, `1.5 KiB`, `3.0 GiB`; rounded down, so that 1023.99 KiB does not read 1024.0.
 fn size(bytes: u64, out: &mut Vec<u8>) -> io::Result<()> {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -152,6 +204,12 @@ fn size(bytes: u64, out: &mut Vec<u8>) -> io::Result<()> {
 /// `2024-02-29 23:59Z`, a form the `time` element knows. A time outside the years 1 to 9999, which
 /// only a broken file system or `touch -d` sets, is shown as the nearest inside.
 fn time(seconds: i64, out: &mut Vec<u8>) -> io::Result<()> {
+    let (date, clock) = civil(seconds);
+    write!(out, "{date} {clock}Z")
+}
+
+/// `2024-02-29` and `23:59`.
+fn civil(seconds: i64) -> (String, String) {
     let seconds = seconds.clamp(-62_135_596_800, 253_402_300_799);
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     // Days to civil date, Hinnant's way: years from 1 March, so that the leap day comes last; eras
@@ -164,7 +222,7 @@ fn time(seconds: i64, out: &mut Vec<u8>) -> io::Result<()> {
     let day = day - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year + i64::from(month <= 2);
-    write!(out, "{year:04}-{month:02}-{day:02} {:02}:{:02}Z", rest / 3_600, rest / 60 % 60)
+    (format!("{year:04}-{month:02}-{day:02}"), format!("{:02}:{:02}", rest / 3_600, rest / 60 % 60))
 }
 
 #[cfg(test)]
@@ -179,7 +237,7 @@ mod tests {
         let root = Root::open(&dir.root(), symlinks, hidden).unwrap();
         let Ok(Found::Directory { dir, .. }) = root.find(path.as_bytes()) else { panic!("no directory {path}") };
         let mut out = b"before".to_vec();
-        render(&root, &dir, path.as_bytes(), format!("/{path}").as_bytes(), &mut out).unwrap();
+        render(&root, &dir, path.as_bytes(), Form::Html, &mut out).unwrap();
         assert!(out.starts_with(b"before<!doctype html>"));
         String::from_utf8(out).expect("a page is UTF-8 whatever the names are")
     }
@@ -328,7 +386,7 @@ mod tests {
         mode(0o311);
         let root = Root::open(&dir.root(), Symlinks::Inside, false).unwrap();
         let Ok(Found::Directory { dir: fd, .. }) = root.find(b"passable") else { panic!("not passable") };
-        let error = render(&root, fd, b"passable", b"/passable/", &mut Vec::new()).unwrap_err();
+        let error = render(&root, fd, b"passable", Form::Html, &mut Vec::new()).unwrap_err();
         mode(0o755);
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }

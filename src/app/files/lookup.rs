@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+pub use crate::config::site::Symlinks;
+
 /// Names beginning so belong to uploads under way. They are no resource, not even with `hidden`:
 /// half a file is never served, and an upload cannot aim at another one's temporary file.
 pub(super) const TEMPORARY: &[u8] = b".dustdevil-";
@@ -48,20 +50,6 @@ const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY
 /// O_PATH: a place in the tree without the right to read it: enough to stat it, or to open
 /// something below it.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
-
-/// Which symbolic links are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Symlinks {
-    /// Follows a link, relative or absolute, whose target lies inside the root; any other is not
-    /// found.
-    #[default]
-    Inside,
-    /// Follows none.
-    None,
-    /// Follows every link wherever it leads, /proc included. `..` in the request path is refused
-    /// all the same.
-    All,
-}
 
 /// A directory that is served, and the rules it is served by.
 #[derive(Debug)]
@@ -296,6 +284,11 @@ impl Root {
 }
 
 impl Meta {
+    /// The state of an open file.
+    pub fn of_file(file: &File) -> io::Result<Meta> {
+        Ok(Meta::of(&rustix::fs::fstat(file)?))
+    }
+
     // The fields' types differ from one architecture to the next.
     #[allow(clippy::unnecessary_cast)]
     pub(super) fn of(stat: &Stat) -> Meta {

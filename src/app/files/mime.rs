@@ -1,8 +1,8 @@
 //! The media type of a file, from its name's extension, and whether it is worth compressing.
 //!
 //! mime_guess knows the extensions. What is decided here: which types get `charset=utf-8`, and the
-//! few current types that its tables give under a retired name. `--mime` and the bytes themselves
-//! are not looked at here.
+//! few current types that its tables give under a retired name. What the user says about an
+//! extension goes before all of that. The bytes themselves are not looked at.
 //!
 //! The rule for the charset: `text/*` gets it, because HTTP's receivers guess otherwise and the
 //! web's text is UTF-8. That includes text/xml, which mime_guess gives for `.xml`. JSON has no such
@@ -11,9 +11,30 @@
 
 use std::borrow::Cow;
 
+use crate::config::site::MimeRule;
+
 /// The type of a file of which nothing is known (RFC 9110 section 8.3 lets the receiver guess from
 /// there).
 pub const UNKNOWN: &str = "application/octet-stream";
+
+/// The types of a site: the user's own, then the known ones.
+#[derive(Debug)]
+pub struct Types {
+    own: Vec<MimeRule>,
+}
+
+impl Types {
+    pub fn new(own: Vec<MimeRule>) -> Types {
+        Types { own }
+    }
+
+    /// The value of Content-Type for the file at `path`. Of two rules for one extension the last counts.
+    pub fn of(&self, path: &[u8]) -> Cow<'_, str> {
+        let extension = extension(path).unwrap_or_default();
+        let own = self.own.iter().rfind(|rule| rule.extension.eq_ignore_ascii_case(extension));
+        own.map_or_else(|| content_type(path), |rule| Cow::Borrowed(&rule.media_type))
+    }
+}
 
 /// The value of Content-Type for a file of this name; directories before the name do no harm. No
 /// allocation for the types below, which are nearly all that sites hold.

@@ -1,104 +1,26 @@
 //! A site of files: from a request path to bytes that may be sent.
 
+pub mod cache;
+pub mod caching;
 pub mod incoming;
 pub mod listing;
 pub mod lookup;
 pub mod mime;
+pub mod neighbours;
+pub mod removal;
 pub mod representation;
+pub mod site;
 
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{App, Site, routes};
 use crate::http::conditional::Conditions;
-use crate::http::date::Now;
 use crate::http::escape;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
-use lookup::{Found, Refused};
-use representation::Representation;
+use lookup::Refused;
 use std::borrow::Cow;
-use std::os::fd::OwnedFd;
-
-/// What stands for a directory.
-const INDEX: &[u8] = b"index.html";
-
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
-    let (Some(site), Some(path)) = (&app.site, path_below(request, "/")) else {
-        return routes::not_found(request, responder);
-    };
-    match site.root.find(&path) {
-        Ok(Found::File { file, meta }) => {
-            Representation::new(file, meta, mime::content_type(&path)).answer(app, request, responder, now)
-        }
-        Ok(Found::Directory { .. }) if !path.is_empty() && !path.ends_with(b"/") => redirect(request, &path, responder),
-        Ok(Found::Directory { dir, .. }) => directory(app, site, dir, &path, request, responder, now),
-        Err(refused) => self::refused(&refused, request, responder),
-    }
-}
-
-/// The index file of a directory, or else its listing.
-fn directory(
-    app: &App,
-    site: &Site,
-    dir: OwnedFd,
-    path: &[u8],
-    request: &Request,
-    responder: Responder,
-    now: &Now,
-) -> Next {
-    let index = [path, INDEX].concat();
-    match site.root.find(&index) {
-        Ok(Found::File { file, meta }) => {
-            return Representation::new(file, meta, mime::content_type(INDEX)).answer(app, request, responder, now);
-        }
-        Err(refused @ (Refused::Forbidden | Refused::TooManyFiles | Refused::Other(_))) => {
-            return self::refused(&refused, request, responder);
-        }
-        Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
-    }
-    if !site.listing {
-        let sentence = "This directory has no index, and its names are not shown.";
-        return pages::error(Format::of(request), responder, Status::FORBIDDEN, sentence);
-    }
-    let shown = [b"/", path].concat();
-    let mut page = Vec::new();
-    if let Err(error) = listing::render(&site.root, dir, path, &shown, &mut page) {
-        return self::refused(
-            &rustix::io::Errno::from_io_error(&error).map_or(Refused::Other(error), Into::into),
-            request,
-            responder,
-        );
-    }
-    let mut fields = responder.start(Status::OK);
-    fields.field("Content-Type", Format::Html.content_type());
-    fields.content(&page);
-    Next::Done
-}
-
-/// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
-/// its decoded segments and begins with one slash: it cannot name another host.
-fn redirect(request: &Request, path: &[u8], responder: Responder) -> Next {
-    let mut location = Vec::new();
-    for segment in path.split(|&b| b == b'/') {
-        location.push(b'/');
-        escape::path_segment(segment, &mut location);
-    }
-    location.push(b'/');
-    if let Some(query) = request.target.query {
-        location.push(b'?');
-        location.extend_from_slice(query);
-    }
-    let mut fields = responder.start(Status::MOVED_PERMANENTLY);
-    fields.field("Location", location);
-    pages::finish_error(
-        Format::of(request),
-        fields,
-        Status::MOVED_PERMANENTLY,
-        "This directory's address ends in a slash.",
-    )
-}
 
 /// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
 /// a row are one. `None` where a segment holds an encoded slash: no file's name does.

@@ -2,11 +2,13 @@
 //! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
 
 use crate::app::App;
-use crate::app::body::{Body, Coded, FileRange, Piece};
+use crate::app::body::{self, Body, Coded, Compressor, FileRange, Piece};
 use crate::app::coding;
 use crate::app::exchange::Next;
+use crate::app::files;
+use crate::app::files::cache::{Content, Stored};
 use crate::app::files::lookup::Meta;
-use crate::app::files::{self, mime};
+use crate::app::files::neighbours::Neighbours;
 use crate::app::pages::{self, Format};
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
@@ -17,43 +19,48 @@ use crate::http::method::Method;
 use crate::http::range::{self, Multipart, Ranges};
 use crate::http::request::Request;
 use crate::http::status::Status;
+use crate::http::vary::Vary;
 use crate::proto::responder::{Fields, Responder};
-use std::borrow::Cow;
-use std::fs::File;
+use std::collections::VecDeque;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
-/// Content up to here is read into the output buffer and goes out with its head in one write; from here
-/// on sendfile is the cheaper way.
-const SMALL: u64 = 64 * 1024;
+/// Content up to here is copied behind its head and goes out with it in one write; beyond, copying costs more
+/// than it saves.
+const SMALL: usize = 64 * 1024;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
+/// What can be made of a file while it is sent.
+const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
 /// A file that is to be sent, with what is said about it.
 #[derive(Debug)]
-pub struct Representation {
-    file: File,
-    meta: Meta,
-    content_type: Cow<'static, str>,
-    pub compressible: bool,
+pub struct Representation<'a> {
+    stored: Arc<Stored>,
+    /// Where it may be had in codings, made beforehand.
+    pub neighbours: Option<Neighbours<'a>>,
+    /// What the choice of this file depended on, before its coding is chosen.
+    pub vary: Vary,
 }
 
 /// What content negotiation came to.
+#[derive(Clone, Copy, Debug)]
 struct Negotiated {
     coding: Coding,
-    /// Whether another client could have got another answer.
-    varies: bool,
+    /// Whether the coding is still to be made; `None` where the file is sent as it is.
+    compressor: Option<Compressor>,
 }
 
-impl Representation {
-    pub fn new(file: File, meta: Meta, content_type: Cow<'static, str>) -> Representation {
-        let compressible = mime::is_compressible(&content_type);
-        Representation { file, meta, content_type, compressible }
+impl<'a> Representation<'a> {
+    pub fn new(stored: Arc<Stored>) -> Representation<'a> {
+        Representation { stored, neighbours: None, vary: Vary::NOTHING }
     }
 
-    pub fn answer(self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+    pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
         let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
-        let mut validators = validators(&self.meta, now);
+        let mut validators =
+            Validators { etag: Some(self.stored.etag), last_modified: last_modified(&self.stored.meta, now) };
         if negotiated.coding != Coding::Identity {
             validators.etag = validators.etag.map(|etag| etag.with_coding(negotiated.coding.name()));
         }
@@ -62,26 +69,33 @@ impl Representation {
             Outcome::Proceed => {}
             Outcome::NotModified => {
                 let mut fields = responder.start(Status::NOT_MODIFIED);
-                write_validators(&validators, &mut fields);
-                write_vary(&negotiated, &mut fields);
+                // Section 15.4.5: what the 200 would say of these, and of Last-Modified only without an ETag.
+                match &validators.etag {
+                    Some(etag) => fields.field("ETag", etag.as_bytes()),
+                    None => write_last_modified(&validators, &mut fields),
+                }
+                self.write_shared(&mut fields);
                 fields.without_content(None);
                 return Next::Done;
             }
             Outcome::PreconditionFailed => {
                 let mut fields = responder.start(Status::PRECONDITION_FAILED);
-                write_vary(&negotiated, &mut fields);
+                fields.vary(self.vary);
                 let sentence = "The file is not in the state that the request demands.";
                 return pages::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
             }
         }
-        let ranges = match request.field(Name::Range) {
-            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide.
-            Some(value)
+        let mut range_lines = request.values(Name::Range);
+        let ranges = match (range_lines.next(), range_lines.next()) {
+            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide, and a part
+            // of a coded file is of no use to who wanted a part of the file. A field that may be there once and is
+            // there twice says nothing certain.
+            (Some(value), None)
                 if request.method() == Method::Get
                     && negotiated.coding == Coding::Identity
                     && conditions.range_applies(&validators, now.unix) =>
             {
-                range::resolve(value, self.meta.size)
+                range::resolve(value, self.stored.meta.size)
             }
             _ => Ranges::Whole,
         };
@@ -94,110 +108,155 @@ impl Representation {
         }
     }
 
-    /// Compressed when the client likes it and it is worth it; otherwise as it is; and in a coding that
-    /// is not worth it only when the client takes nothing else.
-    fn negotiate(&self, request: &Request) -> Option<Negotiated> {
-        let worth = self.compressible && self.meta.size >= WORTH_COMPRESSING;
+    /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
+    /// and in a coding that is not worth it only when the client takes nothing else.
+    fn negotiate(&mut self, request: &Request) -> Option<Negotiated> {
+        let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
+        let stored = self.neighbours.iter().flat_map(|neighbours| neighbours.codings());
+        let made = MADE.into_iter().filter(|_| worth);
+        let mut offered = [Coding::Identity; Neighbours::MOST + MADE.len() + 1];
+        let mut others = 0;
+        let mut stored_count = 0;
+        for (coding, is_stored) in stored.map(|coding| (coding, true)).chain(made.map(|coding| (coding, false))) {
+            offered[others] = coding;
+            others += 1;
+            stored_count += usize::from(is_stored);
+        }
+        if others > 0 {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+        }
         let values = request.values(Name::AcceptEncoding);
-        let mut varies = worth;
-        let mut choice = match worth {
-            true => accept::negotiate(values.clone(), &[Coding::Gzip, Coding::Deflate, Coding::Identity]),
-            false => accept::negotiate(values.clone(), &[Coding::Identity]),
-        };
-        if choice == Choice::NotAcceptable && !worth {
-            varies = true;
-            choice = accept::negotiate(values, &[Coding::Gzip, Coding::Deflate]);
+        let mut choice = accept::negotiate(values.clone(), &offered[..=others]);
+        if choice == Choice::NotAcceptable {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+            choice = accept::negotiate(values, &MADE);
         }
-        match choice {
-            Choice::Use(coding) => Some(Negotiated { coding, varies }),
-            Choice::NotAcceptable => None,
+        let Choice::Use(coding) = choice else { return None };
+        if !offered[..stored_count].contains(&coding) {
+            return Some(Negotiated { coding, compressor: coding::compressor(coding) });
         }
+        match self.neighbours.and_then(|neighbours| neighbours.open(coding)) {
+            Some((file, meta)) => {
+                let Stored { path, content_type, cache_control, .. } = &*self.stored;
+                self.stored = Arc::new(Stored::load(path, file, meta, content_type, cache_control.as_deref()));
+                Some(Negotiated { coding, compressor: None })
+            }
+            None => {
+                // Gone since it was offered: as if it had never been.
+                self.neighbours = None;
+                self.negotiate(request)
+            }
+        }
+    }
+
+    /// The fields that a file's good answers and its 304 share.
+    fn write_shared(&self, fields: &mut Fields) {
+        if let Some(value) = &self.stored.cache_control {
+            fields.field("Cache-Control", value.as_bytes());
+        }
+        fields.vary(self.vary);
     }
 }
 
 /// A representation on its way, once it is known that it goes.
 struct Sending<'a, 'r> {
-    representation: Representation,
+    representation: Representation<'a>,
     validators: Validators,
     negotiated: Negotiated,
     request: &'a Request<'a>,
     responder: Responder<'r>,
 }
 
-impl<'r> Sending<'_, 'r> {
+impl<'a, 'r> Sending<'a, 'r> {
     fn whole(self) -> Next {
-        let size = self.representation.meta.size;
-        let coding = self.negotiated.coding;
-        if size > SMALL {
-            let (representation, mut fields) = self.start(Status::OK);
-            fields.field("Content-Type", representation.content_type.as_bytes());
-            let source = FileRange { file: representation.file, at: 0, end: size };
-            return match coding::compressor(coding) {
-                Some(compressor) => {
-                    fields.stream(None);
-                    Next::Stream(Body::Coded(Box::new(Coded::new(compressor, source))))
-                }
-                None => {
-                    fields.stream(Some(size));
-                    Next::Stream(Body::File(source))
-                }
-            };
-        }
-        let content = match read_small(&self.representation.file, 0, size) {
-            Ok(content) => content,
-            Err(error) => return self.unreadable(&error),
+        let Some(compressor) = self.negotiated.compressor else {
+            let size = self.representation.stored.meta.size;
+            return self.identity(Status::OK, None, 0, size);
         };
-        match coding::code(coding, &content) {
-            Ok(coded) => {
-                let (representation, mut fields) = self.start(Status::OK);
-                fields.field("Content-Type", representation.content_type.as_bytes());
-                fields.content(&coded);
-                Next::Done
+        let variant = self.representation.stored.variant(compressor);
+        if let Some(made) = variant.get() {
+            let made = Arc::clone(made);
+            let (_, fields) = self.start(Status::OK, None);
+            return send_memory(fields, &made, 0, made.len());
+        }
+        match &self.representation.stored.content {
+            Content::Memory(bytes) if bytes.len() <= SMALL => match body::compress(compressor, bytes) {
+                Ok(made) => {
+                    let made: Arc<[u8]> = made.into();
+                    // Another thread may have been first; what it made is the same.
+                    let _ = variant.set(Arc::clone(&made));
+                    let (_, fields) = self.start(Status::OK, None);
+                    send_memory(fields, &made, 0, made.len())
+                }
+                Err(error) => self.unreadable(&error),
+            },
+            _ => {
+                let (stored, fields) = self.start(Status::OK, None);
+                fields.stream(None);
+                Next::Stream(Body::Coded(Box::new(Coded::new(compressor, stored))))
             }
-            Err(error) => self.unreadable(&error),
         }
     }
 
     fn part(self, first: u64, last: u64) -> Next {
         let mut content_range = Vec::new();
-        range::write_content_range(first, last, self.representation.meta.size, &mut content_range);
-        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
-        fields.field("Content-Type", representation.content_type.as_bytes());
-        fields.field("Content-Range", content_range);
-        fields.stream(Some(last + 1 - first));
-        Next::Stream(Body::File(FileRange { file: representation.file, at: first, end: last + 1 }))
+        range::write_content_range(first, last, self.representation.stored.meta.size, &mut content_range);
+        self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
+    }
+
+    /// The bytes from `at` to `end` as they are.
+    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Next {
+        let (stored, mut fields) = self.start(status, None);
+        if let Some(value) = content_range {
+            fields.field("Content-Range", value);
+        }
+        match &stored.content {
+            // What is in memory has fewer bytes than an usize counts.
+            Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
+            Content::Open(file) => {
+                fields.stream(Some(end - at));
+                Next::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
+            }
+        }
     }
 
     fn parts(self, ranges: &[(u64, u64)], now: &Now) -> Next {
-        let Meta { ino, mtime, size, .. } = self.representation.meta;
+        let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
         // Not to be found in the parts by chance; that no one can guess it is not asked.
         let boundary = format!("dustdevil{:016x}{:08x}", ino ^ now.unix.rotate_left(32) ^ size, mtime.1);
-        let (representation, mut fields) = self.start(Status::PARTIAL_CONTENT);
-        let multipart = Multipart { boundary: &boundary, content_type: &representation.content_type, total: size };
+        let stored = Arc::clone(&self.representation.stored);
+        let multipart = Multipart { boundary: &boundary, content_type: &stored.content_type, total: size };
         let mut content_type = Vec::new();
         multipart.write_content_type(&mut content_type);
-        fields.field("Content-Type", content_type);
+        let (_, fields) = self.start(Status::PARTIAL_CONTENT, Some(&content_type));
         fields.stream(Some(multipart.content_length(ranges)));
-        let mut pieces = std::collections::VecDeque::new();
+        let mut pieces = VecDeque::new();
         for &(first, last) in ranges {
             let mut head = Vec::new();
             multipart.write_part_head(first, last, &mut head);
             pieces.push_back(Piece::Bytes(head));
-            pieces.push_back(Piece::Range { at: first, end: last + 1 });
+            pieces.push_back(match &stored.content {
+                Content::Memory(bytes) => Piece::Bytes(bytes[first as usize..=last as usize].to_vec()),
+                Content::Open(_) => Piece::Range { at: first, end: last + 1 },
+            });
         }
         let mut end = Vec::new();
         multipart.write_end(&mut end);
         pieces.push_back(Piece::Bytes(end));
-        Next::Stream(Body::Pieces { file: representation.file, pieces })
+        let file = match &stored.content {
+            Content::Memory(_) => None,
+            Content::Open(file) => Some(Arc::clone(file)),
+        };
+        Next::Stream(Body::Pieces { file, pieces })
     }
 
     fn unsatisfiable(self) -> Next {
         let mut content_range = Vec::new();
-        range::write_unsatisfied_range(self.representation.meta.size, &mut content_range);
+        range::write_unsatisfied_range(self.representation.stored.meta.size, &mut content_range);
         let format = Format::of(self.request);
         let mut fields = self.responder.start(Status::RANGE_NOT_SATISFIABLE);
         fields.field("Content-Range", content_range);
-        write_vary(&self.negotiated, &mut fields);
+        fields.vary(self.representation.vary);
         let sentence = "The file does not have the range of bytes that the request asks for.";
         pages::finish_error(format, fields, Status::RANGE_NOT_SATISFIABLE, sentence)
     }
@@ -208,48 +267,52 @@ impl<'r> Sending<'_, 'r> {
         pages::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
     }
 
-    /// The status line and the fields that all of a file's good answers share.
-    fn start(self, status: Status) -> (Representation, Fields<'r>) {
+    /// The status line and the fields that all of a file's good answers share; `content_type` where it is not
+    /// the file's own.
+    fn start(self, status: Status, content_type: Option<&[u8]>) -> (Arc<Stored>, Fields<'r>) {
         let mut fields = self.responder.start(status);
-        write_validators(&self.validators, &mut fields);
-        write_vary(&self.negotiated, &mut fields);
+        if let Some(etag) = &self.validators.etag {
+            fields.field("ETag", etag.as_bytes());
+        }
+        write_last_modified(&self.validators, &mut fields);
+        self.representation.write_shared(&mut fields);
         match self.negotiated.coding {
             Coding::Identity => fields.field("Accept-Ranges", "bytes"),
             coding => fields.field("Content-Encoding", coding.name()),
         }
-        (self.representation, fields)
+        let stored = self.representation.stored;
+        fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
+        (stored, fields)
     }
 }
 
-/// The validators of a file as it is (RFC 9110, section 8.8). An mtime of 0 or 1 is that of a reproducible
-/// build and says nothing about time; one in the future is told as now.
+/// Content that is in memory: with its head in one write when it is small, as it lies there when it is not.
+fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Next {
+    if end - at <= SMALL {
+        fields.content(&bytes[at..end]);
+        return Next::Done;
+    }
+    fields.stream(Some((end - at) as u64));
+    Next::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
+}
+
+/// The validators of a file as it is (RFC 9110, section 8.8).
 pub fn validators(meta: &Meta, now: &Now) -> Validators {
     let (secs, nanos) = meta.mtime;
     let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
-    let last_modified = u64::try_from(secs).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix));
-    Validators { etag: Some(etag), last_modified }
+    Validators { etag: Some(etag), last_modified: last_modified(meta, now) }
 }
 
-fn write_validators(validators: &Validators, fields: &mut Fields) {
-    if let Some(etag) = &validators.etag {
-        fields.field("ETag", etag.as_bytes());
-    }
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the future is told
+/// as now.
+fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
+    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
+}
+
+fn write_last_modified(validators: &Validators, fields: &mut Fields) {
     if let Some(last_modified) = validators.last_modified {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
         fields.field("Last-Modified", date);
     }
-}
-
-fn write_vary(negotiated: &Negotiated, fields: &mut Fields) {
-    if negotiated.varies {
-        fields.field("Vary", "Accept-Encoding");
-    }
-}
-
-/// `len` bytes of a file; an error when it has become shorter.
-fn read_small(file: &File, at: u64, len: u64) -> io::Result<Vec<u8>> {
-    let mut content = vec![0; usize::try_from(len).unwrap_or(0)];
-    file.read_exact_at(&mut content, at)?;
-    Ok(content)
 }

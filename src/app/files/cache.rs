@@ -1,0 +1,268 @@
+//! Files served lately: small ones in memory, larger ones open, with what is said about them and their
+//! compressed variants. Bounded in bytes; the least recently used go first.
+//!
+//! Its one rule: **it is never stale.** An entry is trusted within one turn of the loop, the moment in
+//! which a client could not tell before from after. The first use in a turn asks the file system by one
+//! stat whether path, device, inode, size, mtime and ctime are what they were; a change is seen by the
+//! next turn. Two things make "the same stat" mean "the same bytes":
+//! - the content was read between two equal stats;
+//! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
+//!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
+
+use crate::app::body::Compressor;
+use crate::app::files::lookup::Meta;
+use crate::app::files::mime;
+use crate::http::etag::ETag;
+use lru::LruCache;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// How many seconds a file must have been left alone before its times can be trusted.
+const SETTLED: i64 = 2;
+/// Files up to here are kept in memory. Above, sendfile from the page cache is as cheap.
+const MEMORY: u64 = 256 * 1024;
+/// How often a file is read that changes while it is read.
+const READS: u32 = 3;
+/// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
+const DESCRIPTOR: usize = 64 * 1024;
+/// What an entry costs besides its content: path, stat, tag, links.
+const OVERHEAD: usize = 512;
+
+/// A file as it was when it was read, with what goes out about it.
+#[derive(Debug)]
+pub struct Stored {
+    /// Below the root; for the index of a directory, the index file's.
+    pub path: Box<[u8]>,
+    pub meta: Meta,
+    pub etag: ETag,
+    pub content_type: Box<str>,
+    pub cache_control: Option<Box<str>>,
+    pub compressible: bool,
+    pub content: Content,
+    gzip: OnceLock<Arc<[u8]>>,
+    deflate: OnceLock<Arc<[u8]>>,
+}
+
+#[derive(Debug)]
+pub enum Content {
+    Memory(Arc<[u8]>),
+    Open(Arc<File>),
+}
+
+#[derive(Debug)]
+pub struct Cache {
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    entries: LruCache<Box<[u8]>, Entry>,
+    /// The sum of what the entries count as.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stored: Arc<Stored>,
+    /// The turn in which the file system was last asked.
+    checked: Instant,
+    /// What it counts as; a variant that is added makes it more.
+    cost: usize,
+}
+
+impl Stored {
+    /// Takes in a file as it is now: its content when it is small, otherwise its descriptor.
+    pub fn load(path: &[u8], file: File, meta: Meta, content_type: &str, cache_control: Option<&str>) -> Stored {
+        let (meta, content) = match read_whole(&file, meta) {
+            Some((meta, bytes)) => (meta, Content::Memory(bytes)),
+            None => (meta, Content::Open(Arc::new(file))),
+        };
+        let (secs, nanos) = meta.mtime;
+        Stored {
+            path: path.into(),
+            meta,
+            etag: ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size),
+            content_type: content_type.into(),
+            cache_control: cache_control.map(Into::into),
+            compressible: mime::is_compressible(content_type),
+            content,
+            gzip: OnceLock::new(),
+            deflate: OnceLock::new(),
+        }
+    }
+
+    /// The whole content as `compressor` makes it, once somebody has put it here.
+    pub fn variant(&self, compressor: Compressor) -> &OnceLock<Arc<[u8]>> {
+        match compressor {
+            Compressor::Gzip => &self.gzip,
+            Compressor::Deflate => &self.deflate,
+        }
+    }
+
+    fn cost(&self) -> usize {
+        let content = match &self.content {
+            Content::Memory(bytes) => bytes.len(),
+            Content::Open(_) => DESCRIPTOR,
+        };
+        let variants = [&self.gzip, &self.deflate].map(|variant| variant.get().map_or(0, |bytes| bytes.len()));
+        OVERHEAD + content + variants.iter().sum::<usize>()
+    }
+}
+
+impl Cache {
+    /// A cache of at most `limit` bytes; 0 keeps nothing.
+    pub fn new(limit: usize) -> Cache {
+        Cache { limit, inner: Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0 }) }
+    }
+
+    /// What is kept for `path`, if it is still true: `unchanged` is asked at most once a turn.
+    pub fn find(&self, path: &[u8], turn: Instant, unchanged: impl FnOnce(&Stored) -> bool) -> Option<Arc<Stored>> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry = inner.entries.get_mut(path)?;
+        if entry.checked != turn {
+            if !unchanged(&entry.stored) {
+                inner.remove(path);
+                return None;
+            }
+            entry.checked = turn;
+        }
+        let stored = Arc::clone(&entry.stored);
+        let (before, cost) = (entry.cost, path.len() + stored.cost());
+        if before != cost {
+            entry.cost = cost;
+            inner.bytes = inner.bytes - before + cost;
+            inner.shrink(self.limit);
+        }
+        Some(stored)
+    }
+
+    /// Keeps a file, unless it is too young to be trusted or too large to be worth it.
+    /// `path` is what it will be asked for by.
+    pub fn keep(&self, path: &[u8], stored: &Arc<Stored>, turn: Instant, now_unix: u64) {
+        let cost = path.len() + stored.cost();
+        let settled = stored.meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now_unix).unwrap_or(i64::MAX);
+        if !settled || cost > self.limit / 4 {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.remove(path);
+        inner.bytes += cost;
+        inner.entries.put(path.into(), Entry { stored: Arc::clone(stored), checked: turn, cost });
+        inner.shrink(self.limit);
+    }
+}
+
+/// The content of a small file, and the stat that belongs to it; `None` when it is not small, cannot be
+/// read, or does not stand still.
+fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
+    for _ in 0..READS {
+        if meta.size > MEMORY {
+            return None;
+        }
+        let mut bytes = vec![0; usize::try_from(meta.size).ok()?];
+        let read = file.read_exact_at(&mut bytes, 0);
+        let after = Meta::of_file(file).ok()?;
+        if after == meta {
+            return read.is_ok().then(|| (meta, bytes.into()));
+        }
+        meta = after;
+    }
+    None
+}
+
+impl Inner {
+    fn remove(&mut self, path: &[u8]) {
+        if let Some(entry) = self.entries.pop(path) {
+            self.bytes -= entry.cost;
+        }
+    }
+
+    fn shrink(&mut self, limit: usize) {
+        while self.bytes > limit
+            && let Some((_, entry)) = self.entries.pop_lru()
+        {
+            self.bytes -= entry.cost;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NOW: u64 = 1_000_000;
+
+    fn stored(ctime: i64, size: usize) -> Arc<Stored> {
+        let meta = Meta { dev: 1, ino: 2, size: size as u64, mtime: (ctime, 0), ctime: (ctime, 0) };
+        Arc::new(Stored {
+            path: Box::default(),
+            meta,
+            etag: ETag::of_file(1, 2, ctime, 0, size as u64),
+            content_type: "text/plain".into(),
+            cache_control: None,
+            compressible: true,
+            content: Content::Memory(vec![b'x'; size].into()),
+            gzip: OnceLock::new(),
+            deflate: OnceLock::new(),
+        })
+    }
+
+    #[test]
+    fn the_file_system_is_asked_once_a_turn() {
+        let cache = Cache::new(1 << 20);
+        let turn = Instant::now();
+        cache.keep(b"a", &stored(5, 10), turn, NOW);
+        assert!(cache.find(b"a", turn, |_| panic!("asked in the turn that read it")).is_some());
+        let next = turn + Duration::from_millis(1);
+        let mut asked = 0;
+        for _ in 0..3 {
+            let found = cache.find(b"a", next, |_| {
+                asked += 1;
+                true
+            });
+            assert!(found.is_some());
+        }
+        assert_eq!(asked, 1);
+        assert!(cache.find(b"a", next + Duration::from_millis(1), |_| false).is_none());
+        assert!(cache.find(b"a", next, |_| true).is_none(), "what was false once is gone");
+    }
+
+    #[test]
+    fn a_file_that_has_just_changed_is_not_kept() {
+        let cache = Cache::new(1 << 20);
+        let turn = Instant::now();
+        for ctime in [NOW as i64, NOW as i64 - 1, NOW as i64 - 2, NOW as i64 + 9] {
+            cache.keep(b"a", &stored(ctime, 10), turn, NOW);
+            assert!(cache.find(b"a", turn, |_| true).is_none(), "{ctime}");
+        }
+        cache.keep(b"a", &stored(NOW as i64 - 3, 10), turn, NOW);
+        assert!(cache.find(b"a", turn, |_| true).is_some());
+    }
+
+    #[test]
+    fn the_least_recently_used_go_first_and_variants_count() {
+        let cache = Cache::new(10 * 1024);
+        let turn = Instant::now();
+        for name in [b"a", b"b", b"c"] {
+            cache.keep(name, &stored(5, 2000), turn, NOW);
+        }
+        let a = cache.find(b"a", turn, |_| true).unwrap();
+        a.variant(Compressor::Gzip).set(vec![0; 4000].into()).unwrap();
+        assert!(cache.find(b"a", turn, |_| true).is_some());
+        assert!(cache.find(b"b", turn, |_| true).is_none(), "its room was needed");
+        assert!(cache.find(b"c", turn, |_| true).is_some());
+        cache.keep(b"large", &stored(5, 3000), turn, NOW);
+        assert!(cache.find(b"large", turn, |_| true).is_none(), "a quarter is the most");
+    }
+
+    #[test]
+    fn a_cache_of_no_bytes_keeps_nothing() {
+        let cache = Cache::new(0);
+        cache.keep(b"a", &stored(5, 0), Instant::now(), NOW);
+        assert!(cache.find(b"a", Instant::now(), |_| true).is_none());
+    }
+}

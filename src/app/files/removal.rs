@@ -1,0 +1,24 @@
+//! Removing a file of the store.
+
+use crate::app::files::lookup::{Meta, Refused, Root};
+use rustix::fs::{AtFlags, FileType};
+
+/// What stands at a path, before it is removed.
+#[derive(Debug)]
+pub enum Standing {
+    File(Meta),
+    Directory,
+}
+
+/// What DELETE would remove: what GET would find.
+pub fn look(root: &Root, path: &[u8]) -> Result<Standing, Refused> {
+    let (kind, meta) = root.status(path)?;
+    Ok(if kind == FileType::Directory { Standing::Directory } else { Standing::File(meta) })
+}
+
+/// Removes the name from its directory; a symbolic link, not what it leads to. Who is reading the file reads
+/// on to its end.
+pub fn remove(root: &Root, path: &[u8]) -> Result<(), Refused> {
+    let (dir, name) = root.parent(path)?;
+    Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
+}

@@ -1,0 +1,94 @@
+//! Something that happens once, and that a thread can wait for by itself or together with sockets.
+//!
+//! An eventfd that is written once and never read stays readable: it wakes every poll from then on,
+//! however many there are and whether they began before or after. That is what makes a shutdown free of
+//! races. The flag beside it saves asking the kernel.
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+#[derive(Debug)]
+pub struct Latch {
+    set: AtomicBool,
+    event: OwnedFd,
+}
+
+impl Latch {
+    pub fn new() -> io::Result<Latch> {
+        Ok(Latch { set: AtomicBool::new(false), event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    pub fn set(&self) {
+        // The flag first: who is woken finds it set.
+        self.set.store(true, Ordering::SeqCst);
+        // It fails only when the counter is full, which is readable as well.
+        let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.set.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is set, or until the deadline.
+    pub fn wait(&self, deadline: Option<Instant>) {
+        while !self.is_set() && deadline.is_none_or(|deadline| deadline > Instant::now()) {
+            // What else could fail here (no memory) passes; until then this waits by trying.
+            let _ = await_any(&[self.as_fd()], deadline);
+        }
+    }
+}
+
+impl AsFd for Latch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// Waits until one of them is readable, or until the deadline; says which are.
+///
+/// # Errors
+/// None by a signal (EINTR): that is an early end of the wait.
+pub fn await_any(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<PollFd> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    // A time that no clock reaches is none.
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(&mut polled, left.as_ref()) {
+        Ok(_) => Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
+        Err(Errno::INTR) => Ok(vec![false; fds.len()]),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    #[test]
+    fn it_wakes_those_who_wait_and_those_who_come_later() {
+        let latch = Arc::new(Latch::new().unwrap());
+        let waiting = latch.clone();
+        let waiter = thread::spawn(move || waiting.wait(None));
+        assert!(!latch.is_set());
+        latch.set();
+        waiter.join().unwrap();
+        latch.wait(None);
+        assert_eq!(await_any(&[latch.as_fd(), latch.as_fd()], None).unwrap(), [true, true]);
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_deadline_and_not_before() {
+        let latch = Latch::new().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        latch.wait(Some(deadline));
+        assert!(Instant::now() >= deadline && !latch.is_set());
+        assert_eq!(await_any(&[latch.as_fd()], Some(deadline)).unwrap(), [false]);
+    }
+}

@@ -1,0 +1,335 @@
+//! The threaded engines: blocking sockets, and a thread that waits on each. They know no HTTP.
+//!
+//! ```text
+//!  main      poll(signals) ─► ending ─► poll(signals, ended, grace) ─► cut ─► exit
+//!  acceptor  poll(listeners, ending) ─► accept ─┬─► serve it here             pool: N of them, iterative: one
+//!                                               └─► a thread that serves it   threads: one acceptor
+//!  serve     idle: recv, nothing lent  ─► drive: read, write, sendfile wait   blocking.rs
+//! ```
+//!
+//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog.
+//!
+//! **Shutdown.** A thread in a system call hears nothing, and a signal reaches any one of them. So only main
+//! takes signals, and passes them on by what each wait can see:
+//! - those who poll (accept, a delay) see a latch;
+//! - those who wait idle in recv have said so in their `Link`. Main takes the word back and shuts the socket
+//!   down for reading, and recv returns. Thread and main both swap the word, so that one of them has it: a
+//!   request that comes in that moment is either in flight and finished, or was never read;
+//! - those in flight go on, and find at the next call's end that they are the last of their connection;
+//! - when the grace period is over, sockets are shut down both ways, which ends every call. Main waits for
+//!   the threads to leave, so that their uploads are tidied away.
+//!
+//! The alternative, to poll each socket together with the latch, costs every request a third system call.
+//! This way a request on a connection that stays is recv and send, and nothing else.
+
+use crate::app::App;
+use crate::driver::{self, Turn};
+use crate::engine::blocking::{Blocking, Inherited};
+use crate::engine::latch::{Latch, await_any};
+use crate::engine::{AcceptFailure, PAUSE, tell_cut, tell_ending};
+use crate::session::{Op, Phase, Scratch, Session};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::pipe;
+use slab::Slab;
+use socket2::SockRef;
+use std::io::{self, Read};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The stack of a thread that serves. A walk through every route, method and error used 16 KiB of it in a
+/// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
+/// It is address space: of memory it costs only the pages that were used.
+const STACK: usize = 256 * 1024;
+/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB.
+const SPARE: usize = 64;
+/// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Which threads serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One for each connection, up to the limit of connections.
+    PerConnection,
+    /// So many, each with one connection at a time.
+    Workers(usize),
+}
+
+pub struct ThreadedEngine {
+    shared: Arc<Shared>,
+    /// A byte for every signal.
+    signals: UnixStream,
+}
+
+/// What the threads share.
+struct Shared {
+    app: Arc<App>,
+    /// Who holds the lock accepts; the others wait for the lock, so that a client wakes one of them.
+    listeners: Mutex<Listeners>,
+    inherited: Inherited,
+    links: Mutex<Slab<Arc<Link>>>,
+    /// With `links`: there may be room for another.
+    room: Condvar,
+    spare: Mutex<Vec<Scratch>>,
+    /// The server is shutting down.
+    ending: Latch,
+    /// The grace period is over.
+    cut: Latch,
+    /// The server is shutting down and the last connection has gone.
+    ended: Latch,
+}
+
+struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// Whose turn it is when several are ready.
+    next: usize,
+}
+
+/// What main knows of a connection.
+struct Link {
+    socket: TcpStream,
+    peer: IpAddr,
+    /// Whether its thread waits for a request. Who swaps it to false decides: the thread, that a request is
+    /// under way; main, that none will be.
+    idle: AtomicBool,
+}
+
+/// A connection's place among `links`, given up in Drop.
+struct Seat {
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    key: usize,
+}
+
+impl ThreadedEngine {
+    /// Takes signals over; nothing is accepted before `run`.
+    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>) -> io::Result<ThreadedEngine> {
+        let (signals, end) = UnixStream::pair()?;
+        pipe::register(SIGINT, end.try_clone()?)?;
+        pipe::register(SIGTERM, end)?;
+        signals.set_nonblocking(true)?;
+        // A new connection is to speak before `header` is over; `blocking` says how the rest is waited for.
+        let inherited = Inherited { receive: app.timeouts.header, send: app.timeouts.write };
+        for listener in &listeners {
+            listener.set_nonblocking(true)?;
+            let socket = SockRef::from(listener);
+            socket.set_read_timeout(Some(inherited.receive))?;
+            socket.set_write_timeout(Some(inherited.send))?;
+        }
+        let shared = Shared {
+            app,
+            listeners: Mutex::new(Listeners { sockets: listeners, next: 0 }),
+            inherited,
+            links: Mutex::default(),
+            room: Condvar::new(),
+            spare: Mutex::default(),
+            ending: Latch::new()?,
+            cut: Latch::new()?,
+            ended: Latch::new()?,
+        };
+        Ok(ThreadedEngine { shared: Arc::new(shared), signals })
+    }
+
+    /// Serves until a signal ends it.
+    pub fn run(mut self, threads: Threads) -> io::Result<()> {
+        let serve: fn(Seat) = if threads == Threads::PerConnection { serve_apart } else { serve };
+        let acceptors = match threads {
+            Threads::PerConnection => 1,
+            Threads::Workers(count) => count.min(self.shared.app.limits.connections),
+        };
+        for _ in 0..acceptors {
+            let shared = self.shared.clone();
+            let accepting = move || {
+                while let Some(seat) = accept(&shared) {
+                    serve(seat);
+                }
+            };
+            // A pool smaller than was asked for would look healthy.
+            let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
+            started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
+        }
+        while !self.signalled() {
+            await_any(&[self.signals.as_fd()], None)?;
+        }
+        tell_ending();
+        self.shared.end();
+        let deadline = Instant::now() + self.shared.app.timeouts.grace;
+        while !self.shared.ended.is_set() && !self.signalled() {
+            if deadline <= Instant::now() {
+                tell_cut(lock(&self.shared.links).len());
+                break;
+            }
+            await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
+        }
+        self.shared.cut();
+        Ok(())
+    }
+
+    /// Whether a signal has come since the last time it was asked.
+    fn signalled(&mut self) -> bool {
+        matches!(self.signals.read(&mut [0]), Ok(1))
+    }
+}
+
+impl Shared {
+    fn end(&self) {
+        self.ending.set();
+        // Nobody accepts from here on: who held the lock saw the latch.
+        lock(&self.listeners).sockets.clear();
+        let links = lock(&self.links);
+        for (_, link) in links.iter() {
+            if link.idle.swap(false, Ordering::SeqCst) {
+                // It fails when the client has gone, and then recv has returned.
+                let _ = link.socket.shutdown(Shutdown::Read);
+            }
+        }
+        if links.is_empty() {
+            self.ended.set();
+        }
+        self.room.notify_all();
+    }
+
+    fn cut(&self) {
+        self.cut.set();
+        for (_, link) in lock(&self.links).iter() {
+            let _ = link.socket.shutdown(Shutdown::Both);
+        }
+        self.ended.wait(Some(Instant::now() + LEAVE));
+    }
+
+    /// A scratch that nobody uses. It comes back when its thread waits for a client, so that an idle
+    /// connection costs none.
+    fn take_scratch(&self) -> Scratch {
+        lock(&self.spare).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, scratch: Option<Scratch>) {
+        let mut spare = lock(&self.spare);
+        if spare.len() < SPARE {
+            spare.extend(scratch);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut links = lock(&self.shared.links);
+        links.remove(self.key);
+        if links.len() + 1 == self.shared.app.limits.connections {
+            self.shared.room.notify_one();
+        }
+        if links.is_empty() && self.shared.ending.is_set() {
+            self.shared.ended.set();
+        }
+    }
+}
+
+// ---- accepting
+
+/// The next connection, once there is room for it; `None` when the server is shutting down.
+fn accept(shared: &Arc<Shared>) -> Option<Seat> {
+    let (links, limit) = (lock(&shared.links), shared.app.limits.connections);
+    let full = |links: &mut Slab<_>| links.len() >= limit && !shared.ending.is_set();
+    drop(shared.room.wait_while(links, full).unwrap_or_else(PoisonError::into_inner));
+    loop {
+        let mut listeners = lock(&shared.listeners);
+        if shared.ending.is_set() {
+            return None;
+        }
+        match listeners.accept(&shared.ending) {
+            Ok((socket, peer)) => {
+                let link = Arc::new(Link { socket, peer, idle: AtomicBool::new(false) });
+                let key = lock(&shared.links).insert(link.clone());
+                return Some(Seat { shared: shared.clone(), link, key });
+            }
+            Err(error) if AcceptFailure::of(&error) == AcceptFailure::Exhausted => {
+                shared.ending.wait(Some(Instant::now() + PAUSE));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl Listeners {
+    /// Waits for a client and accepts it; `WouldBlock` when there is none after all, or `ending` was set.
+    fn accept(&mut self, ending: &Latch) -> io::Result<(TcpStream, IpAddr)> {
+        let count = self.sockets.len();
+        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
+        let ready = await_any(&fds, None)?;
+        let first = (0..count).map(|offset| (self.next + offset) % count).find(|&index| ready[index]);
+        let Some(index) = first else { return Err(io::ErrorKind::WouldBlock.into()) };
+        self.next = index + 1;
+        let (socket, peer) = self.sockets[index].accept()?;
+        Ok((socket, peer.ip()))
+    }
+}
+
+// ---- serving
+
+/// Serves a connection in a thread of its own. When there can be no more threads, it waits for one to end,
+/// and the clients behind it wait in the backlog.
+fn serve_apart(seat: Seat) {
+    let seat = Arc::new(seat);
+    while !seat.shared.ending.is_set() {
+        let own = seat.clone();
+        match thread::Builder::new().stack_size(STACK).spawn(move || serve_seat(&own)) {
+            Ok(_) => return,
+            Err(error) => log::warn!("cannot start a thread for the moment: {error}"),
+        }
+        seat.shared.ending.wait(Some(Instant::now() + PAUSE));
+    }
+}
+
+fn serve(seat: Seat) {
+    serve_seat(&seat);
+}
+
+fn serve_seat(seat: &Seat) {
+    let Seat { shared, link, .. } = seat;
+    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut);
+    let mut session = Session::new(link.peer, Instant::now());
+    let mut scratch = None;
+    let mut turn = Turn::Wait(session.deadline(&shared.app));
+    while turn != Turn::Close && !shared.cut.is_set() {
+        let idle = session.phase() == Phase::Idle;
+        match turn {
+            Turn::Wait(deadline) if idle => {
+                shared.give_back(scratch.take());
+                if !await_request(shared, link, &mut io, deadline) {
+                    return;
+                }
+            }
+            Turn::Wait(deadline) if session.next_op() == Op::Wait => {
+                shared.give_back(scratch.take());
+                shared.cut.wait(deadline);
+            }
+            // The next call waits by itself.
+            _ => {}
+        }
+        io.begin_turn(!idle);
+        let scratch = scratch.get_or_insert_with(|| shared.take_scratch());
+        turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
+        shared.app.access_log.flush(&mut scratch.log);
+    }
+    shared.give_back(scratch);
+}
+
+/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown.
+fn await_request(shared: &Shared, link: &Link, io: &mut Blocking, deadline: Option<Instant>) -> bool {
+    link.idle.store(true, Ordering::SeqCst);
+    // Main sets the latch and then looks for the idle: either it finds this one or this one finds the latch.
+    if shared.ending.is_set() {
+        return false;
+    }
+    io.await_first(deadline);
+    link.idle.swap(false, Ordering::SeqCst)
+}
+
+/// A thread that panicked has left nothing half done in what is shared.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

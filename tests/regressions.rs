@@ -1,0 +1,32 @@
+//! What mutation and fuzzing have found, each with its story: the input, the check that it broke, and why.
+
+#[path = "fuzz/checks.rs"]
+mod checks;
+
+/// Check, input, story.
+fn finds() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    vec![(
+        "head",
+        [&[b'M'; 410][..], b" /", &[b't'; 110]].concat(),
+        "a method so long that the target behind it crosses the limit of the head: 431 when the bytes ended there, 414 \
+         when there were more of them",
+    )]
+}
+
+#[test]
+fn what_was_found_once_is_found_no_more() {
+    for (name, input, story) in finds() {
+        eprintln!("{name}: {story}");
+        (checks::named(name).check)(&input);
+    }
+}
+
+#[test]
+fn every_seed_passes_its_check() {
+    for check in checks::CHECKS {
+        for seed in check.seeds {
+            eprintln!("{}: \"{}\"", check.name, seed.escape_ascii());
+            (check.check)(seed);
+        }
+    }
+}
