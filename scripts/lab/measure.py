@@ -78,6 +78,8 @@ def verify(raw, status, length):
         raise Failed(f"{raw['wrong_status']} answers had another status than {status}, the last {raw['first_wrong_status']}")
     if raw["wrong_length"]:
         raise Failed(f"{raw['wrong_length']} answers were not {length} bytes long")
+    if raw["wrong_body"]:
+        raise Failed(f"{raw['wrong_body']} of {raw['compared']} answers that were compared had other bytes")
     if raw["malformed"]:
         raise Failed(f"{raw['malformed']} answers were not HTTP")
     lost = raw["cut_off"] + raw["refused"]
