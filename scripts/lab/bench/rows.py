@@ -175,8 +175,8 @@ def load(lab, peer, server, row, seconds, beside=()):
 
 def with_figure(row, outcome, worth):
     cpu = outcome["numbers"]["cpu_us"]
-    if not cpu:
-        raise measure.Failed("too few answers to measure its CPU time by")
+    if not cpu or not outcome["numbers"]["rate"]:
+        raise measure.Failed("too few answers came to measure anything by")
     outcome["numbers"]["figure"] = worth / cpu * 1e6
     return outcome
 
