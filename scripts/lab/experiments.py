@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Callable
 
-from . import machine, measure, processes
+from . import measure
 
 PAGE = "/page.txt"
 PAGE_SIZE = 1024
@@ -251,22 +251,12 @@ def costs(lab):
     def calls(lab, server, close):
         """System calls, counted by strace from outside. It slows the server tenfold: nothing else is read from this run."""
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
-        counts = lab.scratch / "strace.txt"
-        counts.unlink(missing_ok=True)
-        tracer = processes.start(["strace", "-f", "-qq", "-c", "-o", counts, "-p", server.process.pid], lab.cores[1])
-        try:
-            if not machine.until(lambda: _is_traced(server.process.pid), 3):
-                raise measure.Failed("strace cannot attach; it needs to be root or kernel.yama.ptrace_scope=0")
-            outcome = measure.load(
-                lab, server, PAGE, connections=COST_CLIENTS, seconds=seconds, warm=0.1, close=close, length=length, limit=30,
-                beside=[tracer],
+        outcome, by_name = measure.traced(
+            lab, server, lambda: measure.load(
+                lab, server, PAGE, connections=COST_CLIENTS, seconds=seconds, warm=0.1, close=close, length=length, limit=30
             )
-        finally:
-            processes.end(tracer)
-        by_name = _read_strace(machine.read(counts))
+        )
         answers = outcome["numbers"]["answers"]
-        if not by_name or not answers:
-            raise measure.Failed("strace counted nothing")
         numbers = {"calls": sum(by_name.values()) / answers}
         numbers |= {f"call {name}": count / answers for name, count in by_name.items() if count / answers >= 0.005}
         result = quiet(numbers)
@@ -279,22 +269,6 @@ def costs(lab):
         for series, close in [("kept", False), ("one each", True)]
     ]
     return Experiment(7, "What a request costs", points)
-
-
-def _is_traced(pid):
-    tasks = os.listdir(f"/proc/{pid}/task") if os.path.isdir(f"/proc/{pid}/task") else []
-    states = [machine.read(f"/proc/{pid}/task/{task}/status") for task in tasks]
-    return bool(states) and all("TracerPid:\t0" not in state for state in states)
-
-
-def _read_strace(text):
-    """The table of `strace -c`: % time, seconds, usecs/call, calls, errors (or nothing), name."""
-    counts = {}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) in (5, 6) and words[0][0].isdigit() and words[-1] != "total":
-            counts[words[-1]] = counts.get(words[-1], 0) + int(words[3])
-    return counts
 
 
 # ---- 8

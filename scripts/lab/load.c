@@ -1,4 +1,5 @@
-/* load.c: the measured load. One thread, one epoll; it checks the status and the length of every answer.
+/* load.c: the measured load. One thread, one epoll; it checks the status and the length of every answer, and compares
+ * the bytes of every 64th where it knows them (--body, --root).
  *
  * Closed loop: each connection asks again as soon as it has its answer.
  * Open loop (--rate): requests fall due at random moments (Poisson) whatever the server does, and latency counts from
@@ -37,17 +38,27 @@
 /* What a connection waits for. CLOSED has no socket; FREE has one and no request (open loop only). */
 enum state { CLOSED, FREE, CONNECTING, HEAD, BODY, BODY_TO_EOF, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, FIN };
 
+/* What is sent, and what should come back where that is known. */
+struct request {
+    char *bytes;
+    int len;
+    char *body;
+    uint64_t body_len;
+};
+
 struct conn {
     int fd;
     enum state state;
     int waiting;            /* a request is under way */
+    int owed;               /* answers still to come: more than one when pipelined */
+    int compared;           /* this answer's bytes are compared */
     int closing;            /* the connection ends after this answer */
     int status;
     unsigned life;          /* counts hang-ups: a new socket may have the old one's number */
     int carried;            /* bytes in carry */
     char *carry;            /* the beginning of a head or chunk line, until the rest arrives */
-    char *request;
-    int request_len, sent;
+    struct request *request;
+    int sent;
     off_t uploaded;
     uint64_t since;         /* when the request was due */
     uint64_t left, length;  /* of the body: bytes to come, bytes so far */
@@ -55,20 +66,23 @@ struct conn {
 };
 
 /* ---- what is asked for, from the command line */
-static int port, connections = 1, close_each, spin, want_status = 200;
+static int port, connections = 1, close_each, spin, want_status = 200, pipeline = 1, bodiless;
 static long long want_length = -1, upload_size;
 static double seconds = 1, warm = 0.2, ramp = 1, rate, stagger, drain = 0.3, finish;
 static uint64_t max_answers;
-static const char *method = "GET", *path = "/", *upload;
+static const char *method = "GET", *path = "/", *upload, *body, *paths, *root;
 static char fields[2048];
 static int upload_fd = -1;
 
 /* ---- what came of it */
-static uint64_t answered, answered_all, bytes, wrong_status, wrong_length, malformed, cut_off, refused, unanswered;
+static uint64_t answered, answered_all, bytes, wrong_status, wrong_length, wrong_body, malformed, cut_off, refused, unanswered;
+static uint64_t compared;
 static uint64_t oldest, begin, window, window_end;
 static int first_wrong_status;
 
 static struct conn *conns;
+static struct request *requests;    /* one for each connection, or those of --paths, drawn at random */
+static int request_count;
 static int epoll_fd, stopping;
 static int *free_list, free_count;
 
@@ -77,6 +91,13 @@ static uint64_t now(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * SECOND + t.tv_nsec;
+}
+
+static uint64_t draw(void)
+{
+    static uint64_t state = 88172645463325252ull;
+    state ^= state << 13; state ^= state >> 7; state ^= state << 17;
+    return state;
 }
 
 static void fail(const char *what)
@@ -161,8 +182,8 @@ static void dial(struct conn *c)
 /* Sends what the socket takes of the request and of the upload behind it. */
 static void push(struct conn *c)
 {
-    while (c->sent < c->request_len) {
-        ssize_t n = send(c->fd, c->request + c->sent, c->request_len - c->sent, MSG_NOSIGNAL | (upload ? MSG_MORE : 0));
+    while (c->sent < c->request->len) {
+        ssize_t n = send(c->fd, c->request->bytes + c->sent, c->request->len - c->sent, MSG_NOSIGNAL | (upload ? MSG_MORE : 0));
         if (n < 0) {
             if (errno != EAGAIN) lost(c, &cut_off);
             return;
@@ -181,6 +202,8 @@ static void push(struct conn *c)
 static void ask(struct conn *c)
 {
     c->waiting = 1;
+    c->owed = pipeline;
+    c->request = &requests[paths ? draw() % request_count : (uint64_t)(c - conns)];
     c->sent = 0;
     c->uploaded = 0;
     if (!rate) c->since = now();
@@ -204,9 +227,10 @@ static void answer_is_whole(struct conn *c)
     if (c->status != want_status) {
         wrong_status++;
         first_wrong_status = c->status;
-    } else if (want_length >= 0 && c->length != (uint64_t)want_length) {
+    } else if (!bodiless && ((want_length >= 0 && c->length != (uint64_t)want_length) || (c->request->body && c->length != c->request->body_len))) {
         wrong_length++;
     }
+    if (--c->owed && !c->closing) { c->state = HEAD; return; }
     if (c->closing || close_each) {
         /* The server closes first: the connection's last wait, TIME_WAIT, stays on its side. */
         if (c->state != BODY_TO_EOF && close_each) { c->state = FIN; return; }
@@ -235,7 +259,9 @@ static int read_head(struct conn *c, char *head, char *end)
     }
     c->length = 0;
     c->left = length > 0 ? length : 0;
-    if (c->status == 204 || c->status == 304) c->left = 0, c->state = BODY;
+    c->compared = c->request->body && c->status == want_status && answered_all % 64 == 0;
+    compared += c->compared;
+    if (bodiless || c->status == 204 || c->status == 304) c->left = 0, c->state = BODY;
     else if (chunked) c->state = CHUNK_SIZE;
     else if (length >= 0) c->state = BODY;
     else if (c->closing) c->state = BODY_TO_EOF;
@@ -243,9 +269,13 @@ static int read_head(struct conn *c, char *head, char *end)
     return 0;
 }
 
-static void take_body(struct conn *c, uint64_t n)
+static void take_body(struct conn *c, const char *at, uint64_t n)
 {
     uint64_t t = now();
+    if (c->compared && (c->length + n > c->request->body_len || memcmp(c->request->body + c->length, at, n))) {
+        wrong_body++;
+        c->compared = 0;
+    }
     if (t >= window && t < window_end) bytes += n;
     c->left -= n;
     c->length += n;
@@ -264,6 +294,7 @@ static char *keep(struct conn *c, char *at, char *end)
 static char *step(struct conn *c, char *at, char *end)
 {
     uint64_t n = end - at;
+    int more = c->owed > 1 && !c->closing;      /* bytes behind this answer are the next one's */
     char *stop;
     switch (c->state) {
     case HEAD:
@@ -276,18 +307,19 @@ static char *step(struct conn *c, char *at, char *end)
         case 1: return stop;
         }
         if (c->state != BODY || c->left) return stop;
-        if (stop < end) { lost(c, &malformed); return NULL; }   /* bytes that nobody asked for */
+        more = more && !c->closing;
+        if (!more && stop < end) { lost(c, &malformed); return NULL; }   /* bytes that nobody asked for */
         answer_is_whole(c);
-        return NULL;
+        return more ? stop : NULL;
     case BODY:
     case CHUNK_DATA:
         if (n > c->left) n = c->left;
-        take_body(c, n);
+        take_body(c, at, n);
         if (c->left) return at + n;
         if (c->state == CHUNK_DATA) { c->state = CHUNK_END; return at + n; }
-        if (at + n < end) { lost(c, &malformed); return NULL; }
+        if (!more && at + n < end) { lost(c, &malformed); return NULL; }
         answer_is_whole(c);
-        return NULL;
+        return more ? at + n : NULL;
     case BODY_TO_EOF:
         c->length += n;
         return end;
@@ -302,9 +334,9 @@ static char *step(struct conn *c, char *at, char *end)
             c->left = strtoull(at, NULL, 16);
             c->state = c->left ? CHUNK_DATA : TRAILER;
         } else if (stop - at <= 1) {
-            if (stop + 1 < end) { lost(c, &malformed); return NULL; }
+            if (!more && stop + 1 < end) { lost(c, &malformed); return NULL; }
             answer_is_whole(c);
-            return NULL;
+            return more ? stop + 1 : NULL;
         }
         return stop + 1;
     default:
@@ -328,10 +360,10 @@ static void on_readable(struct conn *c, int read_closed)
     while (c->life == life) {
         size_t room = 256 * 1024;
         ssize_t n;
-        if (c->state == BODY && c->left > HEAD_MAX) {   /* TCP takes MSG_TRUNC as: drop the bytes, do not copy them */
+        if (c->state == BODY && c->left > HEAD_MAX && !c->compared) {   /* TCP takes MSG_TRUNC as: drop the bytes, do not copy them */
             room = c->left - 1;
             n = recv(c->fd, NULL, room, MSG_TRUNC);
-            if (n > 0) take_body(c, n);
+            if (n > 0) take_body(c, NULL, n);
         } else {
             char *at = buffer, *end = buffer + c->carried;
             if (c->carried) memcpy(buffer, c->carry, c->carried);
@@ -416,12 +448,11 @@ static void closed_loop(void)
 
 static void open_loop(void)
 {
-    uint64_t random = 88172645463325252ull, count = 0, due = 0, next_due;
+    uint64_t count = 0, due = 0, next_due;
     double at = 0, length = warm + seconds;
     uint64_t *schedule = malloc((size_t)(rate * length * 1.2 + 1000) * sizeof *schedule);
     for (uint64_t most = rate * length * 1.2 + 999; count < most; count++) {
-        random ^= random << 13; random ^= random >> 7; random ^= random << 17;
-        at += -log(((random >> 11) + 1) / 9007199254740993.0) / rate;
+        at += -log(((draw() >> 11) + 1) / 9007199254740993.0) / rate;
         if (at >= length) break;
         schedule[count] = (uint64_t)(at * SECOND);
     }
@@ -478,8 +509,10 @@ static void usage(void)
 {
     fprintf(stderr, "usage: load --port N [--path /P] [--connections N] [--seconds S] [--warm S] [--ramp S] [--stagger S]\n"
                     "            [--close] [--rate PER-SECOND [--spin] [--drain S]] [--answers N] [--finish S] [--field 'Name: value']\n"
-                    "            [--method M] [--upload FILE] [--status N] [--length BYTES]\n"
-                    "A %%d in the path becomes the connection's number.\n");
+                    "            [--method M] [--upload FILE] [--status N] [--length BYTES] [--body FILE] [--pipeline N]\n"
+                    "            [--paths FILE [--root FOLDER]]\n"
+                    "A %%d in the path becomes the connection's number. --body is what each answer should bring. --paths is a list, a\n"
+                    "path a line, asked for at random; --root is where the files of that list are.\n");
     exit(2);
 }
 
@@ -489,7 +522,8 @@ static void read_arguments(int argc, char **argv)
         {"port", 1, 0, 'p'}, {"path", 1, 0, 'u'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"warm", 1, 0, 'w'},
         {"ramp", 1, 0, 'a'}, {"stagger", 1, 0, 'g'}, {"close", 0, 0, 'C'}, {"rate", 1, 0, 'r'}, {"spin", 0, 0, 'S'},
         {"drain", 1, 0, 'd'}, {"finish", 1, 0, 'F'}, {"answers", 1, 0, 'n'}, {"field", 1, 0, 'f'}, {"method", 1, 0, 'm'}, {"upload", 1, 0, 'b'},
-        {"status", 1, 0, 't'}, {"length", 1, 0, 'l'}, {0}};
+        {"status", 1, 0, 't'}, {"length", 1, 0, 'l'},
+        {"body", 1, 0, 'B'}, {"pipeline", 1, 0, 'P'}, {"paths", 1, 0, 'U'}, {"root", 1, 0, 'R'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) switch (option) {
         case 'p': port = atoi(optarg); break;
         case 'u': path = optarg; break;
@@ -508,13 +542,69 @@ static void read_arguments(int argc, char **argv)
         case 'b': upload = optarg; break;
         case 't': want_status = atoi(optarg); break;
         case 'l': want_length = atoll(optarg); break;
+        case 'B': body = optarg; break;
+        case 'P': pipeline = atoi(optarg); break;
+        case 'U': paths = optarg; break;
+        case 'R': root = optarg; break;
         case 'f':
             if (strlen(fields) + strlen(optarg) + 3 > sizeof fields) usage();
             strcat(strcat(fields, optarg), "\r\n");
             break;
         default: usage();
     }
-    if (optind < argc || port < 1 || port > 65535 || connections < 1 || seconds <= 0 || rate < 0) usage();
+    if (optind < argc || port < 1 || port > 65535 || connections < 1 || seconds <= 0 || rate < 0 || pipeline < 1) usage();
+    if (pipeline > 1 && (upload || close_each)) usage();
+    bodiless = !strcmp(method, "HEAD");
+}
+
+static void read_body(struct request *r, const char *name)
+{
+    struct stat status;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &status)) fail(name);
+    r->body = malloc(status.st_size + 1);
+    r->body_len = status.st_size;
+    for (uint64_t at = 0; at < r->body_len;) {
+        ssize_t n = read(fd, r->body + at, r->body_len - at);
+        if (n <= 0) fail(name);
+        at += n;
+    }
+    close(fd);
+}
+
+/* A request as often as it is sent at once. `number` stands in for %d in the path. */
+static struct request make_request(const char *path, int number)
+{
+    struct request r = {0};
+    const char *mark = strstr(path, "%d");
+    char mine[32] = "", *one;
+    if (mark) snprintf(mine, sizeof mine, "%d", number);
+    int len = asprintf(&one, "%s %.*s%s%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s\r\n", method, (int)(mark ? mark - path : (int)strlen(path)),
+                       path, mine, mark ? mark + 2 : "", port, close_each ? "Connection: close\r\n" : "", fields);
+    r.len = len * pipeline;
+    r.bytes = malloc(r.len);
+    for (int i = 0; i < pipeline; i++) memcpy(r.bytes + i * len, one, len);
+    free(one);
+    return r;
+}
+
+static void read_paths(void)
+{
+    char line[4096], name[8192];
+    FILE *list = fopen(paths, "r");
+    if (!list) fail(paths);
+    while (fgets(line, sizeof line, list)) {
+        line[strcspn(line, "\r\n")] = 0;
+        requests = realloc(requests, (request_count + 1) * sizeof *requests);
+        requests[request_count] = make_request(line, 0);
+        if (root) {
+            snprintf(name, sizeof name, "%s%s", root, line);
+            read_body(&requests[request_count], name);
+        }
+        request_count++;
+    }
+    fclose(list);
+    if (!request_count) usage();
 }
 
 static void build_requests(void)
@@ -528,15 +618,18 @@ static void build_requests(void)
     }
     conns = calloc(connections, sizeof *conns);
     free_list = calloc(connections, sizeof *free_list);
-    const char *number = strstr(path, "%d");
-    int before = number ? number - path : (int)strlen(path);
+    for (int i = 0; i < connections; i++) conns[i].fd = -1;
+    if (paths) {
+        read_paths();
+        return;
+    }
+    requests = calloc(connections, sizeof *requests);
+    struct request known = {0};
+    if (body) read_body(&known, body);
     for (int i = 0; i < connections; i++) {
-        char mine[32] = "";
-        if (number) snprintf(mine, sizeof mine, "%d", i);
-        conns[i].fd = -1;
-        conns[i].request_len = asprintf(&conns[i].request, "%s %.*s%s%s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n%s%s\r\n", method,
-                                        before, path, mine, number ? number + 2 : "", port,
-                                        close_each ? "Connection: close\r\n" : "", fields);
+        requests[i] = make_request(path, i);
+        requests[i].body = known.body;
+        requests[i].body_len = known.body_len;
     }
 }
 
@@ -566,10 +659,10 @@ int main(int argc, char **argv)
     printf("{\"answered\":%lu,\"answered_all\":%lu,\"bytes\":%lu,\"window\":%.4f,\"wall\":%.4f,\"cpu\":%.4f,\"kept_waiting\":%.4f,"
            "\"late_us\":%.1f,\"mean_us\":%.1f,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,\"max_us\":%.1f,"
            "\"connections\":%d,\"established\":%d,\"served\":%d,\"unanswered\":%lu,\"oldest_us\":%.1f,"
-           "\"wrong_status\":%lu,\"first_wrong_status\":%d,\"wrong_length\":%lu,\"malformed\":%lu,\"cut_off\":%lu,\"refused\":%lu}\n",
+           "\"wrong_status\":%lu,\"first_wrong_status\":%d,\"wrong_length\":%lu,\"wrong_body\":%lu,\"compared\":%lu,\"malformed\":%lu,\"cut_off\":%lu,\"refused\":%lu}\n",
            answered, answered_all, bytes, window_s, (end - begin) / 1e9, cpu, kept_waiting(),
            rate && answered_all ? late_sum / answered_all / 1e3 : 0, lat_count ? lat_sum / lat_count / 1e3 : -1, percentile_us(.5), percentile_us(.9), percentile_us(.99), lat_max / 1e3,
            connections, standing, served, unanswered, oldest / 1e3,
-           wrong_status, first_wrong_status, wrong_length, malformed, cut_off, refused);
+           wrong_status, first_wrong_status, wrong_length, wrong_body, compared, malformed, cut_off, refused);
     return 0;
 }

@@ -6,6 +6,7 @@ Numbers leave this file only when the whole run was right: otherwise `Failed`, w
 import gzip
 import http.client
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -78,6 +79,8 @@ def verify(raw, status, length):
         raise Failed(f"{raw['wrong_status']} answers had another status than {status}, the last {raw['first_wrong_status']}")
     if raw["wrong_length"]:
         raise Failed(f"{raw['wrong_length']} answers were not {length} bytes long")
+    if raw["wrong_body"]:
+        raise Failed(f"{raw['wrong_body']} of {raw['compared']} answers that were compared had other bytes")
     if raw["malformed"]:
         raise Failed(f"{raw['malformed']} answers were not HTTP")
     lost = raw["cut_off"] + raw["refused"]
@@ -170,6 +173,40 @@ def wrk(lab, server, path, *, connections, seconds, length):
         },
         "flags": {"bound": "server" if busy >= NOT_FULL else "neither", "at_least": False, "starved": False, "disturbed": others > DISTURBING},
     }
+
+
+def traced(lab, server, run):
+    """Runs a load under strace; returns its outcome and the server's system calls by name. Only counts are to be
+    believed: strace slows a server tenfold."""
+    counts = lab.scratch / "strace.txt"
+    counts.unlink(missing_ok=True)
+    tracer = processes.start(["strace", "-f", "-qq", "-c", "-o", counts, "-p", server.process.pid], lab.cores[1])
+    try:
+        if not machine.until(lambda: _is_traced(server.process.pid), 3):
+            raise Failed("strace cannot attach; it needs to be root or kernel.yama.ptrace_scope=0")
+        outcome = run()
+    finally:
+        processes.end(tracer)
+    by_name = _read_strace(machine.read(counts))
+    if not by_name or not outcome["numbers"]["answers"]:
+        raise Failed("strace counted nothing")
+    return outcome, by_name
+
+
+def _is_traced(pid):
+    tasks = os.listdir(f"/proc/{pid}/task") if os.path.isdir(f"/proc/{pid}/task") else []
+    states = [machine.read(f"/proc/{pid}/task/{task}/status") for task in tasks]
+    return bool(states) and all("TracerPid:\t0" not in state for state in states)
+
+
+def _read_strace(text):
+    """The table of `strace -c`: % time, seconds, usecs/call, calls, errors (or nothing), name."""
+    counts = {}
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) in (5, 6) and words[0][0].isdigit() and words[-1] != "total":
+            counts[words[-1]] = counts.get(words[-1], 0) + int(words[3])
+    return counts
 
 
 class Crowd:

@@ -37,13 +37,19 @@ def build_server(root):
 
 def build_load(root):
     """Compiles load.c; returns the program."""
+    return build_c(root, Path(__file__).parent / "load.c", "compare-load")
+
+
+def build_c(root, source, name):
+    """Compiles a C program, when it is older than its source; returns it."""
     compiler = next((name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)), None)
     if not compiler:
         raise Missing("a C compiler is missing; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev")
-    source, program = Path(__file__).parent / "load.c", target(root) / "compare-load"
+    program = target(root) / name
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         program.parent.mkdir(parents=True, exist_ok=True)
-        _call([compiler, "-O2", "-o", program, source, "-lm"], "scripts/lab/load.c does not compile (it needs Linux, and glibc 2.35)")
+        problem = f"{source.relative_to(root)} does not compile (it needs Linux, and glibc 2.35)"
+        _call([compiler, "-O2", "-o", program, source, "-lm"], problem)
     return program
 
 
@@ -68,8 +74,8 @@ def target(root):
     return Path(os.environ.get("CARGO_TARGET_DIR") or root / "target").resolve()
 
 
-def say(text):
-    print(f"compare: {text}", file=sys.stderr, flush=True)
+def say(text, who="compare"):
+    print(f"{who}: {text}", file=sys.stderr, flush=True)
 
 
 def _call(argv, problem, quiet=False):

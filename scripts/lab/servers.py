@@ -77,10 +77,15 @@ class Server:
 
 def start(lab, name, cores=None):
     """Starts an engine of ours or a rival on the server's core, and waits until it listens."""
+    return listening(name, lambda: _engine(lab, name, cores) if name in ENGINES else _rival(lab, name, cores))
+
+
+def listening(name, make):
+    """What `make` starts, once it listens."""
     # A port that was free may be taken a moment later: only rivals, who cannot pick one themselves, need the attempts.
     problem = ""
     for _ in range(3):
-        server = _engine(lab, name, cores) if name in ENGINES else _rival(lab, name, cores)
+        server = make()
         problem = _wait_until_it_listens(server)
         if not problem:
             return server
@@ -94,13 +99,11 @@ def _engine(lab, name, cores):
     argv = [lab.binary, "--engine", name, "--pool-size", POOL_SIZE, "--port", 0, "--bind", "127.0.0.1"]
     argv += ["--access-log", "off", "--debug-endpoints", "--header-timeout", f"{HEADER_TIMEOUT}s", "--grace-period", 0]
     argv += ["--max-connections", lab.max_connections, "--directory", lab.store, lab.site]
-    return _spawn(lab, name, argv, cores, port=None)
+    return spawn(lab, name, argv, cores, port=None)
 
 
 def _rival(lab, name, cores):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     here = Path(__file__).parent.parent / "compare.d"
     if name in ("nginx", "lighttpd"):
         program = machine.find(name)
@@ -117,10 +120,16 @@ def _rival(lab, name, cores):
     else:
         script = "tornado_server.py" if name == "tornado" else "http_server.py"
         argv = [lab.python, here / script, port, lab.site]
-    return _spawn(lab, name, argv, cores, port)
+    return spawn(lab, name, argv, cores, port)
 
 
-def _spawn(lab, name, argv, cores, port):
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def spawn(lab, name, argv, cores, port):
     log = lab.scratch / f"{name}.log"
     with open(log, "wb") as sink:
         process = processes.start(
