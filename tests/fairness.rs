@@ -161,7 +161,9 @@ on_every_engine! {
                 let mut client = Client::connect(&server);
                 client.send("PUT /files/f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
                 let chunks = "1\r\nx\r\n".repeat(20_000);
-                while !stop.load(Ordering::Relaxed) && client.try_send(&chunks).is_ok() {}
+                while !stop.load(Ordering::Relaxed) && client.try_send(&chunks).is_ok() {
+                    std::hint::spin_loop();
+                }
             });
             thread::sleep(Duration::from_millis(300));
             let start = Instant::now();

@@ -176,7 +176,7 @@ on_every_engine! {
             assert_eq!((answer.status, answer.field("X-Evil")), (500, None), "bad_head {which}");
         }
         assert_eq!(get(&server, "/pid").text(), pid);
-        assert!(server.stderr().contains("ValueError: raised on purpose"), "{}", server.stderr());
+        server.expect_stderr("ValueError: raised on purpose");
     }
 
     fn what_breaks_off_is_cut_visibly(engine: Engine) {
@@ -184,13 +184,13 @@ on_every_engine! {
         assert!(cut_body(&server, "/breaks_off").windows(4).any(|four| four == b"some"));
         assert!(cut_body(&server, "/replaced_late").windows(5).any(|five| five == b"begun"));
         assert_eq!(cut_body(&server, "/too_short"), b"short");
-        assert!(server.stderr().contains("in the middle"), "{}", server.stderr());
+        server.expect_stderr("in the middle");
         // A lie in the other direction harms nobody.
         let mut client = Client::connect(&server);
         client.send("GET /too_long HTTP/1.1\r\nHost: h\r\n\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(client.read_response().body, b"long");
         assert_eq!(client.read_response().body, b"hello\n");
-        assert!(server.stderr().contains("more content than"), "{}", server.stderr());
+        server.expect_stderr("more content than");
     }
 
     fn files_are_sent_from_where_they_stand(engine: Engine) {

@@ -125,7 +125,7 @@ on_every_engine! {
         assert!((900..4000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
         assert_eq!(get(&server, "/hello").status, 200);
         eventually("the stuck worker's end", || (!is_running(&pid)).then_some(()));
-        assert!(server.stderr().contains("place_where_it_hangs"), "{}", server.stderr());
+        server.expect_stderr("place_where_it_hangs");
     }
 
     fn what_an_application_prints_is_in_the_log_at_once(engine: Engine) {

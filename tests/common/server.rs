@@ -184,6 +184,12 @@ impl Server {
         self.child.id()
     }
 
+    /// Waits for words in the diagnostics: a line may come after the answer it is about.
+    #[track_caller]
+    pub fn expect_stderr(&self, words: &str) {
+        eventually(words, || self.stderr().contains(words).then_some(()));
+    }
+
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.err.lock().unwrap()).into_owned()
     }
