@@ -113,10 +113,10 @@ fn print_banner(app: &App, config: &Config, urls: &[String]) {
         }
     }
     for (prefix, upstreams) in app.proxy.shown() {
-        eprintln!("proxy: {prefix} to {upstreams}");
+        tell(format_args!("proxy: {prefix} to {upstreams}"));
     }
     for (prefix, application) in app.wsgi.iter().flat_map(|wsgi| wsgi.shown()) {
-        eprintln!("application: {prefix} is {application}");
+        tell(format_args!("application: {prefix} is {application}"));
     }
     for line in index::lines(app) {
         tell(format_args!("  {line}"));
