@@ -68,6 +68,8 @@ pub struct EventEngine<'a> {
     listeners: Vec<Listener>,
     clients: Slab<Client>,
     links: Links,
+    /// The supervisor of the workers has something to look at.
+    worker_news: bool,
     timers: Timers,
     /// Keys to be driven in this turn.
     queue: Vec<usize>,
@@ -108,6 +110,7 @@ impl<'a> EventEngine<'a> {
             listeners,
             clients: Slab::new(),
             links: Links::default(),
+            worker_news: true,
             timers: Timers::default(),
             queue: Vec::new(),
             scratch: Scratch::default(),
@@ -162,8 +165,7 @@ impl<'a> EventEngine<'a> {
     fn on_event(&mut self, event: &Event) {
         match event.token() {
             SIGNALS => self.on_signals(),
-            // The supervisor has its turn in every turn.
-            WORKERS => {}
+            WORKERS => self.worker_news = true,
             Token(token) if token >= FIRST_LISTENER => {
                 if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                     listener.ready = true;
@@ -328,8 +330,11 @@ impl<'a> EventEngine<'a> {
 
     /// Lets the supervisor of the workers look at what has happened.
     fn supervise(&mut self) {
-        if let Some(wsgi) = &self.app.wsgi {
-            wsgi.host.lock().turn(self.now.instant);
+        let Some(wsgi) = &self.app.wsgi else { return };
+        let mut supervisor = wsgi.host.lock();
+        let now = self.now.instant;
+        if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
+            supervisor.turn(now);
         }
     }
 

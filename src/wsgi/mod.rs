@@ -8,6 +8,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
+//! | `lease` | what passes between it and who needs a worker. |
 //! | `pool`, `worker` | what it knows of an application's workers and of each. |
 //! | `watch` | its calls on descriptors. |
 //! | `host` | how engines share the supervisor. |
@@ -20,6 +21,7 @@ pub mod environ;
 pub mod frames;
 pub mod head;
 pub mod host;
+pub mod lease;
 pub mod lines;
 pub mod pool;
 pub mod process;

@@ -12,7 +12,8 @@
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::frames::{self, Reader, ToWorker};
+use crate::wsgi::frames::{self, ToWorker};
+pub use crate::wsgi::lease::{Lease, Leased, Left, Ticket};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
@@ -38,58 +39,28 @@ const LEAVE: Duration = Duration::from_secs(10);
 const EVENTS: usize = 64;
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-/// Who waits for a worker, as the engine names it.
-pub type Ticket = usize;
-
-/// The right to one thread of one worker, for one request.
-#[derive(Clone, Debug)]
-pub struct Lease {
-    pub socket: Arc<OwnedFd>,
-    pub pool: usize,
-    pub pid: u32,
-    worker: usize,
-    thread: usize,
-}
-
-/// What a wish for a worker led to.
-#[derive(Debug)]
-pub enum Leased {
-    Now(Lease),
-    /// The ticket is in the queue, and is told by `take_woken`.
-    Queued,
-    /// The queue is as long as it may be.
-    Full,
-}
-
-/// How a request left its thread.
-#[derive(Debug)]
-pub enum Left {
-    Free,
-    /// The client has left first: what of the request is unsent, what the thread has said of its answer.
-    Busy {
-        unsent: Vec<u8>,
-        unread: Vec<u8>,
-        reader: Reader,
-    },
-    /// It ended, or said what is no frame.
-    Broken,
-    /// It has been silent for too long.
-    Stuck,
-}
-
 #[derive(Debug)]
 pub struct Supervisor {
     poll: OwnedFd,
     pools: Vec<Pool>,
     workers: Slab<Worker>,
     woken: Vec<Ticket>,
+    /// Something has changed that the next turn has to see.
+    changed: bool,
     stopping: bool,
 }
 
 impl Supervisor {
     pub fn new(specs: Vec<Spec>) -> io::Result<Supervisor> {
         let (pools, workers, woken) = (specs.into_iter().map(Pool::new).collect(), Slab::new(), Vec::new());
-        Ok(Supervisor { poll: epoll::create(CreateFlags::CLOEXEC)?, pools, workers, woken, stopping: false })
+        Ok(Supervisor {
+            poll: epoll::create(CreateFlags::CLOEXEC)?,
+            pools,
+            workers,
+            woken,
+            changed: true,
+            stopping: false,
+        })
     }
 
     /// Starts every worker and waits for all. The one place that waits, before anything is served.
@@ -160,6 +131,7 @@ impl Supervisor {
             return;
         };
         let spec = &self.pools[lease.pool].spec;
+        self.changed |= !matches!(left, Left::Free);
         match left {
             Left::Free => self.on_free(lease.worker, lease.thread, now),
             Left::Busy { unsent, unread, reader } => {
@@ -198,11 +170,12 @@ impl Supervisor {
     /// As `deadline`; at once, while there is output left to be read.
     pub fn next_turn(&self, now: Instant) -> Option<Instant> {
         let talks = self.workers.iter().any(|(_, worker)| worker.talks);
-        if talks { Some(now) } else { self.deadline() }
+        if talks || self.changed { Some(now) } else { self.deadline() }
     }
 
     /// Looks at everything that has happened, and at every deadline.
     pub fn turn(&mut self, now: Instant) {
+        self.changed = false;
         loop {
             let mut events = Vec::with_capacity(EVENTS);
             let polled = epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&NO_TIME));
@@ -225,6 +198,7 @@ impl Supervisor {
 
     /// Imports every application anew. The old workers serve until the new ones can.
     pub fn reload(&mut self) {
+        self.changed = true;
         for pool in self.pools.iter_mut().filter(|pool| pool.proven == pool.generation) {
             log::info!(target: "wsgi", "{}: reloading", pool.spec.app);
             pool.generation += 1;
