@@ -14,6 +14,9 @@ pub struct Pool {
     pub spec: Spec,
     /// What new workers belong to; older ones serve until as many as are wanted of these do.
     pub generation: u32,
+    /// The highest number given to a generation: none is given twice, so that workers of one that failed are never
+    /// taken for the next one's.
+    pub last: u32,
     /// The last that all came up.
     pub proven: u32,
     pub idle: Vec<(usize, usize)>,
@@ -30,6 +33,7 @@ impl Pool {
         Pool {
             spec,
             generation: 1,
+            last: 1,
             proven: 0,
             idle: Vec::new(),
             waiting: VecDeque::new(),

@@ -201,7 +201,8 @@ impl Supervisor {
         self.changed = true;
         for pool in self.pools.iter_mut().filter(|pool| pool.proven == pool.generation) {
             log::info!(target: "wsgi", "{}: reloading", pool.spec.app);
-            pool.generation += 1;
+            pool.last += 1;
+            pool.generation = pool.last;
             pool.pause = None;
         }
     }
@@ -325,6 +326,11 @@ impl Supervisor {
     /// Reads what a thread says that is starting.
     fn greet(&mut self, key: usize, thread: usize, now: Instant) {
         let worker = &mut self.workers[key];
+        // One that failed has said so; its hanging up is no second failure, of a generation that is not its own.
+        if worker.state != State::Starting {
+            unwatch(&self.poll, &*worker.threads[thread].socket);
+            return;
+        }
         let failure = match worker.threads[thread].hear() {
             Greeting::None => return,
             Greeting::Ready => {
