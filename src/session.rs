@@ -13,8 +13,10 @@
 //!
 //! The phase is computed from the state, never stored beside it, but for the moment in which it began.
 
+mod ending;
 mod forwarding;
 mod op;
+mod receiving;
 
 pub use op::{Op, Peer, Ready};
 
@@ -22,15 +24,15 @@ use crate::app::App;
 use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
-use crate::app::forward::{Failure, Forward};
-use crate::app::pages::{self, Format};
+use crate::app::forward::Forward;
+use crate::app::pages::Format;
 use crate::http::date::Now;
 use crate::http::head::Head;
 use crate::http::request::{Ends, Request};
 use crate::http::target::Target;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
-use crate::proto::conn::{Conn, DRAIN_LIMIT, HIGH_WATER, Reading, Writing};
+use crate::proto::conn::{Conn, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use std::fs::File;
@@ -521,81 +523,6 @@ impl Session {
         }
     }
 
-    /// The content is wanted: tells a client that waits for it, unless it has begun to send.
-    fn invite_content(&mut self) {
-        if std::mem::take(&mut self.conn.wants_continue) && self.input.is_empty() {
-            self.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
-        }
-    }
-
-    fn read_content(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
-        let decoded = match self.conn.decode(self.input.filled()) {
-            Ok(decoded) => decoded,
-            Err(violation) => {
-                self.refuse(violation, app, now, scratch);
-                return true;
-            }
-        };
-        if decoded.consumed == 0 && !decoded.end {
-            if self.input_closed {
-                self.refuse(Violation::Truncated, app, now, scratch);
-                return true;
-            }
-            return false;
-        }
-        let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
-        let too_large = match wanted {
-            true => self.conn.received_and_announced() > app.limits.body_size,
-            // Chunks of a byte, each with a long extension, are little content and much to read.
-            false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
-        };
-        scratch.work += PIECE_COST;
-        if too_large {
-            self.refuse(Violation::BodyTooLarge, app, now, scratch);
-            return true;
-        }
-        let data = &self.input.filled()[decoded.data];
-        let result = match &mut self.exchange {
-            _ if data.is_empty() => Ok(()),
-            Exchange::Receive(receive) => receive.write(data),
-            Exchange::Forward(forward) => forward.push(data),
-            _ => Ok(()),
-        };
-        self.input.consume(decoded.consumed);
-        match result {
-            Err(error) => self.fail_receiving(error, app, now, scratch),
-            Ok(()) if decoded.end && wanted => self.finish_receiving(app, now, scratch),
-            Ok(()) => {}
-        }
-        true
-    }
-
-    fn finish_receiving(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
-        let format = self.format();
-        if let Exchange::Forward(forward) = &mut self.exchange {
-            return forward.on_content_end();
-        }
-        if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            let next = receive.finish(app, format, responder);
-            self.follow(next, app, now, scratch);
-        }
-    }
-
-    fn fail_receiving(&mut self, error: io::Error, app: &App, now: &Now, scratch: &mut Scratch) {
-        let format = self.format();
-        if let Exchange::Forward(_) = self.exchange {
-            self.conn.refuse();
-            return self.fail_upstream(&Failure::of_disk(error), app, now, scratch);
-        }
-        if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
-            self.conn.refuse();
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            let next = receive.fail(error, format, responder);
-            self.follow(next, app, now, scratch);
-        }
-    }
-
     /// Begins a response that is due, or moves a piece of its content to the output.
     fn respond(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         if self.exchange.due().is_some_and(|due| due > now.instant) {
@@ -669,75 +596,6 @@ impl Session {
                 false
             }
             _ => false,
-        }
-    }
-
-    /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
-    fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
-        self.refuse_in(self.format(), violation, app, now, scratch);
-    }
-
-    fn refuse_in(&mut self, format: Format, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
-        let begun = !matches!(self.conn.writing, Writing::Idle);
-        // No content to a HEAD, however broken what stands behind its method.
-        if matches!(self.conn.reading, Reading::Head) {
-            self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
-        }
-        self.end_exchange();
-        self.conn.refuse();
-        log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));
-        if !begun {
-            if self.deferred.is_none() && app.access_log.is_on() {
-                let line = Some(Line::of_garbage(self.input.filled(), self.peer, now));
-                self.deferred = Some(Box::new(Deferred { format, line }));
-            }
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            pages::error(format, responder, violation.status(), violation.sentence());
-            self.log_response(scratch);
-        }
-        // Content under way both ways: the response can't be whole any more.
-        if let Writing::Body(_) = self.conn.writing {
-            return self.abort(CloseReason::Refused(violation), scratch);
-        }
-        self.close(CloseReason::Refused(violation));
-    }
-
-    /// Lets the exchange go; an upstream's socket is given back first.
-    fn end_exchange(&mut self) {
-        match &mut self.exchange {
-            Exchange::Forward(forward) => forward.abandon(),
-            other => *other = Exchange::None,
-        }
-    }
-
-    /// Ends the connection once what was said is sent.
-    fn close(&mut self, reason: CloseReason) {
-        if self.closing.is_none() {
-            log::trace!("{}: closing: {reason}", self.peer);
-            self.closing = Some(reason);
-        }
-    }
-
-    /// Ends the connection at once: nothing that is left to say can be said.
-    fn abort(&mut self, reason: CloseReason, scratch: &mut Scratch) {
-        self.log_response(scratch);
-        self.output.clear();
-        self.end_exchange();
-        self.conn.writing = Writing::Done;
-        self.input_closed = true;
-        self.close(reason);
-    }
-
-    fn format(&self) -> Format {
-        self.deferred.as_ref().map(|deferred| deferred.format).unwrap_or_default()
-    }
-
-    /// Logs a request whose line was kept; once.
-    fn log_response(&mut self, scratch: &mut Scratch) {
-        if let Some(deferred) = self.deferred.take()
-            && let Some(line) = deferred.line
-        {
-            line.finish(self.conn.status, self.conn.sent, &mut scratch.log);
         }
     }
 }
