@@ -307,7 +307,10 @@ impl Supervisor {
     /// A worker could not be had.
     fn on_failure(&mut self, index: usize, failure: String, now: Instant) {
         let pool = &mut self.pools[index];
-        log::error!(target: "wsgi", "{}: {failure}", pool.spec.app);
+        // At the start nothing is served yet: the reason ends it, and is told by that.
+        if pool.proven > 0 {
+            log::error!(target: "wsgi", "{}: {failure}", pool.spec.app);
+        }
         let reloading = pool.proven > 0 && pool.generation != pool.proven;
         pool.failure = Some(failure);
         if reloading {
