@@ -449,13 +449,8 @@ impl Session {
         *work += REQUEST_COST;
         self.scanned = 0;
         let bytes = &self.input.filled()[..len];
-        let parsed = Target::parse(head.method, head.target.of(bytes)).and_then(|target| {
-            self.conn.on_head(head, bytes)?;
-            // Content that nobody reads may break a rule all the same. Behind an answer no refusal can be sent, so
-            // what is here of it is looked at before.
-            self.conn.check_ahead(&self.input.filled()[len..])?;
-            Ok(target)
-        });
+        let parsed = Target::parse(head.method, head.target.of(bytes))
+            .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
         let target = match parsed {
             Ok(target) => target,
             Err(violation) => {

@@ -463,20 +463,6 @@ on_every_engine! {
         }
     }
 
-    /// Content that nobody reads keeps the rules too: were it answered first, the fault could no longer be told.
-    fn a_chunk_out_of_shape_is_refused_where_nobody_wants_it(engine: Engine) {
-        let (server, _store) = store_server(engine, &[]);
-        for start in ["GET /echo/x", "POST /echo/x", "GET /missing", "FROB /"] {
-            for body in ["x\r\n", "5\r\nhelloX\r\n", "5\r\nhello\r\n0\r\nA : b\r\n\r\n", "5;a=\r\n", "\n"] {
-                let mut client = Client::connect(&server);
-                client.send(format!("{start} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{body}{SECOND}"));
-                let answer = client.read_response();
-                assert!(answer.status == 400 && answer.says_close(), "{start} {body:?}: {answer:?}");
-                client.expect_closed();
-            }
-        }
-    }
-
     /// What comes behind a last request is not answered, nor does it destroy the answer to that.
     fn the_last_answer_arrives_whatever_comes_behind_it(engine: Engine) {
         let (server, store) = store_server(engine, &[]);

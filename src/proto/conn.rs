@@ -133,20 +133,6 @@ impl Conn {
         Ok(decoded)
     }
 
-    /// Whether chunked content, as much of it as `input` holds, keeps the rules. Consumes nothing.
-    pub fn check_ahead(&self, input: &[u8]) -> Result<(), Violation> {
-        let Reading::Body(Decoder::Chunked(chunked)) = &self.reading else { return Ok(()) };
-        let mut chunked = chunked.clone();
-        let mut rest = input;
-        loop {
-            let decoded = chunked.decode(rest)?;
-            if decoded.end || decoded.consumed == 0 {
-                return Ok(());
-            }
-            rest = &rest[decoded.consumed..];
-        }
-    }
-
     /// Content that is announced and not yet read; `None` when only its end will tell.
     pub fn unread(&self) -> Option<u64> {
         match &self.reading {
