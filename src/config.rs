@@ -105,8 +105,8 @@ pub struct Limits {
 
     /// Memory for files served lately; 0 keeps none
     ///
-    /// Small files are kept whole, larger ones open, and both with what gzip made of them. A change on disk is seen by
-    /// the next request all the same.
+    /// Small files are kept whole, larger ones open, and both with what gzip made of them. They are checked
+    /// against the disk once a turn of the loop.
     // A thousand pages of the usual size with their compressed forms; less than one browser tab.
     #[arg(long = "cache-size", value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
     pub cache: usize,

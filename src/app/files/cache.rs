@@ -1,8 +1,8 @@
 //! Files served lately: small ones in memory, larger ones open, with what is said about them and their
 //! compressed variants. Bounded in bytes; the least recently used go first.
 //!
-//! Its one rule: **it is never stale.** An entry is trusted within one turn of the loop, the moment in
-//! which a client could not tell before from after. The first use in a turn asks the file system by one
+//! Its one rule: **an entry is trusted within one turn of the loop, and no longer.** (A request whose last
+//! bytes come in the turn that made the check may still see the file of that turn's beginning.) The first use in a turn asks the file system by one
 //! stat whether path, device, inode, size, mtime and ctime are what they were; a change is seen by the
 //! next turn. Two things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
