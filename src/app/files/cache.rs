@@ -2,9 +2,9 @@
 //! compressed variants. Bounded in bytes; the least recently used go first.
 //!
 //! Its one rule: **an entry is trusted within one turn of the loop, and no longer.** (A request whose last
-//! bytes come in the turn that made the check may still see the file of that turn's beginning.) The first use in a turn asks the file system by one
-//! stat whether path, device, inode, size, mtime and ctime are what they were; a change is seen by the
-//! next turn. Two things make "the same stat" mean "the same bytes":
+//! bytes come in the turn that made the check may still see the file of that turn's beginning.) The first
+//! use in a turn asks the file system by one stat whether path, device, inode, size, mtime and ctime are
+//! what they were; a change is seen by the next turn. Two things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
 //! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
