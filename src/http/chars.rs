@@ -47,6 +47,30 @@ pub const fn is_field_value_byte(byte: u8) -> bool {
     FIELD_VALUE[byte as usize]
 }
 
+/// Where the first byte stands, at `at` or behind, that no field value holds; the length where there is none. Eight
+/// bytes are looked at in one step: this is what most of a head is read by.
+pub fn field_value_end(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
+        let word = u64::from_le_bytes(*eight);
+        // The lowest marked byte is marked truly: a borrow can only mark one above it wrongly.
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !word;
+        let marked = (control | delete) & (ONES * 0x80);
+        if marked == 0 {
+            at += 8;
+            continue;
+        }
+        at += marked.trailing_zeros() as usize / 8;
+        if !is_field_value_byte(bytes[at]) {
+            return at;
+        }
+        // A tab.
+        at += 1;
+    }
+    at + bytes[at..].iter().position(|&byte| !is_field_value_byte(byte)).unwrap_or(bytes.len() - at)
+}
+
 /// OWS is space and horizontal tab, nothing else (RFC 9110, section 5.6.3): `[u8]::trim_ascii` would also take CR, LF
 /// and form feed, which are not ours to forgive.
 pub const fn is_ows(byte: u8) -> bool {
@@ -111,6 +135,23 @@ mod tests {
         for byte in 0..=255u8 {
             let control = (byte < 0x20 && byte != b'\t') || byte == 0x7f;
             assert_eq!(is_field_value_byte(byte), !control, "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_field_value_is_its_first_other_byte() {
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=255u8 {
+                    for filling in [b'a', b'\t', b' ', 0x80, 0xff, b'~'] {
+                        let mut bytes = vec![filling; len];
+                        bytes[at] = byte;
+                        let expected = if is_field_value_byte(byte) { len } else { at };
+                        assert_eq!(field_value_end(&bytes, 0), expected, "{byte:#x} at {at} of {len}");
+                        assert_eq!(field_value_end(&bytes, at), expected);
+                    }
+                }
+            }
         }
     }
 

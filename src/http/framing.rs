@@ -72,6 +72,9 @@ fn has_option(head: &Head, bytes: &[u8], option: &[u8]) -> bool {
 /// Whether the client waits for 100 before it sends its content. HTTP/1.0 cannot; other expectations
 /// are refused.
 pub fn expects_continue(head: &Head, bytes: &[u8]) -> Result<bool, Violation> {
+    if !head.has(Name::Expect) {
+        return Ok(false);
+    }
     let mut expected = false;
     for expectation in head.values(bytes, Name::Expect).flat_map(list::elements) {
         if !expectation.eq_ignore_ascii_case(b"100-continue") {

@@ -1,18 +1,18 @@
 //! The head of a request: request line and field section (RFC 9112, sections 3 and 5), parsed once, when
 //! its CRLFCRLF is there, into spans over the bytes; nothing is copied and nothing is allocated for a field.
 //!
-//! Before that, `check_partial` looks at the lines that are complete, so that what is no HTTP is answered
-//! at its first bad line and not at a timeout. Lines are judged in the order of their bytes and the
+//! Before that the lines that are complete are looked at each time one more is, so that what is no HTTP is
+//! answered at its first bad line and not at a timeout. Lines are judged in the order of their bytes and the
 //! limits by their position, so the answer is the same however the bytes were cut.
 //!
 //! Lines end in CRLF. RFC 9112 lets a recipient take a lone LF as well; we refuse it everywhere (start
 //! line, fields, chunks, trailers), because a proxy before us may not, and two readings of where a line
 //! ends are what request smuggling is made of.
 
-use crate::http::chars::{is_field_value_byte, is_tchar, trim_ows};
+use crate::http::chars::{field_value_end, is_field_value_byte, is_ows, is_tchar};
 use crate::http::method::Method;
 use crate::http::violation::Violation;
-use memchr::{memchr, memmem};
+use memchr::memchr;
 use std::ops::Range;
 
 /// How much of a head is read.
@@ -116,6 +116,21 @@ impl Name {
     }
 }
 
+/// A set of names.
+#[derive(Clone, Copy, Debug)]
+pub struct Names(u32);
+
+impl Names {
+    pub const fn of(names: &[Name]) -> Names {
+        let (mut bits, mut at) = (0, 0);
+        while at < names.len() {
+            bits |= 1 << names[at] as u32;
+            at += 1;
+        }
+        Names(bits)
+    }
+}
+
 /// A field line.
 #[derive(Clone, Copy, Debug)]
 pub struct Field {
@@ -157,28 +172,28 @@ impl Default for Head {
 impl Head {
     /// Parses the head at the start of `bytes` into `self`; `false` when its end has not arrived.
     /// The empty lines that may come before a request line are skipped by the caller.
-    /// `scanned` is where the search for the end goes on; it is kept by the caller between calls.
+    /// `scanned` is how much an earlier call has seen of it; it is kept by the caller between calls.
     pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<bool, Violation> {
         check_first_bytes(bytes)?;
-        // Three bytes back: the end may have been cut in two.
-        let from = scanned.saturating_sub(3);
-        let end = memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4);
-        let Some(end) = end else {
-            // A complete line is looked at when it completes, not again at every byte.
-            let news = memchr(b'\n', &bytes[*scanned..]).is_some();
-            *scanned = bytes.len();
-            self.check_partial(bytes, limits, news)?;
-            return Ok(false);
-        };
-        *scanned = 0;
-        self.parse_lines(&bytes[..end], limits)?;
-        self.len = end;
-        Ok(true)
+        // Lines are looked at when one more is complete, not again at every byte.
+        let news = *scanned == 0 || memchr(b'\n', &bytes[*scanned..]).is_some();
+        let end = if news { self.parse_lines(bytes, limits)? } else { None };
+        *scanned = if end.is_some() { 0 } else { bytes.len() };
+        match end {
+            Some(end) => self.len = end,
+            None => check_unfinished(bytes, limits)?,
+        }
+        Ok(end.is_some())
     }
 
     /// Whether a field of this name is there at all.
     pub fn has(&self, name: Name) -> bool {
         self.present & (1 << name as u32) != 0
+    }
+
+    /// Whether a field of any of these names is there.
+    pub fn has_any(&self, names: Names) -> bool {
+        self.present & names.0 != 0
     }
 
     /// The values of all fields of a name, in their order.
@@ -187,51 +202,51 @@ impl Head {
         fields.iter().filter(move |field| field.known == name).map(|field| field.value.of(bytes))
     }
 
-    fn check_partial(&mut self, bytes: &[u8], limits: &HeadLimits, news: bool) -> Result<(), Violation> {
-        match memchr::memrchr(b'\n', bytes) {
-            Some(last) if news => self.parse_lines(&bytes[..last + 1], limits)?,
-            Some(_) => {}
-            None => check_target_length(bytes, limits)?,
-        }
-        if bytes.len() >= limits.size { Err(Violation::HeadTooLarge) } else { Ok(()) }
-    }
-
-    /// Parses complete lines, each ending in LF. The final empty line, if it is among them, is the last.
-    fn parse_lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
+    /// Parses the lines that are complete; where the head ends, if they are all of it.
+    fn parse_lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Violation> {
         self.fields.clear();
         self.present = 0;
-        check_target_length(&bytes[..memchr(b'\n', bytes).unwrap_or(bytes.len())], limits)?;
-        let line = next_line(bytes, 0, limits)?;
-        let mut at = line.end + 2;
+        let Some(lf) = memchr(b'\n', bytes) else { return Ok(None) };
+        check_target_length(&bytes[..lf], limits)?;
+        let line = line_before(lf, bytes, 0, limits)?;
         self.parse_request_line(bytes, line)?;
-        while at < bytes.len() {
-            let line = next_line(bytes, at, limits)?;
-            at = line.end + 2;
-            if line.is_empty() {
-                break;
-            }
-            if self.fields.len() == limits.fields {
-                return Err(Violation::TooManyFields);
-            }
-            let (name, value) = parse_field(bytes, line, self.fields.is_empty())?;
+        let mut at = lf + 1;
+        loop {
+            let (name, value, next) = match plain_field(bytes, at) {
+                Some(field) if field.2 <= limits.size && self.fields.len() < limits.fields => field,
+                // Whatever else it is: the empty line, one that is broken or breaks a limit, one that has not all come.
+                _ => {
+                    let Some(lf) = memchr(b'\n', &bytes[at..]).map(|found| at + found) else { return Ok(None) };
+                    let line = line_before(lf, bytes, at, limits)?;
+                    if line.is_empty() {
+                        return Ok(Some(lf + 1));
+                    }
+                    if self.fields.len() == limits.fields {
+                        return Err(Violation::TooManyFields);
+                    }
+                    let (name, value) = parse_field(bytes, line, self.fields.is_empty())?;
+                    (name, value, lf + 1)
+                }
+            };
             let known = Name::of(name.of(bytes));
             self.present |= 1 << known as u32;
             self.fields.push(Field { known, name, value });
+            at = next;
         }
-        Ok(())
     }
 
     fn parse_request_line(&mut self, bytes: &[u8], line: Range<usize>) -> Result<(), Violation> {
         let text = &bytes[line.clone()];
-        let method_end = memchr(b' ', text).unwrap_or(text.len());
-        let method = &text[..method_end];
-        if method.is_empty() || !method.iter().copied().all(is_tchar) {
-            return Err(Violation::NotHttp);
-        }
-        let rest = text.get(method_end + 1..).ok_or(Violation::RequestLine)?;
+        let method_end = text.iter().position(|&byte| !is_tchar(byte)).unwrap_or(text.len());
+        let (method, rest) = match text.split_at(method_end) {
+            ([], _) => return Err(Violation::NotHttp),
+            (_, []) => return Err(Violation::RequestLine),
+            (method, [b' ', rest @ ..]) => (method, rest),
+            _ => return Err(Violation::NotHttp),
+        };
         let target_end = memchr(b' ', rest).ok_or(Violation::Version)?;
         let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
-        if target.is_empty() || memchr(b' ', version).is_some() {
+        if target.is_empty() || (version != b"HTTP/1.1" && memchr(b' ', version).is_some()) {
             return Err(Violation::RequestLine);
         }
         self.minor = parse_version(version)?;
@@ -253,8 +268,19 @@ fn check_first_bytes(bytes: &[u8]) -> Result<(), Violation> {
     }
 }
 
+/// What the limits say of a head whose end has not arrived.
+fn check_unfinished(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
+    if memchr(b'\n', bytes).is_none() {
+        check_target_length(bytes, limits)?;
+    }
+    if bytes.len() >= limits.size { Err(Violation::HeadTooLarge) } else { Ok(()) }
+}
+
 /// 414 as soon as the target, complete or not, is longer than the limit or than the whole head may be.
 fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
+    if line.len() <= limits.target.min(limits.size) {
+        return Ok(());
+    }
     let Some(method_end) = memchr(b' ', &line[..line.len().min(limits.size)]) else { return Ok(()) };
     let rest = &line[method_end + 1..];
     let len = memchr(b' ', rest).unwrap_or(rest.len());
@@ -268,6 +294,11 @@ fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation
 /// The line that begins at `at`, without its CRLF.
 pub(super) fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
     let lf = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+    line_before(lf, bytes, at, limits)
+}
+
+/// The line from `at` to its LF, without its CRLF.
+fn line_before(lf: usize, bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
     if lf >= limits.size {
         return Err(Violation::HeadTooLarge);
     }
@@ -276,6 +307,30 @@ pub(super) fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<
         Some(_) => Err(Violation::BareCr),
         None => Err(Violation::BareLf),
     }
+}
+
+/// A field line in which nothing is wrong, as nearly all are, in one pass: name, value, and where the next line begins.
+fn plain_field(bytes: &[u8], at: usize) -> Option<(Span, Span, usize)> {
+    let colon = at + bytes[at..].iter().position(|&byte| !is_tchar(byte))?;
+    if colon == at || bytes[colon] != b':' {
+        return None;
+    }
+    let end = field_value_end(bytes, colon + 1);
+    if !bytes[end..].starts_with(b"\r\n") {
+        return None;
+    }
+    Some((Span::new(at..colon), trimmed(bytes, colon + 1, end), end + 2))
+}
+
+/// The span from `start` to `end` without the white space at its ends.
+fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
+    while start < end && is_ows(bytes[start]) {
+        start += 1;
+    }
+    while start < end && is_ows(bytes[end - 1]) {
+        end -= 1;
+    }
+    Span::new(start..end)
 }
 
 /// A field line (RFC 9112, section 5): the spans of its name and of its trimmed value.
@@ -290,14 +345,11 @@ pub(super) fn parse_field(bytes: &[u8], line: Range<usize>, first: bool) -> Resu
         Some(b' ' | b'\t') if is_space_then_colon(&text[name_len..]) => return Err(Violation::SpaceBeforeColon),
         _ => return Err(Violation::FieldName),
     }
-    let raw = &text[name_len + 1..];
-    if !raw.iter().copied().all(is_field_value_byte) {
+    let colon = line.start + name_len;
+    if !bytes[colon + 1..line.end].iter().copied().all(is_field_value_byte) {
         return Err(Violation::FieldValue);
     }
-    let value = trim_ows(raw);
-    let leading = raw.iter().take_while(|b| matches!(b, b' ' | b'\t')).count().min(raw.len() - value.len());
-    let start = line.start + name_len + 1 + leading;
-    Ok((Span::new(line.start..line.start + name_len), Span::new(start..start + value.len())))
+    Ok((Span::new(line.start..colon), trimmed(bytes, colon + 1, line.end)))
 }
 
 fn is_space_then_colon(rest: &[u8]) -> bool {

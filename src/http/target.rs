@@ -33,6 +33,8 @@ pub struct Target<'a> {
     pub authority: Option<&'a [u8]>,
     /// Whether the path has a `..` segment: such a path names nothing.
     pub climbs: bool,
+    /// Whether the path has no escape, no empty segment, and none that begins with a dot: it is what it says.
+    pub plain: bool,
 }
 
 impl<'a> Target<'a> {
@@ -76,7 +78,7 @@ impl<'a> Target<'a> {
     }
 
     fn bare(form: Form, path: Cow<'a, [u8]>, authority: Option<&'a [u8]>) -> Target<'a> {
-        Target { form, path, query: None, authority, climbs: false }
+        Target { form, path, query: None, authority, climbs: false, plain: false }
     }
 
     fn with_path(form: Form, authority: Option<&'a [u8]>, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
@@ -85,26 +87,33 @@ impl<'a> Target<'a> {
             None => (raw, None),
         };
         let path = if path.is_empty() { b"/" } else { path };
+        if is_plain(path) {
+            return Ok(Target { form, path: Cow::Borrowed(path), query, authority, climbs: false, plain: true });
+        }
         let (path, climbs) = normalise(path)?;
-        Ok(Target { form, path, query, authority, climbs })
+        Ok(Target { form, path, query, authority, climbs, plain: false })
     }
 }
 
 /// Visible ASCII but `#`. A URI holds no other byte (RFC 3986, section 2); what browsers leave
 /// unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
 fn check_bytes(raw: &[u8]) -> Result<(), Violation> {
-    if raw.is_empty() {
-        return Err(Violation::RequestLine);
+    match raw.iter().find(|&&byte| byte == b'#' || !byte.is_ascii_graphic()) {
+        Some(b'#') => Err(Violation::TargetFragment),
+        Some(_) => Err(Violation::Target),
+        None if raw.is_empty() => Err(Violation::RequestLine),
+        None => Ok(()),
     }
-    for &byte in raw {
-        if byte == b'#' {
-            return Err(Violation::TargetFragment);
-        }
-        if !byte.is_ascii_graphic() {
-            return Err(Violation::Target);
-        }
-    }
-    Ok(())
+}
+
+/// Whether nothing in the path has to be read as something else.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = 0;
+    path.iter().all(|&byte| {
+        let plain = byte != b'%' && !(before == b'/' && matches!(byte, b'/' | b'.'));
+        before = byte;
+        plain
+    })
 }
 
 fn strip_scheme<'a>(raw: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
@@ -158,7 +167,7 @@ fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).map(|value| value as u8)
 }
 
-fn is_unreserved(byte: u8) -> bool {
+const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
@@ -209,21 +218,27 @@ const fn is_sub_delim(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
+/// What stands for itself in a reg-name, and a comma does not.
+const REG_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = is_unreserved(byte as u8) || (is_sub_delim(byte as u8) && byte as u8 != b',');
+        byte += 1;
+    }
+    table
+};
+
 /// A reg-name (RFC 3986, section 3.2.2), but without a comma: no host has one in its name, and two Host fields that
 /// something before us has joined to one do.
 fn is_reg_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        match byte {
-            b'%' => match rest {
-                [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => rest = tail,
-                _ => return false,
-            },
-            b',' => return false,
-            _ if is_unreserved(byte) || is_sub_delim(byte) => {}
+        rest = match (byte, tail) {
+            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+            _ if REG_NAME[byte as usize] => tail,
             _ => return false,
-        }
+        };
     }
     true
 }

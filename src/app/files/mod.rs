@@ -25,6 +25,9 @@ use std::borrow::Cow;
 /// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
 /// a row are one. `None` where a segment holds an encoded slash: no file's name does.
 pub fn path_below<'a>(request: &'a Request, prefix: &str) -> Option<Cow<'a, [u8]>> {
+    if request.target.plain {
+        return request.path().strip_prefix(prefix.as_bytes()).map(Cow::Borrowed);
+    }
     let encoded = request.path().strip_prefix(prefix.as_bytes())?;
     if encoded.windows(3).any(|three| three == b"%2F") {
         return None;
