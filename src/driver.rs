@@ -39,9 +39,13 @@ pub enum Connected {
 /// said; a call that is known to block is not made.
 pub trait Transport {
     fn now(&mut self) -> &Now;
+    /// Reads the clock anew, where no call does: bytes have come that are younger than `now`.
+    fn tick(&mut self) {}
     /// Whether the server is shutting down: what is under way is then the last of its connection.
     fn is_ending(&self) -> bool;
-    /// The deadline of the call that follows. A transport that waits gives up then; another has no use for it.
+    /// Whether its calls wait, until the deadline that `block_until` tells them.
+    const WAITS: bool = false;
+    /// The deadline of the call that follows.
     fn block_until(&mut self, _deadline: Option<Instant>) {}
     /// What need not be waited for; all of it where the calls themselves wait.
     fn ready(&self) -> Ready;
@@ -67,6 +71,20 @@ pub trait Transport {
     fn release(&mut self, keep: bool, left: Option<Left>);
 }
 
+/// Reads the request that a session waits for, as far as it has come, and leaves it to `drive`: what is found out from
+/// now on holds for it. An engine that does so with several sessions before it drives them finds it out once for all.
+pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scratch) {
+    if !session.awaits_request() || !io.ready().has(Ready::CLIENT_READ) {
+        return;
+    }
+    session.unpark_input(scratch);
+    match io.read(session.room()) {
+        Ok(count) => session.on_read(count, io.now().instant),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+        Err(error) => session.on_failed(&error, scratch),
+    }
+}
+
 /// Drives a session until it waits, ends, or has used its budget up.
 pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     session.unpark(scratch);
@@ -81,14 +99,17 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
     loop {
-        io.block_until(session.deadline(app));
+        if T::WAITS {
+            io.block_until(session.deadline(app));
+        }
         let op = session.next_op(io.ready());
         let result = match op {
             // What is here already goes first, when its turn comes again.
             Op::Read(Peer::Client) | Op::Wait if more => return Turn::Yield,
-            Op::Read(Peer::Client) => {
-                io.read(session.room()).inspect(|&count| session.on_read(count, io.now().instant))
-            }
+            Op::Read(Peer::Client) => io.read(session.room()).inspect(|&count| {
+                io.tick();
+                session.on_read(count, io.now().instant);
+            }),
             Op::Write { peer: Peer::Client, more } => {
                 io.write(session.unsent(), more).inspect(|&count| session.on_written(count, io.now().instant))
             }

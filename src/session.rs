@@ -76,9 +76,14 @@ pub struct Scratch {
     pub log: Vec<u8>,
     /// What the sessions' work has cost since it was last taken, in bytes moved.
     work: usize,
-    input: Buffer,
+    /// Room for the requests of as many sessions as are read ahead.
+    inputs: Vec<Buffer>,
     output: Buffer,
 }
+
+/// How many sessions are read before the first of them is answered: enough to share what is asked of the file system,
+/// few enough for what they sent to stay in the processor's cache.
+pub const AHEAD: usize = 32;
 
 impl Scratch {
     /// What has been spent since the last call.
@@ -175,7 +180,7 @@ impl Session {
         if has_file {
             return Op::SendFile;
         }
-        match self.phase() {
+        match self.noted_phase() {
             Phase::Closed if self.reset => Op::Reset,
             Phase::Closed => Op::Close,
             Phase::Lingering if !self.shut_down => Op::ShutdownWrite(Peer::Client),
@@ -207,13 +212,19 @@ impl Session {
         }
     }
 
+    /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
+    fn noted_phase(&self) -> Phase {
+        debug_assert_eq!(self.phase, self.phase());
+        self.phase
+    }
+
     /// When the present phase has lasted too long, or is due.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
         if let Some(due) = self.due() {
             return Some(due);
         }
         let timeouts = &app.timeouts;
-        let after = match self.phase() {
+        let after = match self.noted_phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
             // Who connects is about to speak.
             Phase::Idle | Phase::Head => timeouts.header,
@@ -245,24 +256,41 @@ impl Session {
 
     // ---- what the driver needs and tells
 
+    /// Whether nothing is under way but a request that may be on its way.
+    #[inline]
+    pub fn awaits_request(&self) -> bool {
+        matches!(self.phase, Phase::Idle | Phase::Head)
+    }
+
     /// Lends the thread's buffers to a session that holds none itself.
+    #[inline]
     pub fn unpark(&mut self, scratch: &mut Scratch) {
-        if self.input.is_unallocated() {
-            std::mem::swap(&mut self.input, &mut scratch.input);
-        }
+        self.unpark_input(scratch);
         if self.output.is_unallocated() {
             std::mem::swap(&mut self.output, &mut scratch.output);
         }
     }
 
-    /// Gives empty buffers back, and memory that a waiting session does not need.
-    pub fn park(&mut self, scratch: &mut Scratch) {
-        for (own, spare) in [(&mut self.input, &mut scratch.input), (&mut self.output, &mut scratch.output)] {
-            if own.is_empty() && spare.is_unallocated() {
-                std::mem::swap(own, spare);
-            }
-            own.park();
+    #[inline]
+    pub fn unpark_input(&mut self, scratch: &mut Scratch) {
+        if self.input.is_unallocated()
+            && let Some(spare) = scratch.inputs.pop()
+        {
+            self.input = spare;
         }
+    }
+
+    /// Gives empty buffers back, and memory that a waiting session does not need.
+    #[inline]
+    pub fn park(&mut self, scratch: &mut Scratch) {
+        if self.input.is_empty() && !self.input.is_unallocated() && scratch.inputs.len() < AHEAD {
+            scratch.inputs.push(std::mem::take(&mut self.input));
+        }
+        if self.output.is_empty() && scratch.output.is_unallocated() {
+            std::mem::swap(&mut self.output, &mut scratch.output);
+        }
+        self.input.park();
+        self.output.park();
     }
 
     /// Where the next bytes from the client go.
@@ -278,7 +306,7 @@ impl Session {
             self.input_closed = true;
             return;
         }
-        if self.phase() == Phase::Receiving || self.forward().is_some_and(Forward::is_tunnel) {
+        if self.phase == Phase::Receiving || self.forward().is_some_and(Forward::is_tunnel) {
             self.since = now;
         }
         self.input.fill(count);
@@ -394,7 +422,7 @@ impl Session {
     }
 
     fn on_expired(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
-        match self.phase() {
+        match self.phase {
             Phase::Idle => self.close(CloseReason::Idle),
             Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
@@ -473,6 +501,8 @@ impl Session {
         match &next {
             Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
             Next::Done => {}
+            // Its head is written: there is nothing to say any more, in whatever format.
+            Next::Stream(_) if !logged => {}
             _ => {
                 let line = logged.then(|| Line::of(&request, now));
                 self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));

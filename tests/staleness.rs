@@ -218,7 +218,6 @@ on_every_engine! {
     }
 
     /// The end of the head is what counts as the moment of sending, however long before its beginning came.
-    #[skip(Event, "a file is asked for once a turn: a head that ends within the turn may meet what the turn began with")]
     fn a_request_is_as_young_as_its_last_byte(engine: Engine) {
         let extent = Extent { readers: extent(engine).readers * 4, ..extent(engine) };
         let extent = if engine == Engine::Iterative { Extent { readers: 1, ..extent } } else { extent };

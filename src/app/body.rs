@@ -264,7 +264,7 @@ impl Coded {
                 self.coder.write(&bytes[at..at + want])?;
                 Ok(want)
             }
-            Content::Open(file) => {
+            Content::Copy(file) | Content::Open(file) => {
                 let mut slice = vec![0; want];
                 let count = file.read_at(&mut slice, self.at)?;
                 if count == 0 {

@@ -35,6 +35,7 @@ use crate::config::{Config, Limits, Timeouts};
 use crate::http::date::Now;
 use crate::http::head::HeadLimits;
 use crate::http::request::Request;
+use crate::http::vary::Vary;
 use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
@@ -120,16 +121,12 @@ impl App {
 /// What all responses have in common.
 fn common(config: &Config) -> Result<Common, StartError> {
     let rules = &config.responses;
-    let mut common = Common { lines: format!("Server: {SERVER}\r\n").into_bytes(), ..Common::default() };
+    let mut lines = format!("Server: {SERVER}\r\n").into_bytes();
     for HeaderField { name, value } in &rules.headers {
-        common.lines.extend(format!("{name}: {value}\r\n").bytes());
+        lines.extend(format!("{name}: {value}\r\n").bytes());
     }
-    if let Some(origin) = &rules.cors {
-        cors::join(origin, &mut common);
-    }
+    let vary = rules.cors.as_ref().map_or(Vary::NOTHING, |origin| cors::join(origin, &mut lines));
     // Of two pages for one status the last counts, as with every flag: it is found first.
-    for page in rules.error_pages.iter().rev() {
-        common.error_pages.push(pages::read_error_page(page, config.root.as_deref())?);
-    }
-    Ok(common)
+    let pages = rules.error_pages.iter().rev().map(|page| pages::read_error_page(page, config.root.as_deref()));
+    Ok(Common::new(lines, vary, pages.collect::<Result<_, _>>()?))
 }

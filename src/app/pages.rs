@@ -10,7 +10,7 @@ use crate::http::head::{Head, Name};
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::http::vary::Vary;
-use crate::proto::responder::{Fields, Responder};
+use crate::proto::responder::{Fields, Responder, decimal};
 use crate::start_error::StartError;
 use std::fs::File;
 use std::io::Read;
@@ -65,7 +65,7 @@ pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence
     }
     match fields.error_page().filter(|_| format == Format::Html) {
         Some(page) => fields.content(page),
-        None => fields.content(&render(format, status, sentence)),
+        None => render(format, status, sentence, |pieces| fields.pieces(pieces)),
     }
     Next::Done
 }
@@ -88,36 +88,40 @@ pub fn read_error_page(page: &ErrorPage, root: Option<&Path>) -> Result<(Status,
     Err(StartError::new(format!("cannot read {path:?}, the page of --error-page {}: {cause}", page.code)))
 }
 
-fn render(format: Format, status: Status, sentence: &str) -> Vec<u8> {
-    let (code, reason) = (status.0, status.reason());
-    let mut page = Vec::with_capacity(512);
+/// Writes a page, in pieces: most errors are answered without an allocation.
+fn render(format: Format, status: Status, sentence: &str, write: impl FnOnce(&[&[u8]])) {
+    let code = decimal(u64::from(status.0));
+    let (code, reason) = (code.digits(), status.reason().as_bytes());
     match format {
-        Format::Plain => page.extend(format!("{code} {reason}\n{sentence}\n").bytes()),
+        Format::Plain => write(&[code, b" ", reason, b"\n", sentence.as_bytes(), b"\n"]),
         Format::Json => {
-            page.extend(format!("{{\"status\":{code},\"error\":").bytes());
-            escape::json_string(reason.as_bytes(), &mut page);
-            page.extend(b",\"message\":");
-            escape::json_string(sentence.as_bytes(), &mut page);
-            page.extend(b"}\n");
+            let (mut error, mut message) = (Vec::new(), Vec::new());
+            escape::json_string(reason, &mut error);
+            escape::json_string(sentence.as_bytes(), &mut message);
+            write(&[b"{\"status\":", code, b",\"error\":", &error, b",\"message\":", &message, b"}\n"]);
         }
         Format::Html => {
-            let mut text = Vec::new();
-            escape::html(sentence.as_bytes(), &mut text);
-            page.extend(
-                format!(
-                    "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-                     <meta name=\"viewport\" content=\"width=device-width\"><title>{code} {reason}</title>\
-                     <style>:root{{color-scheme:light dark}}body{{font:1.1em/1.5 system-ui,sans-serif;\
-                     max-width:36em;margin:4em auto;padding:0 1em}}</style></head>\n\
-                     <body><h1>{code} {reason}</h1>\n<p>"
-                )
-                .bytes(),
-            );
-            page.extend(text);
-            page.extend(b"</p></body></html>\n");
+            const START: &[u8] = b"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+                <meta name=\"viewport\" content=\"width=device-width\"><title>";
+            const STYLE: &[u8] =
+                b"</title><style>:root{color-scheme:light dark}body{font:1.1em/1.5 system-ui,sans-serif;\
+                max-width:36em;margin:4em auto;padding:0 1em}</style></head>\n<body><h1>";
+            let sentence = escape::html_text(sentence.as_bytes());
+            write(&[
+                START,
+                code,
+                b" ",
+                reason,
+                STYLE,
+                code,
+                b" ",
+                reason,
+                b"</h1>\n<p>",
+                &sentence,
+                b"</p></body></html>\n",
+            ]);
         }
     }
-    page
 }
 
 #[cfg(test)]
@@ -126,7 +130,11 @@ mod tests {
 
     #[test]
     fn an_error_says_its_status_and_its_sentence_in_three_formats() {
-        let page = |format| String::from_utf8(render(format, Status::NOT_FOUND, "There's <nothing>.")).unwrap();
+        let page = |format| {
+            let mut page = Vec::new();
+            render(format, Status::NOT_FOUND, "There's <nothing>.", |pieces| page = pieces.concat());
+            String::from_utf8(page).unwrap()
+        };
         assert_eq!(page(Format::Plain), "404 Not Found\nThere's <nothing>.\n");
         assert!(page(Format::Json).starts_with("{\"status\":404,\"error\":\"Not Found\",\"message\":\"There's "));
         assert!(page(Format::Html).contains("<title>404 Not Found</title>"));

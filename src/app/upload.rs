@@ -42,7 +42,7 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
         return match store.find(&path) {
             Ok(Found::File { file, meta }) => {
                 let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
-                Representation::new(Arc::new(stored)).answer(app, request, responder, now)
+                Representation::new(&Arc::new(stored)).answer(app, request, responder, now)
             }
             Ok(Found::Directory { .. }) => routes::not_found(request, responder),
             Err(refused) => files::refused(&refused, request, responder),

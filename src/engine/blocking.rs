@@ -219,6 +219,8 @@ impl Transport for Blocking<'_> {
         self.ending.is_set() && self.first.is_none()
     }
 
+    const WAITS: bool = true;
+
     fn block_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
     }

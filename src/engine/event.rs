@@ -20,7 +20,7 @@ use crate::engine::timers::Timers;
 use crate::engine::{AcceptFailure, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::http::request::Ends;
-use crate::session::{Scratch, Session};
+use crate::session::{AHEAD, Scratch, Session};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
@@ -291,41 +291,57 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives every queued session once. What yields is queued behind them, for the next turn.
+    /// Drives every queued session once, some at a time: first their requests are read, then the clock, then they are
+    /// answered, so that what one of them finds out is true for all. What yields is queued for the next turn.
     fn drive(&mut self) {
         let queued_now = self.queue.len();
-        for index in 0..queued_now {
-            let key = self.queue[index];
-            let Client { stream, session, ready, queued, link, woken } = &mut self.clients[key];
-            *queued = false;
-            let mut io = Evented {
-                stream,
-                ready,
-                now: &self.now,
-                ending: self.shutdown.is_some(),
-                key,
-                link,
-                links: &mut self.links,
-                registry: self.poll.registry(),
-                host: self.app.wsgi.as_ref().map(|wsgi| &wsgi.host),
-                woken,
-            };
-            match driver::drive(session, &mut io, self.app, &mut self.scratch) {
-                Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
-                Turn::Wait(None) => {}
-                Turn::Yield => {
-                    *queued = true;
-                    self.queue.push(key);
-                }
-                // Dropping the stream closes it, and with it its registration.
-                Turn::Close => {
-                    // A session gives its upstream's socket back before it closes.
-                    debug_assert!(link.is_none());
-                    self.clients.remove(key);
-                }
+        for from in (0..queued_now).step_by(AHEAD) {
+            let these = from..queued_now.min(from + AHEAD);
+            for index in these.clone() {
+                let (session, mut io, scratch) = self.session(self.queue[index]);
+                driver::read_ahead(session, &mut io, scratch);
+            }
+            self.now.instant = Instant::now();
+            for index in these {
+                self.drive_one(self.queue[index]);
             }
         }
         self.queue.drain(..queued_now);
+    }
+
+    fn drive_one(&mut self, key: usize) {
+        self.clients[key].queued = false;
+        let app = self.app;
+        let (session, mut io, scratch) = self.session(key);
+        match driver::drive(session, &mut io, app, scratch) {
+            Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
+            Turn::Wait(None) => {}
+            Turn::Yield => self.enqueue(key),
+            // Dropping the stream closes it, and with it its registration.
+            Turn::Close => {
+                // A session gives its upstream's socket back before it closes.
+                debug_assert!(self.clients[key].link.is_none());
+                self.clients.remove(key);
+            }
+        }
+    }
+
+    /// A client's session, its transport, and what all sessions work with.
+    fn session(&mut self, key: usize) -> (&mut Session, Evented<'_>, &mut Scratch) {
+        let Client { stream, session, ready, link, woken, .. } = &mut self.clients[key];
+        let io = Evented {
+            stream,
+            ready,
+            now: &mut self.now,
+            ending: self.shutdown.is_some(),
+            key,
+            link,
+            links: &mut self.links,
+            registry: self.poll.registry(),
+            host: self.app.wsgi.as_ref().map(|wsgi| &wsgi.host),
+            woken,
+        };
+        (session, io, &mut self.scratch)
     }
 
     /// Lets the supervisor of the workers look at what has happened.

@@ -16,12 +16,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct Evented<'a> {
     pub stream: &'a mut TcpStream,
     pub ready: &'a mut u8,
-    pub now: &'a Now,
+    pub now: &'a mut Now,
     pub ending: bool,
     /// The client's key.
     pub key: usize,
@@ -46,6 +46,10 @@ fn note(ready: &mut u8, bit: u8, asked: usize, result: io::Result<usize>) -> io:
 impl Transport for Evented<'_> {
     fn now(&mut self) -> &Now {
         self.now
+    }
+
+    fn tick(&mut self) {
+        self.now.instant = Instant::now();
     }
 
     fn is_ending(&self) -> bool {

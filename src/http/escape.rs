@@ -29,6 +29,17 @@ pub fn html(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
+/// The same; text in which nothing has to be escaped, which most is, stays where it is.
+pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
+    let is_safe = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
+    if text.iter().all(is_safe) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = Vec::new();
+    html(text, &mut escaped);
+    Cow::Owned(escaped)
+}
+
 /// A JSON string with its quotes (RFC 8259, section 7).
 ///
 /// `<`, `>` and `&` are escaped too, so that the text may stand in a `<script>`; so are U+2028 and U+2029, at which
@@ -51,14 +62,14 @@ pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
 /// For a quoted part of a log line, as nginx does it: control bytes, `"`, `\` and all from 0x7f on become `\xHH`. A log
 /// line stays one line of ASCII, and nobody's terminal is driven by what a client sent.
 pub fn log(bytes: &[u8], out: &mut Vec<u8>) {
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' | 0..0x20 | 0x7f.. => {
-                out.extend_from_slice(&[b'\\', b'x', hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
-            }
-            _ => out.push(byte),
-        }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f..)) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'\\', b'x', hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
+        rest = &rest[at + 1..];
     }
+    out.extend_from_slice(rest);
 }
 
 /// Unreserved characters (RFC 3986, section 2.3) and those sub-delims that mean nothing in HTML, to a shell's quotes or

@@ -20,24 +20,29 @@ impl Buffer {
         Buffer { bytes: vec![0; capacity], start: 0, end: 0 }
     }
 
+    #[inline]
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// Whether it holds any memory.
+    #[inline]
     pub fn is_unallocated(&self) -> bool {
         self.bytes.capacity() == 0
     }
 
+    #[inline]
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
 
     /// Drops `count` bytes from the front.
+    #[inline]
     pub fn consume(&mut self, count: usize) {
         debug_assert!(count <= self.len());
         self.start += count;
@@ -51,6 +56,7 @@ impl Buffer {
     }
 
     /// Room for `size` bytes at the end, to read into; `fill` says how many came.
+    #[inline]
     pub fn room(&mut self, size: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < size {
             self.make_room(size);
@@ -87,6 +93,7 @@ impl Buffer {
     }
 
     /// Gives memory back that the bytes do not need: for a connection that will wait.
+    #[inline]
     pub fn park(&mut self) {
         if self.is_empty() {
             *self = Buffer::default();

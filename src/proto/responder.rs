@@ -7,14 +7,23 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, DRAIN_LIMIT, Encoder, Reading, Writing};
 
 /// What all responses of a server have in common. Made once, at start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Common {
     /// Whole field lines that every response carries, `Server` first.
     pub lines: Vec<u8>,
+    /// How a 200 begins: its status line, the lines, and `Date` up to its value.
+    ok: Vec<u8>,
     /// What these lines depend on.
     pub vary: Vary,
     /// The user's own pages, in HTML, for errors of these statuses.
     pub error_pages: Vec<(Status, Vec<u8>)>,
+}
+
+impl Common {
+    pub fn new(lines: Vec<u8>, vary: Vary, error_pages: Vec<(Status, Vec<u8>)>) -> Common {
+        let ok = [b"HTTP/1.1 200 OK\r\n", &lines[..], b"Date: "].concat();
+        Common { lines, ok, vary, error_pages }
+    }
 }
 
 /// The right to answer the request at hand.
@@ -33,6 +42,8 @@ pub struct Fields<'a> {
     out: &'a mut Buffer,
     common: &'a Common,
     vary: Vary,
+    /// Whether a Content-Length is among the lines already.
+    has_length: bool,
 }
 
 impl<'a> Responder<'a> {
@@ -53,23 +64,29 @@ impl<'a> Responder<'a> {
     /// Writes the status line and the fields that every response has.
     pub fn start(self, status: Status) -> Fields<'a> {
         let Responder { conn, out, date, common } = self;
-        begin(conn, out, status, status.reason().as_bytes());
-        out.push(&common.lines);
-        out.push(b"Date: ");
+        begin(conn, status);
+        if status == Status::OK {
+            out.push(&common.ok);
+        } else {
+            write_status_line(status, status.reason().as_bytes(), out);
+            out.push(&common.lines);
+            out.push(b"Date: ");
+        }
         out.push(date);
         out.push(b"\r\n");
-        Fields { conn, out, common, vary: common.vary }
+        Fields { conn, out, common, vary: common.vary, has_length: false }
     }
 
     /// Writes the status line of another server's response; its fields follow, `Date` and `Server` among them.
     pub fn relay(self, status: Status, reason: &[u8]) -> Fields<'a> {
-        begin(self.conn, self.out, status, reason);
-        Fields { conn: self.conn, out: self.out, common: self.common, vary: Vary::NOTHING }
+        begin(self.conn, status);
+        write_status_line(status, reason, self.out);
+        Fields { conn: self.conn, out: self.out, common: self.common, vary: Vary::NOTHING, has_length: false }
     }
 }
 
-/// The status line, and whether the connection can go on behind this response.
-fn begin(conn: &mut Conn, out: &mut Buffer, status: Status, reason: &[u8]) {
+/// Notes the status, and whether the connection can go on behind this response.
+fn begin(conn: &mut Conn, status: Status) {
     if let Reading::Body(_) = conn.reading {
         // A client that was not told to go on may or may not send its content: only a new
         // connection is unambiguous. Nor is it worth reading much that nobody wants.
@@ -78,9 +95,9 @@ fn begin(conn: &mut Conn, out: &mut Buffer, status: Status, reason: &[u8]) {
         }
     }
     conn.status = status.0;
-    if status == Status::OK && reason == b"OK" {
-        return out.push(b"HTTP/1.1 200 OK\r\n");
-    }
+}
+
+fn write_status_line(status: Status, reason: &[u8], out: &mut Buffer) {
     out.push(b"HTTP/1.1 ");
     out.push(decimal(u64::from(status.0)).digits());
     out.push(b" ");
@@ -112,6 +129,9 @@ impl<'a> Fields<'a> {
     }
 
     fn write_vary(&mut self) {
+        if self.vary == Vary::ACCEPT_ENCODING {
+            return self.out.push(b"Vary: Accept-Encoding\r\n");
+        }
         let mut separator = "Vary: ";
         for name in self.vary.names() {
             self.out.push(separator.as_bytes());
@@ -128,15 +148,29 @@ impl<'a> Fields<'a> {
         self.out.push(lines);
     }
 
+    /// Writes whole field lines that tell the length of the content, which is what comes then.
+    pub fn lines_with_length(&mut self, lines: &[u8]) {
+        self.out.push(lines);
+        self.has_length = true;
+    }
+
     /// Ends the response with this content.
     pub fn content(self, content: &[u8]) {
+        self.pieces(&[content]);
+    }
+
+    /// Ends the response with these pieces of content, one behind the other.
+    pub fn pieces(self, pieces: &[&[u8]]) {
         // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
-        let content = if self.conn.status == 205 { b"" } else { content };
+        let pieces = if self.conn.status == 205 { &[] } else { pieces };
         let omitted = self.omits_content();
-        let Fields { conn, out, .. } = self.end_fields(Some(content.len() as u64));
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let Fields { conn, out, .. } = self.end_fields(Some(len));
         if !omitted {
-            out.push(content);
-            conn.sent += content.len() as u64;
+            for piece in pieces {
+                out.push(piece);
+            }
+            conn.sent += len;
         }
         conn.writing = Writing::Done;
     }
@@ -173,7 +207,7 @@ impl<'a> Fields<'a> {
     fn end_fields(mut self, length: Option<u64>) -> Self {
         self.write_vary();
         match length {
-            _ if Status(self.conn.status).is_bodiless() => {}
+            _ if self.has_length || Status(self.conn.status).is_bodiless() => {}
             Some(length) => self.field("Content-Length", decimal(length).digits()),
             None if self.conn.minor == 0 => self.conn.persist = false,
             None => self.field("Transfer-Encoding", "chunked"),
@@ -220,7 +254,7 @@ mod tests {
 
     fn respond(conn: &mut Conn, write: impl FnOnce(Responder)) -> String {
         let mut out = Buffer::default();
-        let common = Common { lines: b"Server: test\r\n".to_vec(), ..Common::default() };
+        let common = Common::new(b"Server: test\r\n".to_vec(), Vary::NOTHING, Vec::new());
         write(Responder::new(conn, &mut out, b"now", &common));
         String::from_utf8(out.filled().to_vec()).unwrap()
     }

@@ -6,7 +6,7 @@ use crate::app::body::{self, Body, Coded, Compressor, FileRange, Piece};
 use crate::app::coding;
 use crate::app::exchange::Next;
 use crate::app::files;
-use crate::app::files::cache::{Content, Stored};
+use crate::app::files::cache::{Content, Lines, Stored};
 use crate::app::files::lookup::Meta;
 use crate::app::files::neighbours::Neighbours;
 use crate::app::pages::{self, Format};
@@ -14,13 +14,14 @@ use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::{self, IMF_LEN, Now};
 use crate::http::etag::ETag;
-use crate::http::head::Name;
+use crate::http::head::{Name, Names};
 use crate::http::method::Method;
 use crate::http::range::{self, Multipart, Ranges};
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::http::vary::Vary;
-use crate::proto::responder::{Fields, Responder};
+use crate::proto::responder::{Fields, Responder, decimal};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -32,13 +33,17 @@ const SMALL: usize = 64 * 1024;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
+/// The fields by which a client asks for less than the whole. Few requests have one.
+const SELECTIVE: Names =
+    Names::of(&[Name::IfMatch, Name::IfNoneMatch, Name::IfModifiedSince, Name::IfUnmodifiedSince, Name::Range]);
+
 /// What can be made of a file while it is sent.
 const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
 
 /// A file that is to be sent, with what is said about it.
 #[derive(Debug)]
 pub struct Representation<'a> {
-    stored: Arc<Stored>,
+    stored: Cow<'a, Arc<Stored>>,
     /// Where it may be had in codings, made beforehand.
     pub neighbours: Option<Neighbours<'a>>,
     /// What the choice of this file depended on, before its coding is chosen.
@@ -54,8 +59,8 @@ struct Negotiated {
 }
 
 impl<'a> Representation<'a> {
-    pub fn new(stored: Arc<Stored>) -> Representation<'a> {
-        Representation { stored, neighbours: None, vary: Vary::NOTHING }
+    pub fn new(stored: &'a Arc<Stored>) -> Representation<'a> {
+        Representation { stored: Cow::Borrowed(stored), neighbours: None, vary: Vary::NOTHING }
     }
 
     pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
@@ -64,6 +69,9 @@ impl<'a> Representation<'a> {
             Validators { etag: Some(self.stored.etag), last_modified: last_modified(&self.stored.meta, now) };
         if negotiated.coding != Coding::Identity {
             validators.etag = validators.etag.map(|etag| etag.with_coding(negotiated.coding.name()));
+        }
+        if !request.head.has_any(SELECTIVE) {
+            return Sending { representation: self, validators, negotiated, request, responder, now }.whole();
         }
         let conditions = files::conditions(request);
         match conditions.evaluate(true, Some(&validators), now.unix) {
@@ -113,6 +121,11 @@ impl<'a> Representation<'a> {
     /// and in a coding that is not worth it only when the client takes nothing else.
     fn negotiate(&mut self, request: &Request) -> Option<Negotiated> {
         let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
+        if self.neighbours.is_none() && !request.head.has(Name::AcceptEncoding) {
+            // Who doesn't ask is best served with plain bytes.
+            self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
+            return Some(Negotiated { coding: Coding::Identity, compressor: None });
+        }
         let stored = self.neighbours.iter().flat_map(|neighbours| neighbours.codings());
         let made = MADE.into_iter().filter(|_| worth);
         let mut offered = [Coding::Identity; Neighbours::MOST + MADE.len() + 1];
@@ -138,8 +151,9 @@ impl<'a> Representation<'a> {
         }
         match self.neighbours.and_then(|neighbours| neighbours.open(coding)) {
             Some((file, meta)) => {
-                let Stored { path, content_type, cache_control, .. } = &*self.stored;
-                self.stored = Arc::new(Stored::load(path, file, meta, content_type, cache_control.as_deref()));
+                let Stored { path, content_type, cache_control, .. } = &**self.stored;
+                let coded = Stored::load(path, file, meta, content_type, cache_control.as_deref());
+                self.stored = Cow::Owned(Arc::new(coded));
                 Some(Negotiated { coding, compressor: None })
             }
             None => {
@@ -215,7 +229,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         match &stored.content {
             // What is in memory has fewer bytes than an usize counts.
             Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
-            Content::Open(file) => {
+            Content::Copy(file) | Content::Open(file) => {
                 fields.stream(Some(end - at));
                 Next::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
             }
@@ -239,7 +253,7 @@ impl<'a, 'r> Sending<'a, 'r> {
             pieces.push_back(Piece::Bytes(head));
             pieces.push_back(match &stored.content {
                 Content::Memory(bytes) => Piece::Bytes(bytes[first as usize..=last as usize].to_vec()),
-                Content::Open(_) => Piece::Range { at: first, end: last + 1 },
+                Content::Copy(_) | Content::Open(_) => Piece::Range { at: first, end: last + 1 },
             });
         }
         let mut end = Vec::new();
@@ -247,7 +261,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         pieces.push_back(Piece::Bytes(end));
         let file = match &stored.content {
             Content::Memory(_) => None,
-            Content::Open(file) => Some(Arc::clone(file)),
+            Content::Copy(file) | Content::Open(file) => Some(Arc::clone(file)),
         };
         Next::Stream(Body::Pieces { file, pieces })
     }
@@ -271,13 +285,17 @@ impl<'a, 'r> Sending<'a, 'r> {
 
     /// The status line and the fields that all of a file's good answers share; `content_type` where it is not
     /// the file's own.
-    fn start(self, status: Status, content_type: Option<&[u8]>) -> (Arc<Stored>, Fields<'r>) {
+    fn start(self, status: Status, content_type: Option<&[u8]>) -> (Cow<'a, Arc<Stored>>, Fields<'r>) {
         let mut fields = self.responder.start(status);
         // A date that is told as now is another one each time.
         let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(self.now.unix).unwrap_or(i64::MAX);
         if self.negotiated.coding == Coding::Identity && content_type.is_none() && is_past {
             let stored = self.representation.stored;
-            fields.lines(stored.lines.get_or_init(|| render_lines(&stored, &self.validators)));
+            let lines = stored.lines.get_or_init(|| render_lines(&stored, &self.validators));
+            match status {
+                Status::OK => fields.lines_with_length(lines.all()),
+                _ => fields.lines(lines.without_length()),
+            }
             fields.vary(self.representation.vary);
             return (stored, fields);
         }
@@ -297,9 +315,11 @@ impl<'a, 'r> Sending<'a, 'r> {
 }
 
 /// The same lines as `Sending::start` writes, for a file as it is.
-fn render_lines(stored: &Stored, validators: &Validators) -> Box<[u8]> {
+fn render_lines(stored: &Stored, validators: &Validators) -> Lines {
     let mut lines = Vec::new();
-    let mut line = |name: &str, value: &[u8]| lines.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+    let line = |name: &str, value: &[u8]| [name.as_bytes(), b": ", value, b"\r\n"].concat();
+    let length_line = line("Content-Length", decimal(stored.meta.size).digits());
+    let mut line = |name, value: &[u8]| lines.extend(line(name, value));
     line("ETag", stored.etag.as_bytes());
     if let Some(last_modified) = validators.last_modified {
         let mut date = [0; IMF_LEN];
@@ -311,15 +331,15 @@ fn render_lines(stored: &Stored, validators: &Validators) -> Box<[u8]> {
     }
     line("Accept-Ranges", b"bytes");
     line("Content-Type", stored.content_type.as_bytes());
-    lines.into()
+    Lines::new(&lines, &length_line)
 }
 
 /// Compresses a small file at once, and keeps what came of it beside the file.
 fn make(stored: &Stored, compressor: Compressor) -> io::Result<Arc<[u8]>> {
     let made: Arc<[u8]> = match &stored.content {
         Content::Memory(bytes) => body::compress(compressor, bytes)?.into(),
-        // It did not stand still while it was read before.
-        Content::Open(file) => {
+        // A copy, or what did not stand still while it was read before.
+        Content::Copy(file) | Content::Open(file) => {
             let mut bytes = vec![0; usize::try_from(stored.meta.size).unwrap_or(0)];
             file.read_exact_at(&mut bytes, 0)?;
             body::compress(compressor, &bytes)?.into()

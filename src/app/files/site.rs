@@ -95,7 +95,7 @@ impl Site {
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
-        let mut representation = Representation::new(Arc::clone(stored));
+        let mut representation = Representation::new(stored);
         representation.neighbours = self.precompressed.then(|| Neighbours::new(&self.root, &stored.path, stored.meta));
         representation
     }
@@ -131,12 +131,24 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     }
 }
 
-/// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
-/// for the path instead.
+/// What a path comes to: from what is kept, or by looking it up.
 fn resolve(site: &Site, path: &[u8], now: &Now) -> Answer {
     if let Some(stored) = site.cached(path, now) {
         return Answer::File(stored);
     }
+    if site.cache.is_missing(path, now.instant) {
+        return Answer::Nothing(Refused::NotFound);
+    }
+    let answer = look_up(site, path, now);
+    if let Answer::Nothing(Refused::NotFound) = answer {
+        site.cache.note_missing(path, now.instant);
+    }
+    answer
+}
+
+/// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
+/// for the path instead.
+fn look_up(site: &Site, path: &[u8], now: &Now) -> Answer {
     let has_slash = path.is_empty() || path.ends_with(b"/");
     match site.root.find(path) {
         Ok(Found::File { file, meta }) => {
