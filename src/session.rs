@@ -220,9 +220,11 @@ impl Session {
 
     /// When the present phase has lasted too long, or is due.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
-        if let Some(due) = self.due() {
-            return Some(due);
-        }
+        self.due().or_else(|| self.limit(app))
+    }
+
+    /// When the present phase has lasted too long.
+    fn limit(&self, app: &App) -> Option<Instant> {
         let timeouts = &app.timeouts;
         let after = match self.noted_phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
@@ -390,7 +392,7 @@ impl Session {
         self.skip_empty_lines();
         self.note_phase(now);
         // What is due is not too late: `respond` goes on with it.
-        if self.due().is_none() && self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
+        if self.due().is_none() && self.limit(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
         while self.closing.is_none() {

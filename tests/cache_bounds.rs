@@ -49,14 +49,15 @@ on_every_engine! {
     fn many_files_take_what_the_cache_may_take(engine: Engine) {
         let place = TempDir::new();
         let count = if is_full(engine) { 4000 } else { 1500 };
-        let paths = many(&place, count, |_| vec![b'x'; 16 * 1024]);
+        // Larger ones are kept as files in memory, which are not the process's own.
+        let paths = many(&place, count, |_| vec![b'x'; 12 * 1024]);
         let bounded = growth(&serve(&place, engine, "4M"), &paths, "");
         assert!(bounded < 4 * 1024 + SLACK, "{bounded} KiB for a cache of 4 MiB");
         let none = growth(&serve(&place, engine, "0"), &paths, "");
         assert!(none < SLACK, "{none} KiB for no cache");
         // So that the test would notice: with room, they are kept.
         let roomy = growth(&serve(&place, engine, "1G"), &paths, "");
-        assert!(roomy > count as u64 * 12, "{roomy} KiB: was anything kept?");
+        assert!(roomy > count as u64 * 10, "{roomy} KiB: was anything kept?");
     }
 
     fn small_files_count_with_what_they_need_besides(engine: Engine) {

@@ -24,8 +24,6 @@ pub struct Route {
     /// Whether the path is only the beginning of those that match.
     prefix: bool,
     pub allow: Methods,
-    /// What all routes of this path together allow.
-    here: Methods,
     handler: Handler,
     /// How it is shown to people.
     pub shown: String,
@@ -38,16 +36,12 @@ impl Route {
     pub fn at(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
         let path = path.into();
         let shown = format!("{path}{hint}");
-        Route { path, prefix: false, allow, here: allow, handler, shown, about }
+        Route { path, prefix: false, allow, handler, shown, about }
     }
 
     /// The route of every path that begins with `path`. `hint` shows people what may follow.
     pub fn below(path: impl Into<String>, hint: &str, allow: Methods, handler: Handler, about: &'static str) -> Route {
         Route { prefix: true, ..Route::at(path, hint, allow, handler, about) }
-    }
-
-    fn is_same_as(&self, other: &Route) -> bool {
-        self.prefix == other.prefix && self.path == other.path
     }
 
     fn matches(&self, path: &[u8]) -> bool {
@@ -89,11 +83,6 @@ pub fn table(config: &Config) -> Vec<Route> {
             route.allow = route.allow.with(Method::Trace);
         }
     }
-    // Routes of the same path share what is there: one reads it, another may take a POST.
-    for index in 0..routes.len() {
-        let same = routes.iter().filter(|route| route.is_same_as(&routes[index]));
-        routes[index].here = same.fold(Methods::NONE, |all, route| all.and(route.allow));
-    }
     routes
 }
 
@@ -124,9 +113,12 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
     let path = request.path();
     let first = app.routes.iter().find(|route| route.matches(path)).filter(|_| !request.target.climbs);
     let Some(first) = first else { return not_found(request, responder) };
-    match app.routes.iter().find(|route| route.is_same_as(first) && route.allow.contains(method)) {
-        None => method_not_allowed(first.here, request, responder),
-        Some(_) if method == Method::Options => options(app, first.here, request, responder),
+    // Routes of the same path share what is there: one reads it, another may take a POST.
+    let here = || app.routes.iter().filter(|route| route.path == first.path && route.matches(path));
+    let allow = || here().fold(Methods::NONE, |all, route| all.and(route.allow));
+    match here().find(|route| route.allow.contains(method)) {
+        None => method_not_allowed(allow(), request, responder),
+        Some(_) if method == Method::Options => options(app, allow(), request, responder),
         Some(_) if method == Method::Trace => trace::answer(request, responder),
         Some(route) => (route.handler)(app, request, responder, now),
     }

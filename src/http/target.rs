@@ -174,6 +174,13 @@ const fn is_unreserved(byte: u8) -> bool {
 /// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty is valid: that is how a target without
 /// an authority is told (RFC 9112, section 3.2); a port without a host is not, no http URI has one.
 pub fn is_host_and_port(value: &[u8]) -> bool {
+    // Nearly every host is letters, digits, dots, and a port.
+    let plain = value.iter().position(|&byte| !REG_NAME[byte as usize]).unwrap_or(value.len());
+    match &value[plain..] {
+        [] => return true,
+        port @ [b':', ..] if plain > 0 => return is_port(port),
+        _ => {}
+    }
     let (host, port) = match value.first() {
         Some(b'[') => match memchr(b']', value) {
             Some(end) => {

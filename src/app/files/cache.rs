@@ -129,23 +129,14 @@ impl Stored {
     }
 
     /// The same, made ready to be sent often: content that is not small becomes a file, if there is a descriptor for it.
-    fn made_ready(self: &Arc<Stored>) -> Arc<Stored> {
-        match &self.content {
-            Content::Memory(bytes) if bytes.len() > COPIED => match copy_to_file(bytes) {
-                Ok(file) => Arc::new(Stored {
-                    path: self.path.clone(),
-                    content_type: self.content_type.clone(),
-                    cache_control: self.cache_control.clone(),
-                    lines: OnceLock::new(),
-                    content: Content::Copy(Arc::new(file)),
-                    gzip: OnceLock::new(),
-                    deflate: OnceLock::new(),
-                    ..**self
-                }),
-                Err(_) => Arc::clone(self),
-            },
-            _ => Arc::clone(self),
+    fn made_ready(mut self) -> Stored {
+        if let Content::Memory(bytes) = &self.content
+            && bytes.len() > COPIED
+            && let Ok(file) = copy_to_file(bytes)
+        {
+            self.content = Content::Copy(Arc::new(file));
         }
+        self
     }
 
     /// The whole content as `compressor` makes it, once somebody has put it here.
@@ -198,20 +189,21 @@ impl Cache {
         Some(stored)
     }
 
-    /// Keeps a file, unless it is too young to be trusted or too large to be worth it.
+    /// Keeps a file, unless it is too young to be trusted or too large to be worth it, and gives back what is to be sent.
     /// `path` is what it will be asked for by; it was looked at after `read`.
-    pub fn keep(&self, path: &[u8], stored: &Arc<Stored>, read: Instant, now_unix: u64) {
+    pub fn keep(&self, path: &[u8], stored: Stored, read: Instant, now_unix: u64) -> Arc<Stored> {
         let settled = stored.meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now_unix).unwrap_or(i64::MAX);
         if !settled || path.len() + stored.cost() > self.limit / 4 {
-            return;
+            return Arc::new(stored);
         }
-        let stored = stored.made_ready();
+        let stored = Arc::new(stored.made_ready());
         let cost = path.len() + stored.cost();
         let mut inner = self.lock();
         inner.remove(path);
         inner.bytes += cost;
-        inner.entries.put(path.into(), Entry { stored, checked: read, cost });
+        inner.entries.put(path.into(), Entry { stored: Arc::clone(&stored), checked: read, cost });
         inner.shrink(self.limit);
+        stored
     }
 
     /// Whether `path` was looked for since `read` and led to nothing.
@@ -281,9 +273,9 @@ mod tests {
 
     const NOW: u64 = 1_000_000;
 
-    fn stored(ctime: i64, size: usize) -> Arc<Stored> {
+    fn stored(ctime: i64, size: usize) -> Stored {
         let meta = Meta { dev: 1, ino: 2, size: size as u64, mtime: (ctime, 0), ctime: (ctime, 0) };
-        Arc::new(Stored {
+        Stored {
             path: Box::default(),
             meta,
             etag: ETag::of_file(1, 2, ctime, 0, size as u64),
@@ -294,14 +286,14 @@ mod tests {
             content: Content::Memory(vec![b'x'; size].into()),
             gzip: OnceLock::new(),
             deflate: OnceLock::new(),
-        })
+        }
     }
 
     #[test]
     fn the_file_system_is_asked_once_a_turn() {
         let cache = Cache::new(1 << 20);
         let turn = Instant::now();
-        cache.keep(b"a", &stored(5, 10), turn, NOW);
+        cache.keep(b"a", stored(5, 10), turn, NOW);
         assert!(cache.find(b"a", turn, |_| panic!("asked in the turn that read it")).is_some());
         let next = turn + Duration::from_millis(1);
         let mut asked = 0;
@@ -322,10 +314,10 @@ mod tests {
         let cache = Cache::new(1 << 20);
         let turn = Instant::now();
         for ctime in [NOW as i64, NOW as i64 - 1, NOW as i64 - 2, NOW as i64 + 9] {
-            cache.keep(b"a", &stored(ctime, 10), turn, NOW);
+            cache.keep(b"a", stored(ctime, 10), turn, NOW);
             assert!(cache.find(b"a", turn, |_| true).is_none(), "{ctime}");
         }
-        cache.keep(b"a", &stored(NOW as i64 - 3, 10), turn, NOW);
+        cache.keep(b"a", stored(NOW as i64 - 3, 10), turn, NOW);
         assert!(cache.find(b"a", turn, |_| true).is_some());
     }
 
@@ -334,21 +326,21 @@ mod tests {
         let cache = Cache::new(10 * 1024);
         let turn = Instant::now();
         for name in [b"a", b"b", b"c"] {
-            cache.keep(name, &stored(5, 2000), turn, NOW);
+            cache.keep(name, stored(5, 2000), turn, NOW);
         }
         let a = cache.find(b"a", turn, |_| true).unwrap();
         a.variant(Compressor::Gzip).set(vec![0; 4000].into()).unwrap();
         assert!(cache.find(b"a", turn, |_| true).is_some());
         assert!(cache.find(b"b", turn, |_| true).is_none(), "its room was needed");
         assert!(cache.find(b"c", turn, |_| true).is_some());
-        cache.keep(b"large", &stored(5, 3000), turn, NOW);
+        cache.keep(b"large", stored(5, 3000), turn, NOW);
         assert!(cache.find(b"large", turn, |_| true).is_none(), "a quarter is the most");
     }
 
     #[test]
     fn a_cache_of_no_bytes_keeps_nothing() {
         let cache = Cache::new(0);
-        cache.keep(b"a", &stored(5, 0), Instant::now(), NOW);
+        cache.keep(b"a", stored(5, 0), Instant::now(), NOW);
         assert!(cache.find(b"a", Instant::now(), |_| true).is_none());
     }
 }

@@ -58,6 +58,17 @@ struct Negotiated {
     compressor: Option<Compressor>,
 }
 
+impl Negotiated {
+    /// The validators of what is sent: each coding of a file has an entity-tag of its own.
+    fn validators(&self, stored: &Stored, now: &Now) -> Validators {
+        let etag = match self.coding {
+            Coding::Identity => stored.etag,
+            coding => stored.etag.with_coding(coding.name()),
+        };
+        Validators { etag: Some(etag), last_modified: last_modified(&stored.meta, now) }
+    }
+}
+
 impl<'a> Representation<'a> {
     pub fn new(stored: &'a Arc<Stored>) -> Representation<'a> {
         Representation { stored: Cow::Borrowed(stored), neighbours: None, vary: Vary::NOTHING }
@@ -65,14 +76,10 @@ impl<'a> Representation<'a> {
 
     pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
         let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
-        let mut validators =
-            Validators { etag: Some(self.stored.etag), last_modified: last_modified(&self.stored.meta, now) };
-        if negotiated.coding != Coding::Identity {
-            validators.etag = validators.etag.map(|etag| etag.with_coding(negotiated.coding.name()));
-        }
         if !request.head.has_any(SELECTIVE) {
-            return Sending { representation: self, validators, negotiated, request, responder, now }.whole();
+            return Sending { representation: self, negotiated, request, responder, now }.whole();
         }
+        let validators = negotiated.validators(&self.stored, now);
         let conditions = files::conditions(request);
         match conditions.evaluate(true, Some(&validators), now.unix) {
             Outcome::Proceed => {}
@@ -108,7 +115,7 @@ impl<'a> Representation<'a> {
             }
             _ => Ranges::Whole,
         };
-        let sending = Sending { representation: self, validators, negotiated, request, responder, now };
+        let sending = Sending { representation: self, negotiated, request, responder, now };
         match ranges {
             Ranges::Whole => sending.whole(),
             Ranges::One { first, last } => sending.part(first, last),
@@ -176,7 +183,6 @@ impl<'a> Representation<'a> {
 /// A representation on its way, once it is known that it goes.
 struct Sending<'a, 'r> {
     representation: Representation<'a>,
-    validators: Validators,
     negotiated: Negotiated,
     request: &'a Request<'a>,
     responder: Responder<'r>,
@@ -291,7 +297,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(self.now.unix).unwrap_or(i64::MAX);
         if self.negotiated.coding == Coding::Identity && content_type.is_none() && is_past {
             let stored = self.representation.stored;
-            let lines = stored.lines.get_or_init(|| render_lines(&stored, &self.validators));
+            let lines = stored.lines.get_or_init(|| render_lines(&stored, self.now));
             match status {
                 Status::OK => fields.lines_with_length(lines.all()),
                 _ => fields.lines(lines.without_length()),
@@ -299,10 +305,11 @@ impl<'a, 'r> Sending<'a, 'r> {
             fields.vary(self.representation.vary);
             return (stored, fields);
         }
-        if let Some(etag) = &self.validators.etag {
+        let validators = self.negotiated.validators(&self.representation.stored, self.now);
+        if let Some(etag) = &validators.etag {
             fields.field("ETag", etag.as_bytes());
         }
-        write_last_modified(&self.validators, &mut fields);
+        write_last_modified(&validators, &mut fields);
         self.representation.write_shared(&mut fields);
         match self.negotiated.coding {
             Coding::Identity => fields.field("Accept-Ranges", "bytes"),
@@ -315,13 +322,13 @@ impl<'a, 'r> Sending<'a, 'r> {
 }
 
 /// The same lines as `Sending::start` writes, for a file as it is.
-fn render_lines(stored: &Stored, validators: &Validators) -> Lines {
+fn render_lines(stored: &Stored, now: &Now) -> Lines {
     let mut lines = Vec::new();
     let line = |name: &str, value: &[u8]| [name.as_bytes(), b": ", value, b"\r\n"].concat();
     let length_line = line("Content-Length", decimal(stored.meta.size).digits());
     let mut line = |name, value: &[u8]| lines.extend(line(name, value));
     line("ETag", stored.etag.as_bytes());
-    if let Some(last_modified) = validators.last_modified {
+    if let Some(last_modified) = last_modified(&stored.meta, now) {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
         line("Last-Modified", &date);

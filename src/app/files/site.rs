@@ -90,8 +90,8 @@ impl Site {
     }
 
     /// Takes in the file at `path` below the root.
-    fn load(&self, path: &[u8], file: File, meta: Meta) -> Arc<Stored> {
-        Arc::new(Stored::load(path, file, meta, &self.types.of(path), self.caching.of(path)))
+    fn load(&self, path: &[u8], file: File, meta: Meta) -> Stored {
+        Stored::load(path, file, meta, &self.types.of(path), self.caching.of(path))
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
@@ -152,9 +152,7 @@ fn look_up(site: &Site, path: &[u8], now: &Now) -> Answer {
     let has_slash = path.is_empty() || path.ends_with(b"/");
     match site.root.find(path) {
         Ok(Found::File { file, meta }) => {
-            let stored = site.load(path, file, meta);
-            site.cache.keep(path, &stored, now.instant, now.unix);
-            Answer::File(stored)
+            Answer::File(site.cache.keep(path, site.load(path, file, meta), now.instant, now.unix))
         }
         Ok(Found::Directory { dir, .. }) if has_slash => index(site, path, dir, now),
         Ok(Found::Directory { .. }) => with_html(site, path).unwrap_or(Answer::Redirect),
@@ -170,7 +168,7 @@ fn with_html(site: &Site, path: &[u8]) -> Option<Answer> {
     }
     let path = [path, b".html"].concat();
     match site.root.find(&path) {
-        Ok(Found::File { file, meta }) => Some(Answer::File(site.load(&path, file, meta))),
+        Ok(Found::File { file, meta }) => Some(Answer::File(Arc::new(site.load(&path, file, meta)))),
         Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
         Err(refused) => Some(Answer::Nothing(refused)),
     }
@@ -183,10 +181,10 @@ fn index(site: &Site, directory: &[u8], dir: OwnedFd, now: &Now) -> Answer {
         match site.root.find(&path) {
             Ok(Found::File { file, meta }) => {
                 let stored = site.load(&path, file, meta);
-                if place == 0 {
-                    site.cache.keep(directory, &stored, now.instant, now.unix);
-                }
-                return Answer::File(stored);
+                return Answer::File(match place {
+                    0 => site.cache.keep(directory, stored, now.instant, now.unix),
+                    _ => Arc::new(stored),
+                });
             }
             Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
             Err(refused) => return Answer::Nothing(refused),
@@ -204,7 +202,7 @@ fn navigation(site: &Site, request: &Request) -> Option<Arc<Stored>> {
         return None;
     }
     match site.root.find(path) {
-        Ok(Found::File { file, meta }) => Some(site.load(path, file, meta)),
+        Ok(Found::File { file, meta }) => Some(Arc::new(site.load(path, file, meta))),
         _ => None,
     }
 }
