@@ -3,15 +3,16 @@
 //!
 //! Its one rule: **an answer is never older than its request.** The file system is asked by one stat whether path, device,
 //! inode, size, mtime and ctime are what they were, and that answer counts for all requests that had been read by then.
-//! An engine that reads several before it answers them asks once for all of them. Two things make "the same stat" mean
-//! "the same bytes":
+//! An engine that reads several before it answers them asks once for all of them; and where `watch` knows that nothing has
+//! changed since a file was last asked for, it need not be. Two things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
 //! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
 
 use crate::app::body::Compressor;
-use crate::app::files::lookup::Meta;
+use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::mime;
+use crate::app::files::watch::{Watch, Watched};
 use crate::http::etag::ETag;
 use lru::LruCache;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -19,7 +20,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many seconds a file must have been left alone before its times can be trusted.
 const SETTLED: i64 = 2;
@@ -32,6 +33,8 @@ const COPIED: usize = 12 * 1024;
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
 const DESCRIPTOR: usize = 64 * 1024;
+/// How long what was used counts as recently used.
+const RECENT: Duration = Duration::from_secs(1);
 /// What an entry costs besides its content: path, stat, tag, links.
 const OVERHEAD: usize = 512;
 
@@ -93,6 +96,7 @@ struct Inner {
     entries: LruCache<Box<[u8]>, Entry>,
     /// The sum of what the entries count as.
     bytes: usize,
+    watch: Option<Watch>,
     /// The path that was last found to lead to nothing, and when.
     missing: (Vec<u8>, Option<Instant>),
 }
@@ -100,8 +104,11 @@ struct Inner {
 #[derive(Debug)]
 struct Entry {
     stored: Arc<Stored>,
-    /// Before the file system was last asked.
+    /// Before it was last known to be true.
     checked: Instant,
+    watched: Option<Watched>,
+    /// When it was last put before the others.
+    used: Instant,
     /// What it counts as; a variant that is added makes it more.
     cost: usize,
 }
@@ -163,17 +170,23 @@ impl Cache {
     pub fn new(limit: usize) -> Cache {
         Cache {
             limit,
-            inner: Mutex::new(Inner { entries: LruCache::unbounded(), bytes: 0, missing: (Vec::new(), None) }),
+            inner: Mutex::new(Inner {
+                entries: LruCache::unbounded(),
+                bytes: 0,
+                watch: None,
+                missing: (Vec::new(), None),
+            }),
         }
     }
 
-    /// What is kept for `path`, if it is still true: `unchanged` is asked unless it was since `read`, before which the
-    /// request had been read.
-    pub fn find(&self, path: &[u8], read: Instant, unchanged: impl FnOnce(&Stored) -> bool) -> Option<Arc<Stored>> {
+    /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
+    pub fn find(&self, path: &[u8], root: &Root, read: Instant) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
-        let entry = inner.entries.get_mut(path)?;
+        let Inner { entries, watch, bytes, .. } = &mut *inner;
+        // To put each before the others when it is used would touch its neighbours' memory as well.
+        let entry = entries.peek_mut(path)?;
         if entry.checked < read {
-            if !unchanged(&entry.stored) {
+            if !entry.is_true(watch, root, read) {
                 inner.remove(path);
                 return None;
             }
@@ -181,9 +194,13 @@ impl Cache {
         }
         let stored = Arc::clone(&entry.stored);
         let (before, cost) = (entry.cost, path.len() + stored.cost());
+        entry.cost = cost;
+        *bytes = *bytes - before + cost;
+        if entry.used + RECENT < read {
+            entry.used = read;
+            entries.promote(path);
+        }
         if before != cost {
-            entry.cost = cost;
-            inner.bytes = inner.bytes - before + cost;
             inner.shrink(self.limit);
         }
         Some(stored)
@@ -201,7 +218,11 @@ impl Cache {
         let mut inner = self.lock();
         inner.remove(path);
         inner.bytes += cost;
-        inner.entries.put(path.into(), Entry { stored: Arc::clone(&stored), checked: read, cost });
+        if inner.watch.is_none() {
+            inner.watch = Watch::new();
+        }
+        let entry = Entry { stored: Arc::clone(&stored), checked: read, watched: None, used: read, cost };
+        inner.entries.put(path.into(), entry);
         inner.shrink(self.limit);
         stored
     }
@@ -253,7 +274,7 @@ fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
 impl Inner {
     fn remove(&mut self, path: &[u8]) {
         if let Some(entry) = self.entries.pop(path) {
-            self.bytes -= entry.cost;
+            self.let_go(entry);
         }
     }
 
@@ -261,86 +282,176 @@ impl Inner {
         while self.bytes > limit
             && let Some((_, entry)) = self.entries.pop_lru()
         {
-            self.bytes -= entry.cost;
+            self.let_go(entry);
         }
+    }
+
+    fn let_go(&mut self, entry: Entry) {
+        self.bytes -= entry.cost;
+        if let (Some(watched), Some(watch)) = (&entry.watched, &mut self.watch) {
+            watch.forget(watched);
+        }
+    }
+}
+
+impl Entry {
+    /// Whether the path still leads to this: by what is known of changes, else by asking.
+    fn is_true(&mut self, watch: &mut Option<Watch>, root: &Root, read: Instant) -> bool {
+        if let (Some(watched), Some(watch)) = (&self.watched, &mut *watch)
+            && watch.vouches_for(watched, read)
+        {
+            return true;
+        }
+        let Stored { path, meta, .. } = &*self.stored;
+        if let Some(watch) = watch {
+            self.watched = watch.renew(self.watched.take(), root, path, meta, read);
+        }
+        root.unchanged(path, meta)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::app::files::lookup::{Found, Symlinks};
+    use crate::app::files::scratch::Scratch;
 
-    const NOW: u64 = 1_000_000;
+    /// Far ahead: no file of a test is too young to be kept. (Hence contents of other lengths where one follows another.)
+    const NOW: u64 = 10_000_000_000;
 
-    fn stored(ctime: i64, size: usize) -> Stored {
-        let meta = Meta { dev: 1, ino: 2, size: size as u64, mtime: (ctime, 0), ctime: (ctime, 0) };
-        Stored {
-            path: Box::default(),
-            meta,
-            etag: ETag::of_file(1, 2, ctime, 0, size as u64),
-            content_type: "text/plain".into(),
-            cache_control: None,
-            compressible: true,
-            lines: OnceLock::new(),
-            content: Content::Memory(vec![b'x'; size].into()),
-            gzip: OnceLock::new(),
-            deflate: OnceLock::new(),
+    struct Place {
+        scratch: Scratch,
+        root: Root,
+        cache: Cache,
+        now: Instant,
+    }
+
+    impl Place {
+        fn new(limit: usize) -> Place {
+            let scratch = Scratch::new();
+            let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
+            Place { scratch, root, cache: Cache::new(limit), now: Instant::now() }
+        }
+
+        fn load(&self, name: &str) -> Stored {
+            match self.root.find(name.as_bytes()) {
+                Ok(Found::File { file, meta }) => Stored::load(name.as_bytes(), file, meta, "text/plain", None),
+                other => panic!("{other:?}"),
+            }
+        }
+
+        /// Writes a file and keeps it.
+        fn keep(&self, name: &str, content: &str) -> Arc<Stored> {
+            self.scratch.file(name, content);
+            self.cache.keep(name.as_bytes(), self.load(name), self.now, NOW)
+        }
+
+        fn find(&self, name: &str) -> Option<Arc<Stored>> {
+            self.cache.find(name.as_bytes(), &self.root, self.now)
+        }
+
+        fn pass(&mut self, time: Duration) {
+            self.now += time;
         }
     }
 
     #[test]
-    fn the_file_system_is_asked_once_a_turn() {
-        let cache = Cache::new(1 << 20);
-        let turn = Instant::now();
-        cache.keep(b"a", stored(5, 10), turn, NOW);
-        assert!(cache.find(b"a", turn, |_| panic!("asked in the turn that read it")).is_some());
-        let next = turn + Duration::from_millis(1);
-        let mut asked = 0;
+    fn what_was_asked_counts_for_all_that_was_read_before() {
+        let mut place = Place::new(1 << 20);
+        place.keep("a", "one");
         for _ in 0..3 {
-            let found = cache.find(b"a", next, |_| {
-                asked += 1;
-                true
-            });
-            assert!(found.is_some());
+            place.scratch.file("a", "another");
+            assert!(place.find("a").is_some(), "asked for before it was changed");
+            place.pass(Duration::from_millis(1));
+            assert!(place.find("a").is_none(), "asked for behind the change");
+            assert!(place.find("a").is_none(), "what was false once is gone");
+            place.keep("a", "one");
+            // Watched from the second time on that it is found.
+            for _ in 0..3 {
+                place.pass(Duration::from_millis(1));
+                assert!(place.find("a").is_some());
+            }
         }
-        assert_eq!(asked, 1);
-        assert!(cache.find(b"a", next + Duration::from_millis(1), |_| false).is_none());
-        assert!(cache.find(b"a", next, |_| true).is_none(), "what was false once is gone");
+    }
+
+    #[test]
+    fn a_file_is_found_again_when_others_have_changed() {
+        let mut place = Place::new(1 << 20);
+        place.keep("a", "one");
+        place.keep("b", "one");
+        for round in 0..5 {
+            place.pass(Duration::from_millis(600));
+            assert!(place.find("a").is_some() && place.find("b").is_some(), "{round}");
+            place.scratch.file("b", "another");
+            place.pass(Duration::from_millis(1));
+            assert!(place.find("a").is_some() && place.find("b").is_none(), "{round}");
+            place.keep("b", "one");
+        }
     }
 
     #[test]
     fn a_file_that_has_just_changed_is_not_kept() {
-        let cache = Cache::new(1 << 20);
-        let turn = Instant::now();
-        for ctime in [NOW as i64, NOW as i64 - 1, NOW as i64 - 2, NOW as i64 + 9] {
-            cache.keep(b"a", stored(ctime, 10), turn, NOW);
-            assert!(cache.find(b"a", turn, |_| true).is_none(), "{ctime}");
+        let place = Place::new(1 << 20);
+        place.scratch.file("a", "one");
+        let changed = place.load("a").meta.ctime.0 as u64;
+        for now in [changed, changed + 1, changed + 2, changed - 9] {
+            place.cache.keep(b"a", place.load("a"), place.now, now);
+            assert!(place.find("a").is_none(), "{now}");
         }
-        cache.keep(b"a", stored(NOW as i64 - 3, 10), turn, NOW);
-        assert!(cache.find(b"a", turn, |_| true).is_some());
+        place.cache.keep(b"a", place.load("a"), place.now, changed + 3);
+        assert!(place.find("a").is_some());
     }
 
     #[test]
     fn the_least_recently_used_go_first_and_variants_count() {
-        let cache = Cache::new(10 * 1024);
-        let turn = Instant::now();
-        for name in [b"a", b"b", b"c"] {
-            cache.keep(name, stored(5, 2000), turn, NOW);
+        let mut place = Place::new(10 * 1024);
+        for name in ["a", "b", "c"] {
+            place.keep(name, &"x".repeat(2000));
         }
-        let a = cache.find(b"a", turn, |_| true).unwrap();
+        place.pass(RECENT + Duration::from_millis(1));
+        let a = place.find("a").unwrap();
         a.variant(Compressor::Gzip).set(vec![0; 4000].into()).unwrap();
-        assert!(cache.find(b"a", turn, |_| true).is_some());
-        assert!(cache.find(b"b", turn, |_| true).is_none(), "its room was needed");
-        assert!(cache.find(b"c", turn, |_| true).is_some());
-        cache.keep(b"large", stored(5, 3000), turn, NOW);
-        assert!(cache.find(b"large", turn, |_| true).is_none(), "a quarter is the most");
+        assert!(place.find("a").is_some());
+        assert!(place.find("b").is_none(), "its room was needed");
+        assert!(place.find("c").is_some());
+        place.keep("large", &"x".repeat(3000));
+        assert!(place.find("large").is_none(), "a quarter is the most");
+    }
+
+    #[test]
+    fn larger_content_is_sent_from_a_copy_that_nobody_changes() {
+        let place = Place::new(1 << 30);
+        for (size, copied) in [(COPIED, false), (COPIED + 1, true), (WHOLE as usize, true)] {
+            let text = "x".repeat(size);
+            let kept = place.keep("a", &text);
+            place.scratch.file("a", "changed");
+            match &kept.content {
+                Content::Memory(bytes) => assert!(!copied && **bytes == *text.as_bytes()),
+                Content::Copy(file) => {
+                    let mut bytes = vec![0; size + 1];
+                    assert!(
+                        copied && file.read_at(&mut bytes, 0).unwrap() == size && bytes[..size] == *text.as_bytes()
+                    );
+                }
+                Content::Open(_) => panic!("a file of {size} bytes is taken in whole"),
+            }
+        }
+        assert!(matches!(place.keep("a", &"x".repeat(WHOLE as usize + 1)).content, Content::Open(_)));
+    }
+
+    #[test]
+    fn what_is_missing_is_missing_for_what_was_read_before() {
+        let mut place = Place::new(1 << 20);
+        place.cache.note_missing(b"a", place.now);
+        assert!(place.cache.is_missing(b"a", place.now) && !place.cache.is_missing(b"b", place.now));
+        place.pass(Duration::from_millis(1));
+        assert!(!place.cache.is_missing(b"a", place.now));
     }
 
     #[test]
     fn a_cache_of_no_bytes_keeps_nothing() {
-        let cache = Cache::new(0);
-        cache.keep(b"a", stored(5, 0), Instant::now(), NOW);
-        assert!(cache.find(b"a", Instant::now(), |_| true).is_none());
+        let place = Place::new(0);
+        place.keep("a", "");
+        assert!(place.find("a").is_none());
     }
 }

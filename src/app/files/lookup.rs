@@ -155,8 +155,17 @@ impl Root {
     /// says yes only for a file that was inside the root when it was found. What it cannot see is a
     /// directory moved out of the root with a link to it left in its place.
     pub fn unchanged(&self, path: &[u8], seen: &Meta) -> bool {
-        let stat = rustix::fs::statat(&self.dir, or_dot(path), AtFlags::empty());
-        self.check(path).is_ok() && stat.is_ok_and(|stat| Meta::of(&stat) == *seen)
+        self.check(path).is_ok() && self.meta(path).is_ok_and(|meta| meta == *seen)
+    }
+
+    /// What `path` leads to through no link at all, as a place.
+    pub(super) fn place(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        self.open_beneath(path, PLACE | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// What `path` leads to just now, through whatever links.
+    pub(super) fn meta(&self, path: &[u8]) -> Result<Meta, Errno> {
+        rustix::fs::statat(&self.dir, or_dot(path), AtFlags::empty()).map(|stat| Meta::of(&stat))
     }
 
     /// The directory an upload to `path` goes to, opened by the same rules (O_PATH), and the file's
@@ -287,6 +296,11 @@ impl Meta {
     /// The state of an open file.
     pub fn of_file(file: &File) -> io::Result<Meta> {
         Ok(Meta::of(&rustix::fs::fstat(file)?))
+    }
+
+    /// The state of what a place is.
+    pub(super) fn of_place(place: impl AsFd) -> Result<Meta, Errno> {
+        Ok(Meta::of(&rustix::fs::fstat(place)?))
     }
 
     // The fields' types differ from one architecture to the next.

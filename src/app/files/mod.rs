@@ -10,6 +10,7 @@ pub mod neighbours;
 pub mod removal;
 pub mod representation;
 pub mod site;
+mod watch;
 
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};

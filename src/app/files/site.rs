@@ -86,7 +86,7 @@ impl Site {
 
     /// A file that was served lately, if `path` still leads to it.
     fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
-        self.cache.find(path, now.instant, |stored| self.root.unchanged(&stored.path, &stored.meta))
+        self.cache.find(path, &self.root, now.instant)
     }
 
     /// Takes in the file at `path` below the root.

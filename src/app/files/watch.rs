@@ -1,0 +1,307 @@
+//! Whether anything has changed on the way to the files that are kept: the kernel is asked once for all of them
+//! (inotify(7)), where otherwise each is asked for by itself.
+//!
+//! It only ever says that nothing has changed. After an event of whatever kind, or where a file cannot be watched, files are
+//! asked for one by one, as without it.
+//!
+//! What is watched is a file's inode and those of the directories between it and the root; the root itself is held by its
+//! descriptor. A change of the content, the times or the number of links, and a move, show on the inode, whatever name they
+//! were made by; the event is there before the call that made the change has returned. Not watched is a way with a symbolic
+//! link in it, or a file system that others than this kernel write to.
+//!
+//! Three things inotify does not tell: stores to a shared mapping, the completion of Linux AIO, and something being mounted
+//! over a directory. Hence `FRESH`.
+
+use crate::app::files::lookup::{Meta, Root};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long an answer of the file system is trusted when no event has come.
+const FRESH: Duration = Duration::from_secs(1);
+/// Watched directories: more than most sites have, and far below what the kernel allows a user.
+const DIRECTORIES: usize = 1024;
+/// Watched files, likewise.
+const FILES: usize = 4096;
+/// File systems whose changes all go through this kernel (statfs(2)): ext, XFS, Btrfs, tmpfs, F2FS.
+const LOCAL: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
+/// Of a directory only itself matters: what comes and goes in it, unless it is on the way to a kept file, does not.
+const ITSELF: WatchFlags = WatchFlags::ATTRIB.union(WatchFlags::MOVE_SELF).union(WatchFlags::DELETE_SELF);
+/// IN_MASK_CREATE: fails where the inode is watched already. Each watch of a file thus belongs to one entry.
+const ALONE: WatchFlags = WatchFlags::from_bits_retain(0x1000_0000);
+
+#[derive(Debug)]
+pub struct Watch {
+    inotify: OwnedFd,
+    /// How often something has changed.
+    epoch: u64,
+    /// Before the kernel was last asked.
+    asked: Option<Instant>,
+    /// By its path below the root: the watch of a directory, and the epoch in which the path was seen to lead to it.
+    directories: HashMap<Box<[u8]>, (i32, u64)>,
+    files: usize,
+}
+
+/// A file that is watched, and on what terms.
+#[derive(Debug)]
+pub struct Watched {
+    watch: i32,
+    /// In which it was seen to be what it is.
+    epoch: u64,
+    until: Instant,
+}
+
+impl Watch {
+    /// `None` where the kernel has no more for us.
+    pub fn new() -> Option<Watch> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
+        Some(Watch { inotify, epoch: 0, asked: None, directories: HashMap::new(), files: 0 })
+    }
+
+    /// Whether nothing has happened to a file before `read`.
+    pub fn vouches_for(&mut self, watched: &Watched, read: Instant) -> bool {
+        watched.until > read && watched.epoch == self.epoch(read)
+    }
+
+    /// Begins to watch the file that `path` leads to, or renews what was agreed. The caller looks at the file behind this
+    /// call, and forgets it if it is not the one that was `seen`.
+    pub fn renew(
+        &mut self,
+        watched: Option<Watched>,
+        root: &Root,
+        path: &[u8],
+        seen: &Meta,
+        read: Instant,
+    ) -> Option<Watched> {
+        let epoch = self.epoch(read);
+        let until = read + FRESH;
+        match watched {
+            Some(watched) if watched.epoch == epoch => Some(Watched { until, ..watched }),
+            // Where there is always something going on, watching anew each time costs more than it saves.
+            Some(watched) if watched.until > read => Some(watched),
+            other => {
+                if let Some(watched) = other {
+                    self.forget(&watched);
+                }
+                let watch = self.add(root, path, seen, epoch)?;
+                Some(Watched { watch, epoch, until })
+            }
+        }
+    }
+
+    pub fn forget(&mut self, watched: &Watched) {
+        self.files -= 1;
+        // It fails where the file is gone, and its watch with it.
+        let _ = inotify::remove_watch(&self.inotify, watched.watch);
+    }
+
+    /// How often something has changed before `read`, at least.
+    fn epoch(&mut self, read: Instant) -> u64 {
+        if self.asked.is_none_or(|asked| asked < read) {
+            self.epoch += u64::from(self.has_news());
+            self.asked = Some(read);
+        }
+        self.epoch
+    }
+
+    fn has_news(&self) -> bool {
+        let mut room = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.inotify, &mut room);
+        let mut news = false;
+        loop {
+            match reader.next() {
+                // A watch has ended; what ended it was told before, or was `forget`.
+                Ok(event) => news |= event.events() != ReadFlags::IGNORED,
+                Err(Errno::AGAIN) => return news,
+                Err(Errno::INTR) => {}
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// From the top down: once a directory is watched and its path leads to it, a later change of that way is an event.
+    fn add(&mut self, root: &Root, path: &[u8], seen: &Meta, epoch: u64) -> Option<i32> {
+        if self.files >= FILES {
+            return None;
+        }
+        for slash in memchr::memchr_iter(b'/', path) {
+            self.add_directory(root, &path[..slash], epoch)?;
+        }
+        let file = root.place(path).ok()?;
+        let system = rustix::fs::fstatfs(&file).ok()?.f_type;
+        // The type differs from one architecture to the next.
+        #[allow(clippy::unnecessary_cast)]
+        let is_local = LOCAL.contains(&(system as i64 & 0xffff_ffff));
+        if !is_local || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
+            return None;
+        }
+        let watch = self.watch(&file, ITSELF | WatchFlags::MODIFY | ALONE)?;
+        self.files += 1;
+        Some(watch)
+    }
+
+    fn add_directory(&mut self, root: &Root, path: &[u8], epoch: u64) -> Option<()> {
+        let known = self.directories.get(path).copied();
+        match known {
+            Some((_, seen)) if seen == epoch => return Some(()),
+            None if self.directories.len() >= DIRECTORIES => return None,
+            _ => {}
+        }
+        let directory = root.place(path).ok()?;
+        let watch = self.watch(&directory, ITSELF)?;
+        let (own, led_to) = (Meta::of_place(&directory).ok()?, root.meta(path).ok()?);
+        if let Some((former, _)) = known.filter(|(former, _)| *former != watch) {
+            let _ = inotify::remove_watch(&self.inotify, former);
+        }
+        let same = (own.dev, own.ino) == (led_to.dev, led_to.ino);
+        // An epoch that never is: looked at anew the next time.
+        self.directories.insert(path.into(), (watch, if same { epoch } else { u64::MAX }));
+        same.then_some(())
+    }
+
+    /// By its descriptor: whatever the path leads to by now, this is what is watched.
+    fn watch(&self, place: impl AsFd, what: WatchFlags) -> Option<i32> {
+        let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
+        inotify::add_watch(&self.inotify, path, what).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::files::lookup::Symlinks;
+    use crate::app::files::scratch::Scratch;
+    use std::fs;
+    use std::path::Path;
+
+    const PATH: &[u8] = b"a/b/file";
+
+    /// A file that is watched, in a directory of its own.
+    struct Place {
+        scratch: Scratch,
+        root: Root,
+        watch: Watch,
+        now: Instant,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let scratch = Scratch::new();
+            scratch.file("a/b/file", "one");
+            scratch.file("a/b/beside", "another");
+            let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
+            Place { scratch, root, watch: Watch::new().unwrap(), now: Instant::now() }
+        }
+
+        fn later(&mut self) -> Instant {
+            self.now += Duration::from_millis(1);
+            self.now
+        }
+
+        fn begin(&mut self) -> Option<Watched> {
+            let (read, seen) = (self.later(), self.root.meta(PATH).unwrap());
+            self.watch.renew(None, &self.root, PATH, &seen, read)
+        }
+
+        fn vouches(&mut self, watched: &Watched) -> bool {
+            let read = self.later();
+            self.watch.vouches_for(watched, read)
+        }
+    }
+
+    #[test]
+    fn every_change_on_the_way_to_a_file_is_seen() {
+        type Change = fn(&Path);
+        let changes: [(&str, Change); 12] = [
+            ("overwritten", |root| fs::write(root.join("a/b/file"), "two").unwrap()),
+            ("truncated", |root| drop(fs::File::create(root.join("a/b/file")).unwrap())),
+            ("removed", |root| fs::remove_file(root.join("a/b/file")).unwrap()),
+            ("replaced", |root| fs::rename(root.join("a/b/beside"), root.join("a/b/file")).unwrap()),
+            ("moved", |root| fs::rename(root.join("a/b/file"), root.join("a/b/away")).unwrap()),
+            ("given another name", |root| fs::hard_link(root.join("a/b/file"), root.join("a/name")).unwrap()),
+            ("given another time", |root| {
+                let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+                fs::File::options().write(true).open(root.join("a/b/file")).unwrap().set_times(times).unwrap();
+            }),
+            ("directory moved", |root| fs::rename(root.join("a/b"), root.join("a/c")).unwrap()),
+            ("directory above moved", |root| fs::rename(root.join("a"), root.join("c")).unwrap()),
+            ("directory swapped for a link", |root| {
+                fs::rename(root.join("a"), root.join("c")).unwrap();
+                std::os::unix::fs::symlink("c", root.join("a")).unwrap();
+            }),
+            ("directory closed to us", |root| {
+                use std::os::unix::fs::PermissionsExt;
+                fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o700)).unwrap();
+            }),
+            ("directory exchanged", |root| {
+                fs::create_dir(root.join("d")).unwrap();
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, root.join("a"), rustix::fs::CWD, root.join("d"), flags)
+                    .unwrap();
+            }),
+        ];
+        for (name, change) in changes {
+            let mut place = Place::new();
+            let watched = place.begin().expect("a file like any other");
+            assert!(place.vouches(&watched) && place.vouches(&watched), "{name}");
+            change(&place.scratch.root());
+            assert!(!place.vouches(&watched), "{name}");
+            assert!(!place.vouches(&watched), "{name}: what has happened has happened");
+        }
+    }
+
+    #[test]
+    fn what_happens_beside_a_file_is_nothing() {
+        let mut place = Place::new();
+        let watched = place.begin().unwrap();
+        place.scratch.file("a/b/new", "new");
+        place.scratch.file("a/b/beside", "changed");
+        fs::remove_file(place.scratch.root().join("a/b/beside")).unwrap();
+        assert!(place.vouches(&watched));
+    }
+
+    #[test]
+    fn it_is_trusted_for_a_second_and_renewed_without_watching_anew() {
+        let mut place = Place::new();
+        let watched = place.begin().unwrap();
+        place.now += FRESH;
+        assert!(!place.vouches(&watched));
+        let (read, seen) = (place.later(), place.root.meta(PATH).unwrap());
+        let number = watched.watch;
+        let watched = place.watch.renew(Some(watched), &place.root, PATH, &seen, read).unwrap();
+        assert!(watched.watch == number && place.vouches(&watched));
+    }
+
+    #[test]
+    fn a_change_is_watched_anew_when_its_second_is_over() {
+        let mut place = Place::new();
+        let watched = place.begin().unwrap();
+        place.scratch.file("a/b/file", "two");
+        let (read, seen) = (place.later(), place.root.meta(PATH).unwrap());
+        let watched = place.watch.renew(Some(watched), &place.root, PATH, &seen, read).unwrap();
+        assert!(!place.vouches(&watched), "at once it is only asked for by itself");
+        place.now += FRESH;
+        let read = place.later();
+        let watched = place.watch.renew(Some(watched), &place.root, PATH, &seen, read).unwrap();
+        assert!(place.vouches(&watched));
+        assert_eq!(place.watch.files, 1);
+        place.watch.forget(&watched);
+        assert!(place.watch.files == 0 && place.vouches(&watched), "that it is forgotten is no news");
+    }
+
+    #[test]
+    fn a_way_through_a_link_and_a_file_with_two_ways_are_not_watched() {
+        let mut place = Place::new();
+        place.scratch.link("a", "link");
+        place.scratch.link("a/b/file", "name");
+        let (read, seen) = (place.later(), place.root.meta(PATH).unwrap());
+        for path in [&b"link/b/file"[..], b"name"] {
+            assert!(place.watch.renew(None, &place.root, path, &seen, read).is_none());
+        }
+        let first = place.begin();
+        assert!(first.is_some() && place.begin().is_none());
+    }
+}
