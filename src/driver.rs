@@ -50,8 +50,8 @@ pub trait Transport {
     /// What need not be waited for; all of it where the calls themselves wait.
     fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
-    /// `more`: bytes follow at once, so that a short head need not travel alone.
-    fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize>;
+    /// Writes two parts as if they were one. `more`: bytes follow at once, so that a short head need not travel alone.
+    fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize>;
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
     fn shut_down_write(&mut self) -> io::Result<()>;
     /// Makes closing the socket a reset.

@@ -79,6 +79,8 @@ pub struct Scratch {
     /// Room for the requests of as many sessions as are read ahead.
     inputs: Vec<Buffer>,
     output: Buffer,
+    /// What the last response that was not written at once has left.
+    spare: Option<Box<Deferred>>,
 }
 
 /// How many sessions are read before the first of them is answered: enough to share what is asked of the file system,
@@ -93,10 +95,10 @@ impl Scratch {
 }
 
 /// What a request that is not answered at once leaves for later.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Deferred {
     format: Format,
-    line: Option<Line>,
+    line: Line,
 }
 
 #[derive(Debug)]
@@ -174,8 +176,7 @@ impl Session {
         let has_file = self.file_range().is_some();
         let has_memory = self.memory_range().is_some();
         if !self.output.is_empty() || has_memory {
-            let more = !self.output.is_empty() && (has_file || has_memory);
-            return Op::Write { peer: Peer::Client, more };
+            return Op::Write { peer: Peer::Client, more: has_file };
         }
         if has_file {
             return Op::SendFile;
@@ -314,20 +315,17 @@ impl Session {
         self.input.fill(count);
     }
 
-    /// What is to be written next: the output, then content that is sent from where it lies.
-    pub fn unsent(&self) -> &[u8] {
-        match self.memory_range() {
-            Some(range) if self.output.is_empty() => range,
-            _ => self.output.filled(),
-        }
+    /// What is to be written next: the output, and behind it content that is sent from where it lies.
+    pub fn unsent(&self) -> [&[u8]; 2] {
+        [self.output.filled(), self.memory_range().unwrap_or_default()]
     }
 
     pub fn on_written(&mut self, count: usize, now: Instant) {
         self.since = now;
-        if self.output.is_empty() {
-            self.on_sent_in_place(count as u64);
-        } else {
-            self.output.consume(count);
+        let of_output = count.min(self.output.len());
+        self.output.consume(of_output);
+        if count > of_output {
+            self.on_sent_in_place((count - of_output) as u64);
         }
     }
 
@@ -474,7 +472,7 @@ impl Session {
 
     /// A head is complete: lets its handler answer, or say what it waits for.
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
-        let Scratch { head, log, work, .. } = scratch;
+        let Scratch { head, log, work, spare, .. } = scratch;
         let len = head.len;
         *work += REQUEST_COST;
         self.scanned = 0;
@@ -506,8 +504,12 @@ impl Session {
             // Its head is written: there is nothing to say any more, in whatever format.
             Next::Stream(_) if !logged => {}
             _ => {
-                let line = logged.then(|| Line::of(&request, now));
-                self.deferred = Some(Box::new(Deferred { format: Format::of(&request), line }));
+                let mut deferred = spare.take().unwrap_or_default();
+                deferred.format = Format::of(&request);
+                if logged {
+                    deferred.line.begin(&request, now);
+                }
+                self.deferred = Some(deferred);
             }
         }
         self.input.consume(len);

@@ -38,7 +38,7 @@ enum Sink {
     File(File),
 }
 
-/// A line without its end: what is known when the request has come, kept until its response has gone.
+/// A line without its end, empty where nothing is logged: what is known when the request has come, kept until its response has gone.
 #[derive(Debug, Default)]
 pub struct Line {
     /// Up to the request line, and the rest: status and size go between them.
@@ -152,13 +152,12 @@ fn write_end(referer: Option<&[u8]>, agent: Option<&[u8]>, out: &mut Vec<u8>) {
 }
 
 impl Line {
-    /// The line of a request.
-    pub fn of(request: &Request, now: &Now) -> Line {
-        let mut bytes = Vec::with_capacity(256);
-        write_start(request.peer, now, request.line(), &mut bytes);
-        let split = bytes.len();
-        write_end(request.field(Name::Referer), request.field(Name::UserAgent), &mut bytes);
-        Line { bytes, split }
+    /// Begins the line of a request.
+    pub fn begin(&mut self, request: &Request, now: &Now) {
+        self.bytes.clear();
+        write_start(request.peer, now, request.line(), &mut self.bytes);
+        self.split = self.bytes.len();
+        write_end(request.field(Name::Referer), request.field(Name::UserAgent), &mut self.bytes);
     }
 
     /// The line of what is no request, from its first bytes.
@@ -172,11 +171,15 @@ impl Line {
         Line { bytes, split }
     }
 
-    /// Completes the line and adds it to `lines`.
-    pub fn finish(&self, status: u16, sent: u64, lines: &mut Vec<u8>) {
+    /// Completes the line, if it was begun, and adds it to `lines`; once.
+    pub fn end(&mut self, status: u16, sent: u64, lines: &mut Vec<u8>) {
+        if self.bytes.is_empty() {
+            return;
+        }
         lines.extend_from_slice(&self.bytes[..self.split]);
         write_outcome(status, sent, lines);
         lines.extend_from_slice(&self.bytes[self.split..]);
+        self.bytes.clear();
     }
 }
 
@@ -190,8 +193,8 @@ mod tests {
     fn a_line_is_one_line_whatever_was_sent() {
         let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
         let mut lines = Vec::new();
-        Line::of_garbage(b"\x16\"\x01\r\nmore", Ipv4Addr::LOCALHOST.into(), &now).finish(400, 12, &mut lines);
-        Line::of_garbage(b"", Ipv4Addr::LOCALHOST.into(), &now).finish(408, 0, &mut lines);
+        Line::of_garbage(b"\x16\"\x01\r\nmore", Ipv4Addr::LOCALHOST.into(), &now).end(400, 12, &mut lines);
+        Line::of_garbage(b"", Ipv4Addr::LOCALHOST.into(), &now).end(408, 0, &mut lines);
         let expected = "127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] \"\\x16\\x22\\x01\" 400 12 \"-\" \"-\"\n\
                         127.0.0.1 - - [01/Jan/1970:00:00:00 +0000] \"-\" 408 - \"-\" \"-\"\n";
         assert_eq!(String::from_utf8_lossy(&lines), expected);

@@ -242,9 +242,9 @@ impl Transport for Blocking<'_> {
         if self.patient { self.waited(result) } else { result }
     }
 
-    fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
+    fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
         let socket = self.socket;
-        self.send_with(|| send(socket, bytes, more))
+        self.send_with(|| send(socket, parts, more))
     }
 
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {

@@ -71,9 +71,9 @@ impl Transport for Evented<'_> {
         note(self.ready, READABLE, room.len(), result)
     }
 
-    fn write(&mut self, bytes: &[u8], more: bool) -> io::Result<usize> {
-        let result = send(&*self.stream, bytes, more);
-        note(self.ready, WRITABLE, bytes.len(), result)
+    fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
+        let result = send(&*self.stream, parts, more);
+        note(self.ready, WRITABLE, parts[0].len() + parts[1].len(), result)
     }
 
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {

@@ -22,9 +22,9 @@ use crate::config::Config;
 use crate::engine::event::EventEngine;
 use crate::engine::threaded::{ThreadedEngine, Threads};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -107,9 +107,15 @@ impl AcceptFailure {
 }
 
 /// `more`: bytes follow at once, so that a short head need not travel alone.
-fn send(socket: impl AsFd, bytes: &[u8], more: bool) -> io::Result<usize> {
-    let more = if more { SendFlags::MORE } else { SendFlags::empty() };
-    Ok(rustix::net::send(socket, bytes, more | SendFlags::NOSIGNAL)?)
+fn send(socket: impl AsFd, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
+    let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
+    match parts {
+        [bytes, []] | [[], bytes] => Ok(rustix::net::send(socket, bytes, flags)?),
+        parts => {
+            let parts = parts.map(IoSlice::new);
+            Ok(rustix::net::sendmsg(socket, &parts, &mut SendAncillaryBuffer::default(), flags)?)
+        }
+    }
 }
 
 fn send_file(socket: impl AsFd, file: &File, at: u64, len: usize) -> io::Result<usize> {

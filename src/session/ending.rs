@@ -36,7 +36,7 @@ impl Session {
         log::debug!("{}: {}", self.peer, CloseReason::Refused(violation));
         if !begun {
             if self.deferred.is_none() && app.access_log.is_on() {
-                let line = Some(Line::of_garbage(self.input.filled(), self.peer, now));
+                let line = Line::of_garbage(self.input.filled(), self.peer, now);
                 self.deferred = Some(Box::new(Deferred { format, line }));
             }
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
@@ -82,10 +82,9 @@ impl Session {
 
     /// Logs a request whose line was kept; once.
     pub(super) fn log_response(&mut self, scratch: &mut Scratch) {
-        if let Some(deferred) = self.deferred.take()
-            && let Some(line) = deferred.line
-        {
-            line.finish(self.conn.status, self.conn.sent, &mut scratch.log);
+        if let Some(mut deferred) = self.deferred.take() {
+            deferred.line.end(self.conn.status, self.conn.sent, &mut scratch.log);
+            scratch.spare = Some(deferred);
         }
     }
 }

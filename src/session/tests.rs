@@ -57,7 +57,8 @@ impl Transport for Wire {
         }
     }
 
-    fn write(&mut self, bytes: &[u8], _more: bool) -> io::Result<usize> {
+    fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
+        let bytes = parts.concat();
         assert!(!self.shut_down && !bytes.is_empty());
         match bytes.len().min(self.window) {
             _ if self.broken => Err(io::ErrorKind::BrokenPipe.into()),
@@ -73,7 +74,7 @@ impl Transport for Wire {
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         let mut bytes = vec![0; len];
         let count = file.read_at(&mut bytes, at)?;
-        if count == 0 { Ok(0) } else { self.write(&bytes[..count], false) }
+        if count == 0 { Ok(0) } else { self.write([&bytes[..count], &[]], false) }
     }
 
     fn shut_down_write(&mut self) -> io::Result<()> {
@@ -488,6 +489,9 @@ fn shutdown_closes_an_idle_connection_and_lets_a_download_end() {
     assert_eq!(busy.session.phase(), Phase::Sending);
     busy.take(usize::MAX);
     assert!(busy.received().ends_with(&std::fs::read_to_string("Cargo.lock").unwrap()));
+    // It was not told beforehand that there is no next request.
+    assert_eq!(busy.session.phase(), Phase::Lingering);
+    busy.finish_sending();
     assert!(busy.closed());
 }
 

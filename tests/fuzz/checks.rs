@@ -443,7 +443,7 @@ fn transcript(app: &App, input: &[u8], ends: impl IntoIterator<Item = usize>) ->
                 session.on_read(count, now.instant);
             }
             Op::Write { .. } => {
-                let unsent = session.unsent();
+                let unsent = session.unsent().concat();
                 let count = unsent.len().min(1000);
                 answers.extend_from_slice(&unsent[..count]);
                 session.on_written(count, now.instant);

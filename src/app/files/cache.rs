@@ -26,9 +26,9 @@ use std::time::{Duration, Instant};
 const SETTLED: i64 = 2;
 /// Files up to here are taken in whole: what is sent of them is one version, however they are written to meanwhile.
 const WHOLE: u64 = 256 * 1024;
-/// Content up to here goes out of memory, copied behind its head. From 12 KiB on sendfile costs less, at 100 KiB a third
+/// Content up to here goes out of memory. From 12 KiB on sendfile costs less, at 100 KiB a third
 /// less (measured on loopback).
-const COPIED: usize = 12 * 1024;
+const IN_MEMORY: usize = 12 * 1024;
 /// How often a file is read that changes while it is read.
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
@@ -138,7 +138,7 @@ impl Stored {
     /// The same, made ready to be sent often: content that is not small becomes a file, if there is a descriptor for it.
     fn made_ready(mut self) -> Stored {
         if let Content::Memory(bytes) = &self.content
-            && bytes.len() > COPIED
+            && bytes.len() > IN_MEMORY
             && let Ok(file) = copy_to_file(bytes)
         {
             self.content = Content::Copy(Arc::new(file));
@@ -421,7 +421,7 @@ mod tests {
     #[test]
     fn larger_content_is_sent_from_a_copy_that_nobody_changes() {
         let place = Place::new(1 << 30);
-        for (size, copied) in [(COPIED, false), (COPIED + 1, true), (WHOLE as usize, true)] {
+        for (size, copied) in [(IN_MEMORY, false), (IN_MEMORY + 1, true), (WHOLE as usize, true)] {
             let text = "x".repeat(size);
             let kept = place.keep("a", &text);
             place.scratch.file("a", "changed");

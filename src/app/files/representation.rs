@@ -27,9 +27,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Content up to here is copied behind its head and goes out with it in one write; beyond, copying costs more
-/// than it saves.
-const SMALL: usize = 64 * 1024;
+/// Content up to here is copied behind its head; beyond, it costs less to write it from where it lies.
+const COPIED: usize = 4 * 1024;
+/// Content up to here is compressed at once: a millisecond at most.
+const COMPRESSED_AT_ONCE: usize = 64 * 1024;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
@@ -196,7 +197,7 @@ impl<'a, 'r> Sending<'a, 'r> {
             return self.identity(Status::OK, None, 0, size);
         };
         let stored = Arc::clone(&self.representation.stored);
-        let small = stored.meta.size <= SMALL as u64;
+        let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
         let made = match stored.variant(compressor).get() {
             Some(made) => Some(Arc::clone(made)),
             None if small => match make(&stored, compressor) {
@@ -357,9 +358,9 @@ fn make(stored: &Stored, compressor: Compressor) -> io::Result<Arc<[u8]>> {
     Ok(made)
 }
 
-/// Content that is in memory: with its head in one write when it is small, as it lies there when it is not.
+/// Content that is in memory: copied when it is small, as it lies there when it is not; in one write with its head.
 fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Next {
-    if end - at <= SMALL {
+    if end - at <= COPIED {
         fields.content(&bytes[at..end]);
         return Next::Done;
     }
