@@ -13,7 +13,7 @@ use std::time::Instant;
 
 /// Bytes that one connection may move before the others have their turn. Sendfile in pieces of 1 MiB
 /// costs a tenth more than in one call; 2 MiB of loopback take a fifth of a millisecond.
-const BUDGET: usize = 2 * 1024 * 1024;
+pub const BUDGET: usize = 2 * 1024 * 1024;
 
 /// What an engine learns from driving a session.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,13 +88,13 @@ pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut
 /// Drives a session until it waits, ends, or has used its budget up.
 pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     session.unpark(scratch);
+    scratch.spent = 0;
     let turn = run(session, io, app, scratch);
     session.park(scratch);
     turn
 }
 
 fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
-    let mut spent = 0;
     // What the session before has left over is not this one's.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
@@ -126,7 +126,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             _ => serve_upstream(op, session, io),
         };
         match result {
-            Ok(count) => spent += count,
+            Ok(count) => scratch.spent += count,
             // Of two sockets the other may be ready: the transport has noted that this one is not.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match session.forward() {
                 Some(_) => continue,
@@ -137,8 +137,8 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             Err(error) => session.on_failed(&error, scratch),
         }
         more = advance(session, io, app, scratch);
-        spent += scratch.take_work();
-        if spent >= BUDGET {
+        scratch.spent += scratch.take_work();
+        if scratch.spent >= BUDGET {
             return Turn::Yield;
         }
     }

@@ -76,6 +76,8 @@ pub struct Scratch {
     pub log: Vec<u8>,
     /// What the sessions' work has cost since it was last taken, in bytes moved.
     work: usize,
+    /// What the last drive has cost, and moved.
+    pub spent: usize,
     /// Room for the requests of as many sessions as are read ahead.
     inputs: Vec<Buffer>,
     output: Buffer,

@@ -6,14 +6,17 @@
 //! A turn of the loop has three phases:
 //! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
 //! 2. expire timers, queue keys;
-//! 3. drive each queued key once. `Yield` queues it again, `Close` removes it.
+//! 3. drive the queued keys: each of those that move little once, then those that move much, until one budget is spent.
+//!    `Yield` queues a key again, `Close` removes it.
+//!
+//! Thus a small request waits for one slice of one large transfer, however many there are of them.
 //!
 //! Nothing is removed before phase 3, so a stale token reaches no new connection. A socket is registered
 //! once, edge-triggered, for reading and writing; its ready bits say what is worth a system call. A bit
 //! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
 
 use crate::app::App;
-use crate::driver::{self, Turn};
+use crate::driver::{self, BUDGET, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
 use crate::engine::timers::Timers;
@@ -28,6 +31,7 @@ use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -40,6 +44,8 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 const WORKERS: Token = Token(usize::MAX - 2);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
+/// Who has moved so much at once is likely to go on so.
+const BULKY: usize = 128 * 1024;
 /// A client that connects and asks for nothing holds no more than this many accepts before others are served.
 const ACCEPTS: usize = 256;
 
@@ -48,6 +54,8 @@ struct Client {
     session: Session,
     ready: u8,
     queued: bool,
+    /// It moved much when it was last driven.
+    bulky: bool,
     /// The upstream's socket that its exchange has.
     link: Option<u32>,
     /// A worker may be free for it, for which it has waited.
@@ -71,8 +79,9 @@ pub struct EventEngine<'a> {
     /// The supervisor of the workers has something to look at.
     worker_news: bool,
     timers: Timers,
-    /// Keys to be driven in this turn.
+    /// Keys to be driven in this turn, and those that are driven behind them as far as there is time.
     queue: Vec<usize>,
+    bulk: VecDeque<usize>,
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
@@ -113,6 +122,7 @@ impl<'a> EventEngine<'a> {
             worker_news: true,
             timers: Timers::default(),
             queue: Vec::new(),
+            bulk: VecDeque::new(),
             scratch: Scratch::default(),
             now: Now::new(Instant::now(), SystemTime::now()),
             accept_paused: None,
@@ -148,7 +158,8 @@ impl<'a> EventEngine<'a> {
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.can_accept() && self.accept_paused.is_none();
-        if !self.queue.is_empty() || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
+        if !is_idle || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
             return Some(Duration::ZERO);
         }
         let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.host.lock().next_turn(self.now.instant));
@@ -250,8 +261,15 @@ impl<'a> EventEngine<'a> {
     fn add(&mut self, stream: TcpStream, peer: SocketAddr, local: SocketAddr) {
         let ends = Ends { peer_port: peer.port(), local };
         let session = Session::new(peer.ip(), self.now.instant).between(ends);
-        let key =
-            self.clients.insert(Client { stream, session, ready: WRITABLE, queued: false, link: None, woken: false });
+        let key = self.clients.insert(Client {
+            stream,
+            session,
+            ready: WRITABLE,
+            queued: false,
+            bulky: false,
+            link: None,
+            woken: false,
+        });
         let stream = &mut self.clients[key].stream;
         // Registering reports what has already arrived.
         if let Err(error) =
@@ -287,12 +305,15 @@ impl<'a> EventEngine<'a> {
         let client = &mut self.clients[key];
         if !client.queued {
             client.queued = true;
-            self.queue.push(key);
+            match client.bulky {
+                false => self.queue.push(key),
+                true => self.bulk.push_back(key),
+            }
         }
     }
 
-    /// Drives every queued session once, some at a time: first their requests are read, then the clock, then they are
-    /// answered, so that what one of them finds out is true for all. What yields is queued for the next turn.
+    /// Drives what is queued. Those that move little are driven some at a time: first their requests are read, then the
+    /// clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew.
     fn drive(&mut self) {
         let queued_now = self.queue.len();
         for from in (0..queued_now).step_by(AHEAD) {
@@ -307,13 +328,22 @@ impl<'a> EventEngine<'a> {
             }
         }
         self.queue.drain(..queued_now);
+        let mut spent = 0;
+        while spent < BUDGET
+            && let Some(key) = self.bulk.pop_front()
+        {
+            self.drive_one(key);
+            spent += self.scratch.spent;
+        }
     }
 
     fn drive_one(&mut self, key: usize) {
         self.clients[key].queued = false;
         let app = self.app;
         let (session, mut io, scratch) = self.session(key);
-        match driver::drive(session, &mut io, app, scratch) {
+        let turn = driver::drive(session, &mut io, app, scratch);
+        self.clients[key].bulky = self.scratch.spent >= BULKY;
+        match turn {
             Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
             Turn::Wait(None) => {}
             Turn::Yield => self.enqueue(key),

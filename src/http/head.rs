@@ -74,6 +74,7 @@ pub enum Name {
 }
 
 impl Name {
+    /// `name` is a token.
     pub(super) fn of(name: &[u8]) -> Name {
         let (text, known) = match name.len() {
             4 => ("host", Name::Host),
@@ -112,7 +113,9 @@ impl Name {
             30 => ("access-control-request-headers", Name::AccessControlRequestHeaders),
             _ => return Name::Other,
         };
-        if name.eq_ignore_ascii_case(text.as_bytes()) { known } else { Name::Other }
+        // Of the bytes of a token only a letter of either case becomes that letter, and only a dash a dash.
+        let is_it = name.iter().zip(text.as_bytes()).all(|(&byte, &letter)| byte | 0x20 == letter);
+        if is_it { known } else { Name::Other }
     }
 }
 
@@ -454,6 +457,47 @@ mod tests {
             (format!("{get}{}\r\n", "a: b\r\n".repeat(9)), Violation::TooManyFields),
         ] {
             assert_eq!(parse(text.as_bytes()).err(), Some(violation), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_known_in_any_case_and_no_other_token_is_taken_for_it() {
+        let known = [
+            "accept",
+            "accept-encoding",
+            "access-control-request-headers",
+            "access-control-request-method",
+            "authorization",
+            "connection",
+            "content-length",
+            "content-type",
+            "cookie",
+            "expect",
+            "host",
+            "if-match",
+            "if-modified-since",
+            "if-none-match",
+            "if-range",
+            "if-unmodified-since",
+            "origin",
+            "range",
+            "referer",
+            "transfer-encoding",
+            "upgrade",
+            "user-agent",
+        ];
+        for name in known {
+            assert_ne!(Name::of(name.as_bytes()), Name::Other, "{name}");
+            assert_eq!(Name::of(name.to_ascii_uppercase().as_bytes()), Name::of(name.as_bytes()));
+            for at in 0..name.len() {
+                for byte in (0..=255).filter(|&byte| is_tchar(byte)) {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte;
+                    let same = other.eq_ignore_ascii_case(name.as_bytes());
+                    let told = Name::of(&other) == Name::of(name.as_bytes());
+                    assert_eq!(told, same, "{}", other.escape_ascii());
+                }
+            }
         }
     }
 

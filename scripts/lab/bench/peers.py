@@ -27,10 +27,10 @@ class Peer:
 
 def all_peers():
     """Every peer by name, in the order of the tables; of those not installed, too."""
-    nginx = {"log", "gzip"} | ({"upload"} if _nginx_takes_uploads() else set())
+    nginx = {"log", "gzip"} | ({"upload", "mixed"} if _nginx_takes_uploads() else set())
     lighttpd = {"log"} | ({"gzip"} if any((folder / "mod_deflate.so").exists() for folder in MODULES) else set())
     return [
-        Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload"}, ("POST", 201)),
+        Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed"}, ("POST", 201)),
         Peer("nginx", _nginx(True), "sendfile, tcp_nopush and open_file_cache on", nginx, ("PUT", 204)),
         Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx, ("PUT", 204)),
         Peer("lighttpd", _lighttpd, "", lighttpd),
@@ -72,7 +72,7 @@ def _nginx(sendfile):
             SENDFILE="on" if sendfile else "off",
             CACHE="max=2000 inactive=60s" if sendfile else "off",
             GZIP="on" if row.needs == "gzip" else "off",
-            DAV="dav_methods PUT;" if row.needs == "upload" else "",
+            DAV="dav_methods PUT;" if row.needs in ("upload", "mixed") else "",
         )
         return [program("nginx"), "-c", path, "-p", lab.scratch, "-e", "stderr"]
 

@@ -5,6 +5,7 @@ import http.client
 import json
 import random
 import statistics
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Callable
@@ -15,6 +16,8 @@ from . import peers
 IDLE = 9000
 RANDOM_FILES = 1000
 UPLOAD_CLIENTS = 8
+DOWNLOADS, UPLOADS = 8, 4  # that small requests stand beside
+SMALL_RATE = 500  # of these a second, far below what any server can do
 STARTS = 5  # a round's figure of a start is the median of so many
 MIB = 1 << 20
 
@@ -95,6 +98,10 @@ def all_rows():
         Row(
             "upload", f"upload of 10 MiB to memory, {UPLOAD_CLIENTS} connections", lambda lab: ["--upload", lab.store, "--status", 201], 1.0,
             unit="bytes per CPU second", needs="upload", connections=UPLOAD_CLIENTS, run=upload,
+        ),
+        Row(
+            "mixed", f"p99 of small requests beside {DOWNLOADS} downloads and {UPLOADS} uploads of 10 MiB, to that without", small, 10, "",
+            "times", needs="mixed", connections=1, run=mixed,
         ),
         Row("log", "1 KiB file with the access log on", small, round(0.92 * 0.95, 2), needs="log"),
         Row("start", "start to first byte", small, 2.5, "", "ms", run=start, cold=True),
@@ -274,14 +281,53 @@ def start(lab, peer, _server, row, seconds):
     return quiet(statistics.median(times), times_ms=times)
 
 
-def upload(lab, peer, server, row, seconds):
-    source = lab.site / "10m.bin"
-    method, status = peer.upload
+def make_targets(lab, count):
+    """So that all uploads are alike: each replaces a file."""
     for old in lab.store.glob("*"):
         if old.is_file():
             old.unlink()
-    for number in range(row.connections):  # so that all uploads are alike: each replaces a file
+    for number in range(count):
         (lab.store / f"up-{number}").touch()
+
+
+def mixed(lab, peer, server, row, seconds):
+    """Small requests fall due at random moments, alone and then beside transfers that take all they can get."""
+    path, large = f"/{row.file}", lab.site / "10m.bin"
+    method, status = peer.upload
+    make_targets(lab, UPLOADS)
+
+    def small(beside=()):
+        length = (lab.site / row.file).stat().st_size
+        return measure.load(lab, server, path, seconds=seconds, length=length, rate=SMALL_RATE, connections=8, warm=0.3, drain=5, beside=beside)
+
+    def transfers(*argv):
+        common = [lab.load, "--port", server.port, "--seconds", seconds + 1, "--finish", 3]
+        return processes.start([*common, *argv], lab.cores[1], stdout=subprocess.PIPE, text=True)
+
+    alone = small()["numbers"]["p99_us"]
+    others = [
+        transfers("--path", f"/{large.name}", "--connections", DOWNLOADS, "--length", large.stat().st_size),
+        transfers("--path", "/files/up-%d", "--connections", UPLOADS, "--method", method, "--upload", large, "--status", status),
+    ]
+    try:
+        time.sleep(0.3)
+        outcome = small(beside=others)
+        transferred = [json.loads(process.communicate(timeout=seconds + 20)[0]) for process in others]
+    finally:
+        for process in others:
+            processes.end(process)
+    for raw, count in zip(transferred, (DOWNLOADS, UPLOADS)):
+        if raw["served"] < count or raw["wrong_status"] or raw["wrong_length"]:
+            raise measure.Failed("a transfer was starved or wrong")
+    numbers = outcome["numbers"]
+    numbers |= {"figure": numbers["p99_us"] / alone, "alone_p99_us": alone, "transfers": [raw["answered_all"] for raw in transferred]}
+    return outcome
+
+
+def upload(lab, peer, server, row, seconds):
+    source = lab.site / "10m.bin"
+    method, status = peer.upload
+    make_targets(lab, row.connections)
     outcome = measure.load(
         lab, server, "/files/up-%d", seconds=seconds, connections=row.connections, status=status, warm=0.3, finish=2, method=method,
         upload=source,
