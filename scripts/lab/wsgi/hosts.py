@@ -11,9 +11,9 @@ APPS = {"hello": "bench_app:hello", "flask": "bench_flask:app"}
 PLUGIN = Path("/usr/lib/uwsgi/plugins/python3_plugin.so")  # Debian's; what pip installs has Python inside
 
 ABOUT = {
-    "dustdevil": "--wsgi-workers 1, release build",
+    "dustdevil": "--wsgi-workers 1 --access-log off, release build",
     "gunicorn": "sync, one worker; it closes every connection",
-    "nginx+uwsgi": "one process each, over a Unix socket",
+    "nginx+uwsgi": "one process each, over a Unix socket; neither logs requests",
     "nginx+gunicorn": "one nginx process before gunicorn (sync, one worker), over a Unix socket",
     "waitress": "one process, its default of four threads",
 }
@@ -86,11 +86,14 @@ def dustdevil(lab, name, *more):
 
     def make():
         port = servers.free_port()
-        argv = [lab.binary, "--quiet", "--port", port, "--bind", "127.0.0.1", "--access-log", "off", "--grace-period", 0]
-        argv += ["--python", lab.python, "--wsgi-chdir", FOLDER] if "--wsgi" in more else []
-        return Tree(name, [servers.spawn(lab, "dustdevil", [*argv, *more], None, port)], port)
+        return Tree(name, [servers.spawn(lab, "dustdevil", dustdevil_with(lab, port, *more), None, port)], port)
 
     return servers.listening(name, make)
+
+
+def dustdevil_with(lab, port, *more):
+    argv = [lab.binary, "--quiet", "--port", port, "--bind", "127.0.0.1", "--access-log", "off", "--grace-period", 0]
+    return [*argv, *(["--python", lab.python, "--wsgi-chdir", FOLDER] if "--wsgi" in more else []), *more]
 
 
 def answering(server, path):
@@ -114,8 +117,7 @@ def arguments(lab, name, app, port):
     """The programs of a host with their command lines, in the order in which they are started."""
     unix = lab.scratch / f"{name}.socket"
     if name == "dustdevil":
-        argv = [lab.binary, "--quiet", "--port", port, "--bind", "127.0.0.1", "--access-log", "off", "--grace-period", 0]
-        return [("dustdevil", [*argv, "--wsgi", app, "--wsgi-workers", 1, "--wsgi-chdir", FOLDER, "--python", lab.python])]
+        return [("dustdevil", dustdevil_with(lab, port, "--wsgi", app, "--wsgi-workers", 1))]
     if name == "waitress":
         return [("waitress", [lab.python, FOLDER / "waitress_server.py", app, port])]
     gunicorn = [lab.python, "-m", "gunicorn", "--workers", 1, "--log-level", "error", "--chdir", FOLDER]

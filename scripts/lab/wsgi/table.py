@@ -64,6 +64,9 @@ def _goals(data):
             of = f" of {goal['other']}" if goal["other"] else f" {row['unit']}"
             came = f"{found[0]:.3g} ({found[1]:.3g} to {found[2]:.3g})" if found else "-"
             met = "" if not found else "yes" if found[0] <= goal["share"] else "no"
+            met += ", within the spread" if found and found[1] <= goal["share"] < found[2] else ""
+            disturbed = any("d" in marks(row, name) for name in (goal["ours"], goal["other"]))
+            met += ", disturbed" if found and disturbed and row["unit"] != "MB (RSS)" else ""
             lines.append(_line(row["title"], f"{goal['ours']}: at most {goal['share']:g}{of}", came, met))
     return "## Goals\n\nMedian of the rounds (lowest to highest), each round against the same round of the other.\n\n" + _table(
         ["row", "goal", "it came to", "met"], lines
