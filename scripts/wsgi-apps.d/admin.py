@@ -26,6 +26,7 @@ def main():
     if not chromium or not chromedriver:
         print(f"{'FAILED' if os.environ.get('CI') == 'true' else 'skipped'} django's admin in Chromium: it is not installed ({INSTALL})")
         return os.environ.get("CI") == "true"
+    (screenshots / "failed.png").unlink(missing_ok=True)
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     signal.alarm(LIMIT)
