@@ -8,7 +8,13 @@ from pathlib import Path
 
 from . import machine, processes
 
-REQUIREMENTS = {"matplotlib": "matplotlib==3.10.3", "tornado": "tornado==6.5.1"}
+REQUIREMENTS = {
+    "matplotlib": "matplotlib==3.10.3",
+    "tornado": "tornado==6.5.1",
+    "gunicorn": "gunicorn==27.0.1",
+    "waitress": "waitress==3.0.2",
+    "flask": "flask==3.1.3",
+}
 
 
 class Missing(Exception):
@@ -53,9 +59,9 @@ def build_c(root, source, name):
     return program
 
 
-def private_python(root, packages):
-    """A Python of our own with matplotlib, in target/compare-venv; made once. Returns its interpreter."""
-    home = target(root) / "compare-venv"
+def private_python(root, packages, base=sys.executable, name="compare-venv"):
+    """A Python of our own with some packages, below target; made once. Returns its interpreter."""
+    home = target(root) / name
     python = home / "bin" / "python"
     wanted = [REQUIREMENTS[name] for name in packages]
     done = home / "installed.txt"
@@ -63,7 +69,7 @@ def private_python(root, packages):
     if python.exists() and set(wanted) <= set(have):
         return python
     say(f"making a private Python with {' and '.join(packages)} (once, in {home})")
-    _call([sys.executable, "-m", "venv", home], "a private Python could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv")
+    _call([base, "-m", "venv", home], "a private Python could not be made; on Debian and Ubuntu: sudo apt-get install python3-venv")
     argv = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *wanted]
     _call(argv, f"pip could not install {' '.join(wanted)}; is the network there?")
     done.write_text("\n".join(sorted({*have, *wanted})) + "\n")
