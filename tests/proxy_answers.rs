@@ -73,7 +73,7 @@ on_every_engine! {
             ("", "without an answer"),
             ("hello\n", "no valid answer"),
             ("HTTP/1.1 200 OK\r\nContent-Le", "in the middle of its answer"),
-            ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "in the middle of its answer"),
+            ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "no valid answer"),
             ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "no valid answer"),
             ("HTTP/1.1 999 OK\r\n\r\n", "no valid answer"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "framed its answer badly"),
@@ -97,6 +97,30 @@ on_every_engine! {
             }
             expect_log(&server, &[&upstream.address.to_string(), reason]);
             assert!(server.log_lines(2)[1].contains("\" 502 "));
+        }
+    }
+
+    fn nonsense_is_found_out_at_once(engine: Engine) {
+        for (answer, reason) in [
+            ("HTTP/1.1 200 OK\n", "lone LF"),
+            ("HTTP/1.1 200 OK\r\nA: b\n", "lone LF"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n", "Folded"),
+            ("HTTP/1.1 2 OK\r\n", "status line"),
+            ("\x16\x03\x01", "do not begin like HTTP"),
+        ] {
+            // It goes on without an end, or does not: nobody waits for it.
+            let upstream = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)?;
+                link.fill().map(drop)
+            });
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            let start = Instant::now();
+            client.send(GET);
+            assert_eq!(client.read_response().status, 502, "{answer:?}");
+            assert!(start.elapsed() < Duration::from_secs(2), "{answer:?}: {:?}", start.elapsed());
+            expect_log(&server, &[&upstream.address.to_string(), reason]);
         }
     }
 

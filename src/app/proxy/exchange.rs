@@ -23,6 +23,18 @@ const INTERIM: u8 = 32;
 /// Heads of applications are larger than those of clients: they set cookies and policies.
 const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
 
+/// What is wrong, where the words for a request's fault would mislead.
+fn fault(violation: Violation) -> &'static str {
+    match violation {
+        Violation::NotHttp => "These bytes do not begin like HTTP/1.",
+        Violation::Version => "The status line must begin with an HTTP version such as HTTP/1.1.",
+        Violation::HeadTooLarge => "The header section is larger than this server reads.",
+        Violation::TooManyFields => "There are more header fields than this server reads.",
+        Violation::LengthTwice => "There must be one Content-Length only.",
+        other => other.sentence(),
+    }
+}
+
 #[derive(Debug)]
 enum State {
     Head,
@@ -105,7 +117,7 @@ impl HttpExchange {
                 let decoded = content.decode(source.input.filled(), source.closed).map_err(|violation| {
                     Failure::bad_gateway(match violation {
                         Violation::Truncated => "closed in the middle of its answer".into(),
-                        _ => format!("broke the framing of its answer: {}", violation.sentence()),
+                        _ => format!("broke the framing of its answer: {}", fault(violation)),
                     })
                 })?;
                 if !decoded.data.is_empty() {
@@ -124,7 +136,7 @@ impl HttpExchange {
     fn read_head(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         let bytes = source.input.filled();
         let head = ResponseHead::parse(bytes, &LIMITS, &mut self.scanned)
-            .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", violation.sentence())))?;
+            .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", fault(violation))))?;
         let Some(head) = head else {
             return match (source.closed, bytes.is_empty()) {
                 (false, _) => Ok(Step::Wait),
@@ -175,7 +187,7 @@ impl HttpExchange {
 
     fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
         let content = Content::of(head, bytes, self.is_head)
-            .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", violation.sentence())))?;
+            .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
         self.persists = client::persists(head, bytes);
         fields::relay(head, bytes, &content, sink);
         self.state = State::Content(content);
