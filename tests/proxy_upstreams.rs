@@ -3,9 +3,9 @@
 mod common;
 
 use common::upstream::*;
-use common::{Client, Engine, Setup, TempDir, on_every_engine};
+use common::{Client, Engine, Setup, TempDir, eventually, on_every_engine};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -44,6 +44,107 @@ on_every_engine! {
         }
         let tries = server.stderr().matches("trying").count();
         assert_eq!(tries, 1, "it is left alone for a while: {}", server.stderr());
+    }
+
+    fn several_upstreams_share_the_requests(engine: Engine) {
+        let upstreams = [(); 3].map(|()| Upstream::answering(ok("x")));
+        let urls = upstreams.each_ref().map(|upstream| format!("http://{}", upstream.address));
+        let server = proxy(engine, &format!("/={}", urls.join(",")), &[]);
+        let mut client = Client::connect(&server);
+        for _ in 0..30 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        let shares = upstreams.each_ref().map(|upstream| upstream.heads().len());
+        assert_eq!(shares, [10, 10, 10], "with nothing in flight elsewhere each has its turn");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_least_busy_upstream_is_next(engine: Engine) {
+        let slow = Upstream::start(|link| {
+            while link.head()?.is_some() {
+                thread::sleep(Duration::from_millis(1500));
+                link.say(ok("slow"))?;
+            }
+            Ok(())
+        });
+        let quick = Upstream::answering(ok("quick"));
+        let server = proxy(engine, &format!("/=http://{},http://{}", slow.address, quick.address), &[]);
+        let mut waiting = Client::connect(&server);
+        waiting.send(GET);
+        eventually("the slow one is busy", || (slow.accepted() == 1).then_some(()));
+        let mut client = Client::connect(&server);
+        for _ in 0..20 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "quick");
+        }
+        assert_eq!(waiting.read_response().text(), "slow");
+    }
+
+    fn who_gives_no_answer_is_left_alone_for_a_while(engine: Engine) {
+        for answer in ["", "nonsense\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"] {
+            let failing = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)
+            });
+            let well = Upstream::answering(ok("x"));
+            let server = proxy(engine, &format!("/=http://{},http://{}", failing.address, well.address), &[]);
+            let mut client = Client::connect(&server);
+            let mut failed = 0;
+            for _ in 0..10 {
+                client.send(GET);
+                failed += usize::from(client.read_response().status == 502);
+            }
+            assert_eq!((failed, failing.accepted()), (1, 1), "{answer:?}");
+        }
+    }
+
+    fn an_upstream_that_is_back_is_used_again(engine: Engine) {
+        let reserved = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let well = Upstream::answering(ok("x"));
+        let server = proxy(engine, &format!("/=http://{address},http://{}", well.address), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 200);
+        let back = Upstream::on(TcpListener::bind(address).unwrap(), |link| {
+            while link.head()?.is_some() {
+                link.say(ok("back"))?;
+            }
+            Ok(())
+        });
+        eventually("it is tried again", || {
+            client.send(GET);
+            let response = client.read_response();
+            assert_eq!(response.status, 200);
+            (response.text() == "back").then_some(())
+        });
+        let before = back.heads().len();
+        for _ in 0..10 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        assert_eq!(back.heads().len(), before + 5, "it has its turns again");
+    }
+
+    fn an_upstream_has_an_ipv6_address_too(engine: Engine) {
+        let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+            return eprintln!("skipped: there is no IPv6 here");
+        };
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut room = [0; 4096];
+                while stream.read(&mut room).is_ok_and(|count| count > 0) {
+                    stream.write_all(ok("six").as_bytes()).unwrap();
+                }
+            }
+        });
+        let server = proxy(engine, &format!("/=http://[::1]:{port}"), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().text(), "six");
     }
 
     fn an_idle_connection_that_was_closed_costs_no_request(engine: Engine) {

@@ -17,7 +17,7 @@ const MAX_AGE: &str = "7200";
 /// Makes every response say it, errors too: a script may read why it failed.
 pub fn join(origin: &Origin, common: &mut Common) {
     let Origin(origin) = origin;
-    common.lines.extend(format!("Access-Control-Allow-Origin: {origin}\r\n").bytes());
+    common.add("Access-Control-Allow-Origin", origin);
     if origin != "*" {
         common.vary = common.vary.and(Vary::ORIGIN);
     }

@@ -218,7 +218,10 @@ impl Forward {
     pub fn on_read(&mut self, count: usize) {
         self.input.fill(count);
         self.closed |= count == 0;
-        self.heard |= count > 0;
+        if count > 0 && !self.heard {
+            self.heard = true;
+            self.lease.on_answer();
+        }
         self.client_next = true;
     }
 
@@ -299,6 +302,14 @@ impl Forward {
         })
     }
 
+    /// There was no answer that could be passed on, and that is the upstream's fault.
+    pub fn on_no_answer(&self, now: Instant) {
+        // A connection that had been idle may well be closed by who is well.
+        if !self.reused || self.heard || self.expired {
+            self.lease.on_failed(now);
+        }
+    }
+
     /// Nobody wants the answer any more.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
@@ -307,6 +318,11 @@ impl Forward {
     /// The deadline has passed: the failure that this is, unless another upstream is tried.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
         self.expired = true;
+        if self.tunnel {
+            log::info!("upstream {}: a tunnel was silent for too long and is closed", self.lease.name);
+            self.stage = Stage::Over { keep: false };
+            return Flow::Complete;
+        }
         let (status, reason) = match self.stage {
             Stage::Unconnected | Stage::Connecting => (Status::GATEWAY_TIMEOUT, "did not accept a connection in time"),
             Stage::Queued => (Status::SERVICE_UNAVAILABLE, "had no worker free in time"),
@@ -466,7 +482,7 @@ impl Forward {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.fresh = true;
         } else if unsent {
-            self.lease.on_unreachable(now.instant);
+            self.lease.on_failed(now.instant);
             self.tried.push(self.lease.id);
             let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
             log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);

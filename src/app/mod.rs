@@ -52,6 +52,8 @@ pub struct App {
     pub common: Common,
     /// Whether scripts of other sites may ask: preflights are answered.
     pub cors: bool,
+    /// Whether TRACE is answered.
+    pub trace: bool,
     pub routes: Vec<Route>,
     /// What the paths of the debug endpoints begin with, when they are on.
     pub debug_prefix: Option<String>,
@@ -95,6 +97,7 @@ impl App {
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
             cors: config.responses.cors.is_some(),
+            trace: config.trace_method,
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
             site,
@@ -122,7 +125,7 @@ fn common(config: &Config) -> Result<Common, StartError> {
     let rules = &config.responses;
     let mut common = Common { lines: format!("Server: {SERVER}\r\n").into_bytes(), ..Common::default() };
     for HeaderField { name, value } in &rules.headers {
-        common.lines.extend(format!("{name}: {value}\r\n").bytes());
+        common.add(name, value);
     }
     if let Some(origin) = &rules.cors {
         cors::join(origin, &mut common);

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct Upstream {
     pub address: SocketAddr,
     pub accepted: Arc<AtomicUsize>,
+    /// Connections that are over.
+    pub ended: Arc<AtomicUsize>,
     /// Every head that was read, as it came.
     pub heads: Arc<Mutex<Vec<String>>>,
 }
@@ -27,23 +29,30 @@ pub struct Link {
 
 impl Upstream {
     pub fn start(serve: impl Fn(&mut Link) -> io::Result<()> + Send + Sync + 'static) -> Upstream {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Upstream::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), serve)
+    }
+
+    pub fn on(listener: TcpListener, serve: impl Fn(&mut Link) -> io::Result<()> + Send + Sync + 'static) -> Upstream {
         let address = listener.local_addr().unwrap();
         let (accepted, heads, serve) =
             (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Vec<_>>>::default(), Arc::new(serve));
-        let (count, kept) = (accepted.clone(), heads.clone());
+        let ended = Arc::<AtomicUsize>::default();
+        let (count, kept, over) = (accepted.clone(), heads.clone(), ended.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
                 stream.set_nodelay(true).unwrap();
                 let number = count.fetch_add(1, Ordering::SeqCst);
                 let mut link = Link { stream, buffer: Vec::new(), number, heads: kept.clone() };
-                let serve = serve.clone();
-                // What a connection ends with is the test's to see, from the other side.
-                thread::spawn(move || serve(&mut link));
+                let (serve, over) = (serve.clone(), over.clone());
+                thread::spawn(move || {
+                    // What a connection ends with is the test's to see, from the other side.
+                    let _ = serve(&mut link);
+                    over.fetch_add(1, Ordering::SeqCst);
+                });
             }
         });
-        Upstream { address, accepted, heads }
+        Upstream { address, accepted, ended, heads }
     }
 
     /// One that answers every request with the same bytes, once its content has come.
