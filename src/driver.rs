@@ -94,6 +94,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::Wait => return Turn::Wait(session.deadline(app)),
+            Op::GiveUp => Err(io::ErrorKind::ConnectionReset.into()),
             Op::Close => return Turn::Close,
             Op::Reset => {
                 io.reset_on_close();

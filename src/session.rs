@@ -16,6 +16,7 @@
 mod ending;
 mod forwarding;
 mod op;
+mod presence;
 mod receiving;
 
 pub use op::{Op, Peer, Ready};
@@ -35,6 +36,7 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
+use crate::session::presence::Asked;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -119,6 +121,8 @@ pub struct Session {
     shut_down: bool,
     /// Whether the connection is to end by a reset.
     reset: bool,
+    /// Whether a client that sends no more has been asked if it is still there.
+    asked: Asked,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -142,6 +146,7 @@ impl Session {
             closing: None,
             shut_down: false,
             reset: false,
+            asked: Asked::No,
             phase: Phase::Idle,
             since: now,
         }
@@ -286,13 +291,17 @@ impl Session {
 
     /// What is to be written next: the output, then content that is sent from where it lies.
     pub fn unsent(&self) -> &[u8] {
-        match self.memory_range() {
-            Some(range) if self.output.is_empty() => range,
+        match (self.memory_range(), self.question()) {
+            (Some(range), _) if self.output.is_empty() => range,
+            (_, Some(question)) => question,
             _ => self.output.filled(),
         }
     }
 
     pub fn on_written(&mut self, count: usize, now: Instant) {
+        if self.question().is_some() {
+            return self.on_asked();
+        }
         self.since = now;
         if self.output.is_empty() {
             self.on_sent_in_place(count as u64);
@@ -344,6 +353,10 @@ impl Session {
     /// The socket failed: nothing more can be said.
     pub fn on_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         log::debug!("{}: {error}", self.peer);
+        if self.conn.status == 0 {
+            // For the log: it has left before there was an answer. nginx's number, which everybody knows.
+            self.conn.status = 499;
+        }
         self.abort(CloseReason::ClientBroke, scratch);
     }
 
@@ -380,6 +393,7 @@ impl Session {
             self.trailed |= !self.input.is_empty();
             self.input.clear();
         }
+        self.drop_foretold();
         self.note_phase(now);
         more
     }
@@ -576,6 +590,7 @@ impl Session {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
                 self.conn.recycle();
+                self.asked = Asked::No;
                 self.reused = true;
                 self.since = now.instant;
                 self.phase = Phase::Idle;

@@ -5,7 +5,7 @@
 use crate::app::upstreams::{Address, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::links::Links;
-use crate::engine::{READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
+use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
 use crate::wsgi::host::Host;
@@ -55,7 +55,9 @@ impl Transport for Evented<'_> {
     fn ready(&self) -> Ready {
         let own = Ready::NONE
             .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
-            .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE);
+            .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
+            .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
+            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
         let own = own.with_if(*self.woken, Ready::UPSTREAM_WRITE);
         let Some(link) = *self.link else { return own };
         let link = self.links.get(link as usize).ready;
