@@ -94,6 +94,10 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::Wait => return Turn::Wait(session.deadline(app)),
+            Op::NoteEnd => {
+                session.on_client_ended(io.now().instant);
+                Ok(0)
+            }
             Op::GiveUp => Err(io::ErrorKind::ConnectionReset.into()),
             Op::Close => return Turn::Close,
             Op::Reset => {

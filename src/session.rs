@@ -36,7 +36,7 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
-use crate::session::presence::Asked;
+use crate::session::presence::Presence;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -121,8 +121,7 @@ pub struct Session {
     shut_down: bool,
     /// Whether the connection is to end by a reset.
     reset: bool,
-    /// Whether a client that sends no more has been asked if it is still there.
-    asked: Asked,
+    presence: Presence,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -146,7 +145,7 @@ impl Session {
             closing: None,
             shut_down: false,
             reset: false,
-            asked: Asked::No,
+            presence: Presence::default(),
             phase: Phase::Idle,
             since: now,
         }
@@ -212,8 +211,13 @@ impl Session {
         }
     }
 
-    /// When the present phase has lasted too long, or is due.
+    /// When there is something to do at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
+        self.phase_deadline(app).into_iter().chain(self.question_due()).min()
+    }
+
+    /// When the present phase has lasted too long, or is due.
+    fn phase_deadline(&self, app: &App) -> Option<Instant> {
         if let Some(due) = self.due() {
             return Some(due);
         }
@@ -374,8 +378,9 @@ impl Session {
         let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
+        self.note_question_due(now.instant);
         // What is due is not too late: `respond` goes on with it.
-        if self.due().is_none() && self.deadline(app).is_some_and(|deadline| deadline <= now.instant) {
+        if self.due().is_none() && self.phase_deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
         while self.closing.is_none() {
@@ -590,7 +595,7 @@ impl Session {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
                 self.conn.recycle();
-                self.asked = Asked::No;
+                self.presence = Presence::default();
                 self.reused = true;
                 self.since = now.instant;
                 self.phase = Phase::Idle;

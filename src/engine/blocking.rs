@@ -115,11 +115,11 @@ impl<'a> Blocking<'a> {
             if let Some(lease) = host.lease_within(pool, self.ticket, left.min(PAUSE))? {
                 return Ok(lease);
             }
-            if self.cut.is_set() || left.is_zero() {
-                host.lock().leave(self.ticket);
+            if self.hears_of_client() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            if self.hears_of_client() {
+            if self.cut.is_set() || left.is_zero() {
+                host.lock().leave(self.ticket);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -140,9 +140,6 @@ impl<'a> Blocking<'a> {
     /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
         let Some(link) = &self.link else { return };
-        // A client that sends no more is to be asked something: what is waited for is that it can be.
-        let asks = wanted.has(Ready::CLIENT_EOF) && self.ready.has(Ready::CLIENT_EOF);
-        let wanted = if asks { wanted.without(Ready::CLIENT_EOF).with(Ready::CLIENT_WRITE) } else { wanted };
         if wanted != wanted.without(self.ready) {
             return;
         }

@@ -59,8 +59,10 @@ impl Session {
         }
         let wants = self.wants_both(forward);
         let can = |what| wants.has(what) && ready.has(what);
-        let asks = can(Ready::CLIENT_EOF) && ready.has(Ready::CLIENT_WRITE);
-        if can(Ready::CLIENT_WRITE) || asks {
+        if can(Ready::CLIENT_EOF) {
+            return Op::NoteEnd;
+        }
+        if can(Ready::CLIENT_WRITE) {
             return Op::Write { peer: Peer::Client, more: false };
         }
         if forward.has_said_all() && self.output.is_empty() && !self.shut_down {

@@ -27,6 +27,8 @@ pub enum Op {
     Release { keep: bool },
     /// Nothing, before the deadline or before what it `wants`.
     Wait,
+    /// Tell `on_client_ended`: the client sends no more.
+    NoteEnd,
     /// Tell `on_failed`: the client has reset the connection, though no call on its socket says so.
     GiveUp,
     /// The connection is over.

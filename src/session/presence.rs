@@ -12,55 +12,94 @@
 //! | is in chunks        | `0`, before the size of the next (RFC 9112, section 7.1: 1*HEXDIG)  |
 //! | is of another kind  | none is certain: what the upstream says next shows it               |
 //!
-//! Each is sent once an exchange.
+//! Each is sent once an exchange, and only after `GRACE`: most answers come before that.
 
 use crate::app::exchange::Exchange;
-use crate::proto::conn::{Encoder, Writing};
+use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::session::{Ready, Session};
+use std::time::{Duration, Instant};
 
-/// How far a client that sends no more has been asked whether it is there.
+/// Short for who waits for a free worker, long for an answer that is on its way.
+const GRACE: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Default)]
+pub(super) struct Presence {
+    /// When the client is to be asked; it was seen to send no more.
+    due: Option<Instant>,
+    is_due: bool,
+    asked: Asked,
+}
+
+/// What the client has been sent before its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Asked {
+enum Asked {
     #[default]
-    No,
-    /// It has the first byte of the response, which is not to be sent again.
+    Nothing,
+    /// The first byte of the response, which is not to be sent again.
     Ahead,
     /// The same, and the response has begun since.
     Before,
-    /// It has the first byte of a chunk.
+    /// The first byte of a chunk.
     Within,
 }
 
 impl Session {
     /// What is to be looked out for while the client's side is not read.
     pub(super) fn watched(&self) -> Ready {
-        Ready::CLIENT_GONE.with_if(self.question().is_some(), Ready::CLIENT_EOF)
+        let is_noted = self.presence.is_due || self.presence.due.is_some();
+        let gone = Ready::CLIENT_GONE.with_if(!is_noted && self.next_byte().is_some(), Ready::CLIENT_EOF);
+        gone.with_if(self.question().is_some(), Ready::CLIENT_WRITE)
     }
 
-    /// The byte that asks a client that sends no more whether it is there.
+    /// The client sends no more.
+    pub fn on_client_ended(&mut self, now: Instant) {
+        self.presence.due = Some(now + GRACE);
+    }
+
+    /// When the client is to be asked.
+    pub(super) fn question_due(&self) -> Option<Instant> {
+        self.presence.due.filter(|_| self.next_byte().is_some())
+    }
+
+    pub(super) fn note_question_due(&mut self, now: Instant) {
+        if self.presence.due.is_some_and(|due| due <= now) {
+            (self.presence.due, self.presence.is_due) = (None, true);
+        }
+    }
+
+    /// The byte that asks the client whether it is there, when it is time for that.
     pub(super) fn question(&self) -> Option<&'static [u8]> {
+        self.next_byte().filter(|_| self.presence.is_due)
+    }
+
+    /// The byte that comes next in any case, where there is one and nothing else is to be sent.
+    fn next_byte(&self) -> Option<&'static [u8]> {
         let Exchange::Forward(forward) = &self.exchange else { return None };
-        if !self.output.is_empty() || forward.is_tunnel() || self.closing.is_some() {
+        // Who reads the request's content comes upon the end by itself.
+        let reads = matches!(self.conn.reading, Reading::Body(_));
+        if reads || !self.output.is_empty() || forward.is_tunnel() || self.closing.is_some() {
             return None;
         }
-        match (&self.conn.writing, self.asked) {
-            (Writing::Idle, Asked::No) => Some(b"H"),
-            (Writing::Body(Encoder::Chunked), Asked::No | Asked::Before) => Some(b"0"),
+        match (&self.conn.writing, self.presence.asked) {
+            (Writing::Idle, Asked::Nothing) => Some(b"H"),
+            (Writing::Body(Encoder::Chunked), Asked::Nothing | Asked::Before) => Some(b"0"),
             _ => None,
         }
     }
 
     /// The byte is sent.
     pub(super) fn on_asked(&mut self) {
-        self.asked = if matches!(self.conn.writing, Writing::Idle) { Asked::Ahead } else { Asked::Within };
+        let begun = !matches!(self.conn.writing, Writing::Idle);
+        let asked = if begun { Asked::Within } else { Asked::Ahead };
+        self.presence = Presence { asked, ..Presence::default() };
     }
 
     /// Takes the byte off that the client has already, once there is more.
     pub(super) fn drop_foretold(&mut self) {
-        if self.asked == Asked::Ahead && !self.output.is_empty() {
+        if self.presence.asked == Asked::Ahead && !self.output.is_empty() {
             debug_assert!(self.output.filled().starts_with(b"HTTP/1.1 "));
             self.output.consume(1);
-            self.asked = Asked::Before;
+            self.presence.asked = Asked::Before;
         }
     }
 }

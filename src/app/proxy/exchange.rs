@@ -107,7 +107,7 @@ impl HttpExchange {
 
     /// Content that was streamed is gone.
     pub fn may_repeat(&self) -> bool {
-        self.is_idempotent && self.framing == Framing::Nothing
+        self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
     }
 
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
