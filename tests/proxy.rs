@@ -203,6 +203,18 @@ on_every_engine! {
         assert_eq!(upstream.heads().len(), 1);
     }
 
+    #[skip(Iterative, "serves one client at a time: it would wait for itself, until --proxy-timeout")]
+    fn a_loop_is_found_out(engine: Engine) {
+        let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let port = address.port().to_string();
+        let server = proxy(engine, &format!("/=http://{address}"), &["--port", &port]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 508);
+    }
+
     fn nothing_is_smuggled(engine: Engine) {
         let upstream = Upstream::answering(ok("x"));
         let server = proxy_to(engine, &upstream);

@@ -36,13 +36,15 @@ pub struct Upstream {
     /// How it is named in the log: as the user wrote it.
     pub name: String,
     pub address: Address,
+    /// Whether it is only for when the others are ailing.
+    pub is_spare: bool,
     in_flight: AtomicUsize,
     ailing_until: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
     pub fn new(id: usize, name: String, address: Address) -> Upstream {
-        Upstream { id, name, address, in_flight: AtomicUsize::new(0), ailing_until: Mutex::new(None) }
+        Upstream { id, name, address, is_spare: false, in_flight: AtomicUsize::new(0), ailing_until: Mutex::new(None) }
     }
 
     /// It could not be reached, or gave no answer.
@@ -52,7 +54,9 @@ impl Upstream {
 
     /// It has begun to answer.
     pub fn on_answer(&self) {
-        *self.ailing_until() = None;
+        if self.ailing_until().take().is_some() {
+            log::info!("upstream {}: answers again", self.name);
+        }
     }
 
     fn is_ailing(&self, now: Instant) -> bool {
@@ -97,8 +101,8 @@ impl Group {
         // From another one each time: of equals the first is taken.
         let in_turn = (0..count).map(|offset| &self.upstreams[(turn + offset) % count]);
         let untried = in_turn.filter(|upstream| !tried.contains(&upstream.id));
-        let next =
-            untried.min_by_key(|upstream| (upstream.is_ailing(now), upstream.in_flight.load(Ordering::Relaxed)))?;
+        let load = |upstream: &Upstream| upstream.in_flight.load(Ordering::Relaxed);
+        let next = untried.min_by_key(|upstream| (upstream.is_ailing(now), upstream.is_spare, load(upstream)))?;
         next.in_flight.fetch_add(1, Ordering::Relaxed);
         next.on_picked(now);
         Some(Lease(next.clone()))

@@ -71,7 +71,7 @@ impl Links {
         client: usize,
         registry: &Registry,
     ) -> io::Result<(usize, Connected)> {
-        while let Some(key) = self.pool.take(to.id).filter(|_| !fresh) {
+        while let Some(key) = if fresh { None } else { self.pool.take(to.id) } {
             if upstream::is_fit(&self.links[key].socket) {
                 self.links[key].owner = Some(client);
                 return Ok((key, Connected::Reused));

@@ -18,7 +18,7 @@ impl SharedPool {
     /// A connection: one that is idle unless `fresh`, else a new one.
     pub fn connect(&self, to: &Upstream, fresh: bool) -> io::Result<(Arc<OwnedFd>, Connected)> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(socket) = pool.take(to.id).filter(|_| !fresh) {
+        while let Some(socket) = if fresh { None } else { pool.take(to.id) } {
             if upstream::is_fit(&socket) {
                 return Ok((socket, Connected::Reused));
             }

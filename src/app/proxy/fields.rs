@@ -121,6 +121,12 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
     }
 }
 
+/// How often a request has passed a server of this name (RFC 9110, section 7.6.3): a loop shows there.
+pub fn times_passed_here(request: &Request) -> usize {
+    let via = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"via"));
+    via.flat_map(|(_, value)| list::elements(value)).filter(|hop| hop.ends_with(PSEUDONYM.as_bytes())).count()
+}
+
 /// How many more servers a request may pass (RFC 9110, section 7.6.2).
 pub fn max_forwards(request: &Request) -> Option<u64> {
     let (_, value) = request.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"max-forwards"))?;

@@ -29,6 +29,9 @@ use crate::start_error::StartError;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
+/// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
+const HOPS: usize = 16;
+
 /// Every prefix that is proxied.
 #[derive(Debug, Default)]
 pub struct Proxy {
@@ -61,8 +64,14 @@ impl Proxy {
         for (prefix, origins) in rules.mounts() {
             let mut upstreams = Vec::new();
             for origin in &origins {
-                for (name, address) in resolve(origin)? {
-                    upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), name, address)));
+                let found = resolve(origin)?;
+                let is_ipv6 = |address: &Address| matches!(address, Address::Tcp(address) if address.is_ipv6());
+                let has_ipv4 = found.iter().any(|(_, address)| !is_ipv6(address));
+                for (name, address) in found {
+                    let mut upstream = Upstream::new(ids.next().unwrap_or(0), name, address);
+                    // One server with addresses of both kinds, as localhost is: most listen on the older.
+                    upstream.is_spare = has_ipv4 && is_ipv6(&upstream.address);
+                    upstreams.push(Arc::new(upstream));
                 }
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
@@ -98,6 +107,10 @@ impl Proxy {
         let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
         let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
         let gathers = self.buffer && request.has_content;
+        if fields::times_passed_here(request) > HOPS {
+            let sentence = "The request has come back to this server again and again.";
+            return pages::error(Format::of(request), responder, Status::LOOP_DETECTED, sentence);
+        }
         match Forward::new(mount.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
@@ -221,7 +234,6 @@ fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
     let unknown = |cause: String| StartError::new(format!("cannot find the upstream {text}: {cause}; {remedy}"));
     let mut found: Vec<SocketAddr> =
         (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
-    // IPv4 first: a name such as localhost has both, and most servers listen there.
     found.sort_by_key(SocketAddr::is_ipv6);
     found.dedup();
     if found.is_empty() {
