@@ -68,6 +68,33 @@ on_every_engine! {
         }
     }
 
+    fn what_is_about_the_content_is_not_touched(engine: Engine) {
+        let coded = [&b"\x1f\x8b\x08\x00"[..], &common::noise(500)].concat();
+        let head = format!("Content-Encoding: gzip\r\nETag: W/\"a\"\r\nVary: Accept-Encoding\r\nContent-Range: bytes 0-503/900\r\n\
+            Location: http://127.0.0.1:1/there\r\nSet-Cookie: a=1; Path=/x\r\nSet-Cookie: b=2\r\nContent-Length: {}\r\n", coded.len());
+        for status in ["200 OK", "206 Partial Content", "302 Found", "404 Not Found", "500 Oh", "599 Own"] {
+            let answer = [format!("HTTP/1.1 {status}\r\n{head}\r\n").as_bytes(), &coded].concat();
+            let upstream = Upstream::answering(answer);
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            client.send("GET /x HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\nRange: bytes=0-503\r\nIf-Range: \"a\"\r\n\
+                If-None-Match: \"b\"\r\nCookie: c=1; d=2\r\nAuthorization: Basic eDp5\r\n\r\n");
+            let response = client.read_response();
+            assert_eq!(format!("{} {}", response.status, response.reason), status);
+            assert!(response.body == coded, "{status}");
+            for line in head.lines() {
+                let (name, value) = line.split_once(": ").unwrap();
+                let there = response.fields.iter().any(|(key, own)| key == name && own == value.as_bytes());
+                assert!(there, "{line} in {response:?}");
+            }
+            let seen = upstream.last_head();
+            for (name, value) in [("accept-encoding", "gzip, br"), ("range", "bytes=0-503"), ("if-range", "\"a\""),
+                ("if-none-match", "\"b\""), ("cookie", "c=1; d=2"), ("authorization", "Basic eDp5")] {
+                assert_eq!(field(&seen, name), Some(value), "{seen}");
+            }
+        }
+    }
+
     fn what_is_no_answer_is_a_502(engine: Engine) {
         for (answer, reason) in [
             ("", "without an answer"),

@@ -3,8 +3,10 @@
 mod common;
 
 use common::upstream::*;
-use common::{Client, noise, on_every_engine};
+use common::{Client, eventually, noise, on_every_engine};
 use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -93,6 +95,50 @@ on_every_engine! {
         let refused = client.read_response();
         assert!(refused.status == 417 && refused.says_close(), "{refused:?}");
         client.expect_closed();
+    }
+
+    fn a_cut_request_is_never_whole_upstream(engine: Engine) {
+        for (framing, sent, status) in [
+            ("Content-Length: 50", "hello", 400),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\n", 400),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\nzz\r\n", 400),
+            ("Transfer-Encoding: chunked", "5\r\nhello\r\n1000\r\n", 413),
+        ] {
+            let seen = Arc::<Mutex<Vec<u8>>>::default();
+            let kept = seen.clone();
+            let upstream = Upstream::start(move |link| {
+                link.head()?;
+                while link.fill()? > 0 {}
+                kept.lock().unwrap().append(&mut link.buffer);
+                Ok(())
+            });
+            let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--max-body-size", "100"]);
+            let mut client = Client::connect(&server);
+            client.send(format!("POST / HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n"));
+            eventually("it is under way", || (upstream.accepted() == 1).then_some(()));
+            client.send(sent);
+            client.finish_sending();
+            assert_eq!(client.read_response().status, status, "{sent:?}");
+            eventually("the upstream's connection is over", || (upstream.ended.load(Ordering::SeqCst) == 1).then_some(()));
+            let seen = seen.lock().unwrap();
+            assert!(seen.len() < 20 && !seen.ends_with(b"0\r\n\r\n"), "{}", seen.escape_ascii());
+        }
+    }
+
+    fn an_upstream_that_takes_nothing_is_a_504(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            link.head()?;
+            thread::sleep(Duration::from_secs(3));
+            Ok(())
+        });
+        let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "500ms"]);
+        let mut client = Client::connect(&server);
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
+        let piece = vec![b'x'; 1_000_000];
+        while !client.is_answered() && client.try_send(&piece).is_ok() {}
+        assert_eq!(client.read_response().status, 504);
+        assert!(server.memory("VmHWM") < 30_000, "{} KiB", server.memory("VmHWM"));
+        expect_log(&server, &[&upstream.address.to_string(), "did not answer in time"]);
     }
 
     fn an_early_answer_reaches_who_still_sends(engine: Engine) {
