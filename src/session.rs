@@ -36,7 +36,6 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
-use crate::session::presence::Presence;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
@@ -121,7 +120,6 @@ pub struct Session {
     shut_down: bool,
     /// Whether the connection is to end by a reset.
     reset: bool,
-    presence: Presence,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -145,7 +143,6 @@ impl Session {
             closing: None,
             shut_down: false,
             reset: false,
-            presence: Presence::default(),
             phase: Phase::Idle,
             since: now,
         }
@@ -378,7 +375,9 @@ impl Session {
         let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
-        self.note_question_due(now.instant);
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            forward.presence.update(now.instant);
+        }
         // What is due is not too late: `respond` goes on with it.
         if self.due().is_none() && self.phase_deadline(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
@@ -595,7 +594,6 @@ impl Session {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
                 self.conn.recycle();
-                self.presence = Presence::default();
                 self.reused = true;
                 self.since = now.instant;
                 self.phase = Phase::Idle;

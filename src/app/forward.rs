@@ -13,8 +13,10 @@
 //! Back-pressure: content is taken while `has_room`, the upstream is read while `wants_input`.
 
 mod failing;
+mod presence;
 mod protocol;
 
+pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 
 use crate::app::App;
@@ -100,6 +102,7 @@ pub struct Forward {
     shut_down: bool,
     /// Whose turn it is to be read when both can be: the one that was not read last.
     pub client_next: bool,
+    pub presence: Presence,
 }
 
 impl Forward {
@@ -131,6 +134,7 @@ impl Forward {
             tunnel: false,
             shut_down: false,
             client_next: false,
+            presence: Presence::default(),
         };
         match gathers {
             true => forward.stage = Stage::Gathering,

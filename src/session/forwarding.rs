@@ -40,7 +40,7 @@ impl Session {
 
     fn wants_both(&self, forward: &Forward) -> Ready {
         let content = matches!(self.conn.reading, Reading::Body(_)) || forward.is_tunnel();
-        let watched = if forward.is_tunnel() { Ready::NONE } else { self.watched() };
+        let watched = if forward.is_tunnel() { Ready::NONE } else { self.watched(forward) };
         watched
             .with_if(!self.output.is_empty(), Ready::CLIENT_WRITE)
             .with_if(forward.wants_output(), Ready::UPSTREAM_WRITE)

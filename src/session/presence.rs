@@ -12,75 +12,50 @@
 //! | is in chunks        | `0`, before the size of the next (RFC 9112, section 7.1: 1*HEXDIG)  |
 //! | is of another kind  | none is certain: what the upstream says next shows it               |
 //!
-//! Each is sent once an exchange, and only after `GRACE`: most answers come before that.
+//! Each is sent once an exchange, and only a moment later: most answers come before that.
 
 use crate::app::exchange::Exchange;
+use crate::app::forward::{Asked, Forward};
 use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::session::{Ready, Session};
-use std::time::{Duration, Instant};
-
-/// Short for who waits for a free worker, long for an answer that is on its way.
-const GRACE: Duration = Duration::from_millis(100);
-
-#[derive(Debug, Default)]
-pub(super) struct Presence {
-    /// When the client is to be asked; it was seen to send no more.
-    due: Option<Instant>,
-    is_due: bool,
-    asked: Asked,
-}
-
-/// What the client has been sent before its time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Asked {
-    #[default]
-    Nothing,
-    /// The first byte of the response, which is not to be sent again.
-    Ahead,
-    /// The same, and the response has begun since.
-    Before,
-    /// The first byte of a chunk.
-    Within,
-}
+use std::time::Instant;
 
 impl Session {
     /// What is to be looked out for while the client's side is not read.
-    pub(super) fn watched(&self) -> Ready {
-        let is_noted = self.presence.is_due || self.presence.due.is_some();
-        let gone = Ready::CLIENT_GONE.with_if(!is_noted && self.next_byte().is_some(), Ready::CLIENT_EOF);
-        gone.with_if(self.question().is_some(), Ready::CLIENT_WRITE)
+    pub(super) fn watched(&self, forward: &Forward) -> Ready {
+        let asks_later = !forward.presence.is_noted() && self.next_byte(forward).is_some();
+        Ready::CLIENT_GONE
+            .with_if(asks_later, Ready::CLIENT_EOF)
+            .with_if(self.question().is_some(), Ready::CLIENT_WRITE)
     }
 
     /// The client sends no more.
     pub fn on_client_ended(&mut self, now: Instant) {
-        self.presence.due = Some(now + GRACE);
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            forward.presence.on_ended(now);
+        }
     }
 
     /// When the client is to be asked.
     pub(super) fn question_due(&self) -> Option<Instant> {
-        self.presence.due.filter(|_| self.next_byte().is_some())
-    }
-
-    pub(super) fn note_question_due(&mut self, now: Instant) {
-        if self.presence.due.is_some_and(|due| due <= now) {
-            (self.presence.due, self.presence.is_due) = (None, true);
-        }
+        let forward = self.forward()?;
+        forward.presence.due().filter(|_| self.next_byte(forward).is_some())
     }
 
     /// The byte that asks the client whether it is there, when it is time for that.
     pub(super) fn question(&self) -> Option<&'static [u8]> {
-        self.next_byte().filter(|_| self.presence.is_due)
+        let forward = self.forward().filter(|forward| forward.presence.is_due())?;
+        self.next_byte(forward)
     }
 
     /// The byte that comes next in any case, where there is one and nothing else is to be sent.
-    fn next_byte(&self) -> Option<&'static [u8]> {
-        let Exchange::Forward(forward) = &self.exchange else { return None };
+    fn next_byte(&self, forward: &Forward) -> Option<&'static [u8]> {
         // Who reads the request's content comes upon the end by itself.
         let reads = matches!(self.conn.reading, Reading::Body(_));
         if reads || !self.output.is_empty() || forward.is_tunnel() || self.closing.is_some() {
             return None;
         }
-        match (&self.conn.writing, self.presence.asked) {
+        match (&self.conn.writing, forward.presence.asked) {
             (Writing::Idle, Asked::Nothing) => Some(b"H"),
             (Writing::Body(Encoder::Chunked), Asked::Nothing | Asked::Before) => Some(b"0"),
             _ => None,
@@ -90,16 +65,18 @@ impl Session {
     /// The byte is sent.
     pub(super) fn on_asked(&mut self) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
-        let asked = if begun { Asked::Within } else { Asked::Ahead };
-        self.presence = Presence { asked, ..Presence::default() };
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            forward.presence.on_asked(if begun { Asked::Within } else { Asked::Ahead });
+        }
     }
 
     /// Takes the byte off that the client has already, once there is more.
     pub(super) fn drop_foretold(&mut self) {
-        if self.presence.asked == Asked::Ahead && !self.output.is_empty() {
+        let Exchange::Forward(forward) = &mut self.exchange else { return };
+        if forward.presence.asked == Asked::Ahead && !self.output.is_empty() {
             debug_assert!(self.output.filled().starts_with(b"HTTP/1.1 "));
             self.output.consume(1);
-            self.presence.asked = Asked::Before;
+            forward.presence.asked = Asked::Before;
         }
     }
 }
