@@ -204,6 +204,26 @@ on_every_engine! {
         expect_log(&server, &["more bytes behind its answer"]);
     }
 
+    fn a_late_second_answer_is_nobodys(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while link.head()?.is_some() {
+                link.say(ok("first"))?;
+                thread::sleep(Duration::from_millis(50));
+                link.say(ok("second"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        for _ in 0..3 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "first");
+            thread::sleep(Duration::from_millis(150));
+        }
+        assert_eq!(upstream.accepted(), 3);
+        expect_log(&server, &[&upstream.address.to_string(), "without being asked"]);
+    }
+
     fn interim_answers_pass(engine: Engine) {
         let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x\r\n\r\n";
         let upstream = Upstream::answering(format!("{hints}HTTP/1.1 100 Continue\r\n\r\n{}", ok("x")));
@@ -214,7 +234,8 @@ on_every_engine! {
             let early = client.read_response();
             assert_eq!((early.status, early.field("Link")), (103, Some("</a.css>; rel=preload")));
             assert!(early.field("Connection").is_none());
-            assert_eq!(client.read_response().text(), "x", "100 is for nobody");
+            assert_eq!(client.read_response().status, 100, "a client has to expect it unasked");
+            assert_eq!(client.read_response().text(), "x");
         }
         drop(client);
         let mut old = Client::connect(&server);

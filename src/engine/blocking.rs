@@ -67,6 +67,7 @@ pub struct Blocking<'a> {
 struct Link {
     socket: Arc<OwnedFd>,
     upstream: usize,
+    name: String,
     /// The lease, if it is a worker's.
     lease: Option<Lease>,
 }
@@ -299,7 +300,7 @@ impl Transport for Blocking<'_> {
                 return Err(error);
             }
         };
-        self.link = Some(Link { socket, upstream: to.id, lease });
+        self.link = Some(Link { socket, upstream: to.id, name: to.name.clone(), lease });
         self.socket.set_nonblocking(true)?;
         // Nothing is there to be read before something was written.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
@@ -336,7 +337,7 @@ impl Transport for Blocking<'_> {
         };
         if let (Some(lease), Some(host)) = (link.lease, self.host) {
             host.give_back(lease, left.unwrap_or(Left::Broken), self.now.instant);
-        } else if keep && upstream::is_fit(&link.socket) {
+        } else if keep && upstream::is_fit(&link.socket, &link.name) {
             self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }
         // If it fails the connection has gone, and the next call says so.

@@ -27,8 +27,9 @@ use std::time::Instant;
 pub struct Link {
     pub socket: Arc<OwnedFd>,
     pub ready: u8,
-    /// The upstream it leads to.
+    /// The upstream it leads to, and its name.
     upstream: usize,
+    name: String,
     /// The lease, if it is a worker's socket: descriptors come over it.
     pub lease: Option<Lease>,
     /// The client whose exchange it carries.
@@ -56,6 +57,7 @@ impl Links {
         link.ready |= super::ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
             // Closed, or it speaks without being asked: either way nobody's.
+            upstream::is_fit(&link.socket, &link.name);
             self.pool.retain(|idle| *idle != key);
             self.close(key, registry);
             return None;
@@ -72,14 +74,15 @@ impl Links {
         registry: &Registry,
     ) -> io::Result<(usize, Connected)> {
         while let Some(key) = if fresh { None } else { self.pool.take(to.id) } {
-            if upstream::is_fit(&self.links[key].socket) {
+            if upstream::is_fit(&self.links[key].socket, &to.name) {
                 self.links[key].owner = Some(client);
                 return Ok((key, Connected::Reused));
             }
             self.close(key, registry);
         }
         let socket = Arc::new(upstream::connect(&to.address)?);
-        let key = self.add(Link { socket, ready: 0, upstream: to.id, lease: None, owner: Some(client) }, registry)?;
+        let (upstream, name) = (to.id, to.name.clone());
+        let key = self.add(Link { socket, ready: 0, upstream, name, lease: None, owner: Some(client) }, registry)?;
         Ok((key, Connected::New))
     }
 
@@ -104,7 +107,8 @@ impl Links {
             return Ok(key);
         }
         let (socket, kept) = (lease.socket.clone(), lease.clone());
-        let link = Link { socket, ready: WRITABLE, upstream: pool, lease: Some(lease), owner: Some(client) };
+        let (upstream, name, lease) = (pool, String::new(), Some(lease));
+        let link = Link { socket, ready: WRITABLE, upstream, name, lease, owner: Some(client) };
         let added = self.add(link, registry);
         if added.is_err() {
             host.lock().give_back(kept, Left::Free, now);
@@ -149,7 +153,8 @@ impl Links {
             return host.lock().give_back(lease, left, now);
         }
         // A read that filled its room left the bit, whether or not more was there.
-        let silent = link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || upstream::is_fit(&link.socket));
+        let silent =
+            link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || upstream::is_fit(&link.socket, &link.name));
         if !keep || !silent {
             return self.close(key, registry);
         }

@@ -19,7 +19,7 @@ impl SharedPool {
     pub fn connect(&self, to: &Upstream, fresh: bool) -> io::Result<(Arc<OwnedFd>, Connected)> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(socket) = if fresh { None } else { pool.take(to.id) } {
-            if upstream::is_fit(&socket) {
+            if upstream::is_fit(&socket, &to.name) {
                 return Ok((socket, Connected::Reused));
             }
         }

@@ -1,7 +1,7 @@
 //! HTTP/1.1 with an upstream: one request and its response, as `forward::Protocol` asks for it.
 //!
 //! ```text
-//!  Head ──1xx──► Head      passed on; 100 only to who waits for it
+//!  Head ──1xx──► Head      passed on, but to HTTP/1.0
 //!   ├────101───► tunnel    only where the request asked for it
 //!   └──final───► Content ──► End
 //! ```
@@ -162,10 +162,10 @@ impl HttpExchange {
         if sink.conn.minor == 0 {
             return Ok(Step::Moved);
         }
-        if head.status != 100 {
-            fields::write_interim(head, bytes, sink.output);
-        } else if std::mem::take(&mut sink.conn.wants_continue) {
-            sink.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+        // RFC 9110, section 15.2: all are passed on that the proxy has not asked for itself, and it never does.
+        fields::write_interim(head, bytes, sink.output);
+        if head.status == 100 {
+            sink.conn.wants_continue = false;
         }
         Ok(Step::Moved)
     }
