@@ -67,7 +67,10 @@ impl Forward {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.fresh = true;
         } else if unsent {
-            self.lease.on_failed(now.instant);
+            // What this machine lacks says nothing of the upstream.
+            if failure.status != Status::SERVICE_UNAVAILABLE {
+                self.lease.on_failed(now.instant);
+            }
             self.tried.push(self.lease.id);
             let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
             log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
