@@ -170,6 +170,27 @@ on_every_engine! {
         assert_eq!(client.read_response().status, 200);
     }
 
+    fn what_may_not_be_repeated_takes_no_old_connection(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while let Some(head) = link.head()? {
+                link.content(&head)?;
+                link.say(ok("x"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        let mut ask = |method: &str, pause: u64| {
+            thread::sleep(Duration::from_millis(pause));
+            client.send(format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"));
+            assert_eq!(client.read_response().status, 200);
+            upstream.accepted()
+        };
+        assert_eq!([ask("POST", 0), ask("POST", 0), ask("POST", 1200)], [1, 1, 2]);
+        client.send(GET);
+        assert_eq!((client.read_response().status, upstream.accepted()), (200, 2));
+    }
+
     fn a_new_connection_that_fails_is_not_tried_again(engine: Engine) {
         let upstream = Upstream::start(|link| link.head().map(drop));
         let server = proxy_to(engine, &upstream);

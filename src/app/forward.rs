@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::app::body::Body;
 use crate::app::gathered::Gathered;
 use crate::app::spool::Spool;
-use crate::app::upstreams::{Group, Lease, Upstream};
+use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
@@ -153,9 +153,13 @@ impl Forward {
         &self.lease
     }
 
-    /// Whether a connection that has been idle will not do.
-    pub fn wants_fresh(&self) -> bool {
-        self.fresh
+    /// Which connections that have been idle will do.
+    pub fn reuse(&self) -> Reuse {
+        match self.fresh {
+            true => Reuse::Nothing,
+            false if self.protocol.may_repeat() => Reuse::Any,
+            false => Reuse::Recent,
+        }
     }
 
     pub fn is_tunnel(&self) -> bool {

@@ -29,6 +29,17 @@ pub enum Address {
     Worker(usize),
 }
 
+/// Which connections that wait idle will do for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    Any,
+    /// Those that have not been idle for long: who closes idle connections waits longer than that, so that none is
+    /// closed while the request is on its way. For requests that may not be repeated.
+    Recent,
+    /// None: one has just turned out to be closed.
+    Nothing,
+}
+
 #[derive(Debug)]
 pub struct Upstream {
     /// Different for every upstream of the server, from 0.

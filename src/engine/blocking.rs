@@ -15,7 +15,7 @@
 //! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
 //! and `await_ready` polls both for what the session wants.
 
-use crate::app::upstreams::{Address, Upstream};
+use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::latch::Latch;
 use crate::engine::shared_pool::SharedPool;
@@ -285,12 +285,14 @@ impl Transport for Blocking<'_> {
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
         let result = match (&to.address, self.host) {
             (Address::Worker(pool), Some(host)) => {
                 self.lease(*pool, host).map(|lease| (lease.socket.clone(), Connected::Reused, Some(lease)))
             }
-            _ => self.upstreams.connect(to, fresh).map(|(socket, connected)| (socket, connected, None)),
+            _ => {
+                self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
+            }
         };
         self.now.update(Instant::now(), SystemTime::now());
         let (socket, connected, lease) = match result {

@@ -2,7 +2,7 @@
 //! has, as a `Transport`. A bit is cleared by `WouldBlock` or by a short read or write: the next edge sets
 //! it again.
 
-use crate::app::upstreams::{Address, Upstream};
+use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::links::Links;
 use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
@@ -93,14 +93,14 @@ impl Transport for Evented<'_> {
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
         *self.woken = false;
         let (key, connected) = match (&to.address, self.host) {
             (Address::Worker(pool), Some(host)) => {
                 let key = self.links.lease(*pool, self.key, host, self.registry, self.now.instant)?;
                 (key, Connected::Reused)
             }
-            _ => self.links.connect(to, fresh, self.key, self.registry)?,
+            _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
         *self.link = Some(key as u32);
         Ok(connected)

@@ -8,7 +8,7 @@
 //! A worker's socket is leased from the supervisor for each request, and stays registered in between.
 //! A link is closed in phase 3 only, or when it is idle: no event of this turn can be for its successor.
 
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
@@ -65,15 +65,16 @@ impl Links {
         link.owner
     }
 
-    /// A connection to an upstream for a client: one that is idle unless `fresh`, else a new one.
+    /// A connection to an upstream for a client: one that is idle and fit for `reuse`, else a new one.
     pub fn connect(
         &mut self,
         to: &Upstream,
-        fresh: bool,
+        reuse: Reuse,
         client: usize,
         registry: &Registry,
+        now: Instant,
     ) -> io::Result<(usize, Connected)> {
-        while let Some(key) = if fresh { None } else { self.pool.take(to.id) } {
+        while let Some(key) = self.pool.take(to.id, reuse, now) {
             if upstream::is_fit(&self.links[key].socket, &to.name) {
                 self.links[key].owner = Some(client);
                 return Ok((key, Connected::Reused));
