@@ -518,7 +518,9 @@ impl Args {
         if self.allow_delete && self.directory.is_none() {
             return conflict("--allow-delete is about the store, and there is none; name a --directory too".into());
         }
-        let has_site = self.root.is_some() || (self.directory.is_none() && self.proxy.proxy.is_empty());
+        let has_site = self.root.is_some()
+            || !self.wsgi.sites.is_empty()
+            || (self.directory.is_none() && self.proxy.proxy.is_empty());
         if let Some(flag) = self.site.about_a_site().filter(|_| !has_site) {
             return conflict(format!(
                 "{flag} is about the site, and --directory or --proxy alone serve none; name a ROOT too"
@@ -578,6 +580,14 @@ impl Args {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
         if let Some(prefix) = self.proxy.disagreement() {
             return conflict(format!("the upstreams of {prefix} name different paths; give all of them the same"));
+        }
+        let bare = |prefix: &str| prefix.trim_end_matches('/').to_owned();
+        let others =
+            self.wsgi.apps.iter().map(|app| &app.prefix).chain(self.wsgi.sites.iter().map(|site| &site.prefix));
+        let others: Vec<_> = others.map(|prefix| bare(prefix)).collect();
+        if let Some(mount) = self.proxy.proxy.iter().find(|mount| others.contains(&bare(&mount.prefix))) {
+            let prefix = &mount.prefix;
+            return conflict(format!("an upstream and something else are to answer {prefix}; give one another prefix"));
         }
         if self.proxy.takes_all() && self.root.is_some() {
             return conflict("--proxy /=.. answers every path, and nothing is left for ROOT; leave it out".into());

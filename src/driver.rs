@@ -2,7 +2,7 @@
 //! says what can be done now, and the engine learns how to wait.
 
 use crate::app::App;
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Reuse, Upstream};
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
 use crate::wsgi::supervisor::Left;
@@ -59,9 +59,9 @@ pub trait Transport {
 
     // ---- the upstream's socket; none before `connect` and after `release`
 
-    /// Gets a socket: one that waits idle, unless `fresh`, or a new one. `WouldBlock`: there is none now, and
+    /// Gets a socket: one that waits idle, if there is one fit for `reuse`, or a new one. `WouldBlock`: there is none now, and
     /// the session is driven again when it has been given one.
-    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected>;
+    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected>;
     /// Reads; descriptors that came with the bytes are added to `files`.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
     /// Writes; with the first byte goes `file`, if there is one.
@@ -115,6 +115,11 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             }
             Op::SendFile => send_file(session, io, scratch),
             Op::Wait => return Turn::Wait(session.deadline(app)),
+            Op::NoteEnd => {
+                session.on_client_ended(io.now().instant);
+                Ok(0)
+            }
+            Op::GiveUp => Err(io::ErrorKind::ConnectionReset.into()),
             Op::Close => return Turn::Close,
             Op::Reset => {
                 io.reset_on_close();
@@ -149,7 +154,7 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io
     // The session wants these only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
-        Op::Connect => match io.connect(forward.upstream(), forward.wants_fresh()) {
+        Op::Connect => match io.connect(forward.upstream(), forward.reuse()) {
             Ok(connected) => session.on_connected(connected == Connected::Reused, io.now().instant),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
             Err(error) => return Err(error),

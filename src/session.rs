@@ -16,6 +16,7 @@
 mod ending;
 mod forwarding;
 mod op;
+mod presence;
 mod receiving;
 
 pub use op::{Op, Peer, Ready};
@@ -221,9 +222,13 @@ impl Session {
         self.phase
     }
 
-    /// When the present phase has lasted too long, or is due.
+    /// When there is something to do at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
-        self.due().or_else(|| self.limit(app))
+        let phase = self.due().or_else(|| self.limit(app));
+        match self.question_due() {
+            None => phase,
+            question => phase.into_iter().chain(question).min(),
+        }
     }
 
     /// When the present phase has lasted too long.
@@ -319,10 +324,14 @@ impl Session {
 
     /// What is to be written next: the output, and behind it content that is sent from where it lies.
     pub fn unsent(&self) -> [&[u8]; 2] {
-        [self.output.filled(), self.memory_range().unwrap_or_default()]
+        let output = self.question().unwrap_or_else(|| self.output.filled());
+        [output, self.memory_range().unwrap_or_default()]
     }
 
     pub fn on_written(&mut self, count: usize, now: Instant) {
+        if self.question().is_some() {
+            return self.on_asked();
+        }
         self.since = now;
         let of_output = count.min(self.output.len());
         self.output.consume(of_output);
@@ -374,6 +383,10 @@ impl Session {
     /// The socket failed: nothing more can be said.
     pub fn on_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         log::debug!("{}: {error}", self.peer);
+        if self.conn.status == 0 {
+            // For the log: it has left before there was an answer. nginx's number, which everybody knows.
+            self.conn.status = 499;
+        }
         self.abort(CloseReason::ClientBroke, scratch);
     }
 
@@ -391,6 +404,9 @@ impl Session {
         let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
+        if let Exchange::Forward(forward) = &mut self.exchange {
+            forward.presence.update(now.instant);
+        }
         // What is due is not too late: `respond` goes on with it.
         if self.due().is_none() && self.limit(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
@@ -410,6 +426,7 @@ impl Session {
             self.trailed |= !self.input.is_empty();
             self.input.clear();
         }
+        self.drop_foretold();
         self.note_phase(now);
         more
     }

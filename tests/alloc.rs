@@ -3,7 +3,7 @@
 
 use allocation_counter::measure;
 use dustdevil::app::App;
-use dustdevil::app::upstreams::Upstream;
+use dustdevil::app::upstreams::{Reuse, Upstream};
 use dustdevil::config::Config;
 use dustdevil::driver::{self, Connected, Transport, Turn};
 use dustdevil::http::date::Now;
@@ -61,7 +61,7 @@ impl Transport for Wire {
     fn reset_on_close(&mut self) {}
 
     // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse) -> io::Result<Connected> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 

@@ -224,6 +224,17 @@ on_every_engine! {
         });
     }
 
+    fn the_users_own_fields_are_on_every_answer(engine: Engine) {
+        let args = ["--header", "x-kept: ours", "--header", "X-More: too", "--cors"];
+        let Some(server) = serve(engine, &args) else { return };
+        let page = get(&server, "/hop_by_hop");
+        let kept: Vec<_> = page.fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case("x-kept")).collect();
+        assert_eq!(kept, [&("x-kept".to_owned(), b"ours".to_vec())], "the application's gives way");
+        assert_eq!((page.field("X-More"), page.field("Access-Control-Allow-Origin")), (Some("too"), Some("*")));
+        let preflight = ask(&server, "OPTIONS", "/raises", "Origin: https://a\r\nAccess-Control-Request-Method: PUT\r\n", b"");
+        assert!(preflight.status == 204 && preflight.lists("Access-Control-Allow-Methods", "PUT"), "{preflight:?}");
+    }
+
     fn a_forked_child_does_not_answer(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         let mut client = Client::connect(&server);

@@ -224,6 +224,31 @@ on_every_engine! {
         eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
     }
 
+    fn a_client_that_leaves_is_noticed_before_the_answer(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let start = Instant::now();
+        let client = occupy(&server, "/slow?1.5");
+        drop(client);
+        assert!(server.log_lines(1)[0].contains("\" 499 "), "{:?}", server.log_lines(1));
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        // Who is only done with sending waits for the worker, which is not through yet, and for its answer.
+        let mut client = occupy(&server, "/slow?0");
+        client.finish_sending();
+        assert_eq!(client.read_response().text(), "slow");
+        assert!(start.elapsed() > Duration::from_millis(1400), "the one before was let go on");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn who_leaves_the_queue_is_not_served(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        let mut first = occupy(&server, "/slow?1.5");
+        let second = occupy(&server, "/once");
+        drop(second);
+        assert!(server.log_lines(1)[0].contains("/once HTTP/1.1\" 499 "), "{:?}", server.log_lines(1));
+        assert_eq!(first.read_response().text(), "slow");
+        assert_eq!(get(&server, "/how_closed").text(), "", "the application never saw it");
+    }
+
     fn an_end_lets_requests_finish_and_leaves_no_worker(engine: Engine) {
         let Some(mut server) = serve(engine, &[]) else { return };
         let pid = worker_pid(&server);

@@ -9,16 +9,18 @@ use crate::http::list;
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::http::vary::Vary;
-use crate::proto::responder::Responder;
+use crate::proto::responder::{Common, Responder};
 
 /// How long a browser remembers a preflight, in seconds: the longest that Chromium does.
 const MAX_AGE: &str = "7200";
 
-/// Makes every response say it, errors too: a script may read why it failed. What they depend on by that.
-pub fn join(origin: &Origin, lines: &mut Vec<u8>) -> Vary {
+/// Makes every response say it, errors too: a script may read why it failed.
+pub fn join(origin: &Origin, common: &mut Common) {
     let Origin(origin) = origin;
-    lines.extend(format!("Access-Control-Allow-Origin: {origin}\r\n").bytes());
-    if origin == "*" { Vary::NOTHING } else { Vary::ORIGIN }
+    common.add("Access-Control-Allow-Origin", origin);
+    if origin != "*" {
+        common.vary = common.vary.and(Vary::ORIGIN);
+    }
 }
 
 /// Whether a browser asks on a script's behalf before it sends the request itself.

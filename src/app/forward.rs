@@ -12,17 +12,19 @@
 //! ```
 //! Back-pressure: content is taken while `has_room`, the upstream is read while `wants_input`.
 
+mod failing;
+mod presence;
 mod protocol;
 
+pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 
 use crate::app::App;
 use crate::app::body::Body;
 use crate::app::gathered::Gathered;
 use crate::app::spool::Spool;
-use crate::app::upstreams::{Group, Lease, Upstream};
+use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
-use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
 use crate::wsgi::supervisor::Left;
@@ -100,6 +102,7 @@ pub struct Forward {
     shut_down: bool,
     /// Whose turn it is to be read when both can be: the one that was not read last.
     pub client_next: bool,
+    pub presence: Presence,
 }
 
 impl Forward {
@@ -131,6 +134,7 @@ impl Forward {
             tunnel: false,
             shut_down: false,
             client_next: false,
+            presence: Presence::default(),
         };
         match gathers {
             true => forward.stage = Stage::Gathering,
@@ -149,9 +153,13 @@ impl Forward {
         &self.lease
     }
 
-    /// Whether a connection that has been idle will not do.
-    pub fn wants_fresh(&self) -> bool {
-        self.fresh
+    /// Which connections that have been idle will do.
+    pub fn reuse(&self) -> Reuse {
+        match self.fresh {
+            true => Reuse::Nothing,
+            false if self.protocol.may_repeat() => Reuse::Any,
+            false => Reuse::Recent,
+        }
     }
 
     pub fn is_tunnel(&self) -> bool {
@@ -218,7 +226,10 @@ impl Forward {
     pub fn on_read(&mut self, count: usize) {
         self.input.fill(count);
         self.closed |= count == 0;
-        self.heard |= count > 0;
+        if count > 0 && !self.heard {
+            self.heard = true;
+            self.lease.on_answer();
+        }
         self.client_next = true;
     }
 
@@ -250,23 +261,6 @@ impl Forward {
 
     pub fn on_shut_down(&mut self) {
         self.shut_down = true;
-    }
-
-    /// A call on the socket failed; `reading` when that was a read.
-    pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
-        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
-        self.deaf = true;
-        if reading || connecting {
-            let failure = match connecting {
-                true => Failure::of_connect(error),
-                false => Failure::bad_gateway(format!("broke the connection: {error}")),
-            };
-            self.closed = true;
-            self.broken = Some(failure);
-        } else {
-            // It may have answered before it closed: what it said is read first.
-            self.output.clear();
-        }
     }
 
     /// Whether content is left that does not come from the upstream any more.
@@ -302,21 +296,6 @@ impl Forward {
     /// Nobody wants the answer any more.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
-    }
-
-    /// The deadline has passed: the failure that this is, unless another upstream is tried.
-    pub fn on_expired(&mut self, now: &Now) -> Flow {
-        self.expired = true;
-        let (status, reason) = match self.stage {
-            Stage::Unconnected | Stage::Connecting => (Status::GATEWAY_TIMEOUT, "did not accept a connection in time"),
-            Stage::Queued => (Status::SERVICE_UNAVAILABLE, "had no worker free in time"),
-            _ => (Status::GATEWAY_TIMEOUT, "did not answer in time"),
-        };
-        let failure = Failure { status, reason: reason.into() };
-        match self.stage {
-            Stage::Unconnected | Stage::Connecting => self.fail(failure, now),
-            _ => Flow::Failed(failure),
-        }
     }
 
     // ---- the client's content
@@ -450,38 +429,5 @@ impl Forward {
             None if !self.spool.is_empty() => Some(Body::Spool(Box::new(std::mem::take(&mut self.spool)))),
             rest => rest,
         };
-    }
-
-    /// Tries again where that can do no harm, else fails.
-    ///
-    /// Nothing written: any request may go to another upstream. Written to a connection that had been idle,
-    /// and not a byte heard: the upstream has most likely closed it before the request came; a request that
-    /// may be repeated (RFC 9110, section 9.2.2) goes out once more, on a new one.
-    fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.heard || matches!(self.stage, Stage::Over { .. }) {
-            return Flow::Failed(failure);
-        }
-        let unsent = self.written == 0;
-        if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
-            log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
-            self.fresh = true;
-        } else if unsent {
-            self.lease.on_unreachable(now.instant);
-            self.tried.push(self.lease.id);
-            let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
-            log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
-            (self.lease, self.fresh) = (next, false);
-        } else {
-            return Flow::Failed(failure);
-        }
-        if !unsent {
-            self.begin();
-            if self.content_ended {
-                self.protocol.push_end(&mut self.output);
-            }
-        }
-        (self.written, self.closed, self.deaf, self.broken) = (0, false, false, None);
-        self.stage = Stage::Dropping;
-        Flow::Moved
     }
 }

@@ -35,7 +35,6 @@ use crate::config::{Config, Limits, Timeouts};
 use crate::http::date::Now;
 use crate::http::head::HeadLimits;
 use crate::http::request::Request;
-use crate::http::vary::Vary;
 use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
@@ -53,6 +52,8 @@ pub struct App {
     pub common: Common,
     /// Whether scripts of other sites may ask: preflights are answered.
     pub cors: bool,
+    /// Whether TRACE is answered.
+    pub trace: bool,
     pub routes: Vec<Route>,
     /// What the paths of the debug endpoints begin with, when they are on.
     pub debug_prefix: Option<String>,
@@ -96,6 +97,7 @@ impl App {
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
             cors: config.responses.cors.is_some(),
+            trace: config.trace_method,
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
             site,
@@ -121,12 +123,16 @@ impl App {
 /// What all responses have in common.
 fn common(config: &Config) -> Result<Common, StartError> {
     let rules = &config.responses;
-    let mut lines = format!("Server: {SERVER}\r\n").into_bytes();
+    let mut common = Common::new(SERVER);
     for HeaderField { name, value } in &rules.headers {
-        lines.extend(format!("{name}: {value}\r\n").bytes());
+        common.add(name, value);
     }
-    let vary = rules.cors.as_ref().map_or(Vary::NOTHING, |origin| cors::join(origin, &mut lines));
+    if let Some(origin) = &rules.cors {
+        cors::join(origin, &mut common);
+    }
     // Of two pages for one status the last counts, as with every flag: it is found first.
-    let pages = rules.error_pages.iter().rev().map(|page| pages::read_error_page(page, config.root.as_deref()));
-    Ok(Common::new(lines, vary, pages.collect::<Result<_, _>>()?))
+    for page in rules.error_pages.iter().rev() {
+        common.error_pages.push(pages::read_error_page(page, config.root.as_deref())?);
+    }
+    Ok(common)
 }

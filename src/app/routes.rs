@@ -4,7 +4,8 @@
 use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
-use crate::app::{cors, debug, echo, files, index, trace, upload, user_agent};
+use crate::app::wsgi::Wsgi;
+use crate::app::{cors, debug, echo, files, index, proxy, trace, upload, user_agent, wsgi};
 use crate::config::Config;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
@@ -17,6 +18,8 @@ use crate::proto::responder::Responder;
 pub type Handler = fn(&App, &Request, Responder, &Now) -> Next;
 
 const STORE: Methods = Methods::READ.with(Method::Post).with(Method::Put);
+/// What is said of an address that an upstream or an application answers, when the answer is ours to give.
+const ELSEWHERE: Methods = STORE.with(Method::Patch).with(Method::Delete);
 
 #[derive(Debug)]
 pub struct Route {
@@ -52,11 +55,9 @@ impl Route {
 /// The routes of a configuration, in the order in which they are tried.
 pub fn table(config: &Config) -> Vec<Route> {
     let mut routes = Vec::new();
-    if config.proxy.takes_all() {
-        return routes;
-    }
-    // An application at / has these addresses for itself.
-    if config.endpoints && !config.wsgi.takes_all() {
+    // An application or an upstream at / has these addresses for itself.
+    let taken = config.wsgi.takes_all() || config.proxy.takes_all();
+    if config.endpoints && !taken {
         routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
         routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
     }
@@ -75,7 +76,7 @@ pub fn table(config: &Config) -> Vec<Route> {
     }
     if config.root.is_some() {
         routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
-    } else if !config.wsgi.takes_all() {
+    } else if !taken {
         routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
     if config.trace_method {
@@ -88,18 +89,24 @@ pub fn table(config: &Config) -> Vec<Route> {
 
 pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let method = request.method();
-    if let Some(mount) = app.proxy.find(request) {
-        return app.proxy.answer(mount, request, responder, now);
-    }
-    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
-    if let Some(wsgi) = app.wsgi.as_ref().filter(|_| has_path)
-        && let Some(mount) = wsgi.find(request.path())
-    {
-        // What is mounted deeper goes before: /static/ before an application at /.
-        let is_deeper = |route: &Route| route.path.len() > mount.depth() && route.matches(request.path());
-        if !app.routes.iter().any(is_deeper) {
-            return wsgi.answer(mount, request, responder, now);
+    match elsewhere(app, request) {
+        Some(_) if app.cors && method == Method::Options && cors::is_preflight(request) => {
+            return options(app, ELSEWHERE, request, responder);
         }
+        Some(Elsewhere::Upstream(mount)) => match method {
+            // Whose answer shows what is between the servers.
+            Method::Trace if !app.trace => return method_not_allowed(ELSEWHERE, request, responder),
+            // To go no further (RFC 9110, section 7.6.2).
+            Method::Trace if proxy::fields::max_forwards(request) == Some(0) => {
+                return trace::answer(request, responder);
+            }
+            Method::Options if proxy::fields::max_forwards(request) == Some(0) => {
+                return options(app, ELSEWHERE, request, responder);
+            }
+            _ => return app.proxy.answer(mount, request, responder, now),
+        },
+        Some(Elsewhere::Application(wsgi, mount)) => return wsgi.answer(mount, request, responder, now),
+        None => {}
     }
     if method == Method::Unknown {
         let sentence = "This server does not know the request's method.";
@@ -122,6 +129,29 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
         Some(_) if method == Method::Trace => trace::answer(request, responder),
         Some(route) => (route.handler)(app, request, responder, now),
     }
+}
+
+/// Who answers what is not answered here.
+enum Elsewhere<'a> {
+    Upstream(&'a proxy::Mount),
+    Application(&'a Wsgi, &'a wsgi::Mount),
+}
+
+/// What is mounted deepest has a path: /static/ before an application or an upstream at /.
+fn elsewhere<'a>(app: &'a App, request: &Request) -> Option<Elsewhere<'a>> {
+    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
+    let upstream = app.proxy.find(request);
+    let application = app.wsgi.as_ref().filter(|_| has_path).and_then(|wsgi| Some((wsgi, wsgi.find(request.path())?)));
+    let (depth, found) = match (upstream, application) {
+        (Some(upstream), Some((_, mount))) if upstream.depth() >= mount.depth() => {
+            (upstream.depth(), Elsewhere::Upstream(upstream))
+        }
+        (_, Some((wsgi, mount))) => (mount.depth(), Elsewhere::Application(wsgi, mount)),
+        (Some(upstream), None) => (upstream.depth(), Elsewhere::Upstream(upstream)),
+        (None, None) => return None,
+    };
+    let is_deeper = |route: &Route| route.path.len() > depth && route.matches(request.path());
+    (!app.routes.iter().any(is_deeper)).then_some(found)
 }
 
 pub fn not_found(request: &Request, responder: Responder) -> Next {

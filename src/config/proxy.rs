@@ -14,7 +14,9 @@ pub struct ProxyRules {
     ///
     /// /api=http://127.0.0.1:8000 passes /api/x on as it is; with a path behind the port, were it only /, that replaces
     /// the prefix: /api=http://127.0.0.1:8000/v1 makes it /v1/x. unix:/run/app.sock is a socket in the file system.
-    /// Several upstreams, with commas or by repeating the prefix, share the requests. Names are looked up once, at start.
+    /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is left alone for five
+    /// seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location and
+    /// cookies come back as the upstream wrote them.
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
@@ -42,7 +44,7 @@ pub struct ProxyRules {
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced. To a Python
+    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced or taken out. To a Python
     /// application its X-Forwarded-Proto says whether the client came by https.
     #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,

@@ -10,13 +10,15 @@ use crate::http::chars::{is_field_value_byte, is_token, trim_ows};
 pub struct ResponseRules {
     /// Field that every response carries, repeatable
     ///
-    /// As in --header 'X-Frame-Options: DENY'. Errors and 304 carry it too.
+    /// As in --header 'X-Frame-Options: DENY'. Errors and 304 carry it too, and what upstreams and applications answer:
+    /// their own field of that name gives way to it, but for Set-Cookie and Link, of which there may be several.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<HeaderField>,
 
     /// Let scripts of other sites read responses [default of ORIGIN: *, any site]
     ///
-    /// Sends Access-Control-Allow-Origin with every response and answers the preflights of browsers.
+    /// Sends Access-Control-Allow-Origin with every response and answers the preflights of browsers, those to upstreams
+    /// and applications too.
     // With the equals sign only, or `--cors public/` would take the ROOT; `Args::read` joins the two words where the
     // second is an origin.
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]

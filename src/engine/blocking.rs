@@ -15,7 +15,7 @@
 //! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
 //! and `await_ready` polls both for what the session wants.
 
-use crate::app::upstreams::{Address, Upstream};
+use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::latch::Latch;
 use crate::engine::shared_pool::SharedPool;
@@ -67,6 +67,7 @@ pub struct Blocking<'a> {
 struct Link {
     socket: Arc<OwnedFd>,
     upstream: usize,
+    name: String,
     /// The lease, if it is a worker's.
     lease: Option<Lease>,
 }
@@ -106,13 +107,17 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Waits for a worker, until the deadline or the end of the grace period.
-    fn lease(&self, pool: usize, host: &Host) -> io::Result<Lease> {
+    /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
+    /// client: then its place in the queue is kept.
+    fn lease(&mut self, pool: usize, host: &Host) -> io::Result<Lease> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
             // In slices, so that the end of the grace period is heard.
             if let Some(lease) = host.lease_within(pool, self.ticket, left.min(PAUSE))? {
                 return Ok(lease);
+            }
+            if self.hears_of_client() {
+                return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
                 host.lock().leave(self.ticket);
@@ -121,36 +126,53 @@ impl<'a> Blocking<'a> {
         }
     }
 
+    /// Whether the client sends no more, or has gone, without waiting for it.
+    fn hears_of_client(&mut self) -> bool {
+        let mut polled = [PollFd::new(self.socket, PollFlags::RDHUP)];
+        if poll(&mut polled, Some(&Timespec::default())).is_err() {
+            return false;
+        }
+        let found = polled[0].revents();
+        let gone = found.intersects(PollFlags::ERR | PollFlags::HUP);
+        self.ready = self.ready.with_if(gone, Ready::CLIENT_GONE).with_if(!found.is_empty(), Ready::CLIENT_EOF);
+        !found.is_empty()
+    }
+
     /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
         let Some(link) = &self.link else { return };
         if wanted != wanted.without(self.ready) {
             return;
         }
-        let flags = |read, write| {
-            let read = if wanted.has(read) { PollFlags::IN } else { PollFlags::empty() };
-            let write = if wanted.has(write) { PollFlags::OUT } else { PollFlags::empty() };
-            read | write
-        };
+        let flag = |what, flag| if wanted.has(what) { flag } else { PollFlags::empty() };
+        let flags = |read, write| flag(read, PollFlags::IN) | flag(write, PollFlags::OUT);
         let mut polled = vec![PollFd::from_borrowed_fd(self.cut.as_fd(), PollFlags::IN)];
-        let sides = [
-            (self.socket.as_fd(), Ready::CLIENT_READ, Ready::CLIENT_WRITE),
-            (link.socket.as_fd(), Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE),
-        ];
         // One of which nothing is wanted is left out: its hang-up would end every wait at once.
-        let sides = sides.into_iter().filter(|(_, read, write)| !flags(*read, *write).is_empty());
-        let sides: Vec<_> = sides.collect();
-        polled.extend(sides.iter().map(|(fd, read, write)| PollFd::from_borrowed_fd(*fd, flags(*read, *write))));
+        let client = flags(Ready::CLIENT_READ, Ready::CLIENT_WRITE) | flag(Ready::CLIENT_EOF, PollFlags::RDHUP);
+        let client = Some(client).filter(|flags| !flags.is_empty() || wanted.has(Ready::CLIENT_GONE));
+        let upstream = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
+        let upstream = Some(upstream).filter(|flags| !flags.is_empty());
+        let sides = [(self.socket.as_fd(), client), (link.socket.as_fd(), upstream)];
+        polled.extend(sides.iter().filter_map(|(fd, flags)| Some(PollFd::from_borrowed_fd(*fd, (*flags)?))));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
         // What can fail here (a signal, no memory) passes: the next turn finds nothing ready and waits again.
         if poll(&mut polled, left.as_ref()).is_err() {
             return;
         }
-        for ((_, read, write), polled) in sides.iter().zip(&polled[1..]) {
-            let failed = polled.revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL);
-            let is = |flag| failed || polled.revents().contains(flag);
-            self.ready = self.ready.with_if(is(PollFlags::IN), *read).with_if(is(PollFlags::OUT), *write);
+        let mut found = polled[1..].iter().map(PollFd::revents);
+        let (client, upstream) = (client.and_then(|_| found.next()), upstream.and_then(|_| found.next()));
+        let failed = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        let news = [
+            (client, PollFlags::IN, Ready::CLIENT_READ),
+            (client, PollFlags::OUT, Ready::CLIENT_WRITE),
+            (client, PollFlags::RDHUP, Ready::CLIENT_EOF),
+            (client, PollFlags::empty(), Ready::CLIENT_GONE),
+            (upstream, PollFlags::IN, Ready::UPSTREAM_READ),
+            (upstream, PollFlags::OUT, Ready::UPSTREAM_WRITE),
+        ];
+        for (found, flag, what) in news {
+            self.ready = self.ready.with_if(found.is_some_and(|found| found.intersects(flag | failed)), what);
         }
     }
 
@@ -265,12 +287,14 @@ impl Transport for Blocking<'_> {
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
         let result = match (&to.address, self.host) {
             (Address::Worker(pool), Some(host)) => {
                 self.lease(*pool, host).map(|lease| (lease.socket.clone(), Connected::Reused, Some(lease)))
             }
-            _ => self.upstreams.connect(to, fresh).map(|(socket, connected)| (socket, connected, None)),
+            _ => {
+                self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
+            }
         };
         self.now.update(Instant::now(), SystemTime::now());
         let (socket, connected, lease) = match result {
@@ -280,7 +304,7 @@ impl Transport for Blocking<'_> {
                 return Err(error);
             }
         };
-        self.link = Some(Link { socket, upstream: to.id, lease });
+        self.link = Some(Link { socket, upstream: to.id, name: to.name.clone(), lease });
         self.socket.set_nonblocking(true)?;
         // Nothing is there to be read before something was written.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
@@ -308,10 +332,16 @@ impl Transport for Blocking<'_> {
     }
 
     fn release(&mut self, keep: bool, left: Option<Left>) {
-        let Some(link) = self.link.take() else { return };
+        let Some(link) = self.link.take() else {
+            // It may have been waiting for a worker.
+            if let (Some(host), Some(_)) = (self.host, left) {
+                host.lock().leave(self.ticket);
+            }
+            return;
+        };
         if let (Some(lease), Some(host)) = (link.lease, self.host) {
             host.give_back(lease, left.unwrap_or(Left::Broken), self.now.instant);
-        } else if keep && upstream::is_fit(&link.socket) {
+        } else if keep && upstream::is_fit(&link.socket, &link.name) {
             self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }
         // If it fails the connection has gone, and the next call says so.

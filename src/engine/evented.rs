@@ -2,10 +2,10 @@
 //! has, as a `Transport`. A bit is cleared by `WouldBlock` or by a short read or write: the next edge sets
 //! it again.
 
-use crate::app::upstreams::{Address, Upstream};
+use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::links::Links;
-use crate::engine::{READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
+use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
 use crate::wsgi::host::Host;
@@ -59,7 +59,9 @@ impl Transport for Evented<'_> {
     fn ready(&self) -> Ready {
         let own = Ready::NONE
             .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
-            .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE);
+            .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
+            .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
+            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
         let own = own.with_if(*self.woken, Ready::UPSTREAM_WRITE);
         let Some(link) = *self.link else { return own };
         let link = self.links.get(link as usize).ready;
@@ -95,14 +97,14 @@ impl Transport for Evented<'_> {
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
         *self.woken = false;
         let (key, connected) = match (&to.address, self.host) {
             (Address::Worker(pool), Some(host)) => {
                 let key = self.links.lease(*pool, self.key, host, self.registry, self.now.instant)?;
                 (key, Connected::Reused)
             }
-            _ => self.links.connect(to, fresh, self.key, self.registry)?,
+            _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
         *self.link = Some(key as u32);
         Ok(connected)

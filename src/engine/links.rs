@@ -8,7 +8,7 @@
 //! A worker's socket is leased from the supervisor for each request, and stays registered in between.
 //! A link is closed in phase 3 only, or when it is idle: no event of this turn can be for its successor.
 
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
@@ -27,8 +27,9 @@ use std::time::Instant;
 pub struct Link {
     pub socket: Arc<OwnedFd>,
     pub ready: u8,
-    /// The upstream it leads to.
+    /// The upstream it leads to, and its name.
     upstream: usize,
+    name: String,
     /// The lease, if it is a worker's socket: descriptors come over it.
     pub lease: Option<Lease>,
     /// The client whose exchange it carries.
@@ -56,6 +57,7 @@ impl Links {
         link.ready |= super::ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
             // Closed, or it speaks without being asked: either way nobody's.
+            upstream::is_fit(&link.socket, &link.name);
             self.pool.retain(|idle| *idle != key);
             self.close(key, registry);
             return None;
@@ -63,23 +65,25 @@ impl Links {
         link.owner
     }
 
-    /// A connection to an upstream for a client: one that is idle unless `fresh`, else a new one.
+    /// A connection to an upstream for a client: one that is idle and fit for `reuse`, else a new one.
     pub fn connect(
         &mut self,
         to: &Upstream,
-        fresh: bool,
+        reuse: Reuse,
         client: usize,
         registry: &Registry,
+        now: Instant,
     ) -> io::Result<(usize, Connected)> {
-        while let Some(key) = self.pool.take(to.id).filter(|_| !fresh) {
-            if upstream::is_fit(&self.links[key].socket) {
+        while let Some(key) = self.pool.take(to.id, reuse, now) {
+            if upstream::is_fit(&self.links[key].socket, &to.name) {
                 self.links[key].owner = Some(client);
                 return Ok((key, Connected::Reused));
             }
             self.close(key, registry);
         }
         let socket = Arc::new(upstream::connect(&to.address)?);
-        let key = self.add(Link { socket, ready: 0, upstream: to.id, lease: None, owner: Some(client) }, registry)?;
+        let (upstream, name) = (to.id, to.name.clone());
+        let key = self.add(Link { socket, ready: 0, upstream, name, lease: None, owner: Some(client) }, registry)?;
         Ok((key, Connected::New))
     }
 
@@ -104,7 +108,8 @@ impl Links {
             return Ok(key);
         }
         let (socket, kept) = (lease.socket.clone(), lease.clone());
-        let link = Link { socket, ready: WRITABLE, upstream: pool, lease: Some(lease), owner: Some(client) };
+        let (upstream, name, lease) = (pool, String::new(), Some(lease));
+        let link = Link { socket, ready: WRITABLE, upstream, name, lease, owner: Some(client) };
         let added = self.add(link, registry);
         if added.is_err() {
             host.lock().give_back(kept, Left::Free, now);
@@ -149,7 +154,8 @@ impl Links {
             return host.lock().give_back(lease, left, now);
         }
         // A read that filled its room left the bit, whether or not more was there.
-        let silent = link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || upstream::is_fit(&link.socket));
+        let silent =
+            link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || upstream::is_fit(&link.socket, &link.name));
         if !keep || !silent {
             return self.close(key, registry);
         }

@@ -39,12 +39,15 @@ const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
 /// The peer has closed its side: a short read is not the last one.
 const READ_CLOSED: u8 = 4;
+/// The peer has reset the connection, or both sides are closed.
+const HUNG_UP: u8 = 8;
 
 fn ready_bits(event: &mio::event::Event) -> u8 {
     let closed = event.is_read_closed() || event.is_error();
     let readable = if event.is_readable() || closed { READABLE } else { 0 };
     let writable = if event.is_writable() { WRITABLE } else { 0 };
-    readable | writable | if closed { READ_CLOSED } else { 0 }
+    let hung_up = if event.is_write_closed() || event.is_error() { HUNG_UP } else { 0 };
+    readable | writable | hung_up | if closed { READ_CLOSED } else { 0 }
 }
 
 /// An engine that has taken signals and listeners over: from here on a signal ends it in good order.

@@ -3,6 +3,7 @@
 //!
 //! Generic over what a connection is: a key for the event engine, a socket for the threaded ones.
 
+use crate::app::upstreams::Reuse;
 use std::time::{Duration, Instant};
 
 /// Idle connections kept for one upstream: about as many as a loop can have in flight there.
@@ -10,6 +11,8 @@ const PER_UPSTREAM: usize = 64;
 /// How long one may idle. Below what servers allow (gunicorn 2 s, Node.js 5 s, nginx 75 s) would be best
 /// for all; a closed one is noticed anyway, and costs a retry at worst.
 const IDLE: Duration = Duration::from_secs(30);
+/// What is `Reuse::Recent`: below what any server closes idle connections after.
+const RECENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Idle<T> {
@@ -42,8 +45,16 @@ impl<T> Pool<T> {
     }
 
     /// The connection to an upstream that was used last.
-    pub fn take(&mut self, upstream: usize) -> Option<T> {
+    pub fn take(&mut self, upstream: usize, reuse: Reuse, now: Instant) -> Option<T> {
         let at = self.idle.iter().rposition(|idle| idle.upstream == upstream)?;
+        let fits = match reuse {
+            Reuse::Any => true,
+            Reuse::Recent => self.idle[at].until + RECENT > now + IDLE,
+            Reuse::Nothing => false,
+        };
+        if !fits {
+            return None;
+        }
         Some(self.idle.remove(at).connection)
     }
 
@@ -77,13 +88,15 @@ mod tests {
         }
         assert_eq!(pool.put(8, 1000, now), None);
         assert_eq!(pool.put(7, 1001, now + IDLE / 2), Some(0));
-        assert_eq!(pool.take(7), Some(1001));
-        assert_eq!(pool.take(8), Some(1000));
-        assert_eq!(pool.take(8), None);
+        assert_eq!(pool.take(7, Reuse::Nothing, now), None);
+        assert_eq!(pool.take(7, Reuse::Recent, now + IDLE / 2 + RECENT), None);
+        assert_eq!(pool.take(7, Reuse::Recent, now + IDLE / 2 + RECENT / 2), Some(1001));
+        assert_eq!(pool.take(8, Reuse::Any, now + IDLE / 2), Some(1000));
+        assert_eq!(pool.take(8, Reuse::Any, now), None);
         assert_eq!(pool.expire(now), None);
         assert_eq!(pool.expire(now + IDLE), Some(1));
         pool.retain(|connection| connection % 2 == 0);
-        assert_eq!(pool.take(7), Some(62));
+        assert_eq!(pool.take(7, Reuse::Any, now), Some(62));
         assert!(pool.next().is_some());
     }
 }

@@ -1,6 +1,6 @@
 //! The threaded engines' connections to upstreams that wait for their next exchange. Any thread may take one.
 
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::upstream;
@@ -15,11 +15,11 @@ pub struct SharedPool {
 }
 
 impl SharedPool {
-    /// A connection: one that is idle unless `fresh`, else a new one.
-    pub fn connect(&self, to: &Upstream, fresh: bool) -> io::Result<(Arc<OwnedFd>, Connected)> {
+    /// A connection: one that is idle and fit for `reuse`, else a new one.
+    pub fn connect(&self, to: &Upstream, reuse: Reuse, now: Instant) -> io::Result<(Arc<OwnedFd>, Connected)> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(socket) = pool.take(to.id).filter(|_| !fresh) {
-            if upstream::is_fit(&socket) {
+        while let Some(socket) = pool.take(to.id, reuse, now) {
+            if upstream::is_fit(&socket, &to.name) {
                 return Ok((socket, Connected::Reused));
             }
         }

@@ -45,8 +45,13 @@ pub fn connect(address: &Address) -> io::Result<OwnedFd> {
 }
 
 /// Whether an idle connection can carry an exchange: it is open, and nothing has come that nobody asked for.
-pub fn is_fit(socket: impl AsFd) -> bool {
-    net::recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT) == Err(Errno::AGAIN)
+/// `name`: of the upstream, for the log.
+pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
+    let peeked = net::recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    if matches!(peeked, Ok((1.., _))) {
+        log::warn!("upstream {name}: spoke without being asked; the connection is not used again");
+    }
+    peeked == Err(Errno::AGAIN)
 }
 
 pub fn read(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
@@ -106,11 +111,11 @@ mod tests {
     #[test]
     fn an_idle_connection_is_fit_until_it_is_closed_or_speaks() {
         let (one, other) = UnixStream::pair().unwrap();
-        assert!(is_fit(&one));
+        assert!(is_fit(&one, "x"));
         write(&other, b"x", None).unwrap();
-        assert!(!is_fit(&one));
+        assert!(!is_fit(&one, "x"));
         let (one, other) = UnixStream::pair().unwrap();
         drop(other);
-        assert!(!is_fit(&one));
+        assert!(!is_fit(&one, "x"));
     }
 }

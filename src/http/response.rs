@@ -4,7 +4,7 @@
 
 use crate::http::head::{Field, HeadLimits, Name, Span, next_line, parse_field, parse_version};
 use crate::http::violation::Violation;
-use memchr::{memchr, memmem};
+use memchr::{memchr, memmem, memrchr};
 
 /// A parsed head, as spans over its bytes.
 #[derive(Debug, Default)]
@@ -19,7 +19,8 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `bytes`; `None` when its end has not arrived. `scanned` is where the
+    /// Parses the head at the start of `bytes`; `None` when its end has not arrived, and the lines that have are
+    /// valid: who sends no HTTP is found out at its first bad line and not at a timeout. `scanned` is where the
     /// search for the end goes on; it is kept by the caller between calls.
     pub fn parse(bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<Option<ResponseHead>, Violation> {
         let start = &b"HTTP/1."[..bytes.len().min(7)];
@@ -28,16 +29,24 @@ impl ResponseHead {
         }
         let from = scanned.saturating_sub(3);
         let Some(end) = memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+            let news = memchr(b'\n', &bytes[*scanned..]).is_some();
             *scanned = bytes.len();
+            if let Some(last) = memrchr(b'\n', bytes).filter(|_| news) {
+                ResponseHead::parse_lines(&bytes[..last + 1], limits)?;
+            }
             return if bytes.len() >= limits.size { Err(Violation::HeadTooLarge) } else { Ok(None) };
         };
         *scanned = 0;
-        let bytes = &bytes[..end];
-        let mut head = ResponseHead { len: end, ..ResponseHead::default() };
+        ResponseHead::parse_lines(&bytes[..end], limits).map(Some)
+    }
+
+    /// Parses complete lines, each ending in LF. The final empty line, if it is among them, is the last.
+    fn parse_lines(bytes: &[u8], limits: &HeadLimits) -> Result<ResponseHead, Violation> {
+        let mut head = ResponseHead { len: bytes.len(), ..ResponseHead::default() };
         let line = next_line(bytes, 0, limits)?;
         let mut at = line.end + 2;
         head.parse_status_line(&bytes[line])?;
-        while at < end {
+        while at < bytes.len() {
             let line = next_line(bytes, at, limits)?;
             at = line.end + 2;
             if line.is_empty() {
@@ -49,7 +58,7 @@ impl ResponseHead {
             let (name, value) = parse_field(bytes, line, head.fields.is_empty())?;
             head.fields.push(Field { known: Name::of(name.of(bytes)), name, value });
         }
-        Ok(Some(head))
+        Ok(head)
     }
 
     /// The values of all fields of a name, in their order.
@@ -137,6 +146,14 @@ mod tests {
             ("HTTP/1.1 200 OK\r\na: \x01\r\n\r\n", Violation::FieldValue),
         ] {
             assert_eq!(parse(text).err(), Some(violation), "{text:?}");
+        }
+        for (text, violation) in [
+            ("HTTP/1.1 200 OK\n", Violation::BareLf),
+            ("HTTP/1.1 200 OK\r\na: b\n", Violation::BareLf),
+            ("HTTP/1.1 20 OK\r\n", Violation::StatusLine),
+            ("HTTP/1.1 200 OK\r\na\r\n", Violation::FieldName),
+        ] {
+            assert_eq!(parse(text).err(), Some(violation), "before its end: {text:?}");
         }
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(9));
         assert_eq!(parse(&many).err(), Some(Violation::TooManyFields));

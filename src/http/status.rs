@@ -28,6 +28,7 @@ impl Status {
     pub const BAD_GATEWAY: Status = Status(502);
     pub const SERVICE_UNAVAILABLE: Status = Status(503);
     pub const GATEWAY_TIMEOUT: Status = Status(504);
+    pub const LOOP_DETECTED: Status = Status(508);
     pub const INSUFFICIENT_STORAGE: Status = Status(507);
 
     /// Whether a response with this status never has content, whatever its fields say
@@ -97,6 +98,7 @@ impl Status {
             504 => "Gateway Timeout",
             505 => "HTTP Version Not Supported",
             507 => "Insufficient Storage",
+            508 => "Loop Detected",
             511 => "Network Authentication Required",
             _ => "",
         }

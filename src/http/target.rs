@@ -28,6 +28,8 @@ pub struct Target<'a> {
     pub form: Form,
     /// Begins with `/`; still percent-encoded. `*` in asterisk-form, empty in authority-form.
     pub path: Cow<'a, [u8]>,
+    /// The path as it came, for who passes it on.
+    pub raw_path: &'a [u8],
     /// Without its `?`; as it came.
     pub query: Option<&'a [u8]>,
     pub authority: Option<&'a [u8]>,
@@ -45,13 +47,13 @@ impl<'a> Target<'a> {
             let valid =
                 is_host_and_port(raw) && raw.iter().rposition(|&b| b == b':').is_some_and(|at| at + 1 < raw.len());
             return match valid {
-                true => Ok(Target::bare(Form::Authority, Cow::Borrowed(b""), Some(raw))),
+                true => Ok(Target::bare(Form::Authority, b"", Some(raw))),
                 false => Err(Violation::TargetForm),
             };
         }
         if raw == b"*" {
             return match method {
-                Method::Options => Ok(Target::bare(Form::Asterisk, Cow::Borrowed(b"*"), None)),
+                Method::Options => Ok(Target::bare(Form::Asterisk, b"*", None)),
                 _ => Err(Violation::TargetForm),
             };
         }
@@ -72,13 +74,14 @@ impl<'a> Target<'a> {
         }
         if path.is_empty() && method == Method::Options {
             // RFC 9112, section 3.2.4: an absolute-form OPTIONS without a path means `*`.
-            return Ok(Target::bare(Form::Asterisk, Cow::Borrowed(b"*"), Some(authority)));
+            return Ok(Target::bare(Form::Asterisk, b"*", Some(authority)));
         }
         Target::with_path(Form::Absolute, Some(authority), path)
     }
 
-    fn bare(form: Form, path: Cow<'a, [u8]>, authority: Option<&'a [u8]>) -> Target<'a> {
-        Target { form, path, query: None, authority, climbs: false, plain: false }
+    fn bare(form: Form, path: &'a [u8], authority: Option<&'a [u8]>) -> Target<'a> {
+        let borrowed = Cow::Borrowed(path);
+        Target { form, path: borrowed, raw_path: path, query: None, authority, climbs: false, plain: false }
     }
 
     fn with_path(form: Form, authority: Option<&'a [u8]>, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
@@ -86,12 +89,10 @@ impl<'a> Target<'a> {
             Some(at) => (&raw[..at], Some(&raw[at + 1..])),
             None => (raw, None),
         };
-        let path = if path.is_empty() { b"/" } else { path };
-        if is_plain(path) {
-            return Ok(Target { form, path: Cow::Borrowed(path), query, authority, climbs: false, plain: true });
-        }
-        let (path, climbs) = normalise(path)?;
-        Ok(Target { form, path, query, authority, climbs, plain: false })
+        let raw_path = if path.is_empty() { b"/" } else { path };
+        let plain = is_plain(raw_path);
+        let (path, climbs) = if plain { (Cow::Borrowed(raw_path), false) } else { normalise(raw_path)? };
+        Ok(Target { form, path, raw_path, query, authority, climbs, plain })
     }
 }
 

@@ -13,16 +13,49 @@ pub struct Common {
     pub lines: Vec<u8>,
     /// How a 200 begins: its status line, the lines, and `Date` up to its value.
     ok: Vec<u8>,
+    /// Names of the user's own fields among them, in lower case: what others say under these gives way.
+    pub replaced: Vec<String>,
     /// What these lines depend on.
     pub vary: Vary,
     /// The user's own pages, in HTML, for errors of these statuses.
     pub error_pages: Vec<(Status, Vec<u8>)>,
 }
 
+/// Fields of which another one more is no contradiction: a cookie or a link too many loses nothing, one too few does.
+const ADDED_TO: [&str; 2] = ["set-cookie", "link"];
+
 impl Common {
-    pub fn new(lines: Vec<u8>, vary: Vary, error_pages: Vec<(Status, Vec<u8>)>) -> Common {
-        let ok = [b"HTTP/1.1 200 OK\r\n", &lines[..], b"Date: "].concat();
-        Common { lines, ok, vary, error_pages }
+    pub fn new(server: &str) -> Common {
+        let lines = format!("Server: {server}\r\n").into_bytes();
+        let ok = Vec::new();
+        let mut common = Common { lines, ok, replaced: Vec::new(), vary: Vary::NOTHING, error_pages: Vec::new() };
+        common.render();
+        common
+    }
+
+    fn render(&mut self) {
+        self.ok = [b"HTTP/1.1 200 OK\r\n", &self.lines[..], b"Date: "].concat();
+    }
+
+    /// Adds a field of the user's own.
+    pub fn add(&mut self, name: &str, value: &str) {
+        self.lines.extend(format!("{name}: {value}\r\n").bytes());
+        let name = name.to_ascii_lowercase();
+        if !ADDED_TO.contains(&name.as_str()) {
+            self.replaced.push(name);
+        }
+        self.render();
+    }
+
+    /// Whether another server's field, or an application's, gives way to the user's own of that name.
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        self.replaced.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+    }
+
+    /// All lines but `Server`, which is the first.
+    fn own_lines(&self) -> &[u8] {
+        let end = self.lines.iter().position(|&byte| byte == b'\n').map_or(self.lines.len(), |end| end + 1);
+        &self.lines[end..]
     }
 }
 
@@ -77,11 +110,15 @@ impl<'a> Responder<'a> {
         Fields { conn, out, common, vary: common.vary, has_length: false }
     }
 
-    /// Writes the status line of another server's response; its fields follow, `Date` and `Server` among them.
-    pub fn relay(self, status: Status, reason: &[u8]) -> Fields<'a> {
-        begin(self.conn, status);
-        write_status_line(status, reason, self.out);
-        Fields { conn: self.conn, out: self.out, common: self.common, vary: Vary::NOTHING, has_length: false }
+    /// Writes the status line of a response that another server or an application makes, and the user's own
+    /// fields; those of the other follow, without what these replace, `Date` among them. `anonymous`: it does
+    /// not say who it is, and this server does.
+    pub fn relay(self, status: Status, reason: &[u8], anonymous: bool) -> Fields<'a> {
+        let Responder { conn, out, common, .. } = self;
+        begin(conn, status);
+        write_status_line(status, reason, out);
+        out.push(if anonymous { &common.lines } else { common.own_lines() });
+        Fields { conn, out, common, vary: common.vary, has_length: false }
     }
 }
 
@@ -254,7 +291,7 @@ mod tests {
 
     fn respond(conn: &mut Conn, write: impl FnOnce(Responder)) -> String {
         let mut out = Buffer::default();
-        let common = Common::new(b"Server: test\r\n".to_vec(), Vary::NOTHING, Vec::new());
+        let common = Common::new("test");
         write(Responder::new(conn, &mut out, b"now", &common));
         String::from_utf8(out.filled().to_vec()).unwrap()
     }
@@ -290,6 +327,15 @@ mod tests {
         });
         assert_eq!(text.matches("Vary").count(), 1, "{text}");
         assert!(text.contains("\r\nVary: Accept-Encoding, Origin\r\n"), "{text}");
+    }
+
+    #[test]
+    fn what_others_say_gives_way_to_the_users_own_fields() {
+        let mut common = Common::new("test");
+        common.add("X-Frame-Options", "DENY");
+        common.add("Set-Cookie", "a=b");
+        assert!(common.replaces(b"x-frame-OPTIONS") && !common.replaces(b"Set-Cookie") && !common.replaces(b"X"));
+        assert_eq!(common.own_lines(), b"X-Frame-Options: DENY\r\nSet-Cookie: a=b\r\n");
     }
 
     #[test]

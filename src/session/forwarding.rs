@@ -40,7 +40,8 @@ impl Session {
 
     fn wants_both(&self, forward: &Forward) -> Ready {
         let content = matches!(self.conn.reading, Reading::Body(_)) || forward.is_tunnel();
-        Ready::NONE
+        let watched = if forward.is_tunnel() { Ready::NONE } else { self.watched(forward) };
+        watched
             .with_if(!self.output.is_empty(), Ready::CLIENT_WRITE)
             .with_if(forward.wants_output(), Ready::UPSTREAM_WRITE)
             .with_if(forward.wants_input(self.output.len()), Ready::UPSTREAM_READ)
@@ -50,6 +51,7 @@ impl Session {
     pub(super) fn next_forward_op(&self, forward: &Forward, ready: Ready) -> Op {
         match forward.stage() {
             Stage::Over { keep } => return Op::Release { keep },
+            _ if ready.has(Ready::CLIENT_GONE) && !forward.is_tunnel() => return Op::GiveUp,
             Stage::Dropping => return Op::Release { keep: false },
             Stage::Unconnected => return Op::Connect,
             Stage::Queued if ready.has(Ready::UPSTREAM_WRITE) => return Op::Connect,
@@ -57,6 +59,9 @@ impl Session {
         }
         let wants = self.wants_both(forward);
         let can = |what| wants.has(what) && ready.has(what);
+        if can(Ready::CLIENT_EOF) {
+            return Op::NoteEnd;
+        }
         if can(Ready::CLIENT_WRITE) {
             return Op::Write { peer: Peer::Client, more: false };
         }
@@ -188,6 +193,7 @@ impl Session {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
         match forward.on_expired(now) {
             Flow::Failed(failure) => self.fail_upstream(&failure, app, now, scratch),
+            Flow::Complete => self.finish_response(scratch),
             _ => self.since = now.instant,
         }
     }
@@ -196,6 +202,10 @@ impl Session {
     pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
         if let Exchange::Forward(forward) = &mut self.exchange {
             log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
+            let is_its_fault = matches!(failure.status, Status::BAD_GATEWAY | Status::GATEWAY_TIMEOUT);
+            if is_its_fault && matches!(self.conn.writing, Writing::Idle) {
+                forward.on_no_answer(now.instant);
+            }
             forward.abandon();
         }
         if !matches!(self.conn.writing, Writing::Idle) {

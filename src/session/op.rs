@@ -27,6 +27,10 @@ pub enum Op {
     Release { keep: bool },
     /// Nothing, before the deadline or before what it `wants`.
     Wait,
+    /// Tell `on_client_ended`: the client sends no more.
+    NoteEnd,
+    /// Tell `on_failed`: the client has reset the connection, though no call on its socket says so.
+    GiveUp,
     /// The connection is over.
     Close,
     /// The connection is over in the middle of content whose end only a reset can deny.
@@ -58,7 +62,8 @@ impl Op {
     }
 }
 
-/// Sides of sockets, as bits: those that are ready, or those that are wanted.
+/// Sides of sockets, as bits: those that are ready, or those that are wanted. And news of the client, for who
+/// waits for something else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
@@ -70,6 +75,10 @@ impl Ready {
     pub const UPSTREAM_WRITE: Ready = Ready(8);
     /// Of a transport that waits by itself.
     pub const ALL: Ready = Ready(15);
+    /// The client sends no more: behind what is still to be read its stream ends.
+    pub const CLIENT_EOF: Ready = Ready(16);
+    /// The client has reset the connection.
+    pub const CLIENT_GONE: Ready = Ready(32);
 
     pub fn with(self, other: Ready) -> Ready {
         Ready(self.0 | other.0)

@@ -1,7 +1,7 @@
 //! Sessions without sockets: a client at one end, the driver at the other, and a clock that stands until it is moved.
 
 use super::*;
-use crate::app::upstreams::Upstream;
+use crate::app::upstreams::{Reuse, Upstream};
 use crate::config::Config;
 use crate::driver::{self, Connected, Transport, Turn};
 use crate::wsgi::supervisor::Left;
@@ -91,7 +91,7 @@ impl Transport for Wire {
     }
 
     // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _fresh: bool) -> io::Result<Connected> {
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse) -> io::Result<Connected> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 

@@ -6,6 +6,7 @@
 mod client;
 pub mod python;
 mod server;
+pub mod upstream;
 
 pub use client::{Client, Framing, Response, exchange, get};
 pub use server::{Outcome, Server, Setup, eventually, run};

@@ -1,7 +1,7 @@
 //! HTTP/1.1 with an upstream: one request and its response, as `forward::Protocol` asks for it.
 //!
 //! ```text
-//!  Head ──1xx──► Head      passed on; 100 only to who waits for it
+//!  Head ──1xx──► Head      passed on, but to HTTP/1.0
 //!   ├────101───► tunnel    only where the request asked for it
 //!   └──final───► Content ──► End
 //! ```
@@ -22,6 +22,18 @@ use crate::proto::responder::decimal;
 const INTERIM: u8 = 32;
 /// Heads of applications are larger than those of clients: they set cookies and policies.
 const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
+
+/// What is wrong, where the words for a request's fault would mislead.
+fn fault(violation: Violation) -> &'static str {
+    match violation {
+        Violation::NotHttp => "These bytes do not begin like HTTP/1.",
+        Violation::Version => "The status line must begin with an HTTP version such as HTTP/1.1.",
+        Violation::HeadTooLarge => "The header section is larger than this server reads.",
+        Violation::TooManyFields => "There are more header fields than this server reads.",
+        Violation::LengthTwice => "There must be one Content-Length only.",
+        other => other.sentence(),
+    }
+}
 
 #[derive(Debug)]
 enum State {
@@ -95,7 +107,7 @@ impl HttpExchange {
 
     /// Content that was streamed is gone.
     pub fn may_repeat(&self) -> bool {
-        self.is_idempotent && self.framing == Framing::Nothing
+        self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
     }
 
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
@@ -105,7 +117,7 @@ impl HttpExchange {
                 let decoded = content.decode(source.input.filled(), source.closed).map_err(|violation| {
                     Failure::bad_gateway(match violation {
                         Violation::Truncated => "closed in the middle of its answer".into(),
-                        _ => format!("broke the framing of its answer: {}", violation.sentence()),
+                        _ => format!("broke the framing of its answer: {}", fault(violation)),
                     })
                 })?;
                 if !decoded.data.is_empty() {
@@ -124,7 +136,7 @@ impl HttpExchange {
     fn read_head(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         let bytes = source.input.filled();
         let head = ResponseHead::parse(bytes, &LIMITS, &mut self.scanned)
-            .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", violation.sentence())))?;
+            .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", fault(violation))))?;
         let Some(head) = head else {
             return match (source.closed, bytes.is_empty()) {
                 (false, _) => Ok(Step::Wait),
@@ -150,10 +162,10 @@ impl HttpExchange {
         if sink.conn.minor == 0 {
             return Ok(Step::Moved);
         }
-        if head.status != 100 {
-            fields::write_interim(head, bytes, sink.output);
-        } else if std::mem::take(&mut sink.conn.wants_continue) {
-            sink.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+        // RFC 9110, section 15.2: all are passed on that the proxy has not asked for itself, and it never does.
+        fields::write_interim(head, bytes, sink.output);
+        if head.status == 100 {
+            sink.conn.wants_continue = false;
         }
         Ok(Step::Moved)
     }
@@ -175,7 +187,7 @@ impl HttpExchange {
 
     fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
         let content = Content::of(head, bytes, self.is_head)
-            .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", violation.sentence())))?;
+            .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
         self.persists = client::persists(head, bytes);
         fields::relay(head, bytes, &content, sink);
         self.state = State::Content(content);

@@ -13,11 +13,14 @@ use crate::proto::client::{self, Content};
 use std::io::Write;
 use std::net::IpAddr;
 
-/// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on.
-const HOP_BY_HOP: [&str; 9] = [
+/// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on. Those of
+/// proxy authentication are about a proxy that a client has chosen, which this is not.
+const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "content-length",
     "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
     "proxy-connection",
     "te",
     "trailer",
@@ -25,17 +28,32 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
     "via",
 ];
-/// Fields of a request that are written anew.
-const OURS: [&str; 7] =
-    ["expect", "forwarded", "host", "max-forwards", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+/// Fields of a request that are written anew; and `Proxy`, which no client sends and a CGI script would take for
+/// its HTTP_PROXY.
+const OURS: [&str; 8] = [
+    "expect",
+    "forwarded",
+    "host",
+    "max-forwards",
+    "proxy",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+];
+/// How what else proxies say of the client begins (-Port, -Prefix, -User): only one that is trusted may.
+const TOLD_BY_PROXIES: [&str; 2] = ["x-forwarded-", "x-real-ip"];
 /// The name under which this server appears in `Via`.
 const PSEUDONYM: &str = "dustdevil";
 
 /// Whether a name is one of these, or would be taken for one behind a gateway that makes both `-` and `_`
 /// the same variable, as CGI and WSGI do: `X_Forwarded_For` must not say what `X-Forwarded-For` may not.
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|one| one.len() == name.len() && begins_with(name, one))
+}
+
+fn begins_with(name: &[u8], start: &str) -> bool {
     let same = |(byte, other): (&u8, u8)| byte.eq_ignore_ascii_case(&other) || (*byte == b'_' && other == b'-');
-    names.iter().any(|one| one.len() == name.len() && name.iter().zip(one.bytes()).all(same))
+    name.len() >= start.len() && name.iter().zip(start.bytes()).all(same)
 }
 
 /// The fields that pass: neither of one connection, nor named by `Connection`.
@@ -77,12 +95,13 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
     line(out, b"Host", request.host());
     for (name, value) in passing(&request.head.fields, request.bytes) {
-        if !is_one_of(&OURS, name) {
+        if !is_one_of(&OURS, name) && (trusted || !TOLD_BY_PROXIES.iter().any(|start| begins_with(name, start))) {
             line(out, name, value);
         }
     }
     if let Some(hops) = max_forwards(request) {
-        let hops = if request.method() == Method::Options { hops.saturating_sub(1) } else { hops };
+        let counts = matches!(request.method(), Method::Options | Method::Trace);
+        let hops = if counts { hops.saturating_sub(1) } else { hops };
         line(out, b"Max-Forwards", hops.to_string().as_bytes());
     }
     let before = |name| if trusted { joined(request.fields(), name) } else { Vec::new() };
@@ -90,13 +109,22 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
     let peer = request.peer.to_canonical();
     line(out, b"X-Forwarded-For", &append(before("x-forwarded-for"), peer.to_string().as_bytes()));
     line(out, b"X-Forwarded-Proto", &or(before("x-forwarded-proto"), b"http"));
-    line(out, b"X-Forwarded-Host", &or(before("x-forwarded-host"), request.host()));
+    let host = or(before("x-forwarded-host"), request.host());
+    if !host.is_empty() {
+        line(out, b"X-Forwarded-Host", &host);
+    }
     line(out, b"Forwarded", &append(before("forwarded"), &forwarded(peer, request.host())));
     line(out, b"Via", &append(joined(request.fields(), "via"), &via(request.head.minor)));
     if let Some(protocol) = upgrade {
         line(out, b"Connection", b"Upgrade");
         line(out, b"Upgrade", protocol);
     }
+}
+
+/// How often a request has passed a server of this name (RFC 9110, section 7.6.3): a loop shows there.
+pub fn times_passed_here(request: &Request) -> usize {
+    let via = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"via"));
+    via.flat_map(|(_, value)| list::elements(value)).filter(|hop| hop.ends_with(PSEUDONYM.as_bytes())).count()
 }
 
 /// How many more servers a request may pass (RFC 9110, section 7.6.2).
@@ -129,11 +157,13 @@ fn via(minor: u8) -> Vec<u8> {
 
 // ---- the response
 
-/// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's.
+/// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's, and all
+/// that is about its content: codings, validators, ranges.
 pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Sink) {
     let mut lines = Vec::with_capacity(head.len);
     let mut has_date = false;
-    for (name, value) in passing(&head.fields, bytes) {
+    let common = &sink.app.common;
+    for (name, value) in passing(&head.fields, bytes).filter(|(name, _)| !common.replaces(name)) {
         has_date |= name.eq_ignore_ascii_case(b"date");
         line(&mut lines, name, value);
     }
@@ -143,7 +173,7 @@ pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Si
     write_via(head, bytes, &mut lines);
     // What HEAD and 304 tell of the length is about another response.
     let told = head.values(bytes, Name::ContentLength).next().and_then(client::parse_length);
-    let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes));
+    let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes), false);
     fields.lines(&lines);
     match content {
         Content::Nothing => fields.without_content(told),

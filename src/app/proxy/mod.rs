@@ -29,6 +29,9 @@ use crate::start_error::StartError;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
+/// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
+const HOPS: usize = 16;
+
 /// Every prefix that is proxied.
 #[derive(Debug, Default)]
 pub struct Proxy {
@@ -61,15 +64,21 @@ impl Proxy {
         for (prefix, origins) in rules.mounts() {
             let mut upstreams = Vec::new();
             for origin in &origins {
-                for (name, address) in resolve(origin)? {
-                    upstreams.push(Arc::new(Upstream::new(ids.next().unwrap_or(0), name, address)));
+                let found = resolve(origin)?;
+                let is_ipv6 = |address: &Address| matches!(address, Address::Tcp(address) if address.is_ipv6());
+                let has_ipv4 = found.iter().any(|(_, address)| !is_ipv6(address));
+                for (name, address) in found {
+                    let mut upstream = Upstream::new(ids.next().unwrap_or(0), name, address);
+                    // One server with addresses of both kinds, as localhost is: most listen on the older.
+                    upstream.is_spare = has_ipv4 && is_ipv6(&upstream.address);
+                    upstreams.push(Arc::new(upstream));
                 }
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.clone());
-            let group = Group { upstreams, connect_timeout: rules.connect_timeout, timeout: rules.timeout };
+            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout);
             proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
         }
         proxy.mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
@@ -81,14 +90,13 @@ impl Proxy {
         self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.shown.as_str()))
     }
 
-    /// Where a request is to be answered, if not here. One that is to go no further is not passed on (RFC
-    /// 9110, section 7.6.2), nor is TRACE, whose answer shows what is between the servers.
+    /// Whose a request is, if it is not answered here. A path that climbs is nobody's, however the upstream
+    /// would read it: it could leave the prefix.
     pub fn find(&self, request: &Request) -> Option<&Mount> {
         if self.mounts.is_empty() || !matches!(request.target.form, Form::Origin | Form::Absolute) {
             return None;
         }
-        let ends_here = request.method() == Method::Options && fields::max_forwards(request) == Some(0);
-        if request.target.climbs || request.method() == Method::Trace || ends_here {
+        if request.target.climbs || hides_a_climb(request.path()) {
             return None;
         }
         self.mounts.iter().find(|mount| is_below(request.path(), mount.prefix.as_bytes()))
@@ -99,6 +107,10 @@ impl Proxy {
         let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
         let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
         let gathers = self.buffer && request.has_content;
+        if fields::times_passed_here(request) > HOPS {
+            let sentence = "The request has come back to this server again and again.";
+            return pages::error(Format::of(request), responder, Status::LOOP_DETECTED, sentence);
+        }
         match Forward::new(mount.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
@@ -110,6 +122,11 @@ impl Proxy {
 }
 
 impl Mount {
+    /// How long the path is below which it answers, its slash included.
+    pub fn depth(&self) -> usize {
+        self.prefix.trim_end_matches('/').len() + 1
+    }
+
     fn exchange(&self, request: &Request, trusted: bool, buffer: bool) -> HttpExchange {
         let mut head = Vec::with_capacity(request.head.len + 512);
         head.extend_from_slice(request.head.method_token.of(request.bytes));
@@ -134,9 +151,11 @@ impl Mount {
         exchange
     }
 
-    /// The target as it was parsed: normalised, in origin-form, its prefix replaced.
+    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the
+    /// upstream's to say. Where the prefix itself came in another spelling, the path is the normalised one.
     fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
-        let path = request.path();
+        let raw = request.target.raw_path;
+        let path = if is_below(raw, self.prefix.as_bytes()) { raw } else { request.path() };
         match &self.replacement {
             None => out.extend_from_slice(path),
             Some(replacement) => {
@@ -162,19 +181,42 @@ fn is_below(path: &[u8], prefix: &[u8]) -> bool {
     rest.is_empty() || rest[0] == b'/' || prefix.ends_with(b"/")
 }
 
+/// Whether a segment would be `..` for an upstream that takes an encoded slash, or a backslash, for a slash.
+fn hides_a_climb(path: &[u8]) -> bool {
+    let Some(first) = memchr::memmem::find(path, b"..") else { return false };
+    // Two dots alone between separators of any kind; escapes are in upper case here.
+    let mut at = Some(first);
+    while let Some(dots) = at {
+        let (before, behind) = (&path[..dots], &path[dots + 2..]);
+        let begins = [&b"/"[..], b"\\", b"%2F", b"%5C"].iter().any(|separator| before.ends_with(separator));
+        let ends = [&b"/"[..], b"\\", b"%2F", b"%5C"].iter().any(|separator| behind.starts_with(separator));
+        if begins && (ends || behind.is_empty()) {
+            return true;
+        }
+        at = memchr::memmem::find(&path[dots + 1..], b"..").map(|next| dots + 1 + next);
+    }
+    false
+}
+
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(request: &Request) -> bool {
     let token = request.head.method_token.of(request.bytes);
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
 }
 
-/// The protocol that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
+/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content. Never
+/// HTTP itself: what went through such a tunnel would pass every rule of this server by.
 fn upgrade(request: &Request) -> Option<Vec<u8>> {
     let mut options = request.values(Name::Connection).flat_map(list::elements);
     if request.head.minor == 0 || request.has_content || !options.any(|one| one.eq_ignore_ascii_case(b"upgrade")) {
         return None;
     }
-    let wanted: Vec<&[u8]> = request.values(Name::Upgrade).collect();
+    let is_http = |protocol: &&[u8]| {
+        let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
+        [&b"http"[..], b"h2", b"h2c", b"h3", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    };
+    let protocols = request.values(Name::Upgrade).flat_map(list::elements);
+    let wanted: Vec<&[u8]> = protocols.filter(|protocol| !is_http(protocol)).collect();
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
 }
 
@@ -192,7 +234,6 @@ fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
     let unknown = |cause: String| StartError::new(format!("cannot find the upstream {text}: {cause}; {remedy}"));
     let mut found: Vec<SocketAddr> =
         (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
-    // IPv4 first: a name such as localhost has both, and most servers listen there.
     found.sort_by_key(SocketAddr::is_ipv6);
     found.dedup();
     if found.is_empty() {
@@ -204,6 +245,16 @@ fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_climb_is_found_in_any_spelling() {
+        for path in ["/a/..%2Fb", "/a%2F..%2Fb", "/a%5C../b", "/a/..\\b", "/a%2F..", "/x..y/a..%2F/..%5C"] {
+            assert!(hides_a_climb(path.as_bytes()), "{path}");
+        }
+        for path in ["/a/b", "/...", "/a..%2Fb", "/..%2E%2Fb..", "/a%2F...%2F", "/v1..v2", "/a%2F.%2Fb"] {
+            assert!(!hides_a_climb(path.as_bytes()), "{path}");
+        }
+    }
 
     #[test]
     fn a_prefix_ends_at_a_segment() {

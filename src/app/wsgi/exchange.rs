@@ -195,14 +195,18 @@ impl WsgiExchange {
         let status = Status(head.status);
         let told = head.content_length;
         let date = sink.now.imf().to_vec();
-        let app = sink.app;
+        let common = &sink.app.common;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
-        let mut fields = sink.responder().relay(status, reason);
-        fields.lines(without_server(&app.common.lines, head.has_server));
+        let mut fields = sink.responder().relay(status, reason, !head.has_server);
         if !head.has_date {
             fields.field("Date", date);
         }
-        fields.lines(&head.lines);
+        for line in head.lines.split_inclusive(|&byte| byte == b'\n') {
+            let name = line.split(|&byte| byte == b':').next().unwrap_or_default();
+            if !common.replaces(name) {
+                fields.lines(line);
+            }
+        }
         if self.is_head || status.is_bodiless() {
             // What HEAD tells is what GET would have, where the application says it or has made it.
             fields.without_content(told.or(length.filter(|length| self.is_head && *length > 0)));
@@ -213,14 +217,6 @@ impl WsgiExchange {
         let left = if silent { None } else { told.or(length) };
         // Nothing was announced and something was promised: that is a promise to be kept, too.
         self.state = State::Begun { left, silent };
-    }
-}
-
-/// The lines that every response carries; `Server`, which is the first, unless the application has its own.
-fn without_server(common: &[u8], has_server: bool) -> &[u8] {
-    match memchr::memchr(b'\n', common) {
-        Some(end) if has_server => &common[end + 1..],
-        _ => common,
     }
 }
 

@@ -57,11 +57,7 @@ impl Wsgi {
         let mut mounts = Vec::new();
         for (pool, mount) in rules.apps.iter().enumerate() {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
-            let group = Group {
-                upstreams: vec![Arc::new(upstream)],
-                connect_timeout: rules.timeout.max(QUEUE),
-                timeout: rules.timeout,
-            };
+            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout);
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));

@@ -1,0 +1,171 @@
+//! Upstreams for the tests of the reverse proxy, some that behave and some that do not: each a few lines of std sockets.
+
+use super::{Engine, PATIENCE, Server, Setup, eventually};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// A server behind the server: what it does with a connection is up to the test.
+pub struct Upstream {
+    pub address: SocketAddr,
+    pub accepted: Arc<AtomicUsize>,
+    /// Connections that are over.
+    pub ended: Arc<AtomicUsize>,
+    /// Every head that was read, as it came.
+    pub heads: Arc<Mutex<Vec<String>>>,
+}
+
+/// One connection to an upstream, from its own side.
+pub struct Link {
+    pub stream: TcpStream,
+    pub buffer: Vec<u8>,
+    /// From 0.
+    pub number: usize,
+    pub heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Upstream {
+    pub fn start(serve: impl Fn(&mut Link) -> io::Result<()> + Send + Sync + 'static) -> Upstream {
+        Upstream::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), serve)
+    }
+
+    pub fn on(listener: TcpListener, serve: impl Fn(&mut Link) -> io::Result<()> + Send + Sync + 'static) -> Upstream {
+        let address = listener.local_addr().unwrap();
+        let (accepted, heads, serve) =
+            (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<Vec<_>>>::default(), Arc::new(serve));
+        let ended = Arc::<AtomicUsize>::default();
+        let (count, kept, over) = (accepted.clone(), heads.clone(), ended.clone());
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                let number = count.fetch_add(1, Ordering::SeqCst);
+                let mut link = Link { stream, buffer: Vec::new(), number, heads: kept.clone() };
+                let (serve, over) = (serve.clone(), over.clone());
+                thread::spawn(move || {
+                    // What a connection ends with is the test's to see, from the other side.
+                    let _ = serve(&mut link);
+                    over.fetch_add(1, Ordering::SeqCst);
+                });
+            }
+        });
+        Upstream { address, accepted, ended, heads }
+    }
+
+    /// One that answers every request with the same bytes, once its content has come.
+    pub fn answering(answer: impl AsRef<[u8]> + Send + Sync + 'static) -> Upstream {
+        Upstream::start(move |link| {
+            while let Some(head) = link.head()? {
+                link.content(&head)?;
+                link.say(&answer)?;
+            }
+            Ok(())
+        })
+    }
+
+    pub fn accepted(&self) -> usize {
+        self.accepted.load(Ordering::SeqCst)
+    }
+
+    pub fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+
+    pub fn last_head(&self) -> String {
+        self.heads().pop().expect("a request came through")
+    }
+}
+
+impl Link {
+    /// The next head; None when the connection ends instead.
+    pub fn head(&mut self) -> io::Result<Option<String>> {
+        loop {
+            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
+                let head = String::from_utf8(head).unwrap();
+                self.heads.lock().unwrap().push(head.clone());
+                return Ok(Some(head));
+            }
+            if self.fill()? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The content that a head announces, chunks taken apart.
+    pub fn content(&mut self, head: &str) -> io::Result<Vec<u8>> {
+        if let Some(length) = field(head, "content-length") {
+            let length: usize = length.parse().unwrap();
+            while self.buffer.len() < length && self.fill()? > 0 {}
+            return Ok(self.buffer.drain(..length).collect());
+        }
+        let mut content = Vec::new();
+        if field(head, "transfer-encoding").is_none() {
+            return Ok(content);
+        }
+        loop {
+            let at = loop {
+                if let Some(at) = self.buffer.windows(2).position(|window| window == b"\r\n") {
+                    break at;
+                }
+                assert!(self.fill()? > 0, "cut in a chunk");
+            };
+            let line: Vec<u8> = self.buffer.drain(..at + 2).collect();
+            let size = usize::from_str_radix(std::str::from_utf8(&line[..at]).unwrap(), 16).unwrap();
+            while self.buffer.len() < size + 2 {
+                assert!(self.fill()? > 0, "cut in a chunk");
+            }
+            content.extend(self.buffer.drain(..size));
+            assert_eq!(self.buffer.drain(..2).collect::<Vec<_>>(), b"\r\n");
+            if size == 0 {
+                return Ok(content);
+            }
+        }
+    }
+
+    pub fn say(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref())
+    }
+
+    pub fn fill(&mut self) -> io::Result<usize> {
+        let mut chunk = [0; 65536];
+        let count = self.stream.read(&mut chunk)?;
+        self.buffer.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
+
+    /// Ends the connection by a reset.
+    pub fn reset(&self) {
+        socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// The value of a field of a head, its name in lower case.
+pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let fields = || head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    fields().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+pub fn proxy_to(engine: Engine, upstream: &Upstream) -> Server {
+    proxy(engine, &format!("/=http://{}", upstream.address), &[])
+}
+
+pub fn proxy(engine: Engine, mount: &str, more: &[&str]) -> Server {
+    Setup::on(engine).args(["--proxy", mount]).args(more).start()
+}
+
+pub fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+pub const GET: &str = "GET /x HTTP/1.1\r\nHost: site.example\r\n\r\n";
+
+/// Waits for a line on standard error that has all these words.
+pub fn expect_log(server: &Server, words: &[&str]) {
+    eventually(&format!("a line with {words:?} in {}", server.stderr()), || {
+        server.stderr().lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())
+    });
+}

@@ -1,0 +1,271 @@
+//! The reverse proxy: answers, whole, cut, or none, as they reach the client.
+
+mod common;
+
+use common::upstream::*;
+use common::{Client, Framing, PATIENCE, on_every_engine};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+on_every_engine! {
+    fn every_framing_reaches_every_client(engine: Engine) {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\nhello world",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n6\r\n world\r\n0\r\nX: y\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello world",
+            "HTTP/1.0 200 OK\r\n\r\nhello world",
+        ] {
+            let closes = !answer.contains("Length") && !answer.contains("chunked");
+            let upstream = Upstream::start(move |link| {
+                while link.head()?.is_some() {
+                    link.say(answer)?;
+                    if closes {
+                        return Ok(());
+                    }
+                }
+                Ok(())
+            });
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            for _ in 0..2 {
+                client.send(GET);
+                let response = client.read_response();
+                assert_eq!(response.text(), "hello world", "{answer}");
+                let framing = if answer.contains("Length") { Framing::Length } else { Framing::Chunked };
+                assert_eq!(response.framing, framing, "{answer}");
+                assert!(response.field("Date").is_some());
+            }
+            drop(client);
+            let mut old = Client::connect(&server);
+            old.send("GET / HTTP/1.0\r\n\r\n");
+            let response = old.read_response();
+            assert_eq!(response.text(), "hello world", "{answer}");
+            assert!(response.field("Transfer-Encoding").is_none() && response.says_close());
+        }
+    }
+
+    fn no_content_where_there_is_none(engine: Engine) {
+        for (request, answer, status) in [
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", 200),
+            ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200),
+            ("GET", "HTTP/1.1 204 No Content\r\n\r\n", 204),
+            ("GET", "HTTP/1.1 304 Not Modified\r\nETag: \"x\"\r\nContent-Length: 500\r\n\r\n", 304),
+        ] {
+            let upstream = Upstream::answering(answer);
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            for _ in 0..2 {
+                client.send(format!("{request} / HTTP/1.1\r\nHost: x\r\n\r\n"));
+                let response = client.read_response_to_head();
+                assert_eq!(response.status, status, "{answer}");
+                if status == 200 && answer.contains("500") {
+                    assert_eq!(response.field("Content-Length"), Some("500"));
+                }
+            }
+            assert_eq!(upstream.accepted(), 1, "{answer}");
+        }
+    }
+
+    fn what_is_about_the_content_is_not_touched(engine: Engine) {
+        let coded = [&b"\x1f\x8b\x08\x00"[..], &common::noise(500)].concat();
+        let head = format!("Content-Encoding: gzip\r\nETag: W/\"a\"\r\nVary: Accept-Encoding\r\nContent-Range: bytes 0-503/900\r\n\
+            Location: http://127.0.0.1:1/there\r\nSet-Cookie: a=1; Path=/x\r\nSet-Cookie: b=2\r\nContent-Length: {}\r\n", coded.len());
+        for status in ["200 OK", "206 Partial Content", "302 Found", "404 Not Found", "500 Oh", "599 Own"] {
+            let answer = [format!("HTTP/1.1 {status}\r\n{head}\r\n").as_bytes(), &coded].concat();
+            let upstream = Upstream::answering(answer);
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            client.send("GET /x HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip, br\r\nRange: bytes=0-503\r\nIf-Range: \"a\"\r\n\
+                If-None-Match: \"b\"\r\nCookie: c=1; d=2\r\nAuthorization: Basic eDp5\r\n\r\n");
+            let response = client.read_response();
+            assert_eq!(format!("{} {}", response.status, response.reason), status);
+            assert!(response.body == coded, "{status}");
+            for line in head.lines() {
+                let (name, value) = line.split_once(": ").unwrap();
+                let there = response.fields.iter().any(|(key, own)| key == name && own == value.as_bytes());
+                assert!(there, "{line} in {response:?}");
+            }
+            let seen = upstream.last_head();
+            for (name, value) in [("accept-encoding", "gzip, br"), ("range", "bytes=0-503"), ("if-range", "\"a\""),
+                ("if-none-match", "\"b\""), ("cookie", "c=1; d=2"), ("authorization", "Basic eDp5")] {
+                assert_eq!(field(&seen, name), Some(value), "{seen}");
+            }
+        }
+    }
+
+    fn what_is_no_answer_is_a_502(engine: Engine) {
+        for (answer, reason) in [
+            ("", "without an answer"),
+            ("hello\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\r\nContent-Le", "in the middle of its answer"),
+            ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "no valid answer"),
+            ("HTTP/1.1 999 OK\r\n\r\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "framed its answer badly"),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", "framed its answer badly"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", "framed its answer badly"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\n", "framed its answer badly"),
+            ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", "nobody asked for"),
+        ] {
+            let upstream = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)?;
+                link.stream.shutdown(Shutdown::Both)
+            });
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            for _ in 0..2 {
+                client.send(GET);
+                let response = client.read_response();
+                assert_eq!(response.status, 502, "{answer:?}");
+                assert!(response.text().contains("502 Bad Gateway"), "{}", response.text());
+            }
+            expect_log(&server, &[&upstream.address.to_string(), reason]);
+            assert!(server.log_lines(2)[1].contains("\" 502 "));
+        }
+    }
+
+    fn nonsense_is_found_out_at_once(engine: Engine) {
+        for (answer, reason) in [
+            ("HTTP/1.1 200 OK\n", "lone LF"),
+            ("HTTP/1.1 200 OK\r\nA: b\n", "lone LF"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n", "Folded"),
+            ("HTTP/1.1 2 OK\r\n", "status line"),
+            ("\x16\x03\x01", "do not begin like HTTP"),
+        ] {
+            // It goes on without an end, or does not: nobody waits for it.
+            let upstream = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)?;
+                link.fill().map(drop)
+            });
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            let start = Instant::now();
+            client.send(GET);
+            assert_eq!(client.read_response().status, 502, "{answer:?}");
+            assert!(start.elapsed() < Duration::from_secs(2), "{answer:?}: {:?}", start.elapsed());
+            expect_log(&server, &[&upstream.address.to_string(), reason]);
+        }
+    }
+
+    fn a_cut_answer_is_never_whole(engine: Engine) {
+        for (answer, reset, minor) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", false, 1),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello", true, 1),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false, 1),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", false, 0),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", false, 1),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", true, 1),
+            ("HTTP/1.1 200 OK\r\n\r\nhello", true, 0),
+        ] {
+            let upstream = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)?;
+                // Time for the bytes to be passed on before they are found to be all.
+                thread::sleep(Duration::from_millis(100));
+                if reset {
+                    link.reset();
+                }
+                Ok(())
+            });
+            let server = proxy_to(engine, &upstream);
+            let mut stream = TcpStream::connect(server.address()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            write!(stream, "GET / HTTP/1.{minor}\r\nHost: x\r\n\r\n").unwrap();
+            let mut bytes = Vec::new();
+            let end = stream.read_to_end(&mut bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.contains("200 OK") && text.contains("hello"), "{answer:?}: {text}");
+            assert!(!text.ends_with("0\r\n\r\n"), "{answer:?}: {text}");
+            if minor == 0 && !answer.contains("Length") {
+                assert_eq!(end.map_err(|error| error.kind()), Err(io::ErrorKind::ConnectionReset), "{answer:?}");
+            }
+            expect_log(&server, &[&upstream.address.to_string()]);
+        }
+    }
+
+    fn a_second_answer_is_nobodys(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while link.head()?.is_some() {
+                link.say(ok("first") + &ok("second"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        for _ in 0..3 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "first");
+        }
+        assert_eq!(upstream.accepted(), 3);
+        expect_log(&server, &["more bytes behind its answer"]);
+    }
+
+    fn a_late_second_answer_is_nobodys(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while link.head()?.is_some() {
+                link.say(ok("first"))?;
+                thread::sleep(Duration::from_millis(50));
+                link.say(ok("second"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        for _ in 0..3 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "first");
+            thread::sleep(Duration::from_millis(150));
+        }
+        assert_eq!(upstream.accepted(), 3);
+        expect_log(&server, &[&upstream.address.to_string(), "without being asked"]);
+    }
+
+    fn interim_answers_pass(engine: Engine) {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x\r\n\r\n";
+        let upstream = Upstream::answering(format!("{hints}HTTP/1.1 100 Continue\r\n\r\n{}", ok("x")));
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        for _ in 0..2 {
+            client.send(GET);
+            let early = client.read_response();
+            assert_eq!((early.status, early.field("Link")), (103, Some("</a.css>; rel=preload")));
+            assert!(early.field("Connection").is_none());
+            assert_eq!(client.read_response().status, 100, "a client has to expect it unasked");
+            assert_eq!(client.read_response().text(), "x");
+        }
+        drop(client);
+        let mut old = Client::connect(&server);
+        old.send("GET / HTTP/1.0\r\n\r\n");
+        assert_eq!(old.read_response().text(), "x");
+        drop(old);
+        let endless = Upstream::start(move |link| {
+            link.head()?;
+            loop {
+                link.say(hints)?;
+            }
+        });
+        let server = proxy_to(engine, &endless);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_final_response().status, 502);
+    }
+
+    fn silence_is_a_504(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            link.head()?;
+            thread::sleep(Duration::from_secs(3));
+            Ok(())
+        });
+        let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "300ms"]);
+        let mut client = Client::connect(&server);
+        let start = Instant::now();
+        client.send(GET);
+        assert_eq!(client.read_response().status, 504);
+        assert!((250..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        expect_log(&server, &[&upstream.address.to_string(), "did not answer in time"]);
+    }
+}

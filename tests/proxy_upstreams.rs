@@ -1,0 +1,292 @@
+//! The reverse proxy: connections to upstreams, and which upstream is next.
+
+mod common;
+
+use common::upstream::*;
+use common::{Client, Engine, Setup, TempDir, eventually, on_every_engine};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::{Duration, Instant};
+
+on_every_engine! {
+    fn connections_are_used_again(engine: Engine) {
+        let upstream = Upstream::answering(ok("x"));
+        let server = proxy_to(engine, &upstream);
+        for _ in 0..3 {
+            let mut client = Client::connect(&server);
+            client.send(GET.repeat(4));
+            for _ in 0..4 {
+                assert_eq!(client.read_response().text(), "x");
+            }
+        }
+        assert_eq!((upstream.accepted(), upstream.heads().len()), (1, 12));
+    }
+
+    fn who_refuses_is_a_502_and_another_takes_over(engine: Engine) {
+        let refusing = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let server = proxy(engine, &format!("/=http://{refusing}"), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 502);
+        expect_log(&server, &[&refusing.to_string(), "cannot connect", "refused"]);
+        let upstream = Upstream::answering(ok("x"));
+        let both = format!("/=http://{refusing},http://{}", upstream.address);
+        let server = proxy(engine, &both, &[]);
+        let mut client = Client::connect(&server);
+        // Content that is under way goes to the next as well: nothing of it was sent.
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
+        assert_eq!(client.read_response().status, 200);
+        for _ in 0..20 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        let tries = server.stderr().matches("trying").count();
+        assert_eq!(tries, 1, "it is left alone for a while: {}", server.stderr());
+    }
+
+    fn several_upstreams_share_the_requests(engine: Engine) {
+        let upstreams = [(); 3].map(|()| Upstream::answering(ok("x")));
+        let urls = upstreams.each_ref().map(|upstream| format!("http://{}", upstream.address));
+        let server = proxy(engine, &format!("/={}", urls.join(",")), &[]);
+        let mut client = Client::connect(&server);
+        for _ in 0..30 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        let shares = upstreams.each_ref().map(|upstream| upstream.heads().len());
+        assert_eq!(shares, [10, 10, 10], "with nothing in flight elsewhere each has its turn");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_least_busy_upstream_is_next(engine: Engine) {
+        let slow = Upstream::start(|link| {
+            while link.head()?.is_some() {
+                thread::sleep(Duration::from_millis(1500));
+                link.say(ok("slow"))?;
+            }
+            Ok(())
+        });
+        let quick = Upstream::answering(ok("quick"));
+        let server = proxy(engine, &format!("/=http://{},http://{}", slow.address, quick.address), &[]);
+        let mut waiting = Client::connect(&server);
+        waiting.send(GET);
+        eventually("the slow one is busy", || (slow.accepted() == 1).then_some(()));
+        let mut client = Client::connect(&server);
+        for _ in 0..20 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "quick");
+        }
+        assert_eq!(waiting.read_response().text(), "slow");
+    }
+
+    fn who_gives_no_answer_is_left_alone_for_a_while(engine: Engine) {
+        for answer in ["", "nonsense\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"] {
+            let failing = Upstream::start(move |link| {
+                link.head()?;
+                link.say(answer)
+            });
+            let well = Upstream::answering(ok("x"));
+            let server = proxy(engine, &format!("/=http://{},http://{}", failing.address, well.address), &[]);
+            let mut client = Client::connect(&server);
+            let mut failed = 0;
+            for _ in 0..10 {
+                client.send(GET);
+                failed += usize::from(client.read_response().status == 502);
+            }
+            assert_eq!((failed, failing.accepted()), (1, 1), "{answer:?}");
+        }
+    }
+
+    fn an_upstream_that_is_back_is_used_again(engine: Engine) {
+        let reserved = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = reserved.local_addr().unwrap();
+        drop(reserved);
+        let well = Upstream::answering(ok("x"));
+        let server = proxy(engine, &format!("/=http://{address},http://{}", well.address), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 200);
+        let back = Upstream::on(TcpListener::bind(address).unwrap(), |link| {
+            while link.head()?.is_some() {
+                link.say(ok("back"))?;
+            }
+            Ok(())
+        });
+        eventually("it is tried again", || {
+            client.send(GET);
+            let response = client.read_response();
+            assert_eq!(response.status, 200);
+            (response.text() == "back").then_some(())
+        });
+        let before = back.heads().len();
+        for _ in 0..10 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        assert_eq!(back.heads().len(), before + 5, "it has its turns again");
+    }
+
+    fn an_upstream_has_an_ipv6_address_too(engine: Engine) {
+        let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
+            return eprintln!("skipped: there is no IPv6 here");
+        };
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut room = [0; 4096];
+                while stream.read(&mut room).is_ok_and(|count| count > 0) {
+                    stream.write_all(ok("six").as_bytes()).unwrap();
+                }
+            }
+        });
+        let server = proxy(engine, &format!("/=http://[::1]:{port}"), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().text(), "six");
+    }
+
+    fn an_idle_connection_that_was_closed_costs_no_request(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            // One answer each, and the close comes with the next request.
+            let head = link.head()?;
+            link.content(&head.unwrap_or_default())?;
+            link.say(ok("x"))?;
+            link.fill()?;
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        for _ in 0..5 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        assert_eq!(upstream.accepted(), 5);
+        // What may have done something is not sent twice.
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+        assert_eq!(client.read_response().status, 502);
+        client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+        assert_eq!(client.read_response().status, 200);
+    }
+
+    fn what_may_not_be_repeated_takes_no_old_connection(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while let Some(head) = link.head()? {
+                link.content(&head)?;
+                link.say(ok("x"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        let mut ask = |method: &str, pause: u64| {
+            thread::sleep(Duration::from_millis(pause));
+            client.send(format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"));
+            assert_eq!(client.read_response().status, 200);
+            upstream.accepted()
+        };
+        assert_eq!([ask("POST", 0), ask("POST", 0), ask("POST", 1200)], [1, 1, 2]);
+        client.send(GET);
+        assert_eq!((client.read_response().status, upstream.accepted()), (200, 2));
+    }
+
+    fn a_new_connection_that_fails_is_not_tried_again(engine: Engine) {
+        let upstream = Upstream::start(|link| link.head().map(drop));
+        let server = proxy_to(engine, &upstream);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 502);
+        assert_eq!(upstream.accepted(), 1);
+    }
+
+    fn a_socket_in_the_file_system_is_an_upstream(engine: Engine) {
+        let folder = TempDir::new();
+        let path = folder.join("app.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                thread::spawn(move || {
+                    let mut room = [0; 4096];
+                    while stream.read(&mut room).is_ok_and(|count| count > 0) {
+                        stream.write_all(ok("unix").as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        let server = proxy(engine, &format!("/=unix:{}", path.display()), &[]);
+        let mut client = Client::connect(&server);
+        for _ in 0..3 {
+            client.send(GET);
+            assert_eq!(client.read_response().text(), "unix");
+        }
+        let server = proxy(engine, "/=unix:/nonexistent/app.sock", &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 502);
+    }
+
+    /// PROXY_REQUESTS=100000 makes it the long run.
+    fn idle_connections_closed_at_random_fail_no_request(engine: Engine) {
+        let count: usize = std::env::var("PROXY_REQUESTS").ok().and_then(|count| count.parse().ok()).unwrap_or(2000);
+        let upstream = Upstream::start(|link| {
+            let mut state = 0x9E37_79B9_u64.wrapping_mul(link.number as u64 + 1);
+            while link.head()?.is_some() {
+                link.say(ok("x"))?;
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                if state.is_multiple_of(10) {
+                    return Ok(());
+                }
+                if state % 10 == 1 {
+                    thread::sleep(Duration::from_micros(state % 500));
+                    return Ok(());
+                }
+            }
+            Ok(())
+        });
+        let server = Setup::on(engine)
+            .args(["--proxy", &format!("/=http://{}", upstream.address), "--access-log", "off"])
+            .start();
+        let clients = if engine == Engine::Iterative { 1 } else { 8 };
+        thread::scope(|scope| {
+            for _ in 0..clients {
+                scope.spawn(|| {
+                    let mut client = Client::connect(&server);
+                    for number in 0..count / clients {
+                        client.send(GET);
+                        let response = client.read_response();
+                        assert_eq!(response.status, 200, "request {number}: {}", server.stderr());
+                    }
+                });
+            }
+        });
+        assert_eq!(upstream.heads().len() / clients, count / clients);
+        println!("{count} requests over {} upstream connections", upstream.accepted());
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn an_upstream_that_hangs_delays_nobody_else(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            while let Some(head) = link.head()? {
+                if head.starts_with("GET /slow") {
+                    thread::sleep(Duration::from_secs(1));
+                }
+                link.say(ok("x"))?;
+            }
+            Ok(())
+        });
+        let server = proxy_to(engine, &upstream);
+        let start = Instant::now();
+        let mut slow = Client::connect(&server);
+        slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+        let mut client = Client::connect(&server);
+        for _ in 0..20 {
+            client.send(GET);
+            assert_eq!(client.read_response().status, 200);
+        }
+        assert!(start.elapsed() < Duration::from_millis(900));
+        assert_eq!(slow.read_response().status, 200);
+    }
+}
