@@ -199,21 +199,18 @@ impl Supervisor {
     /// Imports every application anew. The old workers serve until the new ones can.
     pub fn reload(&mut self) {
         self.changed = true;
-        for pool in self.pools.iter_mut().filter(|pool| pool.proven == pool.generation) {
-            log::info!(target: "wsgi", "{}: reloading", pool.spec.app);
-            pool.last += 1;
-            pool.generation = pool.last;
-            pool.pause = None;
+        for pool in &mut self.pools {
+            pool.reload_asked = true;
+            if pool.proven == pool.generation {
+                pool.begin_reload_if_asked();
+            }
         }
     }
 
     /// Lets every worker end once it is idle. Nothing more is leased.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
-        let keys: Vec<usize> = self.workers.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.retire(key, now);
-        }
+        self.retire_all(now, |_| true);
     }
 
     pub fn has_ended(&self) -> bool {
@@ -316,11 +313,10 @@ impl Supervisor {
         if reloading {
             log::error!(target: "wsgi", "{}: the reload failed; the old workers stay", pool.spec.app);
             let generation = std::mem::replace(&mut pool.generation, pool.proven);
-            for (_, worker) in &mut self.workers {
-                if worker.pool == index && worker.generation == generation {
-                    worker.state = State::Doomed { kill_at: now };
-                }
-            }
+            pool.begin_reload_if_asked();
+            self.changed = true;
+            // Those that did start may have a request already.
+            self.retire_all(now, |worker| worker.pool == index && worker.generation == generation);
             return;
         }
         pool.count_failure(now);
@@ -368,14 +364,13 @@ impl Supervisor {
             pool.proven = pool.generation;
         }
         let generation = pool.generation;
-        let old = |worker: &Worker| {
+        if complete {
+            pool.begin_reload_if_asked();
+        }
+        self.retire_all(now, |worker| {
             worker.pool == index
                 && (worker.state == State::Worn || complete && serving(worker) && worker.generation != generation)
-        };
-        let old: Vec<usize> = self.workers.iter().filter(|(_, worker)| old(worker)).map(|(key, _)| key).collect();
-        for key in old {
-            self.retire(key, now);
-        }
+        });
         for _ in 0..count {
             self.wake(index);
         }
@@ -405,6 +400,13 @@ impl Supervisor {
             State::Retiring => self.retire(key, now),
             State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
             State::Doomed { .. } | State::Crashed { .. } => {}
+        }
+    }
+
+    fn retire_all(&mut self, now: Instant, which: impl Fn(&Worker) -> bool) {
+        let keys: Vec<usize> = self.workers.iter().filter(|(_, worker)| which(worker)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.retire(key, now);
         }
     }
 

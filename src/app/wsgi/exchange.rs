@@ -91,7 +91,7 @@ impl WsgiExchange {
             };
         };
         let result = match piece {
-            Piece::Content(data) => self.take_content(data, sink).map(|()| Step::Moved),
+            Piece::Content(data) => self.take_content(data, sink),
             Piece::Frame { kind, a, b } => self.take_frame(kind, a, b, source.files, sink),
         };
         source.input.consume(taken);
@@ -155,20 +155,25 @@ impl WsgiExchange {
         Ok(())
     }
 
-    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<(), Failure> {
+    /// Once there is content that nobody gets, the response is over, and the application stops (PEP 3333, on
+    /// Content-Length).
+    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
         if let State::Held(_) = self.state {
             self.begin_answer(None, sink);
         }
-        let State::Begun { left, silent: false } = &mut self.state else { return Ok(()) };
-        let mut data = data;
+        let State::Begun { left, silent: false } = &mut self.state else { return self.end(sink) };
+        let len = data.len().min(left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX)));
         if let Some(left) = left {
-            if data.len() as u64 > *left {
-                log::warn!("an application gave more content than its Content-Length says; the rest is dropped");
-                data = &data[..*left as usize];
-            }
-            *left -= data.len() as u64;
+            *left -= len as u64;
         }
-        if data.is_empty() { Ok(()) } else { sink.content(data) }
+        if len > 0 {
+            sink.content(&data[..len])?;
+        }
+        if len < data.len() {
+            log::warn!("an application gave more content than its Content-Length says; the rest is dropped");
+            return self.end(sink);
+        }
+        Ok(Step::Moved)
     }
 
     fn end(&mut self, sink: &mut Sink) -> Result<Step, Failure> {
@@ -193,7 +198,8 @@ impl WsgiExchange {
     fn begin_answer(&mut self, length: Option<u64>, sink: &mut Sink) {
         let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let status = Status(head.status);
-        let told = head.content_length;
+        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        let told = if status.0 == 205 { Some(0) } else { head.content_length };
         let date = sink.now.imf().to_vec();
         let app = sink.app;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
