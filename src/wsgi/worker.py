@@ -222,6 +222,7 @@ def main(link):
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
     config = dict(zip(*[iter(os.fsdecode(frame[1]).split("\0"))] * 2))
+    links = [Link(socket.socket(fileno=file)) for file in sockets]  # before the application sets a default timeout
     sys.argv[:], sys.path[:] = [config["app"]], [config["folder"]] + [each for each in sys.path if each]
     try:
         app = load(config["app"])
@@ -232,7 +233,7 @@ def main(link):
             "wsgi.multithread": bool(sockets), "wsgi.multiprocess": config["multiprocess"] == "1",
             "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True}
     watch = [(exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()}))] if config["watch"] else []
-    for target, arguments in [(serve, (Link(socket.socket(fileno=file)), app, base)) for file in sockets] + watch:
+    for target, arguments in [(serve, (other, app, base)) for other in links] + watch:
         __import__("threading").Thread(target=target, args=arguments, daemon=True).start()
     serve(link, app, base)
 
