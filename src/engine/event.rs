@@ -136,8 +136,11 @@ impl<'a> EventEngine<'a> {
             self.accept();
             self.expire();
             self.supervise();
-            self.drive();
+            self.drive(0);
+            // A worker that one session has given back has its next request before anybody waits again.
+            let rest = self.queue.len();
             self.wake();
+            self.drive(rest);
             self.app.access_log.flush(&mut self.scratch.log);
             if self.is_over() {
                 return Ok(());
@@ -291,10 +294,10 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives every queued session once. What yields is queued behind them, for the next turn.
-    fn drive(&mut self) {
+    /// Drives every session once that is queued from `first` on. What yields is queued behind them, for the next turn.
+    fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
-        for index in 0..queued_now {
+        for index in first..queued_now {
             let key = self.queue[index];
             let Client { stream, session, ready, queued, link, woken } = &mut self.clients[key];
             *queued = false;
@@ -325,7 +328,7 @@ impl<'a> EventEngine<'a> {
                 }
             }
         }
-        self.queue.drain(..queued_now);
+        self.queue.drain(first..queued_now);
     }
 
     /// Lets the supervisor of the workers look at what has happened.
