@@ -30,6 +30,17 @@ fn occupy(server: &Server, path: &str) -> Client {
     client
 }
 
+/// The pids of the workers that there are now.
+fn workers(server: &Server) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn kill(pid: &str) {
+    assert!(Command::new("sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap().success());
+}
+
 fn post(server: &Server, path: &str, body: &[u8]) -> Response {
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -215,6 +226,41 @@ on_every_engine! {
         eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
     }
 
+    /// The second generation is asked for while the first is still being imported.
+    fn no_reload_is_lost(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };
+        folder.write("fresh.py", "import time\ntime.sleep(1)\n".to_owned() + &answering("between"));
+        server.signal("HUP");
+        thread::sleep(Duration::from_millis(400));
+        folder.write("fresh.py", answering("last"));
+        server.signal("HUP");
+        eventually("the last source", || (get(&server, "/").text() == "last").then_some(()));
+    }
+
+    /// One worker of the new generation comes up and takes a request, before another shows that it is broken.
+    fn a_reload_that_fails_half_way_costs_no_request(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &["--wsgi-workers", "2"]) else { return };
+        folder.write("fresh.py", "import os, time
+try:
+    os.close(os.open('first', os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    time.sleep(1.5)
+    raise
+def app(environ, start_response):
+    time.sleep(float(environ['QUERY_STRING'] or 0))
+    start_response('200 OK', [])
+    return [b'new']
+");
+        server.signal("HUP");
+        eventually("the half that works", || (get(&server, "/").text() == "new").then_some(()));
+        let slow = get(&server, "/?3");
+        assert_eq!((slow.status, slow.text().as_str()), (200, "new"));
+        server.expect_stderr("the reload failed");
+        eventually("the old source", || (get(&server, "/").text() == "old").then_some(()));
+    }
+
     fn a_changed_source_is_noticed_on_request(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &answering("old"), &["--wsgi-reload"]) else { return };
@@ -232,6 +278,17 @@ on_every_engine! {
         assert_eq!(client.read_response().text(), "slow");
         assert!(server.await_exit(common::PATIENCE).success());
         assert!(!is_running(&pid));
+    }
+
+    fn a_worker_that_hangs_ends_when_the_server_is_killed(engine: Engine) {
+        for path in ["/hang", "/spin"] {
+            let Some(mut server) = serve(engine, &[]) else { return };
+            let pid = worker_pid(&server);
+            let _client = occupy(&server, path);
+            server.signal("KILL");
+            server.await_exit(common::PATIENCE);
+            eventually("the worker's end", || (!is_running(&pid)).then_some(()));
+        }
     }
 
     fn workers_end_when_the_server_is_killed(engine: Engine) {
@@ -261,13 +318,26 @@ on_every_engine! {
         for _ in 0..kills {
             thread::sleep(Duration::from_millis(250));
             let pid = worker_pid(&server);
-            assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            kill(&pid);
         }
         thread::sleep(Duration::from_millis(300));
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());
         let (good, bad) = (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed));
         assert!(bad <= kills && good > 50, "{bad} failed of {good}, with {kills} kills");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_kill_costs_the_request_in_flight_and_none_that_waits(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let mut in_flight = [occupy(&server, "/slow?60"), occupy(&server, "/slow?60")];
+        let mut waiting: Vec<Client> = (0..6).map(|_| occupy(&server, "/pid")).collect();
+        let pids = workers(&server);
+        assert_eq!(pids.len(), 2);
+        pids.iter().for_each(|pid| kill(pid));
+        assert!(in_flight.iter_mut().all(|client| client.read_response().status == 502));
+        assert!(waiting.iter_mut().all(|client| client.read_response().status == 200));
+        server.expect_stderr("has ended: killed");
     }
 
     fn a_body_for_a_crash_is_not_sent_twice(engine: Engine) {
