@@ -143,7 +143,7 @@ on_every_engine! {
         let (head, next) = two(&server, &format!("HEAD /file HTTP/1.1\r\nHost: h\r\n{field}\r\n"));
         assert_eq!((head.content_length(), next.text().as_str()), (Some(10), "hello"));
         assert!(ask(&server, "GET", "/file?proc", &field).text().starts_with("Name:"), "its size says nothing");
-        for bad in ["text", "closed"] {
+        for bad in ["text", "closed", "short"] {
             assert_eq!(ask(&server, "GET", &format!("/file?{bad}"), &field).status, 500, "{bad}");
         }
         assert_eq!(get(&server, "/file_closed").text(), "told");

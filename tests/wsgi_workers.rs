@@ -270,6 +270,21 @@ def app(environ, start_response):
         eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
     }
 
+    /// Whichever of the workers watched, its successor does.
+    fn a_changed_source_is_noticed_by_replaced_workers(engine: Engine) {
+        let folder = TempDir::new();
+        let args = ["--wsgi-reload", "--wsgi-workers", "2"];
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &args) else { return };
+        for pid in workers(&server) {
+            kill(&pid);
+            let replaced = |pids: &[String]| pids.len() == 2 && !pids.contains(&pid);
+            eventually("its successor", || replaced(&workers(&server)).then_some(()));
+        }
+        thread::sleep(Duration::from_millis(1200));
+        folder.write("fresh.py", answering("newer"));
+        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+    }
+
     fn an_end_lets_requests_finish_and_leaves_no_worker(engine: Engine) {
         let Some(mut server) = serve(engine, &[]) else { return };
         let pid = worker_pid(&server);

@@ -270,17 +270,14 @@ impl Supervisor {
             return;
         }
         pool.pause = None;
-        let counted = self.workers.iter().filter(|(_, worker)| {
-            worker.pool == index
-                && worker.generation == pool.generation
-                && matches!(worker.state, State::Starting | State::Serving)
-        });
-        for number in counted.count()..pool.spec.workers {
+        let generation = pool.generation;
+        let current = || self.workers.iter().filter(|(_, worker)| worker.counts_for(index, generation));
+        let (count, watched) = (current().count(), current().any(|(_, worker)| worker.watches));
+        for number in count..pool.spec.workers {
             // One that watches the sources is enough.
-            let watch_sources = pool.spec.watch && number == 0;
-            match Process::spawn(&pool.spec, watch_sources) {
+            let watches = pool.spec.watch && !watched && number == count;
+            match Process::spawn(&pool.spec, watches) {
                 Ok((process, sockets)) => {
-                    let generation = pool.generation;
                     let left = pool.share(process.pid());
                     let key = self.workers.vacant_key();
                     for fd in process.sources() {
@@ -290,8 +287,16 @@ impl Supervisor {
                         watch(&self.poll, &socket, key * STRIDE + number);
                         Thread { socket: Arc::new(OwnedFd::from(socket)), duty: Duty::Starting(Vec::new()) }
                     });
-                    let (state, threads) = (State::Starting, threads.collect());
-                    self.workers.insert(Worker { process, pool: index, generation, state, threads, left, talks: true });
+                    self.workers.insert(Worker {
+                        process,
+                        pool: index,
+                        generation,
+                        state: State::Starting,
+                        threads: threads.collect(),
+                        left,
+                        watches,
+                        talks: true,
+                    });
                 }
                 Err(error) => {
                     let failure = format!("{} cannot be started: {error}", pool.spec.python.display());

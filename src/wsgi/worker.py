@@ -24,6 +24,7 @@ import socket
 import struct
 import sys
 from itertools import chain
+from wsgiref.util import FileWrapper
 
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
 READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
@@ -83,24 +84,13 @@ class Link:
             os._exit(0)
 
 
-class FileWrapper:
-    """wsgi.file_wrapper: given to the server as a descriptor when it holds a real file, iterated otherwise."""
-    def __init__(self, filelike, block_size=ROOM):
-        self.filelike, self.block_size = filelike, block_size
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
-
-    def __iter__(self):
-        return iter(lambda: self.filelike.read(self.block_size), b"")
-
-    def real(self):
-        """Descriptor and position; None for a subclass, whose read() may say something else, and for /proc."""
-        file = self.filelike
-        raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
-        if type(raw) is not io.FileIO or not os.path.isfile(raw.fileno()) or not os.path.getsize(raw.fileno()):
-            return None
-        file.flush()
-        return raw.fileno(), file.tell()
+def real(file):
+    """Descriptor and position of a real file; None for a subclass, whose read() may differ, and for what is in /proc."""
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    if type(raw) is not io.FileIO or not os.path.isfile(raw.fileno()) or not os.path.getsize(raw.fileno()):
+        return None
+    file.flush()
+    return raw.fileno(), file.tell()
 
 
 class Exchange:
@@ -147,9 +137,9 @@ class Exchange:
             if isinstance(body, bytes):
                 self.link.send(FULL, self.take_head(), body)
                 return True
-        real = result.real() if kind is FileWrapper and not self.begun else None
-        if real:
-            self.link.send(FILE, self.take_head(), b"", real[1], real[0])
+        file = real(result.filelike) if kind is FileWrapper and not self.begun else None
+        if file:
+            self.link.send(FILE, self.take_head(), b"", file[1], file[0])
         else:
             for chunk in result:
                 self.write(chunk)

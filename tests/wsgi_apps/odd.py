@@ -247,6 +247,9 @@ def file(environ, start_response):
         opened, status, headers = open(path, "rb"), "204 No Content", []
     elif how == "text":
         opened = open(path, "r")
+    elif how == "short":
+        opened = open(path, "rb")
+        headers.append(("Content-Length", "11"))
     elif how == "closed":
         opened = open(path, "rb")
         opened.close()

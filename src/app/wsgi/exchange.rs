@@ -20,6 +20,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+const TOO_SHORT: &str = "it gave less content than its Content-Length says";
+
 #[derive(Debug)]
 pub struct WsgiExchange {
     /// All of it that the head of the request tells.
@@ -131,14 +133,14 @@ impl WsgiExchange {
         Ok(Step::Moved)
     }
 
-    /// All the content is in this frame: its length is known, whether or not the application told it.
+    /// The length of all the content is known, whether or not the application told it.
     fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
         if let State::Held(head) = &self.state
             && head.content_length.is_some_and(|told| told > length)
             && !self.is_head
             && !Status(head.status).is_bodiless()
         {
-            return Err(of_application("it gave less content than its Content-Length says"));
+            return Err(of_application(TOO_SHORT));
         }
         self.begin_answer(Some(length), sink);
         Ok(())
@@ -146,10 +148,9 @@ impl WsgiExchange {
 
     fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
         let size = file.metadata().map_err(|error| of_application(&format!("its file is of no use: {error}")))?.len();
-        self.begin_answer(Some(size.saturating_sub(at)), sink);
+        self.begin_whole(size.saturating_sub(at), sink)?;
         if let State::Begun { left: Some(left), silent: false } = &mut self.state {
-            // A file that is shorter than was promised shows by the connection's end.
-            self.file = Some(FileRange { file: Arc::new(file), at, end: at.saturating_add(*left).min(size.max(at)) });
+            self.file = Some(FileRange { file: Arc::new(file), at, end: at + *left });
             *left = 0;
         }
         Ok(())
@@ -187,9 +188,7 @@ impl WsgiExchange {
             State::Begun { .. } => {}
         }
         match self.state {
-            State::Begun { left: Some(left), silent: false } if left > 0 => {
-                Err(of_application("it gave less content than its Content-Length says"))
-            }
+            State::Begun { left: Some(left), silent: false } if left > 0 => Err(of_application(TOO_SHORT)),
             _ => Ok(Step::End { keep: true, rest: self.file.take().map(Body::File) }),
         }
     }
