@@ -355,6 +355,18 @@ def app(environ, start_response):
         server.expect_stderr("has ended: killed");
     }
 
+    /// All the workers are gone before the server can have noticed, and none of them had begun with the request.
+    fn killing_idle_workers_costs_no_request(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-workers", "3"]) else { return };
+        for size in [0, 10, 300_000, 2_000_000] {
+            let pids = eventually("three workers", || Some(workers(&server)).filter(|pids| pids.len() == 3));
+            assert_eq!(get(&server, "/hello").status, 200);
+            pids.iter().for_each(|pid| kill(pid));
+            let answer = post(&server, "/echo", &vec![7; size]);
+            assert_eq!((answer.status, answer.body.len()), (200, size));
+        }
+    }
+
     fn a_body_for_a_crash_is_not_sent_twice(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         assert_eq!(post(&server, "/crash", &[7; 100_000]).status, 502);

@@ -34,6 +34,8 @@ use std::time::{Duration, Instant};
 /// Room for a read from the upstream.
 pub const ROOM: usize = 64 * 1024;
 const FIRST_ROOM: usize = 16 * 1024;
+/// As many as there may be workers of an application.
+const MOST_TRIED: usize = 1024;
 
 /// How far the upstream's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +100,8 @@ pub struct Forward {
     tunnel: bool,
     /// The upstream's socket is shut down for writing.
     shut_down: bool,
+    /// The worker has gone, and had not begun with the request.
+    untaken: bool,
     /// Whose turn it is to be read when both can be: the one that was not read last.
     pub client_next: bool,
 }
@@ -130,6 +134,7 @@ impl Forward {
             expired: false,
             tunnel: false,
             shut_down: false,
+            untaken: false,
             client_next: false,
         };
         match gathers {
@@ -256,6 +261,8 @@ impl Forward {
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
         self.deaf = true;
+        let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        self.untaken = gone && (reading || connecting) && !self.heard && self.protocol.is_taken_whole();
         if reading || connecting {
             let failure = match connecting {
                 true => Failure::of_connect(error),
@@ -454,15 +461,20 @@ impl Forward {
 
     /// Tries again where that can do no harm, else fails.
     ///
-    /// Nothing written: any request may go to another upstream. Written to a connection that had been idle,
-    /// and not a byte heard: the upstream has most likely closed it before the request came; a request that
-    /// may be repeated (RFC 9110, section 9.2.2) goes out once more, on a new one.
+    /// A worker that has gone without beginning with it: any request may go to the next. Nothing written: any request may
+    /// go to another upstream. Written to a connection that had been idle, and not a byte heard: the upstream has most
+    /// likely closed it before the request came; a request that may be repeated (RFC 9110, section 9.2.2) goes out once
+    /// more, on a new one.
     fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
         if self.heard || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = self.written == 0;
-        if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
+        if self.untaken && self.tried.len() < MOST_TRIED {
+            // The next one may have gone as well: of all who have, none is leased twice.
+            log::debug!("upstream {}: a worker had gone before it took the request, trying another", self.lease.name);
+            self.tried.push(self.lease.id);
+        } else if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.fresh = true;
         } else if unsent {
@@ -480,7 +492,7 @@ impl Forward {
                 self.protocol.push_end(&mut self.output);
             }
         }
-        (self.written, self.closed, self.deaf, self.broken) = (0, false, false, None);
+        (self.written, self.closed, self.deaf, self.broken, self.untaken) = (0, false, false, None, false);
         self.stage = Stage::Dropping;
         Flow::Moved
     }

@@ -160,6 +160,15 @@ impl Protocol {
         }
     }
 
+    /// Whether nothing is begun before the whole request was read, over a Unix socket. Such a socket is reset, and not
+    /// just closed, when its other end goes and leaves bytes unread (unix(7)).
+    pub(super) fn is_taken_whole(&self) -> bool {
+        match self {
+            Protocol::Http(_) => false,
+            Protocol::Wsgi(_) => true,
+        }
+    }
+
     /// Whether the request may be sent again after it was sent in part or whole.
     pub(super) fn may_repeat(&self) -> bool {
         match self {
