@@ -31,6 +31,7 @@ READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
 HEADER = struct.Struct("<B3xIQ")
 ROOM = 65536  # of a read; and what is copied together to be sent at once
 WHOLE, MOST = 262144, 1048576  # up to which pieces are joined, so that their length is known; the largest head
+CONTROL, CLOEXEC = socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC
 PID = os.getpid()
 # A whole head in one match: no control character, names that are tokens. NUL ends each part.
 VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|~-]+\0[^\0-\x08\n-\x1f\x7f]*\0)*").fullmatch
@@ -45,7 +46,7 @@ class Raw(io.RawIOBase):
         return True
 
     def readinto(self, room):
-        count, control, _, _ = self.sock.recvmsg_into((room,), socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC)
+        count, control, _, _ = self.sock.recvmsg_into((room,), CONTROL, CLOEXEC)
         for _, _, data in control:
             self.files += struct.unpack("%di" % (len(data) // 4), data)
         return count
@@ -172,6 +173,11 @@ def tell(call, **arguments):
         pass  # the application has closed the stream
 
 
+def flush():
+    for stream in STREAMS:
+        stream.flush()
+
+
 def report():
     tell(__import__("traceback").print_exc, file=ERRORS)
 
@@ -196,8 +202,7 @@ def serve(link, app, base):
         environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
         Exchange(link).run(app, environ)
         environ = body = None  # a large body is not kept until the next request
-        for stream in STREAMS:
-            tell(stream.flush)
+        tell(flush)
 
 
 def stand_fast(number, _):
@@ -229,8 +234,8 @@ def main(link):
 
 
 ERRORS = open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # whoever closes sys.stderr
-STREAMS = sys.stdout, sys.stderr, ERRORS
-for stream in STREAMS[:2]:
+STREAMS = ERRORS, sys.stderr, sys.stdout
+for stream in STREAMS[1:]:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the application reads as its standard input is not ours
