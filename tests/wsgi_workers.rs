@@ -30,6 +30,17 @@ fn occupy(server: &Server, path: &str) -> Client {
     client
 }
 
+/// The pids of the workers that there are now.
+fn workers(server: &Server) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
+    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+    children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn kill(pid: &str) {
+    assert!(Command::new("sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap().success());
+}
+
 fn post(server: &Server, path: &str, body: &[u8]) -> Response {
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -215,6 +226,52 @@ on_every_engine! {
         eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
     }
 
+    /// The second generation is asked for while the first is still being imported.
+    fn no_reload_is_lost(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };
+        folder.write("fresh.py", "import time\ntime.sleep(1)\n".to_owned() + &answering("between"));
+        server.signal("HUP");
+        thread::sleep(Duration::from_millis(400));
+        folder.write("fresh.py", answering("last"));
+        server.signal("HUP");
+        eventually("the last source", || (get(&server, "/").text() == "last").then_some(()));
+    }
+
+    /// One worker of the new generation comes up and takes a request, before another shows that it is broken.
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_reload_that_fails_half_way_costs_no_request(engine: Engine) {
+        let patient = |word: &str| format!("import os, time
+def await_file(name):
+    while not os.path.exists(name):
+        time.sleep(0.01)
+def app(environ, start_response):
+    await_file(environ['QUERY_STRING'] or '.')
+    start_response('200 OK', [])
+    return [b'{word}']
+");
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &patient("old"), &["--wsgi-workers", "2"]) else { return };
+        let mut held = vec![occupy(&server, "/?answer"), occupy(&server, "/?answer")];
+        folder.write("fresh.py", patient("new") + "try:
+    os.close(os.open('first', os.O_CREAT | os.O_EXCL))
+except FileExistsError:
+    await_file('break')
+    raise
+");
+        server.signal("HUP");
+        assert_eq!(get(&server, "/").text(), "new");
+        held.push(occupy(&server, "/?answer"));
+        folder.write("break", "");
+        server.expect_stderr("the reload failed");
+        thread::sleep(Duration::from_millis(500));
+        folder.write("answer", "");
+        let answers: Vec<Response> = held.iter_mut().map(Client::read_response).collect();
+        assert!(answers.iter().all(|answer| answer.status == 200));
+        assert_eq!(answers.iter().map(Response::text).collect::<Vec<_>>(), ["old", "old", "new"]);
+        eventually("the old source", || (get(&server, "/").text() == "old").then_some(()));
+    }
+
     fn a_changed_source_is_noticed_on_request(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &answering("old"), &["--wsgi-reload"]) else { return };
@@ -249,6 +306,21 @@ on_every_engine! {
         assert_eq!(get(&server, "/how_closed").text(), "", "the application never saw it");
     }
 
+    /// Whichever of the workers watched, its successor does.
+    fn a_changed_source_is_noticed_by_replaced_workers(engine: Engine) {
+        let folder = TempDir::new();
+        let args = ["--wsgi-reload", "--wsgi-workers", "2"];
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &args) else { return };
+        for pid in workers(&server) {
+            kill(&pid);
+            let replaced = |pids: &[String]| pids.len() == 2 && !pids.contains(&pid);
+            eventually("its successor", || replaced(&workers(&server)).then_some(()));
+        }
+        thread::sleep(Duration::from_millis(1200));
+        folder.write("fresh.py", answering("newer"));
+        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+    }
+
     fn an_end_lets_requests_finish_and_leaves_no_worker(engine: Engine) {
         let Some(mut server) = serve(engine, &[]) else { return };
         let pid = worker_pid(&server);
@@ -257,6 +329,17 @@ on_every_engine! {
         assert_eq!(client.read_response().text(), "slow");
         assert!(server.await_exit(common::PATIENCE).success());
         assert!(!is_running(&pid));
+    }
+
+    fn a_worker_that_hangs_ends_when_the_server_is_killed(engine: Engine) {
+        for path in ["/hang", "/spin"] {
+            let Some(mut server) = serve(engine, &[]) else { return };
+            let pid = worker_pid(&server);
+            let _client = occupy(&server, path);
+            server.signal("KILL");
+            server.await_exit(common::PATIENCE);
+            eventually("the worker's end", || (!is_running(&pid)).then_some(()));
+        }
     }
 
     fn workers_end_when_the_server_is_killed(engine: Engine) {
@@ -286,13 +369,38 @@ on_every_engine! {
         for _ in 0..kills {
             thread::sleep(Duration::from_millis(250));
             let pid = worker_pid(&server);
-            assert!(Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+            kill(&pid);
         }
         thread::sleep(Duration::from_millis(300));
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());
         let (good, bad) = (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed));
         assert!(bad <= kills && good > 50, "{bad} failed of {good}, with {kills} kills");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_kill_costs_the_request_in_flight_and_none_that_waits(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let mut in_flight = [occupy(&server, "/slow?60"), occupy(&server, "/slow?60")];
+        let mut waiting: Vec<Client> = (0..6).map(|_| occupy(&server, "/pid")).collect();
+        let pids = workers(&server);
+        assert_eq!(pids.len(), 2);
+        pids.iter().for_each(|pid| kill(pid));
+        assert!(in_flight.iter_mut().all(|client| client.read_response().status == 502));
+        assert!(waiting.iter_mut().all(|client| client.read_response().status == 200));
+        server.expect_stderr("has ended: killed");
+    }
+
+    /// All the workers are gone before the server can have noticed, and none of them had begun with the request.
+    fn killing_idle_workers_costs_no_request(engine: Engine) {
+        let Some(server) = serve(engine, &["--wsgi-workers", "3"]) else { return };
+        for size in [0, 10, 300_000, 2_000_000] {
+            let pids = eventually("three workers", || Some(workers(&server)).filter(|pids| pids.len() == 3));
+            assert_eq!(get(&server, "/hello").status, 200);
+            pids.iter().for_each(|pid| kill(pid));
+            let answer = post(&server, "/echo", &vec![7; size]);
+            assert_eq!((answer.status, answer.body.len()), (200, size));
+        }
     }
 
     fn a_body_for_a_crash_is_not_sent_twice(engine: Engine) {

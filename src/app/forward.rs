@@ -33,7 +33,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Room for a read from the upstream, and what may wait there to be decoded: a head must fit.
+/// Room for a read from the upstream.
 pub const ROOM: usize = 64 * 1024;
 const FIRST_ROOM: usize = 16 * 1024;
 
@@ -100,6 +100,8 @@ pub struct Forward {
     tunnel: bool,
     /// The upstream's socket is shut down for writing.
     shut_down: bool,
+    /// The worker has gone, and had not begun with the request.
+    untaken: bool,
     /// Whose turn it is to be read when both can be: the one that was not read last.
     pub client_next: bool,
     pub presence: Presence,
@@ -133,6 +135,7 @@ impl Forward {
             expired: false,
             tunnel: false,
             shut_down: false,
+            untaken: false,
             client_next: false,
             presence: Presence::default(),
         };
@@ -193,7 +196,7 @@ impl Forward {
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
         let open = self.stage == Stage::Open;
-        open && !self.closed && room && self.input.len() < ROOM
+        open && !self.closed && room && self.input.len() < self.protocol.largest_head()
     }
 
     /// Whether the client's end of a tunnel is to be shut down for writing: the upstream says no more.

@@ -146,8 +146,12 @@ impl<'a> EventEngine<'a> {
             self.accept();
             self.expire();
             self.supervise();
-            self.drive();
+            self.drive(0);
+            // A worker that one session has given back has its next request before anybody waits again.
+            let rest = self.queue.len();
             self.wake();
+            self.drive(rest);
+            self.drive_bulk();
             self.app.access_log.flush(&mut self.scratch.log);
             if self.is_over() {
                 return Ok(());
@@ -312,11 +316,11 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives what is queued. Those that move little are driven some at a time: first their requests are read, then the
-    /// clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew.
-    fn drive(&mut self) {
+    /// Drives those that move little and are queued from `first` on, some at a time: first their requests are read, then
+    /// the clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew.
+    fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
-        for from in (0..queued_now).step_by(AHEAD) {
+        for from in (first..queued_now).step_by(AHEAD) {
             let these = from..queued_now.min(from + AHEAD);
             for index in these.clone() {
                 let (session, mut io, scratch) = self.session(self.queue[index]);
@@ -327,7 +331,10 @@ impl<'a> EventEngine<'a> {
                 self.drive_one(self.queue[index]);
             }
         }
-        self.queue.drain(..queued_now);
+        self.queue.drain(first..queued_now);
+    }
+
+    fn drive_bulk(&mut self) {
         let mut spent = 0;
         while spent < BUDGET
             && let Some(key) = self.bulk.pop_front()

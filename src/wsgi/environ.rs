@@ -47,6 +47,10 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     if let Some(content) = around.content {
         pair(out, b"CONTENT_LENGTH", decimal(content).digits());
     }
+    // Of an absolute-form target; the field, if there is one, does not count (RFC 9112, section 3.2.2).
+    if let Some(authority) = request.target.authority {
+        pair(out, b"HTTP_HOST", authority);
+    }
     fields(request, out);
     // Without the last NUL, which would begin another name.
     out.pop();
@@ -57,7 +61,8 @@ fn fields(request: &Request, out: &mut Vec<u8>) {
     let all = &request.head.fields;
     for (index, field) in all.iter().enumerate() {
         let name = field.name.of(request.bytes);
-        if is_left_out(field.known, name) {
+        let replaced = field.known == Name::Host && request.target.authority.is_some();
+        if replaced || is_left_out(field.known, name) {
             continue;
         }
         let same = |other: &crate::http::head::Field| {
@@ -190,6 +195,16 @@ mod tests {
         assert_eq!(value(&environ, "CONTENT_LENGTH"), None);
         assert_eq!(value(&environ, "SCRIPT_NAME").as_deref(), Some(""));
         assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_target_is_the_host() {
+        for field in ["Host: h\r\n", ""] {
+            let environ = environ(&format!("GET http://other:99/x HTTP/1.0\r\n{field}\r\n"), "", None);
+            assert_eq!(value(&environ, "HTTP_HOST").as_deref(), Some("other:99"));
+            assert_eq!(value(&environ, "SERVER_NAME").as_deref(), Some("other"));
+            assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/x"));
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@
 pub const HEADER: usize = 16;
 /// The most that A may hold: a head of a response far larger than any client takes.
 const MOST: usize = 1024 * 1024;
+/// What has to be there of a frame before anything can be made of it.
+pub const LARGEST_HEAD: usize = HEADER + MOST;
 
 /// What goes to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

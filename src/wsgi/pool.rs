@@ -19,6 +19,8 @@ pub struct Pool {
     pub last: u32,
     /// The last that all came up.
     pub proven: u32,
+    /// A source may have changed since the newest generation began to read it.
+    pub reload_asked: bool,
     pub idle: Vec<(usize, usize)>,
     pub waiting: VecDeque<Ticket>,
     /// Ends in a row, without a request answered in between, and when the next attempt is due.
@@ -35,11 +37,22 @@ impl Pool {
             generation: 1,
             last: 1,
             proven: 0,
+            reload_asked: false,
             idle: Vec::new(),
             waiting: VecDeque::new(),
             failures: 0,
             pause: None,
             failure: None,
+        }
+    }
+
+    /// Begins a new generation, if one has been asked for. One at a time: the last must have come up, or failed.
+    pub fn begin_reload_if_asked(&mut self) {
+        if std::mem::take(&mut self.reload_asked) {
+            log::info!(target: "wsgi", "{}: reloading", self.spec.app);
+            self.last += 1;
+            self.generation = self.last;
+            self.pause = None;
         }
     }
 

@@ -34,12 +34,15 @@ pub struct Process {
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
     lines: [Lines; 2],
+    /// Nothing is said over it: it closes with us, and that ends a worker even in the middle of what it does.
+    _lifeline: UnixStream,
 }
 
 impl Process {
     /// Starts a worker; the sockets are those of its threads, in their order.
     pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<UnixStream>)> {
         let (first, theirs) = UnixStream::pair()?;
+        let (lifeline, its_end) = UnixStream::pair()?;
         let mut child = Command::new(&spec.python)
             .args(["-c", BOOTSTRAP])
             .current_dir(&spec.folder)
@@ -52,8 +55,8 @@ impl Process {
         let (output, errors) = (child.stdout.take(), child.stderr.take());
         let ended =
             Pid::from_raw(child.id() as i32).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
-        let mut process = Process { child, ended, output, errors, lines: Default::default() };
-        match process.prepare(first, spec, watch) {
+        let mut process = Process { child, ended, output, errors, lines: Default::default(), _lifeline: lifeline };
+        match process.prepare(first, its_end, spec, watch) {
             Ok(sockets) => Ok((process, sockets)),
             Err(error) => {
                 process.signal(Signal::KILL);
@@ -63,12 +66,18 @@ impl Process {
         }
     }
 
-    fn prepare(&mut self, first: UnixStream, spec: &Spec, watch: bool) -> io::Result<Vec<UnixStream>> {
+    fn prepare(
+        &mut self,
+        first: UnixStream,
+        lifeline: UnixStream,
+        spec: &Spec,
+        watch: bool,
+    ) -> io::Result<Vec<UnixStream>> {
         for pipe in self.pipes() {
             let flags = rustix::fs::fcntl_getfl(pipe)?;
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
         }
-        let (mut sockets, mut theirs) = (vec![first], Vec::new());
+        let (mut sockets, mut theirs) = (vec![first], vec![lifeline]);
         for _ in 1..spec.threads {
             let (ours, other) = UnixStream::pair()?;
             sockets.push(ours);

@@ -199,21 +199,18 @@ impl Supervisor {
     /// Imports every application anew. The old workers serve until the new ones can.
     pub fn reload(&mut self) {
         self.changed = true;
-        for pool in self.pools.iter_mut().filter(|pool| pool.proven == pool.generation) {
-            log::info!(target: "wsgi", "{}: reloading", pool.spec.app);
-            pool.last += 1;
-            pool.generation = pool.last;
-            pool.pause = None;
+        for pool in &mut self.pools {
+            pool.reload_asked = true;
+            if pool.proven == pool.generation {
+                pool.begin_reload_if_asked();
+            }
         }
     }
 
     /// Lets every worker end once it is idle. Nothing more is leased.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
-        let keys: Vec<usize> = self.workers.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.retire(key, now);
-        }
+        self.retire_all(now, |_| true);
     }
 
     pub fn has_ended(&self) -> bool {
@@ -273,17 +270,14 @@ impl Supervisor {
             return;
         }
         pool.pause = None;
-        let counted = self.workers.iter().filter(|(_, worker)| {
-            worker.pool == index
-                && worker.generation == pool.generation
-                && matches!(worker.state, State::Starting | State::Serving)
-        });
-        for number in counted.count()..pool.spec.workers {
+        let generation = pool.generation;
+        let current = || self.workers.iter().filter(|(_, worker)| worker.counts_for(index, generation));
+        let (count, watched) = (current().count(), current().any(|(_, worker)| worker.watches));
+        for number in count..pool.spec.workers {
             // One that watches the sources is enough.
-            let watch_sources = pool.spec.watch && number == 0;
-            match Process::spawn(&pool.spec, watch_sources) {
+            let watches = pool.spec.watch && !watched && number == count;
+            match Process::spawn(&pool.spec, watches) {
                 Ok((process, sockets)) => {
-                    let generation = pool.generation;
                     let left = pool.share(process.pid());
                     let key = self.workers.vacant_key();
                     for fd in process.sources() {
@@ -293,8 +287,16 @@ impl Supervisor {
                         watch(&self.poll, &socket, key * STRIDE + number);
                         Thread { socket: Arc::new(OwnedFd::from(socket)), duty: Duty::Starting(Vec::new()) }
                     });
-                    let (state, threads) = (State::Starting, threads.collect());
-                    self.workers.insert(Worker { process, pool: index, generation, state, threads, left, talks: true });
+                    self.workers.insert(Worker {
+                        process,
+                        pool: index,
+                        generation,
+                        state: State::Starting,
+                        threads: threads.collect(),
+                        left,
+                        watches,
+                        talks: true,
+                    });
                 }
                 Err(error) => {
                     let failure = format!("{} cannot be started: {error}", pool.spec.python.display());
@@ -316,11 +318,10 @@ impl Supervisor {
         if reloading {
             log::error!(target: "wsgi", "{}: the reload failed; the old workers stay", pool.spec.app);
             let generation = std::mem::replace(&mut pool.generation, pool.proven);
-            for (_, worker) in &mut self.workers {
-                if worker.pool == index && worker.generation == generation {
-                    worker.state = State::Doomed { kill_at: now };
-                }
-            }
+            pool.begin_reload_if_asked();
+            self.changed = true;
+            // Those that did start may have a request already.
+            self.retire_all(now, |worker| worker.pool == index && worker.generation == generation);
             return;
         }
         pool.count_failure(now);
@@ -368,14 +369,13 @@ impl Supervisor {
             pool.proven = pool.generation;
         }
         let generation = pool.generation;
-        let old = |worker: &Worker| {
+        if complete {
+            pool.begin_reload_if_asked();
+        }
+        self.retire_all(now, |worker| {
             worker.pool == index
                 && (worker.state == State::Worn || complete && serving(worker) && worker.generation != generation)
-        };
-        let old: Vec<usize> = self.workers.iter().filter(|(_, worker)| old(worker)).map(|(key, _)| key).collect();
-        for key in old {
-            self.retire(key, now);
-        }
+        });
         for _ in 0..count {
             self.wake(index);
         }
@@ -405,6 +405,13 @@ impl Supervisor {
             State::Retiring => self.retire(key, now),
             State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
             State::Doomed { .. } | State::Crashed { .. } => {}
+        }
+    }
+
+    fn retire_all(&mut self, now: Instant, which: impl Fn(&Worker) -> bool) {
+        let keys: Vec<usize> = self.workers.iter().filter(|(_, worker)| which(worker)).map(|(key, _)| key).collect();
+        for key in keys {
+            self.retire(key, now);
         }
     }
 

@@ -2,18 +2,18 @@
 
 It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind, length of
 A, length of B), then A, then B, over a socket that was standard input:
-    to the worker    CONFIG   A: pairs; with it come the sockets of the further threads
-                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body
-                     SPOOLED  A: environ; the body is a file that comes with it
+    to the worker    CONFIG   A: pairs; with it come a socket that closes with the server, and those of further threads
+                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is a file with it
                      CANCEL   the client has left: stop before the next chunk
     to the server    READY    the application is imported. FAILED: it is not, A says why, and the process ends
                      FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: body: all of it, and the thread is free
                      DATA     A: head, the first time; B: a piece of the body
                      FILE     A: head; the body is the file that comes with it, from an offset: the length of B
-                     LAST     the body is complete, and close() is still to be called
-                     END      the body is complete. ABORT: it broke off. ERROR: there is none. The thread is free
+                     LAST     the body is complete, and close() is still to be called. END: that has been, too
+                     ABORT    the body broke off. ERROR: there is none. After these and END, the thread is free
 When the server has gone, the process ends. Whatever the application raises does not end it.
 """
+import fcntl
 import io
 import operator
 import os
@@ -21,16 +21,17 @@ import re
 import select
 import signal
 import socket
-import stat
 import struct
 import sys
 from itertools import chain
+from wsgiref.util import FileWrapper
 
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
 READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
 HEADER = struct.Struct("<B3xIQ")
 ROOM = 65536  # of a read; and what is copied together to be sent at once
-WHOLE = 262144  # content up to this size goes in one frame: what the server keeps in memory for a slow client
+WHOLE, MOST = 262144, 1048576  # up to which pieces are joined, so that their length is known; the largest head
+CONTROL, CLOEXEC = socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC
 PID = os.getpid()
 # A whole head in one match: no control character, names that are tokens. NUL ends each part.
 VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|~-]+\0[^\0-\x08\n-\x1f\x7f]*\0)*").fullmatch
@@ -45,7 +46,7 @@ class Raw(io.RawIOBase):
         return True
 
     def readinto(self, room):
-        count, control, _, _ = self.sock.recvmsg_into((room,), socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC)
+        count, control, _, _ = self.sock.recvmsg_into((room,), CONTROL, CLOEXEC)
         for _, _, data in control:
             self.files += struct.unpack("%di" % (len(data) // 4), data)
         return count
@@ -77,39 +78,24 @@ class Link:
             if file is not None:
                 sent = self.sock.sendmsg((frame,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file)),))
                 self.sock.sendall(frame[sent:])
-            elif len(b) <= ROOM:
-                self.sock.sendall(frame + b)
             else:
-                self.sock.sendall(frame)
-                self.sock.sendall(b)
+                for part in (frame + b,) if len(b) <= ROOM else (frame, b):
+                    self.sock.sendall(part)
         except OSError:
             os._exit(0)
 
 
-class FileWrapper:
-    """wsgi.file_wrapper: given to the server as a descriptor when it holds a real file, iterated otherwise."""
-    def __init__(self, filelike, block_size=ROOM):
-        self.filelike, self.block_size = filelike, block_size
-        if hasattr(filelike, "close"):
-            self.close = filelike.close
-
-    def __iter__(self):
-        return iter(lambda: self.filelike.read(self.block_size), b"")
-
-    def real(self):
-        """Descriptor and position; None for a subclass, whose read() may say something else."""
-        file = self.filelike
-        raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
-        if type(raw) is not io.FileIO or not stat.S_ISREG(os.fstat(raw.fileno()).st_mode):
-            return None
-        file.flush()
-        return raw.fileno(), file.tell()
+def real(file):
+    """Descriptor and position of a real file; None for a subclass, whose read() may differ, and for what is in /proc."""
+    raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
+    if type(raw) is not io.FileIO or not os.path.isfile(raw.fileno()) or not os.path.getsize(raw.fileno()):
+        return None
+    file.flush()
+    return raw.fileno(), file.tell()
 
 
 class Exchange:
     """One request: what start_response(), write() and the iteration share."""
-    __slots__ = ("link", "head", "begun", "cancelled")
-
     def __init__(self, link):
         self.link, self.head, self.begun, self.cancelled = link, None, False, False
 
@@ -124,8 +110,8 @@ class Exchange:
             head = "\0".join(chain((status,), chain.from_iterable(fields), ("",))).encode("latin-1")
         except (TypeError, UnicodeEncodeError):
             head = b""
-        if not VALID_HEAD(head) or head.count(0) != 2 * len(fields) + 1:
-            raise ValueError("the status or a header is not valid: %r %r" % (status, fields))
+        if not VALID_HEAD(head) or head.count(0) != 2 * len(fields) + 1 or len(head) > MOST:
+            raise ValueError("the status or a header is not valid: %r %.9999r" % (status, fields))
         self.head = head
         return self.write
 
@@ -147,16 +133,14 @@ class Exchange:
     def send(self, result):
         """Sends what the application returned; True when the server knows by that that the thread is free."""
         kind = type(result)
-        if kind in (type(None), str, bytes):
-            raise TypeError("the application returned %s, not an iterable of bytes" % kind.__name__)
-        if kind in (list, tuple) and not self.begun:
+        if kind in (list, tuple) and not self.begun and (len(result) == 1 or sum(map(len, result)) <= WHOLE):
             body = result[0] if len(result) == 1 else b"".join(result)
-            if isinstance(body, bytes) and len(body) <= WHOLE:
+            if isinstance(body, bytes):
                 self.link.send(FULL, self.take_head(), body)
                 return True
-        real = result.real() if kind is FileWrapper and not self.begun else None
-        if real:
-            self.link.send(FILE, self.take_head(), b"", real[1], real[0])
+        file = real(result.filelike) if kind is FileWrapper and not self.begun else None
+        if file:
+            self.link.send(FILE, self.take_head(), b"", file[1], file[0])
         else:
             for chunk in result:
                 self.write(chunk)
@@ -182,8 +166,20 @@ class Exchange:
         free or self.link.send(outcome)
 
 
+def tell(call, **arguments):
+    try:
+        call(**arguments)
+    except (OSError, ValueError):
+        pass  # the application has closed the stream
+
+
+def flush():
+    for stream in STREAMS:
+        stream.flush()
+
+
 def report():
-    __import__("traceback").print_exc(file=ERRORS)
+    tell(__import__("traceback").print_exc, file=ERRORS)
 
 
 def load(name):
@@ -198,6 +194,7 @@ def load(name):
 
 
 def serve(link, app, base):
+    link.send(READY)
     for kind, pairs, body in iter(link.frame, None):
         pairs = iter(str(pairs, "latin-1").split("\0"))
         environ = dict(base)
@@ -205,8 +202,7 @@ def serve(link, app, base):
         environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
         Exchange(link).run(app, environ)
         environ = body = None  # a large body is not kept until the next request
-        for stream in STREAMS:
-            stream.closed or stream.flush()
+        tell(flush)
 
 
 def stand_fast(number, _):
@@ -217,33 +213,32 @@ def stand_fast(number, _):
 
 def main(link):
     frame = link.frame() or os._exit(0)
-    pairs = iter(os.fsdecode(frame[1]).split("\0"))
-    config = dict(zip(pairs, pairs))
-    sys.argv[:], sys.path[:0] = [config["app"]], [config["folder"]]
+    (lifeline, *sockets), link.raw.files = link.raw.files, []
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
+    config = dict(zip(*[iter(os.fsdecode(frame[1]).split("\0"))] * 2))
+    links = [Link(socket.socket(fileno=file)) for file in sockets]  # before the application sets a default timeout
+    sys.argv[:], sys.path[:] = [config["app"]], [config["folder"]] + [each for each in sys.path if each]
     try:
         app = load(config["app"])
     except BaseException:
         link.send(FAILED, __import__("traceback").format_exc().encode("utf-8", "replace"))
         os._exit(3)
-    links, link.raw.files = [link] + [Link(socket.socket(fileno=file)) for file in link.raw.files], []
     base = {"wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": ERRORS, "wsgi.run_once": False,
-            "wsgi.multithread": len(links) > 1, "wsgi.multiprocess": config["multiprocess"] == "1",
+            "wsgi.multithread": bool(sockets), "wsgi.multiprocess": config["multiprocess"] == "1",
             "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True}
     watch = [(exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()}))] if config["watch"] else []
-    for target, arguments in [(serve, (other, app, base)) for other in links[1:]] + watch:
-        import threading
-        threading.Thread(target=target, args=arguments, daemon=True).start()
-    for each in links:
-        each.send(READY)
+    for target, arguments in [(serve, (other, app, base)) for other in links] + watch:
+        __import__("threading").Thread(target=target, args=arguments, daemon=True).start()
     serve(link, app, base)
 
 
-STREAMS, ERRORS = (sys.stdout, sys.stderr), sys.stderr
-for stream in STREAMS:
+ERRORS = open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # whoever closes sys.stderr
+STREAMS = ERRORS, sys.stderr, sys.stdout
+for stream in STREAMS[1:]:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
-with open(os.devnull, "rb") as null:
-    os.dup2(null.fileno(), 0)  # what the application reads as its standard input is not ours
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the application reads as its standard input is not ours
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, stand_fast)
 __import__("faulthandler").register(signal.SIGUSR1, ERRORS)

@@ -17,6 +17,8 @@ pub struct Worker {
     pub threads: Vec<Thread>,
     /// Requests it may still take before it is replaced.
     pub left: Option<u64>,
+    /// It looks for changed sources.
+    pub watches: bool,
     /// There is output left to be read.
     pub talks: bool,
 }
@@ -120,6 +122,12 @@ impl Worker {
             _ => None,
         });
         kill_at.into_iter().chain(self.process.deadline()).chain(finishing).min()
+    }
+
+    /// Whether it is one of those that are wanted: not worn, not about to end, and not of an older generation.
+    pub fn counts_for(&self, pool: usize, generation: u32) -> bool {
+        let lasts = matches!(self.state, State::Starting | State::Serving);
+        lasts && self.pool == pool && self.generation == generation
     }
 
     /// Whether no request is in it.

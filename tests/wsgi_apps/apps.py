@@ -105,6 +105,11 @@ def endless(environ, start_response):
     return Closing("endless", chunks())
 
 
+def big(environ, start_response):
+    start_response("200 OK", list(PLAIN))
+    return [b"x" * 1048576] * 3
+
+
 def large(environ, start_response):
     start_response("200 OK", list(PLAIN))
     return Closing("large", (bytes([count % 251]) * 1048576 for count in range(50)))
@@ -301,6 +306,11 @@ def place_where_it_hangs():
         time.sleep(60)
 
 
+def spin(environ, start_response):
+    while True:
+        pass
+
+
 def flood(environ, start_response):
     for _ in range(2000):
         sys.stderr.write("flood " * 20 + "\n")
@@ -317,7 +327,7 @@ def orphan(environ, start_response):
 
 
 FREE = """hello pid raises os_error exits interrupts late none a_string strings yields_strings no_start start_twice bad_head hop_by_hop
-breaks_off too_short too_short_at_once too_long replaced_late body_with_304 crash crash_late hang flood orphan file
+breaks_off too_short too_short_at_once too_long replaced_late body_with_304 crash crash_late hang spin flood orphan file
 special_file memory_file write endless large no_content""".split()
 
 

@@ -7,11 +7,16 @@ use crate::http::status::Status;
 use std::io;
 use std::time::Instant;
 
+/// As many as there may be workers of an application.
+const MOST_TRIED: usize = 1024;
+
 impl Forward {
     /// A call on the socket failed; `reading` when that was a read.
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
         self.deaf = true;
+        let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
+        self.untaken = gone && (reading || connecting) && !self.heard && self.protocol.is_taken_whole();
         if reading || connecting {
             let failure = match connecting {
                 true => Failure::of_connect(error),
@@ -55,15 +60,20 @@ impl Forward {
 
     /// Tries again where that can do no harm, else fails.
     ///
-    /// Nothing written: any request may go to another upstream. Written to a connection that had been idle,
-    /// and not a byte heard: the upstream has most likely closed it before the request came; a request that
-    /// may be repeated (RFC 9110, section 9.2.2) goes out once more, on a new one.
+    /// A worker that has gone without beginning with it: any request may go to the next. Nothing written: any
+    /// request may go to another upstream. Written to a connection that had been idle, and not a byte heard: the
+    /// upstream has most likely closed it before the request came; a request that may be repeated (RFC 9110,
+    /// section 9.2.2) goes out once more, on a new one.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
         if self.heard || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = self.written == 0;
-        if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
+        if self.untaken && self.tried.len() < MOST_TRIED {
+            // The next one may have gone as well: of all who have, none is leased twice.
+            log::debug!("upstream {}: a worker had gone before it took the request, trying another", self.lease.name);
+            self.tried.push(self.lease.id);
+        } else if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.fresh = true;
         } else if unsent {
@@ -84,7 +94,7 @@ impl Forward {
                 self.protocol.push_end(&mut self.output);
             }
         }
-        (self.written, self.closed, self.deaf, self.broken) = (0, false, false, None);
+        (self.written, self.closed, self.deaf, self.broken, self.untaken) = (0, false, false, None, false);
         self.stage = Stage::Dropping;
         Flow::Moved
     }

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::app::body::Body;
+use crate::app::forward::ROOM;
 use crate::app::gathered::Gathered;
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::spool::Spool;
@@ -12,6 +13,7 @@ use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
 use crate::proto::responder::Responder;
+use crate::wsgi::frames;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -144,6 +146,23 @@ impl Protocol {
 
     /// Whether gathered content that is in a file goes as a descriptor, with the first byte.
     pub(super) fn passes_files(&self) -> bool {
+        match self {
+            Protocol::Http(_) => false,
+            Protocol::Wsgi(_) => true,
+        }
+    }
+
+    /// What may wait to be decoded: a head must fit.
+    pub(super) fn largest_head(&self) -> usize {
+        match self {
+            Protocol::Http(_) => ROOM,
+            Protocol::Wsgi(_) => frames::LARGEST_HEAD,
+        }
+    }
+
+    /// Whether nothing is begun before the whole request was read, over a Unix socket. Such a socket is reset, and not
+    /// just closed, when its other end goes and leaves bytes unread (unix(7)).
+    pub(super) fn is_taken_whole(&self) -> bool {
         match self {
             Protocol::Http(_) => false,
             Protocol::Wsgi(_) => true,

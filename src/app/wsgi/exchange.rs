@@ -20,6 +20,8 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+const TOO_SHORT: &str = "it gave less content than its Content-Length says";
+
 #[derive(Debug)]
 pub struct WsgiExchange {
     /// All of it that the head of the request tells.
@@ -91,7 +93,7 @@ impl WsgiExchange {
             };
         };
         let result = match piece {
-            Piece::Content(data) => self.take_content(data, sink).map(|()| Step::Moved),
+            Piece::Content(data) => self.take_content(data, sink),
             Piece::Frame { kind, a, b } => self.take_frame(kind, a, b, source.files, sink),
         };
         source.input.consume(taken);
@@ -131,14 +133,14 @@ impl WsgiExchange {
         Ok(Step::Moved)
     }
 
-    /// All the content is in this frame: its length is known, whether or not the application told it.
+    /// The length of all the content is known, whether or not the application told it.
     fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
         if let State::Held(head) = &self.state
             && head.content_length.is_some_and(|told| told > length)
             && !self.is_head
             && !Status(head.status).is_bodiless()
         {
-            return Err(of_application("it gave less content than its Content-Length says"));
+            return Err(of_application(TOO_SHORT));
         }
         self.begin_answer(Some(length), sink);
         Ok(())
@@ -146,29 +148,33 @@ impl WsgiExchange {
 
     fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
         let size = file.metadata().map_err(|error| of_application(&format!("its file is of no use: {error}")))?.len();
-        self.begin_answer(Some(size.saturating_sub(at)), sink);
+        self.begin_whole(size.saturating_sub(at), sink)?;
         if let State::Begun { left: Some(left), silent: false } = &mut self.state {
-            // A file that is shorter than was promised shows by the connection's end.
-            self.file = Some(FileRange { file: Arc::new(file), at, end: at.saturating_add(*left).min(size.max(at)) });
+            self.file = Some(FileRange { file: Arc::new(file), at, end: at + *left });
             *left = 0;
         }
         Ok(())
     }
 
-    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<(), Failure> {
+    /// Once there is content that nobody gets, the response is over, and the application stops (PEP 3333, on
+    /// Content-Length).
+    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
         if let State::Held(_) = self.state {
             self.begin_answer(None, sink);
         }
-        let State::Begun { left, silent: false } = &mut self.state else { return Ok(()) };
-        let mut data = data;
+        let State::Begun { left, silent: false } = &mut self.state else { return self.end(sink) };
+        let len = data.len().min(left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX)));
         if let Some(left) = left {
-            if data.len() as u64 > *left {
-                log::warn!("an application gave more content than its Content-Length says; the rest is dropped");
-                data = &data[..*left as usize];
-            }
-            *left -= data.len() as u64;
+            *left -= len as u64;
         }
-        if data.is_empty() { Ok(()) } else { sink.content(data) }
+        if len > 0 {
+            sink.content(&data[..len])?;
+        }
+        if len < data.len() {
+            log::warn!("an application gave more content than its Content-Length says; the rest is dropped");
+            return self.end(sink);
+        }
+        Ok(Step::Moved)
     }
 
     fn end(&mut self, sink: &mut Sink) -> Result<Step, Failure> {
@@ -182,9 +188,7 @@ impl WsgiExchange {
             State::Begun { .. } => {}
         }
         match self.state {
-            State::Begun { left: Some(left), silent: false } if left > 0 => {
-                Err(of_application("it gave less content than its Content-Length says"))
-            }
+            State::Begun { left: Some(left), silent: false } if left > 0 => Err(of_application(TOO_SHORT)),
             _ => Ok(Step::End { keep: true, rest: self.file.take().map(Body::File) }),
         }
     }
@@ -193,7 +197,8 @@ impl WsgiExchange {
     fn begin_answer(&mut self, length: Option<u64>, sink: &mut Sink) {
         let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let status = Status(head.status);
-        let told = head.content_length;
+        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        let told = if status.0 == 205 { Some(0) } else { head.content_length };
         let date = sink.now.imf().to_vec();
         let common = &sink.app.common;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };

@@ -1,0 +1,58 @@
+//! Two hundred clients that send or take a byte a second, and one worker: nobody else notices.
+
+mod common;
+
+use common::python::serve;
+use common::{Client, Engine, get, on_every_engine};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SLOW: usize = 200;
+
+on_every_engine! {
+    #[skip(Iterative, "serves one client at a time")]
+    fn two_hundred_slow_clients_delay_nobody(engine: Engine) {
+        // Of the pool each has a thread; there are twenty unless more are asked for.
+        let args: &[&str] = if engine == Engine::Pool { &["--pool-size", "220"] } else { &[] };
+        let Some(server) = serve(engine, args) else { return };
+        let clients: Vec<Client> = (0..SLOW).map(|number| {
+            let mut client = Client::connect(&server);
+            // What the kernel takes for a reader is not what it has read.
+            socket2::SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
+            client.send(match number % 2 {
+                0 => "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\n\r\n",
+                _ => "GET /big HTTP/1.1\r\nHost: h\r\n\r\n",
+            });
+            client
+        }).collect();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let dripping = thread::spawn(move || {
+            let mut clients = clients;
+            while !stopped.load(Ordering::Relaxed) {
+                for (number, client) in clients.iter_mut().enumerate() {
+                    if number % 2 == 0 {
+                        client.send("x");
+                    } else {
+                        client.read_some(&mut [0]).unwrap();
+                    }
+                }
+                thread::sleep(Duration::from_secs(1));
+            }
+        });
+        thread::sleep(Duration::from_millis(1500));
+        let mut times: Vec<Duration> = (0..50).map(|_| {
+            let start = Instant::now();
+            assert_eq!(get(&server, "/hello").status, 200);
+            start.elapsed()
+        }).collect();
+        times.sort();
+        // A worker that waited for one of them would be held for a minute.
+        assert!(times[25] < Duration::from_millis(100) && times[49] < Duration::from_secs(2), "{times:?}");
+        assert!(server.memory("VmRSS") < 150_000, "{} KiB", server.memory("VmRSS"));
+        stop.store(true, Ordering::Relaxed);
+        dripping.join().unwrap();
+    }
+}
