@@ -88,7 +88,7 @@ pub struct Scratch {
 
 /// How many sessions are read before the first of them is answered: enough to share what is asked of the file system,
 /// few enough for what they sent to stay in the processor's cache.
-pub const AHEAD: usize = 32;
+pub const AHEAD: usize = 16;
 
 impl Scratch {
     /// What has been spent since the last call.

@@ -329,6 +329,6 @@ fn an_engine_that_does_not_exist_is_a_usage_error() {
 #[test]
 fn a_session_is_small() {
     let size = std::mem::size_of::<dustdevil::session::Session>();
-    assert!(size <= 512, "{size} bytes");
+    assert!(size <= 288, "{size} bytes");
     println!("a session is {size} bytes");
 }

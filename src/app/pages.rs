@@ -90,15 +90,15 @@ pub fn read_error_page(page: &ErrorPage, root: Option<&Path>) -> Result<(Status,
 
 /// Writes a page, in pieces: most errors are answered without an allocation.
 fn render(format: Format, status: Status, sentence: &str, write: impl FnOnce(&[&[u8]])) {
-    let code = decimal(u64::from(status.0));
-    let (code, reason) = (code.digits(), status.reason().as_bytes());
+    let text = status.text().as_bytes();
     match format {
-        Format::Plain => write(&[code, b" ", reason, b"\n", sentence.as_bytes(), b"\n"]),
+        Format::Plain => write(&[text, b"\n", sentence.as_bytes(), b"\n"]),
         Format::Json => {
             let (mut error, mut message) = (Vec::new(), Vec::new());
-            escape::json_string(reason, &mut error);
+            escape::json_string(status.reason().as_bytes(), &mut error);
             escape::json_string(sentence.as_bytes(), &mut message);
-            write(&[b"{\"status\":", code, b",\"error\":", &error, b",\"message\":", &message, b"}\n"]);
+            let code = decimal(u64::from(status.0));
+            write(&[b"{\"status\":", code.digits(), b",\"error\":", &error, b",\"message\":", &message, b"}\n"]);
         }
         Format::Html => {
             const START: &[u8] = b"<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -107,19 +107,7 @@ fn render(format: Format, status: Status, sentence: &str, write: impl FnOnce(&[&
                 b"</title><style>:root{color-scheme:light dark}body{font:1.1em/1.5 system-ui,sans-serif;\
                 max-width:36em;margin:4em auto;padding:0 1em}</style></head>\n<body><h1>";
             let sentence = escape::html_text(sentence.as_bytes());
-            write(&[
-                START,
-                code,
-                b" ",
-                reason,
-                STYLE,
-                code,
-                b" ",
-                reason,
-                b"</h1>\n<p>",
-                &sentence,
-                b"</p></body></html>\n",
-            ]);
+            write(&[START, text, STYLE, text, b"</h1>\n<p>", &sentence, b"</p></body></html>\n"]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A queue of bytes: filled at its end, consumed at its front.
 //!
-//! The vector behind it is kept initialised over its whole length, so that a read can be given room
-//! without clearing it again. An empty buffer that is `parked` holds no memory: an idle connection
+//! The memory behind it is initialised over its whole length, so that a read can be given room without clearing
+//! it again. An empty buffer that is `parked` holds no memory: an idle connection
 //! costs its state and nothing more.
 
 /// What a parked buffer may waste before its bytes are moved to a vector that fits.
@@ -9,7 +9,7 @@ const PARKED_SLACK: usize = 4096;
 
 #[derive(Debug, Default)]
 pub struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Box<[u8]>,
     start: usize,
     /// `start <= end <= bytes.len()`.
     end: usize,
@@ -17,7 +17,7 @@ pub struct Buffer {
 
 impl Buffer {
     pub fn with_capacity(capacity: usize) -> Buffer {
-        Buffer { bytes: vec![0; capacity], start: 0, end: 0 }
+        Buffer { bytes: vec![0; capacity].into(), start: 0, end: 0 }
     }
 
     #[inline]
@@ -33,7 +33,7 @@ impl Buffer {
     /// Whether it holds any memory.
     #[inline]
     pub fn is_unallocated(&self) -> bool {
-        self.bytes.capacity() == 0
+        self.bytes.is_empty()
     }
 
     #[inline]
@@ -98,7 +98,7 @@ impl Buffer {
         if self.is_empty() {
             *self = Buffer::default();
         } else if self.bytes.len() > self.len() + PARKED_SLACK {
-            let bytes = self.filled().to_vec();
+            let bytes: Box<[u8]> = self.filled().into();
             *self = Buffer { end: bytes.len(), start: 0, bytes };
         }
     }
@@ -112,7 +112,10 @@ impl Buffer {
         // Moving may have been enough.
         let needed = self.end + size;
         if self.bytes.len() < needed {
-            self.bytes.resize(needed.next_power_of_two(), 0);
+            // Memory that comes zeroed is not touched before it is used: a small head costs a page, not the room for it.
+            let mut bytes: Box<[u8]> = vec![0; needed.next_power_of_two()].into();
+            bytes[..self.end].copy_from_slice(&self.bytes[..self.end]);
+            self.bytes = bytes;
         }
     }
 }
@@ -144,7 +147,7 @@ mod tests {
         buffer.push(b"rest");
         buffer.park();
         assert_eq!(buffer.filled(), b"rest");
-        assert!(buffer.bytes.capacity() < 100);
+        assert!(buffer.bytes.len() < 100);
         buffer.consume(4);
         buffer.park();
         assert!(buffer.is_unallocated());

@@ -136,9 +136,13 @@ fn begin(conn: &mut Conn, status: Status) {
 
 fn write_status_line(status: Status, reason: &[u8], out: &mut Buffer) {
     out.push(b"HTTP/1.1 ");
-    out.push(decimal(u64::from(status.0)).digits());
-    out.push(b" ");
-    out.push(reason);
+    if reason == status.reason().as_bytes() && !reason.is_empty() {
+        out.push(status.text().as_bytes());
+    } else {
+        out.push(decimal(u64::from(status.0)).digits());
+        out.push(b" ");
+        out.push(reason);
+    }
     out.push(b"\r\n");
 }
 
