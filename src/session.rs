@@ -16,10 +16,14 @@
 mod ending;
 mod forwarding;
 mod op;
+mod phase;
 mod presence;
 mod receiving;
+mod scratch;
 
 pub use op::{Op, Peer, Ready};
+pub use phase::Phase;
+pub use scratch::{AHEAD, Scratch};
 
 use crate::app::App;
 use crate::app::access_log::{self, Line};
@@ -28,7 +32,6 @@ use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
 use crate::http::date::Now;
-use crate::http::head::Head;
 use crate::http::request::{Ends, Request};
 use crate::http::target::Target;
 use crate::http::violation::Violation;
@@ -55,47 +58,6 @@ const PIECE_COST: usize = 256;
 
 /// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
 const ADVANCE_LIMIT: usize = 1024 * 1024;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Idle,
-    Head,
-    Receiving,
-    Handling,
-    Sending,
-    Lingering,
-    Closed,
-}
-
-/// What every session of a thread works with and none of them keeps.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    head: Head,
-    /// A piece of content between its source and its framing.
-    content: Vec<u8>,
-    /// Lines of the access log, until the engine flushes them.
-    pub log: Vec<u8>,
-    /// What the sessions' work has cost since it was last taken, in bytes moved.
-    work: usize,
-    /// What the last drive has cost, and moved.
-    pub spent: usize,
-    /// Room for the requests of as many sessions as are read ahead.
-    inputs: Vec<Buffer>,
-    output: Buffer,
-    /// What the last response that was not written at once has left.
-    spare: Option<Box<Deferred>>,
-}
-
-/// How many sessions are read before the first of them is answered: enough to share what is asked of the file system,
-/// few enough for what they sent to stay in the processor's cache.
-pub const AHEAD: usize = 16;
-
-impl Scratch {
-    /// What has been spent since the last call.
-    pub fn take_work(&mut self) -> usize {
-        std::mem::take(&mut self.work)
-    }
-}
 
 /// What a request that is not answered at once leaves for later.
 #[derive(Debug, Default)]
@@ -193,115 +155,7 @@ impl Session {
         }
     }
 
-    pub fn phase(&self) -> Phase {
-        if !self.output.is_empty() {
-            return Phase::Sending;
-        }
-        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
-            return self.forward_phase(forward);
-        }
-        if matches!(self.conn.writing, Writing::Body(_)) {
-            return Phase::Sending;
-        }
-        if self.closing.is_some() {
-            return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
-        }
-        match self.conn.reading {
-            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
-            // Empty lines begin no request, nor does the half of one: they win no time.
-            Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
-            Reading::Head => Phase::Head,
-            Reading::Body(_) => Phase::Receiving,
-            Reading::Done | Reading::Closed => Phase::Handling,
-        }
-    }
-
-    /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
-    fn noted_phase(&self) -> Phase {
-        debug_assert_eq!(self.phase, self.phase());
-        self.phase
-    }
-
-    /// When there is something to do at the latest.
-    pub fn deadline(&self, app: &App) -> Option<Instant> {
-        let phase = self.due().or_else(|| self.limit(app));
-        match self.question_due() {
-            None => phase,
-            question => phase.into_iter().chain(question).min(),
-        }
-    }
-
-    /// When the present phase has lasted too long.
-    fn limit(&self, app: &App) -> Option<Instant> {
-        let timeouts = &app.timeouts;
-        let after = match self.noted_phase() {
-            Phase::Idle if self.reused => timeouts.keep_alive,
-            // Who connects is about to speak.
-            Phase::Idle | Phase::Head => timeouts.header,
-            Phase::Receiving => timeouts.body,
-            Phase::Sending => timeouts.write,
-            Phase::Lingering => LINGER,
-            Phase::Handling => self.forward()?.patience(),
-            Phase::Closed => return None,
-        };
-        Some(self.since + after)
-    }
-
-    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
-    fn due(&self) -> Option<Instant> {
-        if self.output.is_empty() { self.exchange.due() } else { None }
-    }
-
-    /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
-    /// has not yet read. One that asked for the end, and has sent its whole request and nothing behind
-    /// it, sends no more.
-    fn must_linger(&self) -> bool {
-        let sends_no_more = match self.conn.reading {
-            Reading::Head => true,
-            Reading::Done => !self.trailed && !self.last,
-            Reading::Body(_) | Reading::Closed => false,
-        };
-        !self.input_closed && !sends_no_more
-    }
-
     // ---- what the driver needs and tells
-
-    /// Whether nothing is under way but a request that may be on its way.
-    #[inline]
-    pub fn awaits_request(&self) -> bool {
-        matches!(self.phase, Phase::Idle | Phase::Head)
-    }
-
-    /// Lends the thread's buffers to a session that holds none itself.
-    #[inline]
-    pub fn unpark(&mut self, scratch: &mut Scratch) {
-        self.unpark_input(scratch);
-        if self.output.is_unallocated() {
-            std::mem::swap(&mut self.output, &mut scratch.output);
-        }
-    }
-
-    #[inline]
-    pub fn unpark_input(&mut self, scratch: &mut Scratch) {
-        if self.input.is_unallocated()
-            && let Some(spare) = scratch.inputs.pop()
-        {
-            self.input = spare;
-        }
-    }
-
-    /// Gives empty buffers back, and memory that a waiting session does not need.
-    #[inline]
-    pub fn park(&mut self, scratch: &mut Scratch) {
-        if self.input.is_empty() && !self.input.is_unallocated() && scratch.inputs.len() < AHEAD {
-            scratch.inputs.push(std::mem::take(&mut self.input));
-        }
-        if self.output.is_empty() && scratch.output.is_unallocated() {
-            std::mem::swap(&mut self.output, &mut scratch.output);
-        }
-        self.input.park();
-        self.output.park();
-    }
 
     /// Where the next bytes from the client go.
     pub fn room(&mut self) -> &mut [u8] {
@@ -429,15 +283,6 @@ impl Session {
         self.drop_foretold();
         self.note_phase(now);
         more
-    }
-
-    /// A new phase has a new deadline.
-    fn note_phase(&mut self, now: &Now) {
-        let phase = self.phase();
-        if phase != self.phase {
-            self.phase = phase;
-            self.since = now.instant;
-        }
     }
 
     fn on_expired(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {

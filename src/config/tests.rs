@@ -1,3 +1,5 @@
+use clap::CommandFactory;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::*;

@@ -1,0 +1,101 @@
+//! What a session is at, and until when: computed from its state.
+
+use crate::app::App;
+use crate::app::exchange::Exchange;
+use crate::http::date::Now;
+use crate::proto::conn::{Reading, Writing};
+use crate::session::{LINGER, Session};
+use std::time::Instant;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Idle,
+    Head,
+    Receiving,
+    Handling,
+    Sending,
+    Lingering,
+    Closed,
+}
+
+impl Session {
+    pub fn phase(&self) -> Phase {
+        if !self.output.is_empty() {
+            return Phase::Sending;
+        }
+        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
+            return self.forward_phase(forward);
+        }
+        if matches!(self.conn.writing, Writing::Body(_)) {
+            return Phase::Sending;
+        }
+        if self.closing.is_some() {
+            return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
+        }
+        match self.conn.reading {
+            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
+            // Empty lines begin no request, nor does the half of one: they win no time.
+            Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
+            Reading::Head => Phase::Head,
+            Reading::Body(_) => Phase::Receiving,
+            Reading::Done | Reading::Closed => Phase::Handling,
+        }
+    }
+
+    /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
+    pub(super) fn noted_phase(&self) -> Phase {
+        debug_assert_eq!(self.phase, self.phase());
+        self.phase
+    }
+
+    /// When there is something to do at the latest.
+    pub fn deadline(&self, app: &App) -> Option<Instant> {
+        let phase = self.due().or_else(|| self.limit(app));
+        match self.question_due() {
+            None => phase,
+            question => phase.into_iter().chain(question).min(),
+        }
+    }
+
+    /// When the present phase has lasted too long.
+    pub(super) fn limit(&self, app: &App) -> Option<Instant> {
+        let timeouts = &app.timeouts;
+        let after = match self.noted_phase() {
+            Phase::Idle if self.reused => timeouts.keep_alive,
+            // Who connects is about to speak.
+            Phase::Idle | Phase::Head => timeouts.header,
+            Phase::Receiving => timeouts.body,
+            Phase::Sending => timeouts.write,
+            Phase::Lingering => LINGER,
+            Phase::Handling => self.forward()?.patience(),
+            Phase::Closed => return None,
+        };
+        Some(self.since + after)
+    }
+
+    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.output.is_empty() { self.exchange.due() } else { None }
+    }
+
+    /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
+    /// has not yet read. One that asked for the end, and has sent its whole request and nothing behind
+    /// it, sends no more.
+    fn must_linger(&self) -> bool {
+        let sends_no_more = match self.conn.reading {
+            Reading::Head => true,
+            Reading::Done => !self.trailed && !self.last,
+            Reading::Body(_) | Reading::Closed => false,
+        };
+        !self.input_closed && !sends_no_more
+    }
+
+    /// A new phase has a new deadline.
+    pub(super) fn note_phase(&mut self, now: &Now) {
+        let phase = self.phase();
+        if phase != self.phase {
+            self.phase = phase;
+            self.since = now.instant;
+        }
+    }
+}
