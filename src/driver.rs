@@ -39,7 +39,7 @@ pub enum Connected {
 /// said; a call that is known to block is not made.
 pub trait Transport {
     fn now(&mut self) -> &Now;
-    /// Reads the clock anew, where no call does: bytes have come that are younger than `now`.
+    /// Reads the clock anew, where no call does: something has happened since `now`.
     fn tick(&mut self) {}
     /// Whether the server is shutting down: what is under way is then the last of its connection.
     fn is_ending(&self) -> bool;
@@ -98,6 +98,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
     // What the session before has left over is not this one's.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
+    scratch.spent += scratch.take_work();
     loop {
         if T::WAITS {
             io.block_until(session.deadline(app));
@@ -105,7 +106,10 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         let op = session.next_op(io.ready());
         let result = match op {
             // What is here already goes first, when its turn comes again.
-            Op::Read(Peer::Client) | Op::Wait if more => return Turn::Yield,
+            Op::Read(Peer::Client) | Op::Wait if more => {
+                io.tick();
+                return Turn::Yield;
+            }
             Op::Read(Peer::Client) => io.read(session.room()).inspect(|&count| {
                 io.tick();
                 session.on_read(count, io.now().instant);
@@ -140,6 +144,9 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if op.peer() == Peer::Upstream => session.on_upstream_failed(op, &error),
             Err(error) => session.on_failed(&error, scratch),
+        }
+        if more {
+            io.tick();
         }
         more = advance(session, io, app, scratch);
         scratch.spent += scratch.take_work();

@@ -31,7 +31,11 @@ fn run(config: &Config) -> Result<(), StartError> {
     start_logging(config);
     config.check()?;
     raise_descriptor_limit(config);
-    survive_file_size_limit();
+    survive(signal_hook::consts::SIGXFSZ);
+    if !config.wsgi.apps.is_empty() {
+        // Until the engine takes it: while the first import runs there is nothing to reload.
+        survive(signal_hook::consts::SIGHUP);
+    }
     let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
     if let Some(wsgi) = &app.wsgi {
@@ -96,12 +100,12 @@ fn raise_descriptor_limit(config: &Config) {
     }
 }
 
-/// A file that grows past RLIMIT_FSIZE is an error of its write, to be answered, and not the end of the
-/// process. Catching the signal is enough; the flag is never read.
-fn survive_file_size_limit() {
+/// Catches a signal that would end the process; the flag is never read. A file that grows past RLIMIT_FSIZE is an error of
+/// its write, to be answered; a reload that is asked for too early is none.
+fn survive(signal: i32) {
     let caught = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught) {
-        log::debug!("SIGXFSZ cannot be caught: {error}");
+    if let Err(error) = signal_hook::flag::register(signal, caught) {
+        log::debug!("signal {signal} cannot be caught: {error}");
     }
 }
 

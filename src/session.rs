@@ -79,6 +79,8 @@ pub struct Session {
     scanned: usize,
     /// Whether a request has been answered on this connection.
     reused: bool,
+    /// What was found out before the last request may not be true for the next.
+    outdated: bool,
     /// The client will send nothing more.
     input_closed: bool,
     /// The server is shutting down: what is under way is the last.
@@ -108,6 +110,7 @@ impl Session {
             ends: Ends::default(),
             scanned: 0,
             reused: false,
+            outdated: false,
             input_closed: false,
             last: false,
             trailed: false,
@@ -252,8 +255,8 @@ impl Session {
 
     // ---- what is done: bytes move from machine to machine
 
-    /// Goes on as far as it can without i/o on the client's socket. `true` when it stopped only because
-    /// others have waited long enough.
+    /// Goes on as far as it can without i/o on the client's socket. `true` when it stopped only because others have
+    /// waited long enough, or because what comes next asks for a later moment.
     pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let mut more = false;
         self.skip_empty_lines();
@@ -271,7 +274,7 @@ impl Session {
                 _ if self.output.len() >= HIGH_WATER => false,
                 _ => self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now),
             };
-            more = moved && scratch.work >= ADVANCE_LIMIT;
+            more = moved && (scratch.work >= ADVANCE_LIMIT || std::mem::take(&mut self.outdated));
             if !moved || more {
                 break;
             }
@@ -473,6 +476,7 @@ impl Session {
     fn recycle(&mut self, now: &Now) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
+                self.outdated = self.conn.is_unsafe && !self.input.is_empty();
                 self.conn.recycle();
                 self.reused = true;
                 self.since = now.instant;

@@ -204,6 +204,25 @@ on_every_engine! {
         });
     }
 
+    /// What one request has changed the next one sees, though both came at once (RFC 9112, section 9.3.2).
+    fn a_request_sees_what_the_one_before_has_changed(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/file", "old");
+        thread::sleep(SETTLED);
+        let server = Setup::on(engine).arg(place.join("site")).arg("--directory").arg(place.join("site")).start();
+        let mut client = Client::connect(&server);
+        assert_eq!(ask(&mut client, "/file"), b"old");
+        assert_eq!(ask(&mut client, "/file"), b"old");
+        for (name, before) in [("file", 200), ("missing", 404)] {
+            let get = format!("GET /{name} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let put = format!("PUT /files/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nnew");
+            client.send([&get[..], &put, &get].concat());
+            client.read_response().expect_status(&[before]);
+            client.read_response().expect_status(&[201, 204]);
+            assert_eq!(client.read_response().expect_status(&[200]).text(), "new", "{name}");
+        }
+    }
+
     fn a_file_that_is_replaced_is_one_version_or_the_next(engine: Engine) {
         let extent = extent(engine);
         for size in SIZES {

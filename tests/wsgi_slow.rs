@@ -12,6 +12,22 @@ use std::time::{Duration, Instant};
 const SLOW: usize = 200;
 
 on_every_engine! {
+    /// The end of a large answer is seen behind everybody's turn; whoever waits for its worker has the next.
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_worker_that_has_given_much_takes_the_next_request_at_once(engine: Engine) {
+        let Some(server) = serve(engine, &[]) else { return };
+        for _ in 0..20 {
+            let mut large = Client::connect(&server);
+            large.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+            let mut next = Client::connect(&server);
+            next.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
+            let start = Instant::now();
+            // The first does not even read: what it was sent waits for it outside of the worker.
+            next.read_response().expect_status(&[200]);
+            assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        }
+    }
+
     #[skip(Iterative, "serves one client at a time")]
     fn two_hundred_slow_clients_delay_nobody(engine: Engine) {
         // Of the pool each has a thread; there are twenty unless more are asked for.

@@ -238,6 +238,18 @@ on_every_engine! {
         eventually("the last source", || (get(&server, "/").text() == "last").then_some(()));
     }
 
+    fn a_reload_whose_import_hangs_is_given_up_for_the_next(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };
+        folder.write("fresh.py", "import time\ntime.sleep(3600)\n");
+        server.signal("HUP");
+        thread::sleep(Duration::from_millis(400));
+        assert_eq!(get(&server, "/").text(), "old");
+        folder.write("fresh.py", answering("mended"));
+        server.signal("HUP");
+        eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
+    }
+
     /// One worker of the new generation comes up and takes a request, before another shows that it is broken.
     #[skip(Iterative, "serves one client at a time")]
     fn a_reload_that_fails_half_way_costs_no_request(engine: Engine) {

@@ -244,8 +244,7 @@ impl Coded {
         let output = self.coder.output();
         if output.is_empty() && self.finished {
             if let Some(made) = self.made.take() {
-                // Another connection may have been first; then there is nothing left to do.
-                let _ = self.stored.variant(self.compressor).set(made.into());
+                self.stored.keep_variant(self.compressor, made.into());
             }
             return Ok(Pulled::End);
         }

@@ -283,6 +283,8 @@ impl Forward {
     pub fn take_left(&mut self) -> Option<Left> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         Some(match () {
+            // What it says behind its last word would be taken for the next answer.
+            _ if wsgi.is_free() && !self.input.is_empty() => Left::Broken,
             _ if wsgi.is_broken() || self.closed || self.stage == Stage::Dropping => Left::Broken,
             _ if self.written == 0 || wsgi.is_free() => Left::Free,
             _ if self.expired => Left::Stuck,

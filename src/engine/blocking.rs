@@ -236,6 +236,10 @@ impl Transport for Blocking<'_> {
         &self.now
     }
 
+    fn tick(&mut self) {
+        self.now.update(Instant::now(), SystemTime::now());
+    }
+
     /// Bytes that ended an idle wait are a request under way: it is first heard, then told.
     fn is_ending(&self) -> bool {
         self.ending.is_set() && self.first.is_none()

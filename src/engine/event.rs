@@ -152,6 +152,8 @@ impl<'a> EventEngine<'a> {
             self.wake();
             self.drive(rest);
             self.drive_bulk();
+            // Those whom these have freed a worker for have their turn next.
+            self.wake();
             self.app.access_log.flush(&mut self.scratch.log);
             if self.is_over() {
                 return Ok(());
@@ -187,7 +189,9 @@ impl<'a> EventEngine<'a> {
                 }
             }
             Token(token) if token % 2 == 1 => {
-                if let Some(client) = self.links.on_event(token / 2, event, self.poll.registry()) {
+                let host = self.app.wsgi.as_ref().map(|wsgi| &wsgi.host);
+                let (registry, now) = (self.poll.registry(), self.now.instant);
+                if let Some(client) = self.links.on_event(token / 2, event, registry, host, now) {
                     self.enqueue(client);
                 }
             }
@@ -202,7 +206,7 @@ impl<'a> EventEngine<'a> {
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
             match (signal, &self.app.wsgi) {
-                (SIGHUP, Some(wsgi)) => wsgi.host.lock().reload(),
+                (SIGHUP, Some(wsgi)) => wsgi.host.lock().reload(self.now.instant),
                 _ => self.signalled += 1,
             }
         }
@@ -349,7 +353,8 @@ impl<'a> EventEngine<'a> {
         let app = self.app;
         let (session, mut io, scratch) = self.session(key);
         let turn = driver::drive(session, &mut io, app, scratch);
-        self.clients[key].bulky = self.scratch.spent >= BULKY;
+        let client = &mut self.clients[key];
+        client.bulky = self.scratch.spent >= BULKY && !client.session.awaits_request();
         match turn {
             Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
             Turn::Wait(None) => {}

@@ -62,8 +62,8 @@ impl Transport for Evented<'_> {
             .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
             .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
             .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
-        let own = own.with_if(*self.woken, Ready::UPSTREAM_WRITE);
-        let Some(link) = *self.link else { return own };
+        // Who has no link yet can have one.
+        let Some(link) = *self.link else { return own.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
         let link = self.links.get(link as usize).ready;
         own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
     }

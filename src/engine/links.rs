@@ -52,12 +52,22 @@ impl Links {
     }
 
     /// Folds an event; the client that is to be driven for it.
-    pub fn on_event(&mut self, key: usize, event: &Event, registry: &Registry) -> Option<usize> {
+    pub fn on_event(
+        &mut self,
+        key: usize,
+        event: &Event,
+        registry: &Registry,
+        host: Option<&Host>,
+        now: Instant,
+    ) -> Option<usize> {
         let link = self.links.get_mut(key)?;
         link.ready |= super::ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
             // Closed, or it speaks without being asked: either way nobody's.
-            upstream::is_fit(&link.socket, &link.name);
+            match (&link.lease, host) {
+                (Some(lease), Some(host)) => host.lock().on_unasked(lease, now),
+                _ => drop(upstream::is_fit(&link.socket, &link.name)),
+            }
             self.pool.retain(|idle| *idle != key);
             self.close(key, registry);
             return None;

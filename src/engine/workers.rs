@@ -34,7 +34,7 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
                 thread::sleep(SLICE);
             }
             if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
-                wsgi.host.lock().reload();
+                wsgi.host.lock().reload(Instant::now());
             }
             wsgi.host.turn(Instant::now());
         }

@@ -33,6 +33,11 @@ impl Method {
         }
     }
 
+    /// Whether a request changes nothing (RFC 9110, section 9.2.1), as far as its method tells.
+    pub fn is_safe(self) -> bool {
+        matches!(self, Method::Get | Method::Head | Method::Options | Method::Trace)
+    }
+
     /// GET and HEAD: the methods that ask for a representation.
     pub fn is_get_or_head(self) -> bool {
         matches!(self, Method::Get | Method::Head)

@@ -63,6 +63,8 @@ pub struct Conn {
     pub persist: bool,
     /// The y of the request's HTTP/1.y.
     pub minor: u8,
+    /// Whether the request may have changed something (RFC 9110, section 9.2.1).
+    pub is_unsafe: bool,
     /// Whether the response has no content because the request was HEAD.
     pub head_only: bool,
     /// Whether the client still waits for 100 (Continue).
@@ -84,6 +86,7 @@ impl Default for Conn {
             writing: Writing::Idle,
             persist: true,
             minor: 1,
+            is_unsafe: false,
             head_only: false,
             wants_continue: false,
             status: 0,
@@ -99,6 +102,7 @@ impl Conn {
     pub fn on_head(&mut self, head: &Head, bytes: &[u8]) -> Result<(), Violation> {
         self.minor = head.minor;
         self.head_only = head.method == Method::Head;
+        self.is_unsafe = !head.method.is_safe();
         let length = framing::content_length(head, bytes)?;
         framing::check_host(head, bytes)?;
         self.persist = framing::persists(head, bytes) && head.method != Method::Connect;

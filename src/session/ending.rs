@@ -7,7 +7,7 @@ use crate::app::exchange::Exchange;
 use crate::app::pages::{self, Format};
 use crate::http::date::Now;
 use crate::http::violation::Violation;
-use crate::proto::conn::{Reading, Writing};
+use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Deferred, Scratch, Session};
@@ -68,12 +68,18 @@ impl Session {
 
     /// Ends the connection at once: nothing that is left to say can be said.
     pub(super) fn abort(&mut self, reason: CloseReason, scratch: &mut Scratch) {
+        self.note_cut();
         self.log_response(scratch);
         self.output.clear();
         self.end_exchange();
         self.conn.writing = Writing::Done;
         self.input_closed = true;
         self.close(reason);
+    }
+
+    /// Where closing is what ends the content, only a reset tells that it has not come to its end.
+    pub(super) fn note_cut(&mut self) {
+        self.reset |= matches!(self.conn.writing, Writing::Body(Encoder::UntilClose));
     }
 
     pub(super) fn format(&self) -> Format {

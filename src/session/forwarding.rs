@@ -3,11 +3,11 @@
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
-use crate::app::forward::{Failure, Flow, Forward, Stage};
+use crate::app::forward::{Asked, Failure, Flow, Forward, Stage};
 use crate::app::pages;
 use crate::http::date::Now;
 use crate::http::status::Status;
-use crate::proto::conn::{Encoder, Reading, Writing};
+use crate::proto::conn::{Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
@@ -224,8 +224,9 @@ impl Session {
 
     /// Ends a response in its middle, so that the client sees that it is not whole. What was said is sent.
     fn cut(&mut self, scratch: &mut Scratch) {
-        // Where closing is what ends the content, only a reset tells the difference.
-        self.reset = matches!(self.conn.writing, Writing::Body(Encoder::UntilClose));
+        // A lone zero, sent to see whether the client is there, could be taken for the last chunk.
+        self.reset = self.forward().is_some_and(|forward| forward.presence.asked == Asked::Within);
+        self.note_cut();
         self.log_response(scratch);
         self.conn.refuse();
         self.conn.writing = Writing::Done;

@@ -14,9 +14,9 @@ pub enum Peer {
 pub enum Op {
     /// Get a socket to `forward().upstream()`, tell `on_connected`, or `on_queued` when there is none yet.
     Connect,
-    /// Read into `room`, tell `on_read`; of the upstream, `upstream_room` and `on_upstream_read`.
+    /// Read into `room`, tell `on_read`; of the upstream, `forward_mut().room()` and `on_upstream_read`.
     Read(Peer),
-    /// Write `unsent`, tell `on_written`; of the upstream, `upstream_unsent` and `on_upstream_written`.
+    /// Write `unsent`, tell `on_written`; of the upstream, `forward().unsent()` and `on_upstream_written`.
     /// `more` when something follows at once.
     Write { peer: Peer, more: bool },
     /// Send `file_range` past the buffers, tell `on_file_sent`.

@@ -46,7 +46,8 @@ impl Pool {
         }
     }
 
-    /// Begins a new generation, if one has been asked for. One at a time: the last must have come up, or failed.
+    /// Begins a new generation, if one has been asked for. One at a time: the last must have come up, or failed, or have
+    /// been given up.
     pub fn begin_reload_if_asked(&mut self) {
         if std::mem::take(&mut self.reload_asked) {
             log::info!(target: "wsgi", "{}: reloading", self.spec.app);

@@ -17,7 +17,7 @@ pub use crate::wsgi::lease::{Lease, Leased, Left, Ticket};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
-use crate::wsgi::worker::{Duty, Greeting, State, Thread, Worker};
+use crate::wsgi::worker::{Duty, Greeting, State, Thread, Went, Worker};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags};
 use rustix::process::Signal;
@@ -196,14 +196,34 @@ impl Supervisor {
         }
     }
 
-    /// Imports every application anew. The old workers serve until the new ones can.
-    pub fn reload(&mut self) {
+    /// Imports every application anew. The old workers serve until the new ones can. A reload under way is given up:
+    /// its import may hang, and what it reads is not the newest.
+    pub fn reload(&mut self, now: Instant) {
         self.changed = true;
-        for pool in &mut self.pools {
+        for index in 0..self.pools.len() {
+            let pool = &mut self.pools[index];
             pool.reload_asked = true;
-            if pool.proven == pool.generation {
-                pool.begin_reload_if_asked();
+            // Before anything is served there is nothing to go back to.
+            if pool.proven == 0 {
+                continue;
             }
+            let given_up = std::mem::replace(&mut pool.generation, pool.proven);
+            let is_new = pool.generation != given_up;
+            pool.begin_reload_if_asked();
+            if is_new {
+                self.retire_all(now, |worker| worker.pool == index && worker.generation == given_up);
+            }
+        }
+    }
+
+    /// A thread has said something that nobody has asked for, or has closed its socket.
+    pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
+        let Some(worker) = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
+            return;
+        };
+        if matches!(worker.state, State::Serving | State::Worn) {
+            self.changed = true;
+            self.doom(lease.worker, now);
         }
     }
 
@@ -253,6 +273,9 @@ impl Supervisor {
             if let Some(how) = worker.process.ended() {
                 return self.on_ended(key, &how, now);
             }
+        }
+        for thread in 0..self.workers[key].threads.len() {
+            self.finish(key, thread, now);
         }
         let late = self.workers[key].threads.iter().position(|thread| match thread.duty {
             Duty::Finishing { until, .. } => until <= now,
@@ -455,9 +478,14 @@ impl Supervisor {
     /// Goes on with a request whose client has left, until the thread is free.
     fn finish(&mut self, key: usize, thread: usize, now: Instant) {
         let thread_at_work = &mut self.workers[key].threads[thread];
-        if thread_at_work.go_on() {
-            unwatch(&self.poll, &*thread_at_work.socket);
-            self.on_free(key, thread, now);
+        match thread_at_work.go_on() {
+            Went::Free => {
+                unwatch(&self.poll, &*thread_at_work.socket);
+                self.on_free(key, thread, now);
+            }
+            Went::Broken => self.doom(key, now),
+            Went::Waiting => {}
+            Went::More => self.changed = true,
         }
     }
 

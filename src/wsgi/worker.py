@@ -175,7 +175,7 @@ def tell(call, **arguments):
 
 def flush():
     for stream in STREAMS:
-        stream.flush()
+        tell(stream.flush)
 
 
 def report():
@@ -194,15 +194,19 @@ def load(name):
 
 
 def serve(link, app, base):
-    link.send(READY)
-    for kind, pairs, body in iter(link.frame, None):
-        pairs = iter(str(pairs, "latin-1").split("\0"))
-        environ = dict(base)
-        environ.update(zip(pairs, pairs))
-        environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
-        Exchange(link).run(app, environ)
-        environ = body = None  # a large body is not kept until the next request
-        tell(flush)
+    try:
+        link.send(READY)
+        for kind, pairs, body in iter(link.frame, None):
+            pairs = iter(str(pairs, "latin-1").split("\0"))
+            environ = dict(base)
+            environ.update(zip(pairs, pairs))
+            environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
+            Exchange(link).run(app, environ)
+            environ = body = None  # a large body is not kept until the next request
+            flush()
+    except BaseException:  # not the application's: a thread that is left without a word would hold its requests up
+        report()
+        os._exit(1)
 
 
 def stand_fast(number, _):

@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Reads of an answer that nobody wants, in one turn.
+const READS: usize = 16;
+
 #[derive(Debug)]
 pub struct Worker {
     pub process: Process,
@@ -61,6 +64,18 @@ pub enum Duty {
     },
 }
 
+/// How far a thread has come with a request whose client has left.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Went {
+    Free,
+    /// It says what is no frame.
+    Broken,
+    /// Until there is more to be read.
+    Waiting,
+    /// There may be more: to be gone on with in the next turn.
+    More,
+}
+
 /// What a thread that is starting has said.
 #[derive(Debug)]
 pub enum Greeting {
@@ -85,10 +100,10 @@ impl Thread {
         }
     }
 
-    /// Goes on with a request whose client has left; whether the thread is free now.
-    pub fn go_on(&mut self) -> bool {
-        let Duty::Finishing { unsent, unread, reader, .. } = &mut self.duty else { return false };
-        loop {
+    /// Goes on with a request whose client has left, for as much as others can wait for.
+    pub fn go_on(&mut self) -> Went {
+        let Duty::Finishing { unsent, unread, reader, .. } = &mut self.duty else { return Went::Waiting };
+        for _ in 0..READS {
             if !unsent.is_empty() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
                 if let Ok(sent) = rustix::net::send(&*self.socket, unsent, flags) {
@@ -96,17 +111,22 @@ impl Thread {
                 }
             }
             let mut at = 0;
-            while let Ok(Some((taken, _))) = reader.next(&unread[at..]) {
-                at += taken;
+            loop {
+                match reader.next(&unread[at..]) {
+                    Ok(Some((taken, _))) => at += taken,
+                    Ok(None) => break,
+                    Err(_) => return Went::Broken,
+                }
             }
             unread.drain(..at);
             if reader.is_free() {
-                return true;
+                return if unread.is_empty() { Went::Free } else { Went::Broken };
             }
             if !receive(&self.socket, unread) {
-                return false;
+                return Went::Waiting;
             }
         }
+        Went::More
     }
 }
 

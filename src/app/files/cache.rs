@@ -16,9 +16,11 @@ use crate::app::files::watch::{Watch, Watched};
 use crate::http::etag::ETag;
 use lru::LruCache;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Resource, getrlimit};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +55,8 @@ pub struct Stored {
     pub content: Content,
     gzip: OnceLock<Arc<[u8]>>,
     deflate: OnceLock<Arc<[u8]>>,
+    /// Of the cache that it is in: bytes of variants that were made since it last counted.
+    uncounted: Arc<AtomicUsize>,
 }
 
 /// Field lines, the last of them the length of the whole.
@@ -88,6 +92,9 @@ pub enum Content {
 #[derive(Debug)]
 pub struct Cache {
     limit: usize,
+    /// Files that may be held open.
+    most_open: usize,
+    uncounted: Arc<AtomicUsize>,
     inner: Mutex<Inner>,
 }
 
@@ -96,6 +103,8 @@ struct Inner {
     entries: LruCache<Box<[u8]>, Entry>,
     /// The sum of what the entries count as.
     bytes: usize,
+    /// Those of them that hold a descriptor.
+    open: usize,
     watch: Option<Watch>,
     /// The path that was last found to lead to nothing, and when.
     missing: (Vec<u8>, Option<Instant>),
@@ -109,7 +118,7 @@ struct Entry {
     watched: Option<Watched>,
     /// When it was last put before the others.
     used: Instant,
-    /// What it counts as; a variant that is added makes it more.
+    /// What it counts as. A variant that is made makes it more, and is counted later (`uncounted`).
     cost: usize,
 }
 
@@ -132,6 +141,7 @@ impl Stored {
             content,
             gzip: OnceLock::new(),
             deflate: OnceLock::new(),
+            uncounted: Arc::default(),
         }
     }
 
@@ -147,11 +157,27 @@ impl Stored {
     }
 
     /// The whole content as `compressor` makes it, once somebody has put it here.
-    pub fn variant(&self, compressor: Compressor) -> &OnceLock<Arc<[u8]>> {
+    pub fn variant(&self, compressor: Compressor) -> Option<&Arc<[u8]>> {
+        self.place_of(compressor).get()
+    }
+
+    /// Keeps what `compressor` has made. Another thread may have been first; what it made is the same.
+    pub fn keep_variant(&self, compressor: Compressor, bytes: Arc<[u8]>) {
+        let len = bytes.len();
+        if self.place_of(compressor).set(bytes).is_ok() {
+            self.uncounted.fetch_add(len, Ordering::Relaxed);
+        }
+    }
+
+    fn place_of(&self, compressor: Compressor) -> &OnceLock<Arc<[u8]>> {
         match compressor {
             Compressor::Gzip => &self.gzip,
             Compressor::Deflate => &self.deflate,
         }
+    }
+
+    fn is_open(&self) -> bool {
+        !matches!(self.content, Content::Memory(_))
     }
 
     fn cost(&self) -> usize {
@@ -168,11 +194,16 @@ impl Stored {
 impl Cache {
     /// A cache of at most `limit` bytes; 0 keeps nothing.
     pub fn new(limit: usize) -> Cache {
+        // Connections and uploads need the others; none known is no limit.
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Cache {
             limit,
+            most_open: usize::try_from(descriptors / 4).unwrap_or(usize::MAX),
+            uncounted: Arc::default(),
             inner: Mutex::new(Inner {
                 entries: LruCache::unbounded(),
                 bytes: 0,
+                open: 0,
                 watch: None,
                 missing: (Vec::new(), None),
             }),
@@ -182,7 +213,7 @@ impl Cache {
     /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
     pub fn find(&self, path: &[u8], root: &Root, read: Instant) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
-        let Inner { entries, watch, bytes, .. } = &mut *inner;
+        let Inner { entries, watch, .. } = &mut *inner;
         // To put each before the others when it is used would touch its neighbours' memory as well.
         let entry = entries.peek_mut(path)?;
         if entry.checked < read {
@@ -193,16 +224,11 @@ impl Cache {
             entry.checked = read;
         }
         let stored = Arc::clone(&entry.stored);
-        let (before, cost) = (entry.cost, path.len() + stored.cost());
-        entry.cost = cost;
-        *bytes = *bytes - before + cost;
         if entry.used + RECENT < read {
             entry.used = read;
             entries.promote(path);
         }
-        if before != cost {
-            inner.shrink(self.limit);
-        }
+        self.count_variants(&mut inner);
         Some(stored)
     }
 
@@ -213,18 +239,30 @@ impl Cache {
         if !settled || path.len() + stored.cost() > self.limit / 4 {
             return Arc::new(stored);
         }
-        let stored = Arc::new(stored.made_ready());
+        let stored = Arc::new(Stored { uncounted: Arc::clone(&self.uncounted), ..stored.made_ready() });
         let cost = path.len() + stored.cost();
         let mut inner = self.lock();
         inner.remove(path);
         inner.bytes += cost;
+        inner.open += usize::from(stored.is_open());
         if inner.watch.is_none() {
             inner.watch = Watch::new();
         }
         let entry = Entry { stored: Arc::clone(&stored), checked: read, watched: None, used: read, cost };
         inner.entries.put(path.into(), entry);
-        inner.shrink(self.limit);
+        self.count_variants(&mut inner);
+        inner.shrink(self.limit, self.most_open);
         stored
+    }
+
+    /// Counts what was made of the files since this was last done, once it is much: to look at all of them costs little
+    /// against making so much.
+    fn count_variants(&self, inner: &mut Inner) {
+        if self.uncounted.load(Ordering::Relaxed) > self.limit / 16 {
+            self.uncounted.store(0, Ordering::Relaxed);
+            inner.count_anew();
+            inner.shrink(self.limit, self.most_open);
+        }
     }
 
     /// Whether `path` was looked for since `read` and led to nothing.
@@ -278,16 +316,26 @@ impl Inner {
         }
     }
 
-    fn shrink(&mut self, limit: usize) {
-        while self.bytes > limit
+    fn shrink(&mut self, limit: usize, most_open: usize) {
+        while (self.bytes > limit || self.open > most_open)
             && let Some((_, entry)) = self.entries.pop_lru()
         {
             self.let_go(entry);
         }
     }
 
+    /// Counts what has been added to the entries since they were put in.
+    fn count_anew(&mut self) {
+        self.bytes = 0;
+        for (path, entry) in self.entries.iter_mut() {
+            entry.cost = path.len() + entry.stored.cost();
+            self.bytes += entry.cost;
+        }
+    }
+
     fn let_go(&mut self, entry: Entry) {
         self.bytes -= entry.cost;
+        self.open -= usize::from(entry.stored.is_open());
         if let (Some(watched), Some(watch)) = (&entry.watched, &mut self.watch) {
             watch.forget(watched);
         }
@@ -403,19 +451,48 @@ mod tests {
     }
 
     #[test]
-    fn the_least_recently_used_go_first_and_variants_count() {
+    fn the_least_recently_used_go_first() {
         let mut place = Place::new(10 * 1024);
         for name in ["a", "b", "c"] {
             place.keep(name, &"x".repeat(2000));
         }
         place.pass(RECENT + Duration::from_millis(1));
-        let a = place.find("a").unwrap();
-        a.variant(Compressor::Gzip).set(vec![0; 4000].into()).unwrap();
         assert!(place.find("a").is_some());
+        place.keep("d", &"x".repeat(2000));
+        place.keep("e", &"x".repeat(1000));
         assert!(place.find("b").is_none(), "its room was needed");
-        assert!(place.find("c").is_some());
+        assert!(["a", "c", "d", "e"].iter().all(|name| place.find(name).is_some()));
         place.keep("large", &"x".repeat(3000));
         assert!(place.find("large").is_none(), "a quarter is the most");
+    }
+
+    #[test]
+    fn variants_count_whether_or_not_their_files_are_asked_for_again() {
+        let place = Place::new(100_000);
+        for number in 0..50 {
+            let kept = place.keep(&number.to_string(), "x");
+            kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
+            let kept: usize = place.cache.lock().entries.iter().map(|(_, entry)| entry.stored.cost()).sum();
+            assert!(kept < 100_000 + 100_000 / 16 + 2 * 20_000, "{kept} bytes");
+        }
+        let place = Place::new(400_000);
+        let kept: Vec<_> = (0..50).map(|number| place.keep(&number.to_string(), "x")).collect();
+        for (number, kept) in kept.iter().enumerate() {
+            kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
+            place.find(&number.to_string());
+        }
+        assert!(place.cache.lock().bytes < 400_000 + 2 * 20_000);
+    }
+
+    #[test]
+    fn no_more_files_are_held_open_than_may_be() {
+        let mut place = Place::new(1 << 30);
+        place.cache.most_open = 3;
+        for name in ["a", "b", "c", "d", "e"] {
+            place.keep(name, &"x".repeat(IN_MEMORY + 1));
+        }
+        let kept = ["a", "b", "c", "d", "e"].map(|name| place.find(name).is_some());
+        assert_eq!(kept, [false, false, true, true, true]);
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         };
         let stored = Arc::clone(&self.representation.stored);
         let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
-        let made = match stored.variant(compressor).get() {
+        let made = match stored.variant(compressor) {
             Some(made) => Some(Arc::clone(made)),
             None if small => match make(&stored, compressor) {
                 Ok(made) => Some(made),
@@ -353,8 +353,7 @@ fn make(stored: &Stored, compressor: Compressor) -> io::Result<Arc<[u8]>> {
             body::compress(compressor, &bytes)?.into()
         }
     };
-    // Another thread may have been first; what it made is the same.
-    let _ = stored.variant(compressor).set(Arc::clone(&made));
+    stored.keep_variant(compressor, Arc::clone(&made));
     Ok(made)
 }
 

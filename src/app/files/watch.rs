@@ -15,7 +15,7 @@
 use crate::app::files::lookup::{Meta, Root};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -30,8 +30,6 @@ const FILES: usize = 4096;
 const LOCAL: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
 /// Of a directory only itself matters: what comes and goes in it, unless it is on the way to a kept file, does not.
 const ITSELF: WatchFlags = WatchFlags::ATTRIB.union(WatchFlags::MOVE_SELF).union(WatchFlags::DELETE_SELF);
-/// IN_MASK_CREATE: fails where the inode is watched already. Each watch of a file thus belongs to one entry.
-const ALONE: WatchFlags = WatchFlags::from_bits_retain(0x1000_0000);
 
 #[derive(Debug)]
 pub struct Watch {
@@ -40,9 +38,20 @@ pub struct Watch {
     epoch: u64,
     /// Before the kernel was last asked.
     asked: Option<Instant>,
-    /// By its path below the root: the watch of a directory, and the epoch in which the path was seen to lead to it.
-    directories: HashMap<Box<[u8]>, (i32, u64)>,
-    files: usize,
+    /// By their paths below the root.
+    directories: HashMap<Box<[u8]>, Directory>,
+    /// The watches of files.
+    files: HashSet<i32>,
+}
+
+/// A directory that is watched.
+#[derive(Clone, Copy, Debug)]
+struct Directory {
+    watch: i32,
+    /// Device and inode.
+    identity: (u64, u64),
+    /// In which its path was seen to lead to it.
+    epoch: u64,
 }
 
 /// A file that is watched, and on what terms.
@@ -58,7 +67,7 @@ impl Watch {
     /// `None` where the kernel has no more for us.
     pub fn new() -> Option<Watch> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        Some(Watch { inotify, epoch: 0, asked: None, directories: HashMap::new(), files: 0 })
+        Some(Watch { inotify, epoch: 0, asked: None, directories: HashMap::new(), files: HashSet::new() })
     }
 
     /// Whether nothing has happened to a file before `read`.
@@ -93,7 +102,7 @@ impl Watch {
     }
 
     pub fn forget(&mut self, watched: &Watched) {
-        self.files -= 1;
+        self.files.remove(&watched.watch);
         // It fails where the file is gone, and its watch with it.
         let _ = inotify::remove_watch(&self.inotify, watched.watch);
     }
@@ -124,7 +133,7 @@ impl Watch {
 
     /// From the top down: once a directory is watched and its path leads to it, a later change of that way is an event.
     fn add(&mut self, root: &Root, path: &[u8], seen: &Meta, epoch: u64) -> Option<i32> {
-        if self.files >= FILES {
+        if self.files.len() >= FILES {
             return None;
         }
         for slash in memchr::memchr_iter(b'/', path) {
@@ -138,28 +147,51 @@ impl Watch {
         if !is_local || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
             return None;
         }
-        let watch = self.watch(&file, ITSELF | WatchFlags::MODIFY | ALONE)?;
-        self.files += 1;
-        Some(watch)
+        let watch = self.watch(&file, ITSELF | WatchFlags::MODIFY)?;
+        // An inode has one watch, which can be ended once: it belongs to the first path that leads to it.
+        self.files.insert(watch).then_some(watch)
     }
 
     fn add_directory(&mut self, root: &Root, path: &[u8], epoch: u64) -> Option<()> {
+        let leads_to = |identity| root.meta(path).is_ok_and(|meta| (meta.dev, meta.ino) == identity);
         let known = self.directories.get(path).copied();
         match known {
-            Some((_, seen)) if seen == epoch => return Some(()),
-            None if self.directories.len() >= DIRECTORIES => return None,
+            // A directory that is removed while somebody stands in it tells so only when it is left.
+            Some(known) if known.epoch == epoch && leads_to(known.identity) => return Some(()),
+            None if self.directories.len() >= DIRECTORIES => {
+                self.forget_directories(|directory| directory.epoch != epoch)
+            }
             _ => {}
         }
-        let directory = root.place(path).ok()?;
-        let watch = self.watch(&directory, ITSELF)?;
-        let (own, led_to) = (Meta::of_place(&directory).ok()?, root.meta(path).ok()?);
-        if let Some((former, _)) = known.filter(|(former, _)| *former != watch) {
-            let _ = inotify::remove_watch(&self.inotify, former);
+        if known.is_none() && self.directories.len() >= DIRECTORIES {
+            return None;
         }
-        let same = (own.dev, own.ino) == (led_to.dev, led_to.ino);
-        // An epoch that never is: looked at anew the next time.
-        self.directories.insert(path.into(), (watch, if same { epoch } else { u64::MAX }));
-        same.then_some(())
+        let directory = root.place(path).ok()?;
+        let meta = Meta::of_place(&directory).ok()?;
+        let (watch, identity) = (self.watch(&directory, ITSELF)?, (meta.dev, meta.ino));
+        self.directories.insert(path.into(), Directory { watch, identity, epoch });
+        if let Some(known) = known {
+            self.end_unused(known.watch);
+        }
+        if !leads_to(identity) {
+            self.forget_directories(|directory| directory.watch == watch);
+            return None;
+        }
+        Some(())
+    }
+
+    fn forget_directories(&mut self, which: impl Fn(&Directory) -> bool) {
+        let gone: Vec<i32> = self.directories.values().filter(|directory| which(directory)).map(|d| d.watch).collect();
+        self.directories.retain(|_, directory| !which(directory));
+        gone.into_iter().for_each(|watch| self.end_unused(watch));
+    }
+
+    /// Ends the watch of a directory, unless another path is known to lead to it.
+    fn end_unused(&self, watch: i32) {
+        if !self.directories.values().any(|directory| directory.watch == watch) {
+            // It fails where the directory is gone, and its watch with it.
+            let _ = inotify::remove_watch(&self.inotify, watch);
+        }
     }
 
     /// By its descriptor: whatever the path leads to by now, this is what is watched.
@@ -254,6 +286,40 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_has_been_moved_is_watched_under_its_new_name() {
+        let mut place = Place::new();
+        place.begin().unwrap();
+        let root = place.scratch.root();
+        fs::rename(root.join("a"), root.join("c")).unwrap();
+        place.scratch.file("a/b/file", "the next");
+        let begin = |place: &mut Place, path: &[u8]| {
+            let (read, seen) = (place.later(), place.root.meta(path).unwrap());
+            place.watch.renew(None, &place.root, path, &seen, read).unwrap()
+        };
+        let moved = begin(&mut place, b"c/b/beside");
+        let next = begin(&mut place, PATH);
+        assert!(place.vouches(&moved) && place.vouches(&next));
+        fs::rename(root.join("c"), root.join("d")).unwrap();
+        assert!(!place.vouches(&moved));
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_while_it_was_in_use_is_not_trusted() {
+        let mut place = Place::new();
+        let watched = place.begin().unwrap();
+        place.watch.forget(&watched);
+        let root = place.scratch.root();
+        let held = fs::File::open(root.join("a/b")).unwrap();
+        fs::remove_dir_all(root.join("a/b")).unwrap();
+        place.scratch.file("a/b/file", "the next");
+        let watched = place.begin().expect("another directory, and watched");
+        assert!(place.vouches(&watched));
+        fs::rename(root.join("a/b"), root.join("a/c")).unwrap();
+        assert!(!place.vouches(&watched));
+        drop(held);
+    }
+
+    #[test]
     fn what_happens_beside_a_file_is_nothing() {
         let mut place = Place::new();
         let watched = place.begin().unwrap();
@@ -287,9 +353,9 @@ mod tests {
         let read = place.later();
         let watched = place.watch.renew(Some(watched), &place.root, PATH, &seen, read).unwrap();
         assert!(place.vouches(&watched));
-        assert_eq!(place.watch.files, 1);
+        assert_eq!(place.watch.files.len(), 1);
         place.watch.forget(&watched);
-        assert!(place.watch.files == 0 && place.vouches(&watched), "that it is forgotten is no news");
+        assert!(place.watch.files.is_empty() && place.vouches(&watched), "that it is forgotten is no news");
     }
 
     #[test]

@@ -95,6 +95,7 @@ impl Forward {
             }
         }
         (self.written, self.closed, self.deaf, self.broken, self.untaken) = (0, false, false, None, false);
+        self.expired = false;
         self.stage = Stage::Dropping;
         Flow::Moved
     }
