@@ -11,7 +11,7 @@
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
-//! The phase is computed from the state, never stored beside it, but for the moment in which it began.
+//! The phase is computed from the state, once an `advance`, and noted with the moment in which it began.
 
 mod ending;
 mod forwarding;

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// An error goes out from memory, with its head: as much as the largest file that does.
+/// An error goes out from memory, copied behind its head.
 const MAX_ERROR_PAGE: u64 = 64 * 1024;
 
 /// How the client wants to be told.
