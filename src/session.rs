@@ -55,7 +55,6 @@ const CONTENT_ROOM: usize = 256 * 1024;
 const REQUEST_COST: usize = 4 * 1024;
 /// What a piece of content costs of it besides its bytes. A client can make chunks of one byte.
 const PIECE_COST: usize = 256;
-
 /// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
 const ADVANCE_LIMIT: usize = 1024 * 1024;
 

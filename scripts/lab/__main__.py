@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import check, experiments, machine, prepare, processes, servers
+from . import check, command, experiments, machine, prepare, processes, servers
 from .results import Results
 from .runner import Runner
 
@@ -44,24 +44,18 @@ class Lab:
 
 def main():
     options = arguments()
-    processes.stop_on_signals()
-    try:
-        if options.check:
-            return check.run(options.check)
-        if options.report:
-            folder = options.report.parent
-            write_report(prepare.private_python(ROOT, ["matplotlib"]), folder, options.report)
-            prepare.say(f"{folder / 'report.html'}")
-            return 0
-        return compare(options)
-    except prepare.Missing as error:
-        print(f"compare: {error}", file=sys.stderr)
-        return 2
-    except processes.Stopped as error:
-        print(f"\ncompare: {error}", file=sys.stderr)
-        return 130
-    finally:
-        processes.end_all()
+    return command.run("compare", lambda: act(options))
+
+
+def act(options):
+    if options.check:
+        return check.run(options.check)
+    if options.report:
+        folder = options.report.parent
+        write_report(prepare.private_python(ROOT, ["matplotlib"]), folder, options.report)
+        prepare.say(f"{folder / 'report.html'}")
+        return 0
+    return compare(options)
 
 
 def arguments():

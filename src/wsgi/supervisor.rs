@@ -10,6 +10,8 @@
 //! ```
 //! A thread of a worker has a socket; to have it is to have a `Lease`, and one lease is one request.
 
+mod ending;
+
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
@@ -431,50 +433,6 @@ impl Supervisor {
         }
     }
 
-    fn retire_all(&mut self, now: Instant, which: impl Fn(&Worker) -> bool) {
-        let keys: Vec<usize> = self.workers.iter().filter(|(_, worker)| which(worker)).map(|(key, _)| key).collect();
-        for key in keys {
-            self.retire(key, now);
-        }
-    }
-
-    /// Takes a worker out of service. Its sockets close, and with that it ends, when no request is in it.
-    fn retire(&mut self, key: usize, now: Instant) {
-        let worker = &mut self.workers[key];
-        self.pools[worker.pool].forget(key);
-        match worker.state {
-            State::Doomed { .. } | State::Crashed { .. } => {}
-            State::Starting => worker.state = State::Doomed { kill_at: now },
-            _ if worker.is_idle() => {
-                worker.hang_up();
-                worker.state = State::Doomed { kill_at: now + LEAVE };
-            }
-            _ => worker.state = State::Retiring,
-        }
-    }
-
-    /// A request has stood still in the application: the worker shows where, and is killed.
-    fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
-        let worker = &mut self.workers[key];
-        let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
-        let timeout = pool.spec.timeout;
-        log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
-        worker.process.signal(Signal::USR1);
-        worker.threads[thread].duty = Duty::Idle;
-        // Requests in its other threads get the chance to end.
-        let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
-        worker.state = State::Doomed { kill_at: now + grace };
-        pool.forget(key);
-    }
-
-    /// A worker is no longer to be trusted, or has ended already.
-    fn doom(&mut self, key: usize, now: Instant) {
-        let worker = &mut self.workers[key];
-        self.pools[worker.pool].forget(key);
-        worker.state = State::Crashed { kill_at: now + DUMP };
-        worker.talks = true;
-    }
-
     /// Goes on with a request whose client has left, until the thread is free.
     fn finish(&mut self, key: usize, thread: usize, now: Instant) {
         let thread_at_work = &mut self.workers[key].threads[thread];
@@ -486,31 +444,6 @@ impl Supervisor {
             Went::Broken => self.doom(key, now),
             Went::Waiting => {}
             Went::More => self.changed = true,
-        }
-    }
-
-    fn on_ended(&mut self, key: usize, how: &str, now: Instant) {
-        // What it said last.
-        let mut worker = self.workers.remove(key);
-        worker.process.read_output(now + LEAVE);
-        worker.process.flush_output(now + LEAVE + LEAVE);
-        let (pid, index) = (worker.process.pid(), worker.pool);
-        // A child that it forked may hold its sockets open: whoever waits for an answer learns of the end here.
-        worker.hang_up();
-        self.pools[index].forget(key);
-        match worker.state {
-            State::Starting => {
-                let failure = match worker.threads[0].hear() {
-                    Greeting::Failed(failure) => failure,
-                    _ => format!("its worker ended before it was ready: {how}"),
-                };
-                self.on_failure(index, failure, now);
-            }
-            State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {
-                log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
-                self.pools[index].count_failure(now);
-            }
-            _ => log::debug!(target: "wsgi", "worker {pid} has ended: {how}"),
         }
     }
 }

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import machine, measure, prepare, processes, servers
+from .. import command, machine, measure, prepare, processes, servers
 from ..__main__ import memory_folder
 from ..results import write
 from . import network, peers, rows, table
@@ -43,17 +43,7 @@ class Lab:
 
 def main():
     options = arguments()
-    processes.stop_on_signals()
-    try:
-        return bench(options)
-    except prepare.Missing as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    except processes.Stopped as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 130
-    finally:
-        processes.end_all()
+    return command.run("bench", lambda: bench(options))
 
 
 def arguments():
@@ -65,33 +55,16 @@ def arguments():
         "Writes bench.md and bench.json.",
     )
     parser.add_argument("--quick", action="store_true", help="one short round, some three minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each row (default: 5, quick: 1)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="how long a measurement lasts (default: 2, quick: 0.5)")
-    parser.add_argument("--rows", default="", metavar="NAMES", help=f"some rows only: {','.join(known_rows)}")
+    command.add_extent(parser, known_rows, 1, 0.5)
     parser.add_argument("--peers", default="", metavar="NAMES", help=f"some servers only: {','.join(known_peers)}")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the two files go (default: target/bench)")
     parser.add_argument("--keep", action="store_true", help="also copy a complete result to scripts/bench-results, to be committed")
-    parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build of dustdevil instead of building one")
     parser.add_argument("--no-strace", action="store_true", help="leave out the system calls")
     parser.add_argument("--host-network", action="store_true", help="as root, too, stay on this machine's own loopback")
     options = parser.parse_args()
-    options.rows = chosen(parser, "--rows", options.rows, known_rows)
-    options.peers = chosen(parser, "--peers", options.peers, known_peers)
-    options.rounds = options.rounds or (1 if options.quick else 5)
-    options.seconds = options.seconds or (0.5 if options.quick else 2.0)
-    if options.rounds < 1 or options.seconds <= 0:
-        parser.error("--rounds and --seconds are positive")
-    if options.binary and not options.binary.is_file():
-        parser.error(f"{options.binary}: no such file")
+    options.peers = command.chosen(parser, "--peers", options.peers, known_peers)
+    command.read_extent(parser, options, known_rows, 1, 0.5)
     return options
-
-
-def chosen(parser, flag, words, known):
-    names = [name for name in words.split(",") if name]
-    for name in names:
-        if name not in known:
-            parser.error(f"{flag} {name}: choose from {', '.join(known)}")
-    return names or known
 
 
 def bench(options):

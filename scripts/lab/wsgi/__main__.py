@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import machine, measure, prepare, processes, servers
+from .. import command, machine, measure, prepare, processes, servers
 from ..__main__ import memory_folder
 from ..bench import network
 from ..results import write
@@ -37,17 +37,7 @@ class Lab:
 
 def main():
     options = arguments()
-    processes.stop_on_signals()
-    try:
-        return bench(options)
-    except prepare.Missing as error:
-        print(f"{WHO}: {error}", file=sys.stderr)
-        return 2
-    except processes.Stopped as error:
-        print(f"{WHO}: {error}", file=sys.stderr)
-        return 130
-    finally:
-        processes.end_all()
+    return command.run(WHO, lambda: bench(options))
 
 
 def arguments():
@@ -58,31 +48,14 @@ def arguments():
         "request and memory of all processes of a server, on one core; and what static files notice of it. Writes two files.",
     )
     parser.add_argument("--quick", action="store_true", help="two short rounds, some three minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each row (default: 5, quick: 2)")
-    parser.add_argument("--seconds", type=float, metavar="S", help="how long a measurement lasts (default: 2, quick: 0.8)")
-    parser.add_argument("--rows", default="", metavar="NAMES", help=f"some rows only: {','.join(names)}")
+    command.add_extent(parser, names, 2, 0.8)
     parser.add_argument("--hosts", default="", metavar="NAMES", help=f"some servers only: {','.join(hosts.ABOUT)}")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"where the two files go (default: target/{WHO})")
-    parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build of dustdevil instead of building one")
     parser.add_argument("--python", type=Path, metavar="FILE", help="the Python of the applications (default: the one uWSGI is built for)")
     options = parser.parse_args()
-    options.rows = chosen(parser, "--rows", options.rows, names)
-    options.hosts = chosen(parser, "--hosts", options.hosts, list(hosts.ABOUT))
-    options.rounds = options.rounds or (2 if options.quick else 5)
-    options.seconds = options.seconds or (0.8 if options.quick else 2.0)
-    if options.rounds < 1 or options.seconds <= 0:
-        parser.error("--rounds and --seconds are positive")
-    if options.binary and not options.binary.is_file():
-        parser.error(f"{options.binary}: no such file")
+    options.hosts = command.chosen(parser, "--hosts", options.hosts, list(hosts.ABOUT))
+    command.read_extent(parser, options, names, 2, 0.8)
     return options
-
-
-def chosen(parser, flag, words, known):
-    names = [name for name in words.split(",") if name]
-    for name in names:
-        if name not in known:
-            parser.error(f"{flag} {name}: choose from {', '.join(known)}")
-    return names or known
 
 
 def bench(options):

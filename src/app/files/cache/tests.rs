@@ -1,0 +1,171 @@
+//! The cache over real files, with a clock that stands until it is moved.
+
+use super::*;
+use crate::app::files::lookup::{Found, Symlinks};
+use crate::app::files::scratch::Scratch;
+
+/// Far ahead: no file of a test is too young to be kept. (Hence contents of other lengths where one follows another.)
+const NOW: u64 = 10_000_000_000;
+
+struct Place {
+    scratch: Scratch,
+    root: Root,
+    cache: Cache,
+    now: Instant,
+}
+
+impl Place {
+    fn new(limit: usize) -> Place {
+        let scratch = Scratch::new();
+        let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
+        Place { scratch, root, cache: Cache::new(limit), now: Instant::now() }
+    }
+
+    fn load(&self, name: &str) -> Stored {
+        match self.root.find(name.as_bytes()) {
+            Ok(Found::File { file, meta }) => Stored::load(name.as_bytes(), file, meta, "text/plain", None),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes a file and keeps it.
+    fn keep(&self, name: &str, content: &str) -> Arc<Stored> {
+        self.scratch.file(name, content);
+        self.cache.keep(name.as_bytes(), self.load(name), self.now, NOW)
+    }
+
+    fn find(&self, name: &str) -> Option<Arc<Stored>> {
+        self.cache.find(name.as_bytes(), &self.root, self.now)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+}
+
+#[test]
+fn what_was_asked_counts_for_all_that_was_read_before() {
+    let mut place = Place::new(1 << 20);
+    place.keep("a", "one");
+    for _ in 0..3 {
+        place.scratch.file("a", "another");
+        assert!(place.find("a").is_some(), "asked for before it was changed");
+        place.pass(Duration::from_millis(1));
+        assert!(place.find("a").is_none(), "asked for behind the change");
+        assert!(place.find("a").is_none(), "what was false once is gone");
+        place.keep("a", "one");
+        // Watched from the second time on that it is found.
+        for _ in 0..3 {
+            place.pass(Duration::from_millis(1));
+            assert!(place.find("a").is_some());
+        }
+    }
+}
+
+#[test]
+fn a_file_is_found_again_when_others_have_changed() {
+    let mut place = Place::new(1 << 20);
+    place.keep("a", "one");
+    place.keep("b", "one");
+    for round in 0..5 {
+        place.pass(Duration::from_millis(600));
+        assert!(place.find("a").is_some() && place.find("b").is_some(), "{round}");
+        place.scratch.file("b", "another");
+        place.pass(Duration::from_millis(1));
+        assert!(place.find("a").is_some() && place.find("b").is_none(), "{round}");
+        place.keep("b", "one");
+    }
+}
+
+#[test]
+fn a_file_that_has_just_changed_is_not_kept() {
+    let place = Place::new(1 << 20);
+    place.scratch.file("a", "one");
+    let changed = place.load("a").meta.ctime.0 as u64;
+    for now in [changed, changed + 1, changed + 2, changed - 9] {
+        place.cache.keep(b"a", place.load("a"), place.now, now);
+        assert!(place.find("a").is_none(), "{now}");
+    }
+    place.cache.keep(b"a", place.load("a"), place.now, changed + 3);
+    assert!(place.find("a").is_some());
+}
+
+#[test]
+fn the_least_recently_used_go_first() {
+    let mut place = Place::new(10 * 1024);
+    for name in ["a", "b", "c"] {
+        place.keep(name, &"x".repeat(2000));
+    }
+    place.pass(RECENT + Duration::from_millis(1));
+    assert!(place.find("a").is_some());
+    place.keep("d", &"x".repeat(2000));
+    place.keep("e", &"x".repeat(1000));
+    assert!(place.find("b").is_none(), "its room was needed");
+    assert!(["a", "c", "d", "e"].iter().all(|name| place.find(name).is_some()));
+    place.keep("large", &"x".repeat(3000));
+    assert!(place.find("large").is_none(), "a quarter is the most");
+}
+
+#[test]
+fn variants_count_whether_or_not_their_files_are_asked_for_again() {
+    let place = Place::new(100_000);
+    for number in 0..50 {
+        let kept = place.keep(&number.to_string(), "x");
+        kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
+        let kept: usize = place.cache.lock().entries.iter().map(|(_, entry)| entry.stored.cost()).sum();
+        assert!(kept < 100_000 + 100_000 / 16 + 2 * 20_000, "{kept} bytes");
+    }
+    let place = Place::new(400_000);
+    let kept: Vec<_> = (0..50).map(|number| place.keep(&number.to_string(), "x")).collect();
+    for (number, kept) in kept.iter().enumerate() {
+        kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
+        place.find(&number.to_string());
+    }
+    assert!(place.cache.lock().bytes < 400_000 + 2 * 20_000);
+}
+
+#[test]
+fn no_more_files_are_held_open_than_may_be() {
+    let mut place = Place::new(1 << 30);
+    place.cache.most_open = 3;
+    for name in ["a", "b", "c", "d", "e"] {
+        place.keep(name, &"x".repeat(IN_MEMORY + 1));
+    }
+    let kept = ["a", "b", "c", "d", "e"].map(|name| place.find(name).is_some());
+    assert_eq!(kept, [false, false, true, true, true]);
+}
+
+#[test]
+fn larger_content_is_sent_from_a_copy_that_nobody_changes() {
+    let place = Place::new(1 << 30);
+    for (size, copied) in [(IN_MEMORY, false), (IN_MEMORY + 1, true), (WHOLE as usize, true)] {
+        let text = "x".repeat(size);
+        let kept = place.keep("a", &text);
+        place.scratch.file("a", "changed");
+        match &kept.content {
+            Content::Memory(bytes) => assert!(!copied && **bytes == *text.as_bytes()),
+            Content::Copy(file) => {
+                let mut bytes = vec![0; size + 1];
+                assert!(copied && file.read_at(&mut bytes, 0).unwrap() == size && bytes[..size] == *text.as_bytes());
+            }
+            Content::Open(_) => panic!("a file of {size} bytes is taken in whole"),
+        }
+    }
+    assert!(matches!(place.keep("a", &"x".repeat(WHOLE as usize + 1)).content, Content::Open(_)));
+}
+
+#[test]
+fn what_is_missing_is_missing_for_what_was_read_before() {
+    let mut place = Place::new(1 << 20);
+    place.cache.note_missing(b"a", place.now);
+    assert!(place.cache.is_missing(b"a", place.now) && !place.cache.is_missing(b"b", place.now));
+    place.pass(Duration::from_millis(1));
+    assert!(!place.cache.is_missing(b"a", place.now));
+}
+
+#[test]
+fn a_cache_of_no_bytes_keeps_nothing() {
+    let place = Place::new(0);
+    place.keep("a", "");
+    assert!(place.find("a").is_none());
+}
