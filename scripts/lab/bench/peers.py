@@ -32,7 +32,8 @@ def all_peers():
     return [
         Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed"}, ("POST", 201)),
         Peer("nginx", _nginx(True), "sendfile, tcp_nopush and open_file_cache on", nginx, ("PUT", 204)),
-        Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx, ("PUT", 204)),
+        # Beside large transfers it starves uploads, and one that starves has no figure.
+        Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx - {"mixed"}, ("PUT", 204)),
         Peer("lighttpd", _lighttpd, "", lighttpd),
         Peer("h2o", _h2o, "num-threads: 1", {"log", "gzip"}),
         Peer("limit", _limit, "a bare loop that sends one answer made beforehand", {"log", "gzip", "upload"}, ("PUT", 201)),
