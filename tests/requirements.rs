@@ -627,12 +627,13 @@ const MESSAGES: &[Row] = &[
     Row("6.1", Must, "forward Transfer-Encoding only to who understands it", NotApplicable(PROXY)),
 ];
 
-/// The text of the file that a test is named in.
+/// The text of the file that a test is named in, and of the tests that stand beside it.
 fn source_of(place: &str) -> String {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if place.contains('/') { "src" } else { "tests" };
     let path = top.join(folder).join(format!("{place}.rs"));
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let source = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    source + &fs::read_to_string(path.with_extension("").join("tests.rs")).unwrap_or_default()
 }
 
 /// Whether the source has a test of this name: a function with `#[test]` above it, or one for every engine.
