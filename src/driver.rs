@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::supervisor::{Heard, Left};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -27,12 +27,14 @@ pub enum Turn {
 }
 
 /// How a socket to an upstream was come by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Connected {
     /// It is being connected; the first write tells whether that succeeded.
     New,
     /// It has carried exchanges before: the upstream may be about to close it.
     Reused,
+    /// The request has been sent, and this has been heard of the answer.
+    Sent(Heard),
 }
 
 /// A client's socket as an engine offers it, and at times an upstream's. `WouldBlock` clears what `ready`
@@ -60,8 +62,8 @@ pub trait Transport {
     // ---- the upstream's socket; none before `connect` and after `release`
 
     /// Gets a socket: one that waits idle, if there is one fit for `reuse`, or a new one. `WouldBlock`: there is none now, and
-    /// the session is driven again when it has been given one.
-    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected>;
+    /// the session is driven again when it has been given one. `request`: all of it, for who can take it at once.
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected>;
     /// Reads; descriptors that came with the bytes are added to `files`.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
     /// Writes; with the first byte goes `file`, if there is one.
@@ -161,8 +163,9 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io
     // The session wants these only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
-        Op::Connect => match io.connect(forward.upstream(), forward.reuse()) {
-            Ok(connected) => session.on_connected(connected == Connected::Reused, io.now().instant),
+        Op::Connect => match io.connect(forward.upstream(), forward.reuse(), forward.whole_request()) {
+            Ok(Connected::Sent(heard)) => session.on_sent(heard, io.now().instant),
+            Ok(connected) => session.on_connected(matches!(connected, Connected::Reused), io.now().instant),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
             Err(error) => return Err(error),
         },

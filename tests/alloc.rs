@@ -61,7 +61,7 @@ impl Transport for Wire {
     fn reset_on_close(&mut self) {}
 
     // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse) -> io::Result<Connected> {
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 

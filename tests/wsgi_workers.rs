@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::python::{apps, has_python, serve};
-use common::{Client, Engine, Response, Server, Setup, TempDir, eventually, exchange, get, on_every_engine, run};
+use common::python::{apps, has_python, serve, serve_source};
+use common::{Client, Engine, Response, Server, TempDir, eventually, exchange, get, on_every_engine, run};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -45,15 +45,6 @@ fn post(server: &Server, path: &str, body: &[u8]) -> Response {
     let head =
         format!("POST {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     exchange(server, [head.as_bytes(), body].concat())
-}
-
-/// A server for an application that the test writes itself.
-fn serve_source(engine: Engine, folder: &TempDir, source: &str, args: &[&str]) -> Option<Server> {
-    has_python().then(|| {
-        folder.write("fresh.py", source);
-        let setup = Setup::on(engine).args(["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg()]);
-        setup.env("PYTHONDONTWRITEBYTECODE", "1").args(args).start()
-    })
 }
 
 fn answering(word: &str) -> String {

@@ -27,7 +27,7 @@ use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::supervisor::{Heard, Left};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -228,12 +228,18 @@ impl Forward {
 
     pub fn on_read(&mut self, count: usize) {
         self.input.fill(count);
-        self.closed |= count == 0;
-        if count > 0 && !self.heard {
+        match count {
+            0 => self.closed = true,
+            _ => self.on_heard(),
+        }
+        self.client_next = true;
+    }
+
+    fn on_heard(&mut self) {
+        if !self.heard {
             self.heard = true;
             self.lease.on_answer();
         }
-        self.client_next = true;
     }
 
     /// What is written next, and the descriptor that goes with its first byte.
@@ -243,6 +249,12 @@ impl Forward {
             _ => None,
         };
         (self.output.filled(), file.map(AsFd::as_fd))
+    }
+
+    /// All of the request, where that is known and small and no part of it is in a file.
+    pub fn whole_request(&self) -> Option<&[u8]> {
+        let rest = self.gathered.as_ref().is_some_and(|(gathered, at)| *at < gathered.len());
+        (self.protocol.is_taken_whole() && !rest).then(|| self.output.filled())
     }
 
     pub fn on_written(&mut self, count: usize) {
@@ -256,6 +268,17 @@ impl Forward {
     pub fn on_connected(&mut self, reused: bool) {
         self.reused = reused;
         self.stage = Stage::Connecting;
+    }
+
+    /// The request has been sent, and this is what has come of the answer.
+    pub fn on_sent(&mut self, heard: Heard) {
+        self.on_connected(true);
+        self.on_written(self.output.len());
+        self.files = heard.files;
+        if !heard.bytes.is_empty() {
+            self.input.push(&heard.bytes);
+            self.on_heard();
+        }
     }
 
     pub fn on_queued(&mut self) {
@@ -283,17 +306,19 @@ impl Forward {
     pub fn take_left(&mut self) -> Option<Left> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         Some(match () {
-            // What it says behind its last word would be taken for the next answer.
-            _ if wsgi.is_free() && !self.input.is_empty() => Left::Broken,
             _ if wsgi.is_broken() || self.closed || self.stage == Stage::Dropping => Left::Broken,
-            _ if self.written == 0 || wsgi.is_free() => Left::Free,
+            _ if self.written == 0 => Left::Unasked,
+            _ if wsgi.is_free() => {
+                Left::Free(Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
+            }
             _ if self.expired => Left::Stuck,
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
                     unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
                 }
-                Left::Busy { unsent, unread: self.input.filled().to_vec(), reader: wsgi.take_reader() }
+                let heard = Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
+                Left::Busy { unsent, heard, reader: wsgi.take_reader() }
             }
         })
     }

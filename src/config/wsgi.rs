@@ -149,7 +149,7 @@ fn workers(text: &str) -> Result<usize, String> {
 }
 
 fn threads(text: &str) -> Result<usize, String> {
-    // Their sockets are passed in one message, which takes 253 of them.
+    // Python runs one of them at a time: more would only wait.
     super::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
 }
 

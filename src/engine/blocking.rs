@@ -23,7 +23,7 @@ use crate::engine::{PAUSE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Lease, Left, Ticket};
+use crate::wsgi::supervisor::{Granted, Lease, Left, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
@@ -109,18 +109,18 @@ impl<'a> Blocking<'a> {
 
     /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
     /// client: then its place in the queue is kept.
-    fn lease(&mut self, pool: usize, host: &Host) -> io::Result<Lease> {
+    fn lease(&mut self, pool: usize, host: &Host, request: Option<&[u8]>) -> io::Result<Granted> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
             // In slices, so that the end of the grace period is heard.
-            if let Some(lease) = host.lease_within(pool, self.ticket, left.min(PAUSE))? {
-                return Ok(lease);
+            if let Some(granted) = host.lease_within(pool, self.ticket, request, left.min(PAUSE))? {
+                return Ok(granted);
             }
             if self.hears_of_client() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
-                host.lock().leave(self.ticket);
+                host.lock().leave(self.ticket, Instant::now());
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -291,11 +291,12 @@ impl Transport for Blocking<'_> {
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
         let result = match (&to.address, self.host) {
-            (Address::Worker(pool), Some(host)) => {
-                self.lease(*pool, host).map(|lease| (lease.socket.clone(), Connected::Reused, Some(lease)))
-            }
+            (Address::Worker(pool), Some(host)) => self.lease(*pool, host, request).map(|(lease, heard)| {
+                let connected = heard.map_or(Connected::Reused, Connected::Sent);
+                (lease.socket.clone(), connected, Some(lease))
+            }),
             _ => {
                 self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
             }
@@ -317,9 +318,9 @@ impl Transport for Blocking<'_> {
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = match link.lease.is_some() {
-            true => upstream::read_with_files(&link.socket, room, files),
-            false => upstream::read(&link.socket, room),
+        let result = match (&link.lease, self.host) {
+            (Some(lease), Some(host)) => host.read(lease, room, files),
+            _ => upstream::read(&link.socket, room),
         };
         let result = self.noted(Ready::UPSTREAM_READ, result);
         self.waited(result)
@@ -339,12 +340,12 @@ impl Transport for Blocking<'_> {
         let Some(link) = self.link.take() else {
             // It may have been waiting for a worker.
             if let (Some(host), Some(_)) = (self.host, left) {
-                host.lock().leave(self.ticket);
+                host.lock().leave(self.ticket, self.now.instant);
             }
             return;
         };
         if let (Some(lease), Some(host)) = (link.lease, self.host) {
-            host.give_back(lease, left.unwrap_or(Left::Broken), self.now.instant);
+            host.give_back(&lease, left.unwrap_or(Left::Broken), self.now.instant);
         } else if keep && upstream::is_fit(&link.socket, &link.name) {
             self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }

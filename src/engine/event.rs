@@ -24,6 +24,7 @@ use crate::engine::{AcceptFailure, PAUSE, WRITABLE, ready_bits, tell_cut, tell_e
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
+use crate::wsgi::tray::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
@@ -147,10 +148,7 @@ impl<'a> EventEngine<'a> {
             self.expire();
             self.supervise();
             self.drive(0);
-            // A worker that one session has given back has its next request before anybody waits again.
-            let rest = self.queue.len();
-            self.wake();
-            self.drive(rest);
+            self.pass_workers_on();
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
@@ -393,6 +391,19 @@ impl<'a> EventEngine<'a> {
         let now = self.now.instant;
         if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
             supervisor.turn(now);
+        }
+    }
+
+    /// Drives those to whom others have given way at a worker, and those whom these give way to: what it has said may hold
+    /// the answers of several, and nobody waits again before it has its next requests.
+    fn pass_workers_on(&mut self) {
+        for _ in 0..=DEPTH {
+            let rest = self.queue.len();
+            self.wake();
+            if self.queue.len() == rest {
+                break;
+            }
+            self.drive(rest);
         }
     }
 

@@ -97,12 +97,11 @@ impl Transport for Evented<'_> {
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, reuse: Reuse) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
         *self.woken = false;
         let (key, connected) = match (&to.address, self.host) {
             (Address::Worker(pool), Some(host)) => {
-                let key = self.links.lease(*pool, self.key, host, self.registry, self.now.instant)?;
-                (key, Connected::Reused)
+                self.links.lease(*pool, self.key, request, host, self.registry, self.now.instant)?
             }
             _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
@@ -114,10 +113,7 @@ impl Transport for Evented<'_> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
         let before = files.len();
-        let result = match link.lease.is_some() {
-            true => upstream::read_with_files(&link.socket, room, files),
-            false => upstream::read(&link.socket, room),
-        };
+        let result = Links::read(link, self.host, room, files);
         // A read ends behind the bytes that a descriptor came with (unix(7)): there may be more.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)
@@ -141,7 +137,9 @@ impl Transport for Evented<'_> {
                 self.links.release(key as usize, keep, left, host, self.registry, self.now.instant);
             }
             // It may have been waiting for a worker.
-            (None, Some(host)) if left.is_some() => host.lock().leave(self.key),
+            (None, Some(host)) if left.is_some() => {
+                self.links.leave(self.key, host, self.registry, self.now.instant);
+            }
             (None, _) => {}
         }
     }

@@ -13,7 +13,7 @@ use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Lease, Leased, Left};
+use crate::wsgi::supervisor::{Lease, Left};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -97,34 +97,50 @@ impl Links {
         Ok((key, Connected::New))
     }
 
-    /// A worker's socket for a client; `WouldBlock` when it has to wait, `QuotaExceeded` when too many do.
+    /// A worker's stream for a client; `WouldBlock` when it has to wait, and else as `Leased::granted` has it.
     pub fn lease(
         &mut self,
         pool: usize,
         client: usize,
+        request: Option<&[u8]>,
         host: &Host,
         registry: &Registry,
         now: Instant,
-    ) -> io::Result<usize> {
-        let lease = match host.lock().lease(pool, client) {
-            Leased::Now(lease) => lease,
-            Leased::Queued => return Err(io::ErrorKind::WouldBlock.into()),
-            Leased::Full => return Err(io::ErrorKind::QuotaExceeded.into()),
-        };
+    ) -> io::Result<(usize, Connected)> {
+        let leased = host.lock().lease(pool, client, request).granted()?;
+        let (lease, heard) = leased.ok_or(io::ErrorKind::WouldBlock)?;
+        let connected = heard.map_or(Connected::Reused, Connected::Sent);
         // Registered already, if it has been leased before.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
         if let Some((key, link)) = self.links.iter_mut().find(|(_, link)| same(link)) {
             link.owner = Some(client);
-            return Ok(key);
+            return Ok((key, connected));
         }
         let (socket, kept) = (lease.socket.clone(), lease.clone());
         let (upstream, name, lease) = (pool, String::new(), Some(lease));
         let link = Link { socket, ready: WRITABLE, upstream, name, lease, owner: Some(client) };
         let added = self.add(link, registry);
         if added.is_err() {
-            host.lock().give_back(kept, Left::Free, now);
+            host.lock().give_back(&kept, Left::Broken, now);
         }
-        added
+        Ok((added?, connected))
+    }
+
+    /// Reads from a worker's stream or an upstream's socket.
+    pub fn read(link: &Link, host: Option<&Host>, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        match (&link.lease, host) {
+            (Some(lease), Some(host)) => host.read(lease, room, files),
+            _ => upstream::read(&link.socket, room),
+        }
+    }
+
+    /// The client comes for no answer, should one be due to it.
+    pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
+        host.lock().leave(client, now);
+        let its_own = self.links.iter().find(|(_, link)| link.owner == Some(client));
+        if let Some(key) = its_own.map(|(key, _)| key) {
+            self.close(key, registry);
+        }
     }
 
     fn add(&mut self, link: Link, registry: &Registry) -> io::Result<usize> {
@@ -155,13 +171,15 @@ impl Links {
         let link = &mut self.links[key];
         link.owner = None;
         if let (Some(lease), Some(host)) = (&link.lease, host) {
-            let (lease, left) = (lease.clone(), left.unwrap_or(Left::Broken));
-            if !matches!(left, Left::Free) || link.ready & READ_CLOSED != 0 {
-                self.close(key, registry);
-            } else {
-                link.ready &= !READABLE;
+            let left = left.unwrap_or(Left::Broken);
+            let is_free = matches!(left, Left::Free(_) | Left::Unasked);
+            link.owner = host.lock().give_back(lease, left, now);
+            match link.owner {
+                Some(_) => {}
+                None if is_free && link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,
+                None => self.close(key, registry),
             }
-            return host.lock().give_back(lease, left, now);
+            return;
         }
         // A read that filled its room left the bit, whether or not more was there.
         let silent =

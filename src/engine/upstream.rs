@@ -1,19 +1,16 @@
-//! The calls on a socket to an upstream, TCP or Unix, never blocking: connect, send, receive, and the
-//! passing of descriptors. What all engines share.
+//! The calls on a socket to an upstream, TCP or Unix, never blocking: connect, send, receive. What all
+//! engines share.
 
 use crate::app::upstreams::Address;
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
+    SocketFlags, SocketType, sockopt,
 };
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// Descriptors taken with one read. More than these the kernel closes.
-const FILES: usize = 4;
 
 /// Begins to connect. Whether it succeeds is told by the first write.
 pub fn connect(address: &Address) -> io::Result<OwnedFd> {
@@ -58,20 +55,6 @@ pub fn read(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
     Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0)
 }
 
-/// Reads, and takes the descriptors that come with the bytes.
-pub fn read_with_files(socket: impl AsFd, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let message = net::recvmsg(socket, &mut [IoSliceMut::new(room)], &mut control, flags)?;
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = part {
-            files.extend(received);
-        }
-    }
-    Ok(message.bytes)
-}
-
 /// Writes; with the first byte goes `file`, if there is one.
 pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -90,6 +73,7 @@ pub fn shut_down_write(socket: impl AsFd) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wsgi::watch::read_with_files;
     use std::fs::File;
     use std::io::Read;
     use std::os::unix::net::UnixStream;

@@ -11,6 +11,7 @@ use crate::proto::conn::{Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
+use crate::wsgi::supervisor::Heard;
 use std::io;
 use std::time::Instant;
 
@@ -93,6 +94,14 @@ impl Session {
         self.since = now;
         if let Some(forward) = self.forward_mut() {
             forward.on_connected(reused);
+        }
+    }
+
+    /// It is connected, and the request is sent.
+    pub fn on_sent(&mut self, heard: Heard, now: Instant) {
+        self.since = now;
+        if let Some(forward) = self.forward_mut() {
+            forward.on_sent(heard);
         }
     }
 

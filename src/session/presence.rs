@@ -143,7 +143,7 @@ mod tests {
 
         fn reset_on_close(&mut self) {}
 
-        fn connect(&mut self, _to: &Upstream, _reuse: Reuse) -> io::Result<Connected> {
+        fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
             Ok(Connected::New)
         }
 

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //!  0     1        4                8                       16
-//!  │kind │ unused │ length of A    │ length of B           │ A ... │ B ...      little-endian
+//!  │kind │ serial │ length of A    │ length of B           │ A ... │ B ...      little-endian
 //! ```
-//! A is taken whole, as it is a head or a few words; B, which is content of any size, piece by piece.
+//! What a worker says of a request has the request's serial: an answer never goes to another. A is taken whole, as it is a head or a few words; B, which is content of any size, piece by piece.
 
 /// Bytes of a frame before A.
 pub const HEADER: usize = 16;
+/// Serials begin anew here: three bytes.
+pub const SERIALS: u32 = 1 << 24;
 /// The most that A may hold: a head of a response far larger than any client takes.
 const MOST: usize = 1024 * 1024;
 /// What has to be there of a frame before anything can be made of it.
@@ -52,9 +54,9 @@ impl FromWorker {
 }
 
 /// Writes what comes before A.
-pub fn header(kind: ToWorker, a: usize, b: u64) -> [u8; HEADER] {
+pub fn header(kind: ToWorker, serial: u32, a: usize, b: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    header[0] = kind as u8;
+    header[..4].copy_from_slice(&(serial << 8 | kind as u32).to_le_bytes());
     header[4..8].copy_from_slice(&(a as u32).to_le_bytes());
     header[8..].copy_from_slice(&b.to_le_bytes());
     header
@@ -93,6 +95,8 @@ pub enum Piece<'a> {
 /// Where in the frames the bytes are.
 #[derive(Debug, Default)]
 pub struct Reader {
+    /// Of the request that is answered; without one, whatever is said is taken.
+    serial: Option<u32>,
     /// Bytes of B still to come.
     left: u64,
     /// The frame at hand is one that frees its thread.
@@ -100,6 +104,10 @@ pub struct Reader {
 }
 
 impl Reader {
+    pub fn of(serial: u32) -> Reader {
+        Reader { serial: Some(serial), ..Reader::default() }
+    }
+
     /// The next piece of `input`, and how many bytes it took; `None` when more have to come.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Option<(usize, Piece<'a>)>, Broken> {
         if self.left > 0 {
@@ -109,6 +117,10 @@ impl Reader {
         }
         let Some((header, rest)) = input.split_first_chunk::<HEADER>() else { return Ok(None) };
         let kind = FromWorker::of(header[0]).ok_or(Broken)?;
+        let serial = u32::from_le_bytes([header[1], header[2], header[3], 0]);
+        if self.serial.is_some_and(|asked| asked != serial) {
+            return Err(Broken);
+        }
         let a = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
         let b = u64::from_le_bytes([
             header[8], header[9], header[10], header[11], header[12], header[13], header[14], header[15],
@@ -133,7 +145,7 @@ mod tests {
     use super::*;
 
     fn frame(kind: FromWorker, a: &[u8], b: u64, content: &[u8]) -> Vec<u8> {
-        let mut bytes = header(ToWorker::Cancel, a.len(), b).to_vec();
+        let mut bytes = header(ToWorker::Cancel, 0, a.len(), b).to_vec();
         bytes[0] = kind as u8;
         [&bytes, a, content].concat()
     }
@@ -187,9 +199,18 @@ mod tests {
     #[test]
     fn what_is_no_frame_is_refused() {
         assert_eq!(Reader::default().next(&[0; 16]), Err(Broken));
-        let mut long = header(ToWorker::Cancel, MOST + 1, 0);
+        let mut long = header(ToWorker::Cancel, 0, MOST + 1, 0);
         long[0] = FromWorker::Data as u8;
         assert_eq!(Reader::default().next(&long), Err(Broken));
+    }
+
+    #[test]
+    fn the_answer_to_another_request_is_refused() {
+        let mut bytes = header(ToWorker::Cancel, SERIALS - 1, 0, 0);
+        bytes[0] = FromWorker::End as u8;
+        assert!(Reader::of(SERIALS - 1).next(&bytes).is_ok_and(|found| found.is_some()));
+        assert!(Reader::default().next(&bytes).is_ok_and(|found| found.is_some()));
+        assert_eq!(Reader::of(1).next(&bytes), Err(Broken));
     }
 
     #[test]

@@ -5,8 +5,10 @@
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::supervisor::{Lease, Leased, Left, Supervisor, Ticket};
+use crate::wsgi::supervisor::{Granted, Lease, Left, Supervisor, Ticket};
+use crate::wsgi::watch::read_with_files;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,21 +44,27 @@ impl Host {
         self.ring(supervisor);
     }
 
-    pub fn give_back(&self, lease: Lease, left: Left, now: Instant) {
+    /// Whose turn it is now at the thread, if it has another request already.
+    pub fn give_back(&self, lease: &Lease, left: Left, now: Instant) -> Option<Ticket> {
         let mut supervisor = self.lock();
-        supervisor.give_back(lease, left, now);
+        let next = supervisor.give_back(lease, left, now);
         self.ring(supervisor);
+        next
     }
 
-    /// Waits for a free worker, for as long as `left` at most; `None` when there was none, and the ticket keeps its
-    /// place in the queue.
-    pub fn lease_within(&self, pool: usize, ticket: Ticket, left: Duration) -> io::Result<Option<Lease>> {
+    /// Waits for a free worker, for as long as `left` at most.
+    ///
+    /// # Errors
+    /// As `Leased::granted` has them.
+    pub fn lease_within(
+        &self,
+        pool: usize,
+        ticket: Ticket,
+        request: Option<&[u8]>,
+        left: Duration,
+    ) -> io::Result<Option<Granted>> {
         let mut supervisor = self.lock();
-        let wanted = |supervisor: &mut Supervisor| match supervisor.lease(pool, ticket) {
-            Leased::Now(lease) => Some(Ok(lease)),
-            Leased::Queued => None,
-            Leased::Full => Some(Err(io::ErrorKind::QuotaExceeded.into())),
-        };
+        let wanted = |supervisor: &mut Supervisor| supervisor.lease(pool, ticket, request).granted().transpose();
         let mut answer = wanted(&mut supervisor);
         if answer.is_none() {
             let waits = |supervisor: &mut Supervisor| {
@@ -68,6 +76,15 @@ impl Host {
             self.ring(supervisor);
         }
         answer.transpose()
+    }
+
+    /// Reads what a thread says. One that has gone without taking its request up is like a connection that was reset: the
+    /// request has not begun.
+    pub fn read(&self, lease: &Lease, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        match read_with_files(&lease.socket, room, files)? {
+            0 if self.lock().is_untaken(lease) => Err(io::ErrorKind::ConnectionReset.into()),
+            count => Ok(count),
+        }
     }
 
     /// Tells those who wait that it may be their turn. Tickets are for an engine that takes them itself.

@@ -1,7 +1,7 @@
 //! Python applications behind the server (PEP 3333). Not a word of HTTP is spoken to them.
 //!
 //! ```text
-//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a socket a thread: frames
+//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a stream and a tray a thread: frames
 //!      │ lease, give_back                                         └─ stdout, stderr: lines for the log
 //!  sessions ── environ, content ──► frames ──► worker ──► frames ── head, content, files ──► sessions
 //! ```
@@ -10,6 +10,7 @@
 //! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
 //! | `lease` | what passes between it and who needs a worker. |
 //! | `pool`, `worker` | what it knows of an application's workers and of each. |
+//! | `tray` | what a thread takes up next, and how it is taken back. |
 //! | `watch` | its calls on descriptors. |
 //! | `host` | how engines share the supervisor. |
 //! | `python` | which interpreter, and where. |
@@ -27,6 +28,7 @@ pub mod pool;
 pub mod process;
 pub mod python;
 pub mod supervisor;
+pub mod tray;
 pub mod watch;
 pub mod worker;
 

@@ -3,6 +3,7 @@
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
 use crate::wsgi::lines::Lines;
+use crate::wsgi::tray::Tray;
 use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -25,6 +26,8 @@ const BOOTSTRAP: &str = "import socket\n\
     exec(compile(source, 'dustdevil/worker.py', 'exec'))\n";
 /// What is read of a worker's output in one turn; the rest has its turn after everybody else's.
 const OUTPUT: usize = 64 * 1024;
+/// Descriptors that one message may carry: SCM_MAX_FD of Linux.
+const FILES: usize = 253;
 
 #[derive(Debug)]
 pub struct Process {
@@ -39,8 +42,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a worker; the sockets are those of its threads, in their order.
-    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<UnixStream>)> {
+    /// Starts a worker; stream and tray are those of its threads, in their order.
+    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<(UnixStream, Tray)>)> {
         let (first, theirs) = UnixStream::pair()?;
         let (lifeline, its_end) = UnixStream::pair()?;
         let mut child = Command::new(&spec.python)
@@ -57,7 +60,7 @@ impl Process {
             Pid::from_raw(child.id() as i32).and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());
         let mut process = Process { child, ended, output, errors, lines: Default::default(), _lifeline: lifeline };
         match process.prepare(first, its_end, spec, watch) {
-            Ok(sockets) => Ok((process, sockets)),
+            Ok(lines) => Ok((process, lines)),
             Err(error) => {
                 process.signal(Signal::KILL);
                 let _ = process.child.wait();
@@ -72,18 +75,19 @@ impl Process {
         lifeline: UnixStream,
         spec: &Spec,
         watch: bool,
-    ) -> io::Result<Vec<UnixStream>> {
+    ) -> io::Result<Vec<(UnixStream, Tray)>> {
         for pipe in self.pipes() {
             let flags = rustix::fs::fcntl_getfl(pipe)?;
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
         }
-        let (mut sockets, mut theirs) = (vec![first], vec![lifeline]);
+        let (mut streams, mut theirs) = (vec![first], vec![lifeline]);
         for _ in 1..spec.threads {
             let (ours, other) = UnixStream::pair()?;
-            sockets.push(ours);
+            streams.push(ours);
             theirs.push(other);
         }
-        let first = &mut sockets[0];
+        let trays = streams.iter().map(|_| Tray::new()).collect::<io::Result<Vec<_>>>()?;
+        let first = &mut streams[0];
         // All this fits in the socket's buffer: nobody waits for the interpreter.
         first.write_all(&(WORKER.len() as u32).to_le_bytes())?;
         first.write_all(WORKER.as_bytes())?;
@@ -93,11 +97,20 @@ impl Process {
             ("multiprocess", if spec.workers > 1 { b"1" } else { b"0" }),
             ("watch", if watch { WATCH.as_bytes() } else { b"" }),
         ]);
-        let frame = [&frames::header(ToWorker::Config, config.len(), 0)[..], &config].concat();
-        let theirs: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
-        let sent = send_with(&*first, &frame, &theirs, SendFlags::NOSIGNAL)?;
+        let frame = [&frames::header(ToWorker::Config, 0, config.len(), 0)[..], &config].concat();
+        // The lifeline, the trays, and the streams that it does not have yet.
+        let (lifeline, others) = theirs.split_at(1);
+        let files = lifeline
+            .iter()
+            .map(AsFd::as_fd)
+            .chain(trays.iter().map(Tray::theirs))
+            .chain(others.iter().map(AsFd::as_fd));
+        let (files, mut sent) = (files.collect::<Vec<_>>(), 0);
+        for files in files.chunks(FILES) {
+            sent += send_with(&*first, &frame[sent..=sent], files, SendFlags::NOSIGNAL)?;
+        }
         first.write_all(&frame[sent..])?;
-        Ok(sockets)
+        Ok(streams.into_iter().zip(trays).collect())
     }
 
     pub fn pid(&self) -> u32 {

@@ -8,22 +8,24 @@
 //!     ▼                             ▼                                        ▼                       ▼
 //!  tried again, later           Doomed ─── kill_at ──► killed              Doomed               it ends by itself
 //! ```
-//! A thread of a worker has a socket; to have it is to have a `Lease`, and one lease is one request.
+//! A thread of a worker has a stream; to have it is to have a `Lease`, and one lease is one request. While it works on one,
+//! others may lie on its tray: it takes them up one after another, and each has its lease when it is its turn.
 
 mod ending;
+mod requests;
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::frames::{self, ToWorker};
-pub use crate::wsgi::lease::{Lease, Leased, Left, Ticket};
+pub use crate::wsgi::lease::{Granted, Heard, Lease, Leased, Left, Ticket};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
-use crate::wsgi::worker::{Duty, Greeting, State, Thread, Went, Worker};
+use crate::wsgi::worker::{Duty, Greeting, State, Thread, Worker};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags};
 use rustix::process::Signal;
 use slab::Slab;
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -47,6 +49,8 @@ pub struct Supervisor {
     pools: Vec<Pool>,
     workers: Slab<Worker>,
     woken: Vec<Ticket>,
+    /// Those whose requests went with a worker that had taken them up.
+    lost: Vec<Ticket>,
     /// Something has changed that the next turn has to see.
     changed: bool,
     stopping: bool,
@@ -54,12 +58,12 @@ pub struct Supervisor {
 
 impl Supervisor {
     pub fn new(specs: Vec<Spec>) -> io::Result<Supervisor> {
-        let (pools, workers, woken) = (specs.into_iter().map(Pool::new).collect(), Slab::new(), Vec::new());
         Ok(Supervisor {
             poll: epoll::create(CreateFlags::CLOEXEC)?,
-            pools,
-            workers,
-            woken,
+            pools: specs.into_iter().map(Pool::new).collect(),
+            workers: Slab::new(),
+            woken: Vec::new(),
+            lost: Vec::new(),
             changed: true,
             stopping: false,
         })
@@ -89,75 +93,6 @@ impl Supervisor {
     /// Waits until a turn is worth taking.
     pub fn wait(&self, left: Option<Duration>) -> io::Result<()> {
         watch::wait(self.poll.as_fd(), left)
-    }
-
-    // ---- requests
-
-    /// A free thread of the pool for `ticket`, in the order in which they asked.
-    pub fn lease(&mut self, pool: usize, ticket: Ticket) -> Leased {
-        let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
-        let place = waiting.iter().position(|other| *other == ticket);
-        if place.unwrap_or(waiting.len()) == 0
-            && let Some((worker, thread)) = idle.pop()
-        {
-            waiting.pop_front();
-            let Worker { process, threads, .. } = &mut self.workers[worker];
-            threads[thread].duty = Duty::Leased;
-            let lease = Lease { socket: threads[thread].socket.clone(), pool, pid: process.pid(), worker, thread };
-            self.wake(pool);
-            return Leased::Now(lease);
-        }
-        if place.is_none() {
-            if waiting.len() >= spec.queue {
-                return Leased::Full;
-            }
-            waiting.push_back(ticket);
-        }
-        Leased::Queued
-    }
-
-    /// The ticket waits no longer, wherever it does.
-    pub fn leave(&mut self, ticket: Ticket) {
-        for pool in 0..self.pools.len() {
-            let waiting = &mut self.pools[pool].waiting;
-            if let Some(place) = waiting.iter().position(|other| *other == ticket) {
-                waiting.remove(place);
-                self.wake(pool);
-            }
-        }
-    }
-
-    pub fn give_back(&mut self, lease: Lease, left: Left, now: Instant) {
-        // It may have ended meanwhile, and its place been given to another.
-        let Some(worker) = self.workers.get_mut(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
-            return;
-        };
-        let spec = &self.pools[lease.pool].spec;
-        self.changed |= !matches!(left, Left::Free);
-        match left {
-            Left::Free => self.on_free(lease.worker, lease.thread, now),
-            Left::Busy { unsent, unread, reader } => {
-                let unsent = [&unsent[..], &frames::header(ToWorker::Cancel, 0, 0)].concat();
-                let until = now + spec.timeout;
-                worker.threads[lease.thread].duty = Duty::Finishing { unsent, unread, reader, until };
-                watch(&self.poll, &worker.threads[lease.thread].socket, lease.worker * STRIDE + lease.thread);
-                self.finish(lease.worker, lease.thread, now);
-            }
-            Left::Broken => self.doom(lease.worker, now),
-            Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
-        }
-    }
-
-    /// Tickets that are worth another `lease`.
-    pub fn take_woken(&mut self) -> Vec<Ticket> {
-        std::mem::take(&mut self.woken)
-    }
-
-    fn wake(&mut self, pool: usize) {
-        let Pool { idle, waiting, .. } = &self.pools[pool];
-        if !idle.is_empty() {
-            self.woken.extend(waiting.front());
-        }
     }
 
     // ---- what happens to workers
@@ -218,20 +153,12 @@ impl Supervisor {
         }
     }
 
-    /// A thread has said something that nobody has asked for, or has closed its socket.
-    pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
-        let Some(worker) = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
-            return;
-        };
-        if matches!(worker.state, State::Serving | State::Worn) {
-            self.changed = true;
-            self.doom(lease.worker, now);
-        }
-    }
-
     /// Lets every worker end once it is idle. Nothing more is leased.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
+        for thread in self.workers.iter_mut().flat_map(|(_, worker)| &mut worker.threads) {
+            thread.next.clear();
+        }
         self.retire_all(now, |_| true);
     }
 
@@ -241,7 +168,7 @@ impl Supervisor {
 
     /// Ends what is left at once.
     pub fn kill_all(&mut self) {
-        for (_, worker) in &self.workers {
+        for (_, worker) in self.workers.iter().filter(|(_, worker)| worker.ended.is_none()) {
             worker.process.signal(Signal::KILL);
         }
     }
@@ -262,6 +189,9 @@ impl Supervisor {
     /// The deadlines, output and end of one worker.
     fn look_after(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
+        if worker.ended.is_some() {
+            return self.bury(key, now);
+        }
         worker.process.flush_output(now);
         if let State::Doomed { kill_at } | State::Crashed { kill_at } = &mut worker.state
             && *kill_at <= now
@@ -272,8 +202,9 @@ impl Supervisor {
         }
         if worker.talks {
             worker.talks = worker.process.read_output(now);
-            if let Some(how) = worker.process.ended() {
-                return self.on_ended(key, &how, now);
+            worker.ended = worker.process.ended();
+            if worker.ended.is_some() {
+                return self.on_ended(key, now);
             }
         }
         for thread in 0..self.workers[key].threads.len() {
@@ -302,15 +233,16 @@ impl Supervisor {
             // One that watches the sources is enough.
             let watches = pool.spec.watch && !watched && number == count;
             match Process::spawn(&pool.spec, watches) {
-                Ok((process, sockets)) => {
+                Ok((process, lines)) => {
                     let left = pool.share(process.pid());
                     let key = self.workers.vacant_key();
                     for fd in process.sources() {
                         watch(&self.poll, fd, key * STRIDE + PROCESS);
                     }
-                    let threads = sockets.into_iter().enumerate().map(|(number, socket)| {
-                        watch(&self.poll, &socket, key * STRIDE + number);
-                        Thread { socket: Arc::new(OwnedFd::from(socket)), duty: Duty::Starting(Vec::new()) }
+                    let threads = lines.into_iter().enumerate().map(|(number, (stream, tray))| {
+                        watch(&self.poll, &stream, key * STRIDE + number);
+                        let (socket, duty) = (Arc::new(OwnedFd::from(stream)), Duty::Starting(Vec::new()));
+                        Thread { socket, tray, duty, next: VecDeque::new() }
                     });
                     self.workers.insert(Worker {
                         process,
@@ -321,6 +253,7 @@ impl Supervisor {
                         left,
                         watches,
                         talks: true,
+                        ended: None,
                     });
                 }
                 Err(error) => {
@@ -403,47 +336,6 @@ impl Supervisor {
         });
         for _ in 0..count {
             self.wake(index);
-        }
-    }
-
-    fn on_free(&mut self, key: usize, thread: usize, now: Instant) {
-        let worker = &mut self.workers[key];
-        worker.threads[thread].duty = Duty::Idle;
-        let pool = &mut self.pools[worker.pool];
-        pool.failures = 0;
-        if let Some(left) = &mut worker.left {
-            *left = left.saturating_sub(1);
-            if *left == 0 && worker.state == State::Serving {
-                worker.state = State::Worn;
-                let index = worker.pool;
-                self.pools[index].idle.push((key, thread));
-                self.fill(index, now);
-                return self.wake(index);
-            }
-        }
-        match worker.state {
-            State::Starting | State::Serving | State::Worn => {
-                pool.idle.push((key, thread));
-                let index = worker.pool;
-                self.wake(index);
-            }
-            State::Retiring => self.retire(key, now),
-            State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
-            State::Doomed { .. } | State::Crashed { .. } => {}
-        }
-    }
-
-    /// Goes on with a request whose client has left, until the thread is free.
-    fn finish(&mut self, key: usize, thread: usize, now: Instant) {
-        let thread_at_work = &mut self.workers[key].threads[thread];
-        match thread_at_work.go_on() {
-            Went::Free => {
-                unwatch(&self.poll, &*thread_at_work.socket);
-                self.on_free(key, thread, now);
-            }
-            Went::Broken => self.doom(key, now),
-            Went::Waiting => {}
-            Went::More => self.changed = true,
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::net::RecvFlags;
-use std::io;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use std::io::{self, IoSliceMut};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -18,16 +19,29 @@ pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
     }
 }
 
-/// Adds what has come to `said`; whether there was anything.
-pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>) -> bool {
-    let mut room = [0; 16 * 1024];
-    match rustix::net::recv(socket, &mut room[..], RecvFlags::DONTWAIT) {
-        Ok((count, _)) => {
-            said.extend_from_slice(&room[..count]);
-            count > 0
+/// Descriptors taken with one read. More than these the kernel closes.
+const FILES: usize = 4;
+
+/// Reads from a worker's stream, and takes the descriptors that come with the bytes.
+pub fn read_with_files(socket: impl AsFd, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FILES))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let message = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(room)], &mut control, flags)?;
+    for part in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            files.extend(received);
         }
-        Err(_) => false,
     }
+    Ok(message.bytes)
+}
+
+/// Adds what has come to `said` and `files`; whether there was anything.
+pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>, files: &mut Vec<OwnedFd>) -> bool {
+    let mut room = [0; 16 * 1024];
+    let count = read_with_files(socket, &mut room, files).unwrap_or(0);
+    said.extend_from_slice(&room[..count]);
+    count > 0
 }
 
 /// Edge-triggered: what it reports is read until there is no more.

@@ -1,8 +1,9 @@
 """The worker: imports one WSGI application and calls it (PEP 3333), one request at a time a thread.
 
-It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind, length of
-A, length of B), then A, then B, over a socket that was standard input:
-    to the worker    CONFIG   A: pairs; with it come a socket that closes with the server, and those of further threads
+It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind and serial, lengths
+of A and B), then A, then B, over a stream that was standard input. What a thread does next lies on its tray, a
+stream of slots: in each is a REQUEST that is small, or nothing for a frame that comes over the stream:
+    to the worker    CONFIG   A: pairs; with it come a socket that closes with the server and those of the threads
                      REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is a file with it
                      CANCEL   the client has left: stop before the next chunk
     to the server    READY    the application is imported. FAILED: it is not, A says why, and the process ends
@@ -28,8 +29,8 @@ from wsgiref.util import FileWrapper
 
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
 READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
-HEADER = struct.Struct("<B3xIQ")
-ROOM = 65536  # of a read; and what is copied together to be sent at once
+HEADER = struct.Struct("<IIQ")
+ROOM, SLOT = 65536, 4096  # of a read, and what is copied together to be sent at once; what lies on a tray
 WHOLE, MOST = 262144, 1048576  # up to which pieces are joined, so that their length is known; the largest head
 CONTROL, CLOEXEC = socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC
 PID = os.getpid()
@@ -37,43 +38,41 @@ PID = os.getpid()
 VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|~-]+\0[^\0-\x08\n-\x1f\x7f]*\0)*").fullmatch
 
 
-class Raw(io.RawIOBase):
-    """The socket as what io.BufferedReader reads from; files that come with the bytes are put aside."""
-    def __init__(self, sock):
-        self.sock, self.files = sock, []
-
-    def readable(self):
-        return True
-
-    def readinto(self, room):
-        count, control, _, _ = self.sock.recvmsg_into((room,), CONTROL, CLOEXEC)
-        for _, _, data in control:
-            self.files += struct.unpack("%di" % (len(data) // 4), data)
-        return count
-
-
 class Link:
-    """One thread's line to the server."""
-    def __init__(self, sock):
-        self.sock, self.raw, self.poll = sock, Raw(sock), select.poll()
-        self.read = io.BufferedReader(self.raw, ROOM).read
+    """One thread's lines to the server: its stream and its tray."""
+    def __init__(self, sock, tray=None):
+        self.sock, self.tray, self.files, self.poll, self.serial = sock, tray, [], select.poll(), 0
+        self.slot = memoryview(bytearray(SLOT))
         self.poll.register(sock, select.POLLIN)
 
+    def read(self, count):
+        """So many bytes of the stream; files that come with them are put aside."""
+        data = bytearray()
+        while len(data) < count:
+            part, control, _, _ = self.sock.recvmsg(min(count - len(data), ROOM), CONTROL, CLOEXEC)
+            for _, _, files in control:
+                self.files += struct.unpack("%di" % (len(files) // 4), files)
+            data += part or os._exit(0)
+        return data
+
+    def said(self):
+        """The next frame of the stream."""
+        word, a, b = HEADER.unpack(self.read(HEADER.size))
+        return word, self.read(a), self.read(b)
+
     def frame(self):
-        """The next frame that is not a late CANCEL; None when the server has gone."""
-        while True:
-            header = self.read(HEADER.size)
-            if len(header) < HEADER.size:
-                return None
-            kind, a, b = HEADER.unpack(header)
-            if kind != CANCEL:
-                first, second = self.read(a), self.read(b) if b else b""
-                return (kind, first, second) if (len(first), len(second)) == (a, b) else None
+        """What is to be done next; None when the server has gone."""
+        while self.tray.recv_into(self.slot):
+            word, a, b = HEADER.unpack_from(self.slot)
+            word, a, b = (word, self.slot[16:16 + a], self.slot[16 + a:16 + a + b]) if word else self.said()
+            if word & 255 != CANCEL:  # a late one
+                self.serial = word & ~255
+                return word & 255, a, b
 
     def send(self, kind, a=b"", b=b"", offset=0, file=None):
         if os.getpid() != PID:
             os._exit(0)  # a child that the application forked: the answer is the parent's to give
-        frame = HEADER.pack(kind, len(a), len(b) or offset) + a
+        frame = HEADER.pack(self.serial | kind, len(a), len(b) or offset) + a
         try:
             if file is not None:
                 sent = self.sock.sendmsg((frame,), ((socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", file)),))
@@ -200,7 +199,7 @@ def serve(link, app, base):
             pairs = iter(str(pairs, "latin-1").split("\0"))
             environ = dict(base)
             environ.update(zip(pairs, pairs))
-            environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.raw.files.pop(), "rb")
+            environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.files.pop(0), "rb")
             Exchange(link).run(app, environ)
             environ = body = None  # a large body is not kept until the next request
             flush()
@@ -216,12 +215,14 @@ def stand_fast(number, _):
 
 
 def main(link):
-    frame = link.frame() or os._exit(0)
-    (lifeline, *sockets), link.raw.files = link.raw.files, []
+    config = link.said()[1]
+    (lifeline, *files), link.files = link.files, []
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
-    config = dict(zip(*[iter(os.fsdecode(frame[1]).split("\0"))] * 2))
-    links = [Link(socket.socket(fileno=file)) for file in sockets]  # before the application sets a default timeout
+    config = dict(zip(*[iter(os.fsdecode(bytes(config)).split("\0"))] * 2))
+    sockets = [socket.socket(fileno=file) for file in files]  # before the application sets a default timeout
+    trays, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
+    link.tray, links = trays[0], [Link(*each) for each in zip(streams, trays[1:])]
     sys.argv[:], sys.path[:] = [config["app"]], [config["folder"]] + [each for each in sys.path if each]
     try:
         app = load(config["app"])
@@ -229,7 +230,7 @@ def main(link):
         link.send(FAILED, __import__("traceback").format_exc().encode("utf-8", "replace"))
         os._exit(3)
     base = {"wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": ERRORS, "wsgi.run_once": False,
-            "wsgi.multithread": bool(sockets), "wsgi.multiprocess": config["multiprocess"] == "1",
+            "wsgi.multithread": bool(links), "wsgi.multiprocess": config["multiprocess"] == "1",
             "wsgi.file_wrapper": FileWrapper, "wsgi.input_terminated": True}
     watch = [(exec, (config["watch"], {"folder": config["folder"], "server": os.getppid()}))] if config["watch"] else []
     for target, arguments in [(serve, (other, app, base)) for other in links] + watch:

@@ -1,9 +1,12 @@
 //! One worker as the supervisor sees it: its process, its threads' sockets, and what each is about.
 
 use crate::wsgi::frames::{FromWorker, Piece, Reader};
+use crate::wsgi::lease::{Heard, Ticket};
 use crate::wsgi::process::Process;
+use crate::wsgi::tray::Tray;
 use crate::wsgi::watch::receive;
 use rustix::net::{SendFlags, Shutdown};
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +27,8 @@ pub struct Worker {
     pub watches: bool,
     /// There is output left to be read.
     pub talks: bool,
+    /// How it ended. It is kept for as long as there are answers of it that nobody has come for.
+    pub ended: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +51,10 @@ pub enum State {
 #[derive(Debug)]
 pub struct Thread {
     pub socket: Arc<OwnedFd>,
+    pub tray: Tray,
     pub duty: Duty,
+    /// Whose requests lie on the tray behind the one that is its duty, or were taken up since; `None` has left.
+    pub next: VecDeque<Option<Ticket>>,
 }
 
 #[derive(Debug)]
@@ -55,19 +63,21 @@ pub enum Duty {
     Starting(Vec<u8>),
     Idle,
     Leased,
+    /// It is the turn of one whose request lay on the tray, and who has not come for the answer yet.
+    Due(Ticket, Heard),
     /// It finishes a request whose client has left.
     Finishing {
         unsent: Vec<u8>,
-        unread: Vec<u8>,
+        heard: Heard,
         reader: Reader,
         until: Instant,
     },
 }
 
 /// How far a thread has come with a request whose client has left.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Went {
-    Free,
+    Free(Heard),
     /// It says what is no frame.
     Broken,
     /// Until there is more to be read.
@@ -89,7 +99,7 @@ impl Thread {
     pub fn hear(&mut self) -> Greeting {
         let Duty::Starting(said) = &mut self.duty else { return Greeting::None };
         // A head at most: more is nonsense, and is seen to be.
-        while said.len() < 2 * 1024 * 1024 && receive(&self.socket, said) {}
+        while said.len() < 2 * 1024 * 1024 && receive(&self.socket, said, &mut Vec::new()) {}
         match Reader::default().next(said) {
             Ok(None) => Greeting::None,
             Ok(Some((_, Piece::Frame { kind: FromWorker::Ready, .. }))) => Greeting::Ready,
@@ -102,7 +112,7 @@ impl Thread {
 
     /// Goes on with a request whose client has left, for as much as others can wait for.
     pub fn go_on(&mut self) -> Went {
-        let Duty::Finishing { unsent, unread, reader, .. } = &mut self.duty else { return Went::Waiting };
+        let Duty::Finishing { unsent, heard, reader, .. } = &mut self.duty else { return Went::Waiting };
         for _ in 0..READS {
             if !unsent.is_empty() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -111,18 +121,23 @@ impl Thread {
                 }
             }
             let mut at = 0;
-            loop {
-                match reader.next(&unread[at..]) {
-                    Ok(Some((taken, _))) => at += taken,
+            while !reader.is_free() {
+                match reader.next(&heard.bytes[at..]) {
+                    Ok(Some((taken, piece))) => {
+                        at += taken;
+                        if let Piece::Frame { kind: FromWorker::File, .. } = piece {
+                            heard.files.drain(..heard.files.len().min(1));
+                        }
+                    }
                     Ok(None) => break,
                     Err(_) => return Went::Broken,
                 }
             }
-            unread.drain(..at);
+            heard.bytes.drain(..at);
             if reader.is_free() {
-                return if unread.is_empty() { Went::Free } else { Went::Broken };
+                return Went::Free(std::mem::take(heard));
             }
-            if !receive(&self.socket, unread) {
+            if !receive(&self.socket, &mut heard.bytes, &mut heard.files) {
                 return Went::Waiting;
             }
         }
@@ -134,7 +149,7 @@ impl Worker {
     /// When something is to be done about it, whatever it says.
     pub fn deadline(&self) -> Option<Instant> {
         let kill_at = match self.state {
-            State::Doomed { kill_at } | State::Crashed { kill_at } => Some(kill_at),
+            State::Doomed { kill_at } | State::Crashed { kill_at } if self.ended.is_none() => Some(kill_at),
             _ => None,
         };
         let finishing = self.threads.iter().filter_map(|thread| match thread.duty {
@@ -152,12 +167,18 @@ impl Worker {
 
     /// Whether no request is in it.
     pub fn is_idle(&self) -> bool {
-        !self.threads.iter().any(|thread| matches!(thread.duty, Duty::Leased | Duty::Finishing { .. }))
+        self.threads.iter().all(|thread| matches!(thread.duty, Duty::Starting(_) | Duty::Idle))
+    }
+
+    /// Whether there may be an answer of it that is still to be come for.
+    pub fn is_awaited(&self) -> bool {
+        !self.is_idle() || self.threads.iter().any(|thread| !thread.next.is_empty())
     }
 
     /// Closes its sockets, whoever else holds them: it ends by that.
     pub fn hang_up(&mut self) {
         for thread in &self.threads {
+            thread.tray.close();
             // It fails when the other side has closed already.
             let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
         }

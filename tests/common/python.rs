@@ -1,6 +1,6 @@
 //! A server with the applications of tests/wsgi_apps, where there is a Python to run them.
 
-use super::{Engine, Server, Setup};
+use super::{Engine, Server, Setup, TempDir};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -28,6 +28,15 @@ pub fn serve_app(engine: Engine, app: &str, args: &[&str]) -> Option<Server> {
     let folder = apps();
     has_python().then(|| {
         let setup = Setup::on(engine).args(["--wsgi", app, "--wsgi-chdir", folder.to_str().unwrap()]);
+        setup.env("PYTHONDONTWRITEBYTECODE", "1").args(args).start()
+    })
+}
+
+/// A server for an application that the test writes itself.
+pub fn serve_source(engine: Engine, folder: &TempDir, source: &str, args: &[&str]) -> Option<Server> {
+    has_python().then(|| {
+        folder.write("fresh.py", source);
+        let setup = Setup::on(engine).args(["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg()]);
         setup.env("PYTHONDONTWRITEBYTECODE", "1").args(args).start()
     })
 }

@@ -95,6 +95,9 @@ impl Failure {
             let reason = "too many requests wait for a worker".into();
             return Failure { status: Status::SERVICE_UNAVAILABLE, reason };
         }
+        if error.kind() == io::ErrorKind::ConnectionAborted {
+            return Failure::bad_gateway("its worker ended with the request");
+        }
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
         let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };

@@ -26,6 +26,7 @@ const TOO_SHORT: &str = "it gave less content than its Content-Length says";
 pub struct WsgiExchange {
     /// All of it that the head of the request tells.
     environ: Vec<u8>,
+    serial: u32,
     is_head: bool,
     reader: Reader,
     state: State,
@@ -47,8 +48,9 @@ enum State {
 }
 
 impl WsgiExchange {
-    pub fn new(environ: Vec<u8>, is_head: bool) -> WsgiExchange {
-        WsgiExchange { environ, is_head, reader: Reader::default(), state: State::Waiting, file: None, broken: false }
+    pub fn new(environ: Vec<u8>, serial: u32, is_head: bool) -> WsgiExchange {
+        let (reader, state) = (Reader::of(serial), State::Waiting);
+        WsgiExchange { environ, serial, is_head, reader, state, file: None, broken: false }
     }
 
     /// Writes the request; gathered content that is in memory follows by itself.
@@ -63,7 +65,7 @@ impl WsgiExchange {
             Some(gathered) => (ToWorker::Request, gathered.len()),
             None => (ToWorker::Request, 0),
         };
-        output.push(&frames::header(kind, self.environ.len() + told.len(), b));
+        output.push(&frames::header(kind, self.serial, self.environ.len() + told.len(), b));
         output.push(&self.environ);
         output.push(&told);
     }
@@ -119,7 +121,9 @@ impl WsgiExchange {
         match kind {
             FromWorker::Full => self.begin_whole(b, sink)?,
             FromWorker::File => {
-                let file = files.pop().ok_or_else(|| of_application("its file did not arrive"))?;
+                // What came behind it is the next answer's.
+                let file = files.drain(..files.len().min(1)).next();
+                let file = file.ok_or_else(|| of_application("its file did not arrive"))?;
                 self.begin_file(File::from(file), b, sink)?;
             }
             FromWorker::Data => {}

@@ -18,9 +18,11 @@ use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use crate::start_error::StartError;
 use crate::wsgi::environ::{self, Surroundings};
+use crate::wsgi::frames::SERIALS;
 use crate::wsgi::host::Host;
 use crate::wsgi::python;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// How long a request waits for a worker at least: they may all have to be started anew.
@@ -33,6 +35,8 @@ pub struct Wsgi {
     mounts: Vec<Mount>,
     /// Who may say by what scheme the client came.
     trusted: Vec<TrustedProxy>,
+    /// What the next request is known by to its worker.
+    serial: AtomicU32,
     pub host: Host,
 }
 
@@ -63,7 +67,7 @@ impl Wsgi {
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
         let host = Host::new(specs)
             .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
-        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), host }))
+        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), serial: AtomicU32::new(1), host }))
     }
 
     /// Prefixes and applications, for people.
@@ -98,7 +102,8 @@ impl Wsgi {
         let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: self.scheme(request), content };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
-        let exchange = WsgiExchange::new(environ, request.method() == Method::Head);
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) % SERIALS;
+        let exchange = WsgiExchange::new(environ, serial, request.method() == Method::Head);
         let protocol = Protocol::Wsgi(Box::new(exchange));
         match Forward::new(mount.group.clone(), protocol, request.has_content, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),

@@ -15,6 +15,7 @@ impl Supervisor {
 
     /// Takes a worker out of service. Its sockets close, and with that it ends, when no request is in it.
     pub(super) fn retire(&mut self, key: usize, now: Instant) {
+        self.recall_all(key);
         let worker = &mut self.workers[key];
         self.pools[worker.pool].forget(key);
         match worker.state {
@@ -30,6 +31,8 @@ impl Supervisor {
 
     /// A request has stood still in the application: the worker shows where, and is killed.
     pub(super) fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
+        self.recall_all(key);
+        self.lose(key, thread);
         let worker = &mut self.workers[key];
         let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
         let timeout = pool.spec.timeout;
@@ -44,29 +47,36 @@ impl Supervisor {
 
     /// A worker is no longer to be trusted, or has ended already.
     pub(super) fn doom(&mut self, key: usize, now: Instant) {
+        self.recall_all(key);
         let worker = &mut self.workers[key];
         self.pools[worker.pool].forget(key);
         worker.state = State::Crashed { kill_at: now + DUMP };
         worker.talks = true;
     }
 
-    pub(super) fn on_ended(&mut self, key: usize, how: &str, now: Instant) {
-        // What it said last.
-        let mut worker = self.workers.remove(key);
-        worker.process.read_output(now + LEAVE);
-        worker.process.flush_output(now + LEAVE + LEAVE);
-        let (pid, index) = (worker.process.pid(), worker.pool);
+    /// It has ended, by itself or by force. What it has answered before is still there to be read.
+    pub(super) fn on_ended(&mut self, key: usize, now: Instant) {
+        self.recall_all(key);
+        let worker = &mut self.workers[key];
         // A child that it forked may hold its sockets open: whoever waits for an answer learns of the end here.
         worker.hang_up();
+        // What it said last.
+        worker.process.read_output(now + LEAVE);
+        worker.process.flush_output(now + LEAVE + LEAVE);
+        let (pid, index, state) = (worker.process.pid(), worker.pool, worker.state);
+        let how = worker.ended.clone().unwrap_or_default();
+        let failed = match state {
+            State::Starting => Some(match worker.threads[0].hear() {
+                Greeting::Failed(failure) => failure,
+                _ => format!("its worker ended before it was ready: {how}"),
+            }),
+            _ => None,
+        };
+        worker.state = State::Crashed { kill_at: now };
         self.pools[index].forget(key);
-        match worker.state {
-            State::Starting => {
-                let failure = match worker.threads[0].hear() {
-                    Greeting::Failed(failure) => failure,
-                    _ => format!("its worker ended before it was ready: {how}"),
-                };
-                self.on_failure(index, failure, now);
-            }
+        self.bury(key, now);
+        match state {
+            State::Starting => self.on_failure(index, failed.unwrap_or_default(), now),
             State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {
                 log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
                 self.pools[index].count_failure(now);

@@ -1,0 +1,352 @@
+//! Who gets which thread, in the order in which they asked; and how each is given back.
+//!
+//! ```text
+//!            lease: a thread is idle                        answered: give_back
+//!  (asked) ─────────────────────────► Leased ──────────────────────────────────► Idle
+//!     │ none is                          │ the client has left                     ▲
+//!     ├──► on a tray ──its turn──► Due ──┤ lease                                    │
+//!     │     ▲ │ recall            lease  ▼                                         │
+//!     └──► waiting                    Finishing ──────── its last word ─────────────┘
+//! ```
+//! A thread that is busy has its next requests on its tray, so that it need not wait for us between two of them. What lies
+//! there has not begun: when its client leaves, its thread is in trouble, or another thread is idle, it is recalled and
+//! waits as before. What was taken up is bound to the thread, and its turn comes when the one before it is through.
+
+use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
+use crate::wsgi::pool::Pool;
+use crate::wsgi::supervisor::{Heard, Lease, Leased, Left, STRIDE, Supervisor, Ticket};
+use crate::wsgi::tray::{DEPTH, Taken};
+use crate::wsgi::watch::{unwatch, watch};
+use crate::wsgi::worker::{Duty, State, Went, Worker};
+use rustix::net::SendFlags;
+use std::time::Instant;
+
+impl Supervisor {
+    /// A free thread of the pool for `ticket`, in the order in which they asked. `request`: all of it, if it is known.
+    pub fn lease(&mut self, pool: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
+        if let Some(leased) = self.claim(pool, ticket) {
+            return leased;
+        }
+        let (behind, roomiest) = self.trays(pool);
+        let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
+        let place = waiting.iter().position(|other| *other == ticket);
+        let at_once = !idle.is_empty() && waiting.is_empty();
+        if place.is_none() && !at_once && waiting.len() + behind >= spec.queue {
+            return Leased::Full;
+        }
+        if place.unwrap_or(waiting.len()) > 0 {
+            if place.is_none() {
+                waiting.push_back(ticket);
+            }
+            return Leased::Queued;
+        }
+        if let Some((worker, thread)) = idle.pop() {
+            if place.is_some() {
+                waiting.pop_front();
+            }
+            let thread_at_work = &mut self.workers[worker].threads[thread];
+            let sent = request.is_some_and(|request| thread_at_work.tray.lay(Some(request)));
+            if !sent {
+                thread_at_work.tray.lay(None);
+            }
+            thread_at_work.duty = Duty::Leased;
+            self.wake(pool);
+            let lease = self.lease_of(worker, thread);
+            return if sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) };
+        }
+        let is_laid = roomiest.zip(request).is_some_and(|((worker, thread), request)| {
+            let thread = &mut self.workers[worker].threads[thread];
+            let is_laid = thread.tray.lay(Some(request));
+            thread.next.extend(is_laid.then_some(Some(ticket)));
+            is_laid
+        });
+        match (is_laid, place) {
+            (true, None) => {}
+            (true, Some(_)) => {
+                waiting.pop_front();
+                self.wake(pool);
+            }
+            (false, None) => waiting.push_back(ticket),
+            (false, Some(_)) => {}
+        }
+        Leased::Queued
+    }
+
+    /// What became of a request that was laid on a tray; `None` when it was not.
+    fn claim(&mut self, pool: usize, ticket: Ticket) -> Option<Leased> {
+        if let Some(place) = self.lost.iter().position(|other| *other == ticket) {
+            self.lost.swap_remove(place);
+            return Some(Leased::Lost);
+        }
+        let workers = self.workers.iter_mut().filter(|(_, worker)| worker.pool == pool);
+        for (key, worker) in workers {
+            for (number, thread) in worker.threads.iter_mut().enumerate() {
+                if thread.next.contains(&Some(ticket)) {
+                    return Some(Leased::Queued);
+                }
+                if let Duty::Due(due, heard) = &mut thread.duty
+                    && *due == ticket
+                {
+                    let heard = std::mem::take(heard);
+                    thread.duty = Duty::Leased;
+                    return Some(Leased::Sent(self.lease_of(key, number), heard));
+                }
+            }
+        }
+        None
+    }
+
+    fn lease_of(&self, worker: usize, thread: usize) -> Lease {
+        let Worker { process, threads, pool, .. } = &self.workers[worker];
+        Lease { socket: threads[thread].socket.clone(), pool: *pool, pid: process.pid(), worker, thread }
+    }
+
+    /// How many requests are bound to threads behind others, and the thread with the most room for one more.
+    fn trays(&self, pool: usize) -> (usize, Option<(usize, usize)>) {
+        let (mut behind, mut best) = (0, None);
+        for (key, worker) in self.workers.iter().filter(|(_, worker)| worker.pool == pool) {
+            for (number, thread) in worker.threads.iter().enumerate() {
+                let len = thread.next.len();
+                behind += len;
+                let takes = worker.state == State::Serving && matches!(thread.duty, Duty::Leased | Duty::Due(..));
+                if takes && len < DEPTH && best.is_none_or(|(least, _, _)| len < least) {
+                    best = Some((len, key, number));
+                }
+            }
+        }
+        (behind, best.map(|(_, key, number)| (key, number)))
+    }
+
+    /// The ticket waits no longer, wherever it does.
+    pub fn leave(&mut self, ticket: Ticket, now: Instant) {
+        self.lost.retain(|other| *other != ticket);
+        let threads = self.workers.iter().flat_map(|(key, worker)| (0..worker.threads.len()).map(move |at| (key, at)));
+        for (key, thread) in threads.collect::<Vec<_>>() {
+            let Worker { threads, .. } = &mut self.workers[key];
+            if threads[thread].next.contains(&Some(ticket)) {
+                self.recall(key, thread);
+                // One that was taken up will be answered, for nobody.
+                let taken = self.workers[key].threads[thread].next.iter_mut();
+                taken.filter(|next| **next == Some(ticket)).for_each(|next| *next = None);
+            } else if let Duty::Due(due, heard) = &mut threads[thread].duty
+                && *due == ticket
+            {
+                let heard = std::mem::take(heard);
+                self.abandon(key, thread, Vec::new(), heard, Reader::default(), now);
+            }
+        }
+        for pool in 0..self.pools.len() {
+            self.pools[pool].waiting.retain(|other| *other != ticket);
+            self.wake(pool);
+        }
+    }
+
+    /// The thread is through with a request, or its client is with it. Whose turn it is now, if there is one.
+    pub fn give_back(&mut self, lease: &Lease, left: Left, now: Instant) -> Option<Ticket> {
+        // It may have ended meanwhile, and its place been given to another.
+        let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid)?;
+        self.changed |= !matches!(left, Left::Free(_)) || worker.ended.is_some();
+        match left {
+            Left::Unasked => {
+                // It may be waiting for a frame by now; this one it passes over.
+                let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
+                match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(HEADER) => self.on_free(lease.worker, lease.thread, Heard::default(), now),
+                    _ => self.doom(lease.worker, now),
+                }
+            }
+            Left::Free(heard) => self.on_free(lease.worker, lease.thread, heard, now),
+            Left::Busy { unsent, heard, reader } => {
+                self.abandon(lease.worker, lease.thread, unsent, heard, reader, now);
+            }
+            Left::Broken => {
+                self.workers[lease.worker].threads[lease.thread].duty = Duty::Idle;
+                self.doom(lease.worker, now);
+                self.lose(lease.worker, lease.thread);
+            }
+            Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
+        }
+        match self.workers.get(lease.worker)?.threads[lease.thread].duty {
+            Duty::Due(ticket, _) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    /// A thread has closed its stream before it said anything about the request that it was given: whether that
+    /// still lies on its tray, so that it has not begun.
+    pub fn is_untaken(&mut self, lease: &Lease) -> bool {
+        let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid);
+        worker.is_some() && self.take_back(lease.worker, lease.thread).is_some()
+    }
+
+    /// A thread has said something that nobody has asked for, or has closed its socket.
+    pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
+        let Some(worker) = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
+            return;
+        };
+        let is_idle = matches!(worker.threads[lease.thread].duty, Duty::Idle);
+        if is_idle && matches!(worker.state, State::Serving | State::Worn) {
+            self.changed = true;
+            self.doom(lease.worker, now);
+        }
+    }
+
+    /// Tickets that are worth another `lease`.
+    pub fn take_woken(&mut self) -> Vec<Ticket> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Wakes who is first in the queue if there may be a thread for it. A thread that is idle while nobody waits helps
+    /// the one with the most to do.
+    pub(super) fn wake(&mut self, pool: usize) {
+        let (behind, roomiest) = self.trays(pool);
+        let is_idle = !self.pools[pool].idle.is_empty();
+        if is_idle && behind > 0 && self.pools[pool].waiting.is_empty() {
+            let of_pool = self.workers.iter().filter(|(_, worker)| worker.pool == pool);
+            let threads = of_pool.flat_map(|(key, worker)| {
+                worker.threads.iter().enumerate().map(move |(number, thread)| (thread.next.len(), key, number))
+            });
+            if let Some((_, key, thread)) = threads.max() {
+                self.recall(key, thread);
+            }
+        }
+        if is_idle || roomiest.is_some() {
+            self.woken.extend(self.pools[pool].waiting.front());
+        }
+    }
+
+    pub(super) fn recall_all(&mut self, key: usize) {
+        for thread in 0..self.workers[key].threads.len() {
+            self.recall(key, thread);
+        }
+        self.wake(self.workers[key].pool);
+    }
+
+    /// What a thread has not taken up waits again, before all others; but for the one that it is leased for.
+    fn recall(&mut self, key: usize, thread: usize) {
+        if let Some(request) = self.take_back(key, thread) {
+            self.workers[key].threads[thread].tray.lay(Some(&request));
+        }
+    }
+
+    /// The same, and the one that it is leased for, if that is among them, is its session's to send again.
+    fn take_back(&mut self, key: usize, thread: usize) -> Option<Vec<u8>> {
+        let Worker { threads, pool, state, .. } = &mut self.workers[key];
+        let at_work = &mut threads[thread];
+        let Taken { count, first, empty } = at_work.tray.take_back();
+        for _ in 0..empty {
+            at_work.tray.lay(None);
+        }
+        let Pool { waiting, idle, .. } = &mut self.pools[*pool];
+        let behind = count.min(at_work.next.len());
+        for ticket in at_work.next.drain(at_work.next.len() - behind..).rev().flatten() {
+            waiting.push_front(ticket);
+        }
+        // There was one more than those behind the one whose turn it is.
+        let whole = first.filter(|_| count > behind);
+        match at_work.duty {
+            Duty::Due(ticket, _) if whole.is_some() => {
+                waiting.push_front(ticket);
+                at_work.duty = Duty::Idle;
+                if matches!(state, State::Serving | State::Worn) {
+                    idle.push((key, thread));
+                }
+                None
+            }
+            _ => whole,
+        }
+    }
+
+    /// The client has left. What its thread still says about the request is for nobody, until its last word.
+    fn abandon(&mut self, key: usize, thread: usize, mut unsent: Vec<u8>, heard: Heard, reader: Reader, now: Instant) {
+        let has_begun = self.take_back(key, thread).is_none();
+        let Worker { threads, pool, .. } = &mut self.workers[key];
+        let at_work = &mut threads[thread];
+        match at_work.duty {
+            Duty::Idle => return,
+            _ if !has_begun => return self.on_free(key, thread, heard, now),
+            _ => {}
+        }
+        // With another taken up behind it, it is through with this one, and the other is not to be cancelled.
+        if at_work.next.is_empty() {
+            unsent.extend_from_slice(&frames::header(ToWorker::Cancel, 0, 0, 0));
+            at_work.tray.lay(None);
+        }
+        let until = now + self.pools[*pool].spec.timeout;
+        at_work.duty = Duty::Finishing { unsent, heard, reader, until };
+        watch(&self.poll, &at_work.socket, key * STRIDE + thread);
+        self.changed = true;
+        self.finish(key, thread, now);
+    }
+
+    /// Goes on with a request whose client has left, until the thread is free.
+    pub(super) fn finish(&mut self, key: usize, thread: usize, now: Instant) {
+        let at_work = &mut self.workers[key].threads[thread];
+        match at_work.go_on() {
+            Went::Free(heard) => {
+                unwatch(&self.poll, &*at_work.socket);
+                self.on_free(key, thread, heard, now);
+            }
+            Went::Broken => self.doom(key, now),
+            Went::Waiting => {}
+            Went::More => self.changed = true,
+        }
+    }
+
+    fn on_free(&mut self, key: usize, thread: usize, heard: Heard, now: Instant) {
+        let worker = &mut self.workers[key];
+        let index = worker.pool;
+        self.pools[index].failures = 0;
+        if let Some(left) = &mut worker.left {
+            *left = left.saturating_sub(1);
+            if *left == 0 && worker.state == State::Serving {
+                worker.state = State::Worn;
+                self.recall_all(key);
+                self.fill(index, now);
+            }
+        }
+        let worker = &mut self.workers[key];
+        let at_work = &mut worker.threads[thread];
+        match at_work.next.pop_front() {
+            Some(Some(ticket)) => {
+                at_work.duty = Duty::Due(ticket, heard);
+                self.woken.push(ticket);
+            }
+            Some(None) => self.abandon(key, thread, Vec::new(), heard, Reader::default(), now),
+            None => {
+                at_work.duty = Duty::Idle;
+                match worker.state {
+                    // It would be taken for the next answer.
+                    _ if !heard.bytes.is_empty() => self.doom(key, now),
+                    State::Starting | State::Serving | State::Worn => self.pools[index].idle.push((key, thread)),
+                    State::Retiring => self.retire(key, now),
+                    State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
+                    State::Doomed { .. } | State::Crashed { .. } => {}
+                }
+            }
+        }
+        self.wake(index);
+    }
+
+    /// What a thread has taken up behind a request that it will not end.
+    pub(super) fn lose(&mut self, key: usize, thread: usize) {
+        let lost = std::mem::take(&mut self.workers[key].threads[thread].next);
+        self.lost.extend(lost.iter().flatten());
+        self.woken.extend(lost.iter().flatten());
+    }
+
+    /// Forgets a worker that has ended, once nobody can come for an answer that it gave before.
+    pub(super) fn bury(&mut self, key: usize, now: Instant) {
+        for thread in 0..self.workers[key].threads.len() {
+            self.finish(key, thread, now);
+            let at_work = &mut self.workers[key].threads[thread];
+            if let Duty::Finishing { .. } = at_work.duty {
+                at_work.duty = Duty::Idle;
+                self.lose(key, thread);
+            }
+        }
+        if self.stopping || !self.workers[key].is_awaited() {
+            self.workers.remove(key);
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Requests that wait behind the one that a worker is at: answered in their order, whatever they are and whoever leaves, and
+//! none of them lost with it.
+
+mod common;
+
+use common::python::serve_source;
+use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
+use std::thread;
+use std::time::Duration;
+
+const APP: &str = r#"
+import os, tempfile, time
+
+seen = []
+PLAIN = [("Content-Type", "text/plain")]
+
+
+class Watched:
+    def __init__(self, name, chunks):
+        self.name, self.chunks = name, chunks
+
+    def __iter__(self):
+        return self.chunks
+
+    def close(self):
+        seen.append("closed " + self.name)
+
+
+def endless():
+    while True:
+        time.sleep(0.001)
+        yield b"x" * 1000
+
+
+def app(environ, start_response):
+    kind, _, name = environ["PATH_INFO"].strip("/").partition("/")
+    if kind == "seen":
+        start_response("200 OK", list(PLAIN))
+        return [",".join(seen).encode()]
+    seen.append(name)
+    body = environ["wsgi.input"].read()
+    if kind == "crash":
+        os._exit(11)
+    if kind == "slow":
+        time.sleep(float(name))
+    if kind == "raise":
+        raise ValueError(name)
+    start_response("200 OK", list(PLAIN))
+    if kind == "endless":
+        return Watched(name, endless())
+    if kind == "stream":
+        return Watched(name, iter([name.encode(), b" ", name.encode()]))
+    if kind == "file":
+        file = tempfile.TemporaryFile()
+        file.write(b"....in a file: " + name.encode())
+        file.seek(4)
+        return environ["wsgi.file_wrapper"](file)
+    if kind == "post":
+        return [name.encode(), b":", body]
+    if kind == "pid":
+        return [str(os.getpid()).encode()]
+    return [name.encode()]
+"#;
+
+fn serve(engine: Engine, args: &[&str]) -> Option<(Server, TempDir)> {
+    let folder = TempDir::new();
+    serve_source(engine, &folder, APP, args).map(|server| (server, folder))
+}
+
+fn ask(server: &Server, path: &str) -> Client {
+    send(server, path, b"")
+}
+
+fn send(server: &Server, path: &str, body: &[u8]) -> Client {
+    let mut client = Client::connect(server);
+    let method = if path.starts_with("/post") { "POST" } else { "GET" };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.send([head.as_bytes(), body].concat());
+    client
+}
+
+/// A request that the only worker is at for so long that what is asked next waits behind it.
+fn occupy(server: &Server, seconds: &str) -> Client {
+    let client = ask(server, &format!("/slow/{seconds}"));
+    thread::sleep(Duration::from_millis(100));
+    client
+}
+
+fn expect(mut client: Client, body: &[u8]) -> Response {
+    let answer = client.read_response();
+    assert_eq!((answer.status, &answer.body[..]), (200, body), "{}", answer.text());
+    answer
+}
+
+fn seen(server: &Server) -> Vec<String> {
+    get(server, "/seen").text().split(',').map(str::to_owned).collect()
+}
+
+on_every_engine! {
+    #[skip(Iterative, "serves one client at a time")]
+    fn each_gets_its_own_answer_whatever_its_kind(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "0.3");
+        let (small, large) = (noise(60_000), noise(300_000));
+        let asked = (0..48).map(|number| match number % 8 {
+            0 => (ask(&server, &format!("/file/{number}")), format!("in a file: {number}").into_bytes()),
+            1 | 5 => (ask(&server, &format!("/stream/{number}")), format!("{number} {number}").into_bytes()),
+            2 => (send(&server, &format!("/post/{number}"), &small), [format!("{number}:").as_bytes(), &small].concat()),
+            3 => (ask(&server, &format!("/raise/{number}")), Vec::new()),
+            6 => (send(&server, &format!("/post/{number}"), &large), [format!("{number}:").as_bytes(), &large].concat()),
+            _ => (ask(&server, &format!("/name/{number}")), number.to_string().into_bytes()),
+        });
+        let asked: Vec<_> = asked.collect();
+        expect(slow, b"0.3");
+        for (mut client, body) in asked {
+            match body.is_empty() {
+                true => assert_eq!(client.read_response().status, 500),
+                false => drop(expect(client, &body)),
+            }
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_crash_among_them_costs_one(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "0.3");
+        let mut asked: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let crash = ask(&server, "/crash/x");
+        asked.extend((12..24).map(|number| (number, ask(&server, &format!("/name/{number}")))));
+        expect(slow, b"0.3");
+        let mut crash = crash;
+        assert_eq!(crash.read_response().status, 502);
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn one_that_gets_stuck_among_them_costs_itself(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &["--wsgi-timeout", "1s"]) else { return };
+        let slow = occupy(&server, "0.3");
+        let first = ask(&server, "/name/first");
+        thread::sleep(Duration::from_millis(30));
+        let mut stuck = ask(&server, "/slow/60");
+        thread::sleep(Duration::from_millis(30));
+        let rest: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        expect(slow, b"0.3");
+        expect(first, b"first");
+        assert_eq!(stuck.read_response().status, 504);
+        for (number, client) in rest {
+            expect(client, number.to_string().as_bytes());
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn who_leaves_is_not_served(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "1");
+        let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/n{number}")))).collect();
+        thread::sleep(Duration::from_millis(100));
+        let (left, stayed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(number, _)| number % 3 == 0);
+        let left = left.into_iter().map(|(number, client)| {
+            client.abort();
+            format!("n{number}")
+        });
+        let left: Vec<String> = left.collect();
+        expect(slow, b"1");
+        for (number, client) in stayed {
+            expect(client, format!("n{number}").as_bytes());
+        }
+        let seen = seen(&server);
+        assert!(!left.iter().any(|name| seen.contains(name)), "{seen:?}");
+        assert_eq!(seen.len(), 1 + 16, "{seen:?}");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn who_leaves_in_the_middle_stops_only_itself(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        for round in 0..5 {
+            let mut endless = ask(&server, &format!("/endless/e{round}"));
+            assert_eq!(endless.read_head().status, 200);
+            let behind = (0..12).map(|number| match number % 2 {
+                0 => (ask(&server, &format!("/stream/s{number}")), format!("s{number} s{number}")),
+                _ => (ask(&server, &format!("/file/f{number}")), format!("in a file: f{number}")),
+            });
+            let behind: Vec<_> = behind.collect();
+            thread::sleep(Duration::from_millis(30));
+            endless.abort();
+            for (client, body) in behind {
+                expect(client, body.as_bytes());
+            }
+            let seen = seen(&server);
+            assert_eq!(seen.iter().filter(|name| **name == format!("closed e{round}")).count(), 1, "{seen:?}");
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_worker_that_is_free_takes_over(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let long = occupy(&server, "5");
+        let short = occupy(&server, "0.3");
+        let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        expect(short, b"0.3");
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+        assert!(!long.is_answered(), "they waited for the longest");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_reload_loses_none(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "1.5");
+        let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        thread::sleep(Duration::from_millis(50));
+        server.signal("HUP");
+        // The new worker is there long before the old one is through.
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+        assert!(!slow.is_answered(), "they waited for the old worker");
+        expect(slow, b"1.5");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_worker_that_is_worn_hands_on_what_waits(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &["--wsgi-max-requests", "5"]) else { return };
+        let slow = occupy(&server, "0.3");
+        let asked: Vec<_> = (0..40).map(|_| ask(&server, "/pid/x")).collect();
+        expect(slow, b"0.3");
+        let pids = asked.into_iter().map(|mut client| {
+            let answer = client.read_response();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.text()
+        });
+        let mut pids: Vec<String> = pids.collect();
+        pids.push(eventually("a new worker", || Some(get(&server, "/pid/x").text()).filter(|pid| *pid != pids[0])));
+        pids.dedup();
+        assert!(pids.len() > 1, "{pids:?}");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_end_of_the_server_waits_for_them(engine: Engine) {
+        let Some((mut server, _folder)) = serve(engine, &["--grace-period", "20s"]) else { return };
+        let slow = occupy(&server, "1");
+        let asked: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        thread::sleep(Duration::from_millis(100));
+        server.signal("TERM");
+        expect(slow, b"1");
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+        assert!(server.await_exit(Duration::from_secs(5)).success());
+    }
+}
+
+#[test]
+fn they_are_taken_up_in_the_order_in_which_they_came() {
+    let Some((server, _folder)) = serve(Engine::Event, &[]) else { return };
+    let slow = occupy(&server, "0.5");
+    let asked = (0..40).map(|number| {
+        let client = ask(&server, &format!("/name/{number}"));
+        thread::sleep(Duration::from_millis(2));
+        (number, client)
+    });
+    let asked: Vec<_> = asked.collect();
+    expect(slow, b"0.5");
+    for (number, client) in asked {
+        expect(client, number.to_string().as_bytes());
+    }
+    let expected: Vec<String> =
+        ["0.5".into()].into_iter().chain((0..40).map(|number: u32| number.to_string())).collect();
+    assert_eq!(seen(&server), expected);
+}
+
+/// Those on the tray count as waiting.
+#[test]
+fn the_queue_is_as_long_as_was_said() {
+    let Some((server, _folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
+    let slow = occupy(&server, "1");
+    let asked: Vec<_> = (0..3).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+    thread::sleep(Duration::from_millis(50));
+    for _ in 0..3 {
+        let mut more = ask(&server, "/name/more");
+        let answer = more.read_response();
+        assert_eq!((answer.status, answer.field("Retry-After")), (503, Some("1")));
+    }
+    expect(slow, b"1");
+    for (number, client) in asked {
+        expect(client, number.to_string().as_bytes());
+    }
+}
