@@ -12,8 +12,9 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
+use crate::wsgi::frames::Reader;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Lease, Left};
+use crate::wsgi::supervisor::{Heard, Lease, Left};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -109,6 +110,7 @@ impl Links {
     ) -> io::Result<(usize, Connected)> {
         let leased = host.lock().lease(pool, client, request).granted()?;
         let (lease, heard) = leased.ok_or(io::ErrorKind::WouldBlock)?;
+        self.disown(client);
         let connected = heard.map_or(Connected::Reused, Connected::Sent);
         // Registered already, if it has been leased before.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
@@ -121,7 +123,12 @@ impl Links {
         let link = Link { socket, ready: WRITABLE, upstream, name, lease, owner: Some(client) };
         let added = self.add(link, registry);
         if added.is_err() {
-            host.lock().give_back(&kept, Left::Broken, now);
+            let (heard, reader) = (Heard::default(), Reader::default());
+            let left = match connected {
+                Connected::Sent(_) => Left::Busy { unsent: Vec::new(), heard, reader },
+                _ => Left::Unasked,
+            };
+            host.lock().give_back(&kept, left, now);
         }
         Ok((added?, connected))
     }
@@ -134,12 +141,16 @@ impl Links {
         }
     }
 
-    /// The client comes for no answer, should one be due to it.
-    pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
+    /// A client waits for a worker no longer.
+    pub fn leave(&mut self, client: usize, host: &Host, now: Instant) {
+        self.disown(client);
         host.lock().leave(client, now);
-        let its_own = self.links.iter().find(|(_, link)| link.owner == Some(client));
-        if let Some(key) = its_own.map(|(key, _)| key) {
-            self.close(key, registry);
+    }
+
+    /// The turn of a client at a worker may have come, and gone to another since.
+    fn disown(&mut self, client: usize) {
+        for (_, link) in self.links.iter_mut().filter(|(_, link)| link.owner == Some(client)) {
+            link.owner = None;
         }
     }
 

@@ -30,46 +30,46 @@ impl Supervisor {
         let (behind, roomiest) = self.trays(pool);
         let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
         let place = waiting.iter().position(|other| *other == ticket);
-        let at_once = !idle.is_empty() && waiting.is_empty();
-        if place.is_none() && !at_once && waiting.len() + behind >= spec.queue {
+        let is_first = place.unwrap_or(waiting.len()) == 0;
+        let free = idle.pop_if(|_| is_first);
+        if place.is_none() && free.is_none() && waiting.len() + behind >= spec.queue {
             return Leased::Full;
         }
-        if place.unwrap_or(waiting.len()) > 0 {
-            if place.is_none() {
-                waiting.push_back(ticket);
+        let leased = match free {
+            Some((key, thread)) => self.begin(key, thread, request),
+            None if is_first && self.lay_behind(roomiest, ticket, request) => Leased::Queued,
+            None => {
+                let asks_first = place.is_none().then_some(ticket);
+                self.pools[pool].waiting.extend(asks_first);
+                return Leased::Queued;
             }
-            return Leased::Queued;
+        };
+        if place.is_some() {
+            self.pools[pool].waiting.pop_front();
         }
-        if let Some((worker, thread)) = idle.pop() {
-            if place.is_some() {
-                waiting.pop_front();
-            }
-            let thread_at_work = &mut self.workers[worker].threads[thread];
-            let sent = request.is_some_and(|request| thread_at_work.tray.lay(Some(request)));
-            if !sent {
-                thread_at_work.tray.lay(None);
-            }
-            thread_at_work.duty = Duty::Leased;
-            self.wake(pool);
-            let lease = self.lease_of(worker, thread);
-            return if sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) };
+        self.wake(pool);
+        leased
+    }
+
+    /// Lays a request on the tray of a thread that is busy; whether there is one with room, and it is small enough.
+    fn lay_behind(&mut self, thread: Option<(usize, usize)>, ticket: Ticket, request: Option<&[u8]>) -> bool {
+        let (Some((key, thread)), Some(request)) = (thread, request) else { return false };
+        let busy = &mut self.workers[key].threads[thread];
+        let is_laid = busy.tray.lay(Some(request));
+        busy.next.extend(is_laid.then_some(Some(ticket)));
+        is_laid
+    }
+
+    /// Lets a thread that is idle begin: with the request, or with what is to come over its stream.
+    fn begin(&mut self, key: usize, thread: usize, request: Option<&[u8]>) -> Leased {
+        let idle = &mut self.workers[key].threads[thread];
+        let is_sent = request.is_some_and(|request| idle.tray.lay(Some(request)));
+        if !is_sent {
+            idle.tray.lay(None);
         }
-        let is_laid = roomiest.zip(request).is_some_and(|((worker, thread), request)| {
-            let thread = &mut self.workers[worker].threads[thread];
-            let is_laid = thread.tray.lay(Some(request));
-            thread.next.extend(is_laid.then_some(Some(ticket)));
-            is_laid
-        });
-        match (is_laid, place) {
-            (true, None) => {}
-            (true, Some(_)) => {
-                waiting.pop_front();
-                self.wake(pool);
-            }
-            (false, None) => waiting.push_back(ticket),
-            (false, Some(_)) => {}
-        }
-        Leased::Queued
+        idle.duty = Duty::Leased;
+        let lease = self.lease_of(key, thread);
+        if is_sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) }
     }
 
     /// What became of a request that was laid on a tray; `None` when it was not.
