@@ -196,3 +196,37 @@ on_every_engine! {
         eventually(open, || (server.sockets() <= least).then_some(()));
     }
 }
+
+/// A tunnel that is silent holds its state, and no room for what might be said.
+#[test]
+fn a_silent_tunnel_costs_little_memory() {
+    const TUNNELS: usize = 200;
+    let upstream = Upstream::start(|link| {
+        link.head()?;
+        link.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")?;
+        while link.fill()? > 0 {
+            let said = std::mem::take(&mut link.buffer);
+            link.say(&said)?;
+        }
+        Ok(())
+    });
+    let server = proxy_to(Engine::Event, &upstream);
+    let open = || {
+        let mut client = Client::connect(&server);
+        client.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+        assert_eq!(client.read_response().status, 101);
+        for size in [10, 3000, 20_000] {
+            client.send(noise(size));
+            let (mut room, mut heard) = (vec![0; size], 0);
+            while heard < size {
+                heard += client.read_some(&mut room).unwrap();
+            }
+        }
+        client
+    };
+    let _first: Vec<Client> = (0..10).map(|_| open()).collect();
+    let before = server.memory("VmRSS");
+    let _tunnels: Vec<Client> = (0..TUNNELS).map(|_| open()).collect();
+    let each = server.memory("VmRSS").saturating_sub(before) * 1024 / TUNNELS as u64;
+    assert!(each < 8 * 1024, "{each} bytes a tunnel");
+}

@@ -351,6 +351,22 @@ impl Forward {
         }
     }
 
+    // ---- memory, which one that waits gives back
+
+    pub fn unpark(&mut self, spare: &mut Buffer) {
+        if self.input.is_unallocated() {
+            std::mem::swap(&mut self.input, spare);
+        }
+    }
+
+    pub fn park(&mut self, spare: &mut Buffer) {
+        if self.input.is_empty() && spare.is_unallocated() {
+            std::mem::swap(&mut self.input, spare);
+        }
+        self.input.park();
+        self.output.park();
+    }
+
     // ---- what is done
 
     /// Writes the request from its beginning.

@@ -19,6 +19,8 @@ pub struct Scratch {
     /// Room for the requests of as many sessions as are read ahead.
     inputs: Vec<Buffer>,
     output: Buffer,
+    /// Room for what an upstream says.
+    upstream: Buffer,
     /// What the last response that was not written at once has left.
     pub(super) spare: Option<Box<Deferred>>,
 }
@@ -48,6 +50,9 @@ impl Session {
         if self.output.is_unallocated() {
             std::mem::swap(&mut self.output, &mut scratch.output);
         }
+        if let Some(forward) = self.forward_mut() {
+            forward.unpark(&mut scratch.upstream);
+        }
     }
 
     #[inline]
@@ -70,5 +75,8 @@ impl Session {
         }
         self.input.park();
         self.output.park();
+        if let Some(forward) = self.forward_mut() {
+            forward.park(&mut scratch.upstream);
+        }
     }
 }
