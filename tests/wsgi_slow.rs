@@ -3,7 +3,7 @@
 mod common;
 
 use common::python::serve;
-use common::{Client, Engine, get, on_every_engine};
+use common::{Client, Engine, get, noise, on_every_engine};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -71,4 +71,27 @@ on_every_engine! {
         stop.store(true, Ordering::Relaxed);
         dripping.join().unwrap();
     }
+}
+
+/// Of a thousand clients each could hold as much as one may, and that would be a gigabyte.
+#[test]
+fn what_many_clients_send_at_once_is_not_all_held_in_memory() {
+    const CLIENTS: usize = 100;
+    let Some(server) = serve(Engine::Event, &[]) else { return };
+    let body = noise(1_000_000);
+    let (most, rest) = body.split_at(990_000);
+    let clients: Vec<Client> = (0..CLIENTS)
+        .map(|_| {
+            let mut client = Client::connect(&server);
+            client.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+            client.send(most);
+            client
+        })
+        .collect();
+    assert!(server.memory("VmHWM") < 60_000, "{} KiB", server.memory("VmHWM"));
+    for mut client in clients {
+        client.send(rest);
+        assert!(client.read_response().body == body);
+    }
+    assert!(server.memory("VmHWM") < 70_000, "{} KiB", server.memory("VmHWM"));
 }

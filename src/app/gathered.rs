@@ -1,7 +1,7 @@
 //! A request's content gathered whole before anyone else sees it: in memory, and once it is larger than
-//! `MEMORY` in an unlinked temporary file.
+//! `MEMORY`, or there is too much of all clients, in an unlinked temporary file.
 
-use crate::app::temporary;
+use crate::app::temporary::{self, Share};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -13,6 +13,7 @@ const MEMORY: usize = 1024 * 1024;
 pub struct Gathered {
     /// All of it, unless there is a file.
     memory: Vec<u8>,
+    share: Share,
     file: Option<File>,
     len: u64,
 }
@@ -27,10 +28,11 @@ impl Gathered {
     }
 
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        if self.file.is_none() && self.memory.len() + data.len() > MEMORY {
+        let fits = self.memory.len() + data.len() <= MEMORY;
+        if self.file.is_none() && !(fits && self.share.grow(data.len())) {
             let file = temporary::open()?;
             file.write_all_at(&self.memory, 0)?;
-            self.memory = Vec::new();
+            (self.memory, self.share) = (Vec::new(), Share::default());
             self.file = Some(file);
         }
         match &self.file {

@@ -1,12 +1,12 @@
-//! Bytes between a fast source and a slow client: a queue in memory, then in an unlinked temporary file, then
-//! full. It lets an upstream go as soon as it has said everything, however slowly the client reads.
+//! Bytes between a fast source and a slow client: a queue in memory, then (at once, when there is too much of all
+//! clients) in an unlinked temporary file, then full. It lets an upstream go as soon as it has said everything, however slowly the client reads.
 //!
 //! ```text
 //!  push ─► memory, up to MEMORY ─► pull          while the file holds bytes, all that is pushed goes there;
 //!    └───► file, up to FILE ────────┘            what is in memory is always older
 //! ```
 
-use crate::app::temporary;
+use crate::app::temporary::{self, Share};
 use crate::proto::buffer::Buffer;
 use std::fs::File;
 use std::io;
@@ -22,6 +22,7 @@ const SLICE: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub struct Spool {
     memory: Buffer,
+    share: Share,
     file: Option<File>,
     /// `start <= end`: what of the file is still to be pulled.
     start: u64,
@@ -41,7 +42,8 @@ impl Spool {
     /// # Errors
     /// The temporary file cannot be made or written; the bytes are then lost.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.start == self.end && self.memory.len() + bytes.len() <= MEMORY {
+        let fits = self.start == self.end && self.memory.len() + bytes.len() <= MEMORY;
+        if fits && self.share.grow(bytes.len()) {
             self.memory.push(bytes);
             return Ok(());
         }
@@ -63,6 +65,7 @@ impl Spool {
             let len = self.memory.len().min(SLICE);
             out.extend_from_slice(&self.memory.filled()[..len]);
             self.memory.consume(len);
+            self.share.shrink(len);
             return Ok(len);
         }
         let Some(file) = self.file.as_ref().filter(|_| self.start < self.end) else { return Ok(0) };
