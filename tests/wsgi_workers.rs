@@ -229,6 +229,15 @@ on_every_engine! {
         eventually("the last source", || (get(&server, "/").text() == "last").then_some(()));
     }
 
+    fn an_import_that_takes_long_is_shown_and_waited_for(engine: Engine) {
+        let folder = TempDir::new();
+        let source = ["import time\n\ndef read_much():\n    time.sleep(2)\n\nread_much()\n", &answering("there")].concat();
+        let Some(server) = serve_source(engine, &folder, &source, &["--wsgi-timeout", "1s"]) else { return };
+        assert_eq!(get(&server, "/").text(), "there");
+        server.expect_stderr("has been importing fresh:app for 1s");
+        server.expect_stderr("in read_much");
+    }
+
     fn a_reload_whose_import_hangs_is_given_up_for_the_next(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };

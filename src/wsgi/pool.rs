@@ -1,7 +1,9 @@
 //! The workers of one application, as a number: how many are wanted, who waits for one, what went wrong last.
 
 use crate::wsgi::Spec;
+use crate::wsgi::process::Process;
 use crate::wsgi::supervisor::Ticket;
+use rustix::process::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,13 @@ impl Pool {
         if self.failures > 1 {
             self.pause = Some(now + (PAUSE * (1 << (self.failures - 2).min(16))).min(LONGEST_PAUSE));
         }
+    }
+
+    /// An import may take its time; who waits for it learns what it is at.
+    pub fn show_import(&self, process: &Process) {
+        let (pid, Spec { app, timeout, .. }) = (process.pid(), &self.spec);
+        log::warn!(target: "wsgi", "worker {pid} has been importing {app} for {timeout:?} and goes on: its stacks follow");
+        process.signal(Signal::USR1);
     }
 
     /// Takes an idle worker off the list.

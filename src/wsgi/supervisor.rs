@@ -193,6 +193,12 @@ impl Supervisor {
             return self.bury(key, now);
         }
         worker.process.flush_output(now);
+        if worker.overdue.is_some_and(|overdue| overdue <= now) {
+            worker.overdue = None;
+            if worker.state == State::Starting {
+                self.pools[worker.pool].show_import(&worker.process);
+            }
+        }
         if let State::Doomed { kill_at } | State::Crashed { kill_at } = &mut worker.state
             && *kill_at <= now
         {
@@ -253,6 +259,7 @@ impl Supervisor {
                         left,
                         watches,
                         talks: true,
+                        overdue: Some(now + pool.spec.timeout),
                         ended: None,
                     });
                 }
@@ -311,9 +318,10 @@ impl Supervisor {
     }
 
     fn on_ready(&mut self, key: usize, now: Instant) {
-        let Worker { pool: index, threads, state, process, .. } = &mut self.workers[key];
+        let Worker { pool: index, threads, state, process, overdue, .. } = &mut self.workers[key];
         let (index, count) = (*index, threads.len());
         *state = State::Serving;
+        *overdue = None;
         log::debug!(target: "wsgi", "worker {} is ready", process.pid());
         let pool = &mut self.pools[index];
         pool.idle.extend((0..count).map(|thread| (key, thread)));

@@ -27,6 +27,8 @@ pub struct Worker {
     pub watches: bool,
     /// There is output left to be read.
     pub talks: bool,
+    /// When its import has taken so long that it is shown where it is.
+    pub overdue: Option<Instant>,
     /// How it ended. It is kept for as long as there are answers of it that nobody has come for.
     pub ended: Option<String>,
 }
@@ -156,7 +158,8 @@ impl Worker {
             Duty::Finishing { until, .. } => Some(until),
             _ => None,
         });
-        kill_at.into_iter().chain(self.process.deadline()).chain(finishing).min()
+        let overdue = self.overdue.filter(|_| self.ended.is_none());
+        kill_at.into_iter().chain(overdue).chain(self.process.deadline()).chain(finishing).min()
     }
 
     /// Whether it is one of those that are wanted: not worn, not about to end, and not of an older generation.
