@@ -334,14 +334,20 @@ impl Supervisor {
             }
             pool.proven = pool.generation;
         }
-        let generation = pool.generation;
         if complete {
+            let generation = pool.generation;
             pool.begin_reload_if_asked();
+            self.retire_all(now, |worker| {
+                let is_older = serving(worker) && worker.generation != generation;
+                worker.pool == index && (worker.state == State::Worn || is_older)
+            });
+        } else {
+            // It has come for one of those that are worn; the others wait for theirs.
+            let mut worn = self.workers.iter().filter(|(_, worker)| worker.pool == index && worker.state == State::Worn);
+            if let Some((key, _)) = worn.next() {
+                self.retire(key, now);
+            }
         }
-        self.retire_all(now, |worker| {
-            worker.pool == index
-                && (worker.state == State::Worn || complete && serving(worker) && worker.generation != generation)
-        });
         for _ in 0..count {
             self.wake(index);
         }
