@@ -141,6 +141,19 @@ on_every_engine! {
         expect_log(&server, &[&upstream.address.to_string(), "did not answer in time"]);
     }
 
+    fn an_upstream_that_invites_nobody_is_a_504(engine: Engine) {
+        let upstream = Upstream::start(|link| {
+            link.head()?;
+            thread::sleep(Duration::from_secs(3));
+            Ok(())
+        });
+        let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "500ms"]);
+        let mut client = Client::connect(&server);
+        client.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(client.read_response().status, 504);
+        expect_log(&server, &[&upstream.address.to_string(), "did not answer in time"]);
+    }
+
     fn an_early_answer_reaches_who_still_sends(engine: Engine) {
         for resets in [false, true] {
             let upstream = Upstream::start(move |link| {

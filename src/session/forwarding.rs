@@ -85,7 +85,9 @@ impl Session {
 
     pub(super) fn forward_phase(&self, forward: &Forward) -> Phase {
         let content = matches!((&self.conn.reading, &self.conn.writing), (Reading::Body(_), Writing::Idle));
-        if content && forward.awaits_content() { Phase::Receiving } else { Phase::Handling }
+        // A client that waits for 100 (Continue) waits for the upstream.
+        let invited = !self.conn.wants_continue || self.conn.received > 0;
+        if content && invited && forward.awaits_content() { Phase::Receiving } else { Phase::Handling }
     }
 
     // ---- what the driver tells
