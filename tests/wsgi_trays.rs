@@ -32,6 +32,13 @@ def endless():
         yield b"x" * 1000
 
 
+def temporary(content):
+    file = tempfile.TemporaryFile()
+    file.write(b"...." + content)
+    file.seek(4)
+    return file
+
+
 def app(environ, start_response):
     kind, _, name = environ["PATH_INFO"].strip("/").partition("/")
     if kind == "seen":
@@ -43,6 +50,9 @@ def app(environ, start_response):
         os._exit(11)
     if kind == "slow":
         time.sleep(float(name))
+    if kind == "broken":
+        start_response("200 OK", [("Content-Length", "none")])
+        return environ["wsgi.file_wrapper"](temporary(b"a secret"))
     if kind == "raise":
         raise ValueError(name)
     start_response("200 OK", list(PLAIN))
@@ -51,10 +61,7 @@ def app(environ, start_response):
     if kind == "stream":
         return Watched(name, iter([name.encode(), b" ", name.encode()]))
     if kind == "file":
-        file = tempfile.TemporaryFile()
-        file.write(b"....in a file: " + name.encode())
-        file.seek(4)
-        return environ["wsgi.file_wrapper"](file)
+        return environ["wsgi.file_wrapper"](temporary(b"in a file: " + name.encode()))
     if kind == "post":
         return [name.encode(), b":", body]
     if kind == "pid":
@@ -237,6 +244,25 @@ on_every_engine! {
         pids.push(eventually("a new worker", || Some(get(&server, "/pid/x").text()).filter(|pid| *pid != pids[0])));
         pids.dedup();
         assert!(pids.len() > 1, "{pids:?}");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_file_that_cannot_be_sent_is_not_the_next_ones(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "0.3");
+        let mut broken = ask(&server, "/broken/x");
+        thread::sleep(Duration::from_millis(30));
+        let files: Vec<_> = (0..4).map(|number| (number, ask(&server, &format!("/file/{number}")))).collect();
+        thread::sleep(Duration::from_millis(100));
+        // The worker answers all of them before the server sees the first of the answers.
+        server.signal("STOP");
+        thread::sleep(Duration::from_millis(400));
+        server.signal("CONT");
+        expect(slow, b"0.3");
+        assert_eq!(broken.read_response().status, 500);
+        for (number, client) in files {
+            expect(client, format!("in a file: {number}").as_bytes());
+        }
     }
 
     #[skip(Iterative, "serves one client at a time")]
