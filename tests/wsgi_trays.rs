@@ -5,6 +5,9 @@ mod common;
 
 use common::python::serve_source;
 use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -50,6 +53,8 @@ def app(environ, start_response):
         os._exit(11)
     if kind == "slow":
         time.sleep(float(name))
+    if kind == "mark":
+        open(name, "x").close()
     if kind == "broken":
         start_response("200 OK", [("Content-Length", "none")])
         return environ["wsgi.file_wrapper"](temporary(b"a secret"))
@@ -97,6 +102,15 @@ fn expect(mut client: Client, body: &[u8]) -> Response {
     let answer = client.read_response();
     assert_eq!((answer.status, &answer.body[..]), (200, body), "{}", answer.text());
     answer
+}
+
+/// Signals the workers that there are now.
+fn signal_workers(server: &Server, name: &str) {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let pids: Vec<String> =
+        children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(Command::new("kill").arg(format!("-{name}")).args(&pids).status().unwrap().success(), "{pids:?}");
 }
 
 fn seen(server: &Server) -> Vec<String> {
@@ -247,6 +261,33 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
+    fn what_no_thread_had_begun_with_is_not_lost_with_the_worker(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &["--wsgi-threads", "4", "--wsgi-queue", "4"]) else { return };
+        expect(ask(&server, "/name/first"), b"first");
+        signal_workers(&server, "STOP");
+        let asked: Vec<_> = (0..8).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        thread::sleep(Duration::from_millis(200));
+        signal_workers(&server, "KILL");
+        // Four were given to a thread each, and four waited behind them, which is as many as may wait.
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+    }
+
+    fn a_worker_that_ends_before_it_has_all_of_a_request_does_not_cost_it(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        for size in [100_000, 1_000_000, 3_000_000] {
+            expect(ask(&server, "/name/first"), b"first");
+            let body = noise(size);
+            signal_workers(&server, "STOP");
+            let client = send(&server, "/post/x", &body);
+            thread::sleep(Duration::from_millis(200));
+            signal_workers(&server, "KILL");
+            expect(client, &[b"x:", &body[..]].concat());
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
     fn a_file_that_cannot_be_sent_is_not_the_next_ones(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &[]) else { return };
         let slow = occupy(&server, "0.3");
@@ -263,6 +304,17 @@ on_every_engine! {
         for (number, client) in files {
             expect(client, format!("in a file: {number}").as_bytes());
         }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_end_of_the_grace_period_begins_none_of_them(engine: Engine) {
+        let Some((mut server, folder)) = serve(engine, &["--grace-period", "500ms"]) else { return };
+        let _slow = occupy(&server, "1.5");
+        let _asked: Vec<_> = (0..3).map(|number| ask(&server, &format!("/mark/m{number}"))).collect();
+        thread::sleep(Duration::from_millis(100));
+        server.signal("TERM");
+        server.await_exit(Duration::from_secs(5));
+        assert_eq!(folder.entries(), [PathBuf::from("fresh.py")]);
     }
 
     #[skip(Iterative, "serves one client at a time")]
