@@ -12,9 +12,11 @@ use std::thread;
 use std::time::Duration;
 
 const APP: &str = r#"
-import os, tempfile, time
+import os, sys, tempfile, time
 
 seen = []
+if os.path.exists("hesitate"):
+    time.sleep(0.6)
 PLAIN = [("Content-Type", "text/plain")]
 
 
@@ -53,6 +55,14 @@ def app(environ, start_response):
         os._exit(11)
     if kind == "slow":
         time.sleep(float(name))
+    if kind == "linger":
+        # The thread takes nothing up for a while after its answer.
+        time.sleep(0.2)
+        sys.stderr.flush = lambda: time.sleep(2)
+    if kind == "nonsense":
+        time.sleep(0.4)
+        start_response.__self__.link.sock.send(b"nonsense" * 2)
+        time.sleep(2)
     if kind == "mark":
         open(name, "x").close()
     if kind == "broken":
@@ -367,4 +377,31 @@ fn the_queue_is_as_long_as_was_said() {
     for (number, client) in asked {
         expect(client, number.to_string().as_bytes());
     }
+}
+
+/// The turn of one comes, and is gone before it is taken, as another thread of the worker talks nonsense.
+#[test]
+fn nothing_is_left_of_a_worker_whose_turn_was_not_taken() {
+    let Some((server, folder)) = serve(Engine::Event, &["--wsgi-threads", "2"]) else { return };
+    // The next workers come up when this one has gone for good.
+    folder.write("hesitate", "");
+    expect(ask(&server, "/name/first"), b"first");
+    thread::sleep(Duration::from_millis(100));
+    let before = server.sockets();
+    for _ in 0..3 {
+        let mut nonsense = ask(&server, "/nonsense/x");
+        let lingers = ask(&server, "/linger/x");
+        thread::sleep(Duration::from_millis(50));
+        let behind = ["a", "b"].map(|name| (name, ask(&server, &format!("/name/{name}"))));
+        thread::sleep(Duration::from_millis(50));
+        server.signal("STOP");
+        thread::sleep(Duration::from_millis(500));
+        server.signal("CONT");
+        expect(lingers, b"x");
+        assert_eq!(nonsense.read_response().status, 502);
+        for (name, client) in behind {
+            expect(client, name.as_bytes());
+        }
+    }
+    eventually("as many sockets as before", || (server.sockets() <= before).then_some(()));
 }
