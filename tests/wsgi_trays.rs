@@ -5,13 +5,18 @@ mod common;
 
 use common::python::serve_source;
 use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 const APP: &str = r#"
-import os, tempfile, time
+import os, sys, tempfile, time
 
 seen = []
+if os.path.exists("hesitate"):
+    time.sleep(0.6)
 PLAIN = [("Content-Type", "text/plain")]
 
 
@@ -32,6 +37,13 @@ def endless():
         yield b"x" * 1000
 
 
+def temporary(content):
+    file = tempfile.TemporaryFile()
+    file.write(b"...." + content)
+    file.seek(4)
+    return file
+
+
 def app(environ, start_response):
     kind, _, name = environ["PATH_INFO"].strip("/").partition("/")
     if kind == "seen":
@@ -43,6 +55,19 @@ def app(environ, start_response):
         os._exit(11)
     if kind == "slow":
         time.sleep(float(name))
+    if kind == "linger":
+        # The thread takes nothing up for a while after its answer.
+        time.sleep(0.2)
+        sys.stderr.flush = lambda: time.sleep(2)
+    if kind == "nonsense":
+        time.sleep(0.4)
+        start_response.__self__.link.sock.send(b"nonsense" * 2)
+        time.sleep(2)
+    if kind == "mark":
+        open(name, "x").close()
+    if kind == "broken":
+        start_response("200 OK", [("Content-Length", "none")])
+        return environ["wsgi.file_wrapper"](temporary(b"a secret"))
     if kind == "raise":
         raise ValueError(name)
     start_response("200 OK", list(PLAIN))
@@ -51,10 +76,7 @@ def app(environ, start_response):
     if kind == "stream":
         return Watched(name, iter([name.encode(), b" ", name.encode()]))
     if kind == "file":
-        file = tempfile.TemporaryFile()
-        file.write(b"....in a file: " + name.encode())
-        file.seek(4)
-        return environ["wsgi.file_wrapper"](file)
+        return environ["wsgi.file_wrapper"](temporary(b"in a file: " + name.encode()))
     if kind == "post":
         return [name.encode(), b":", body]
     if kind == "pid":
@@ -90,6 +112,15 @@ fn expect(mut client: Client, body: &[u8]) -> Response {
     let answer = client.read_response();
     assert_eq!((answer.status, &answer.body[..]), (200, body), "{}", answer.text());
     answer
+}
+
+/// Signals the workers that there are now.
+fn signal_workers(server: &Server, name: &str) {
+    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
+    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+    let pids: Vec<String> =
+        children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    assert!(Command::new("kill").arg(format!("-{name}")).args(&pids).status().unwrap().success(), "{pids:?}");
 }
 
 fn seen(server: &Server) -> Vec<String> {
@@ -240,6 +271,63 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
+    fn what_no_thread_had_begun_with_is_not_lost_with_the_worker(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &["--wsgi-threads", "4", "--wsgi-queue", "4"]) else { return };
+        expect(ask(&server, "/name/first"), b"first");
+        signal_workers(&server, "STOP");
+        let asked: Vec<_> = (0..8).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        thread::sleep(Duration::from_millis(200));
+        signal_workers(&server, "KILL");
+        // Four were given to a thread each, and four waited behind them, which is as many as may wait.
+        for (number, client) in asked {
+            expect(client, number.to_string().as_bytes());
+        }
+    }
+
+    fn a_worker_that_ends_before_it_has_all_of_a_request_does_not_cost_it(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        for size in [100_000, 1_000_000, 3_000_000] {
+            expect(ask(&server, "/name/first"), b"first");
+            let body = noise(size);
+            signal_workers(&server, "STOP");
+            let client = send(&server, "/post/x", &body);
+            thread::sleep(Duration::from_millis(200));
+            signal_workers(&server, "KILL");
+            expect(client, &[b"x:", &body[..]].concat());
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn a_file_that_cannot_be_sent_is_not_the_next_ones(engine: Engine) {
+        let Some((server, _folder)) = serve(engine, &[]) else { return };
+        let slow = occupy(&server, "0.3");
+        let mut broken = ask(&server, "/broken/x");
+        thread::sleep(Duration::from_millis(30));
+        let files: Vec<_> = (0..4).map(|number| (number, ask(&server, &format!("/file/{number}")))).collect();
+        thread::sleep(Duration::from_millis(100));
+        // The worker answers all of them before the server sees the first of the answers.
+        server.signal("STOP");
+        thread::sleep(Duration::from_millis(400));
+        server.signal("CONT");
+        expect(slow, b"0.3");
+        assert_eq!(broken.read_response().status, 500);
+        for (number, client) in files {
+            expect(client, format!("in a file: {number}").as_bytes());
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_end_of_the_grace_period_begins_none_of_them(engine: Engine) {
+        let Some((mut server, folder)) = serve(engine, &["--grace-period", "500ms"]) else { return };
+        let _slow = occupy(&server, "1.5");
+        let _asked: Vec<_> = (0..3).map(|number| ask(&server, &format!("/mark/m{number}"))).collect();
+        thread::sleep(Duration::from_millis(100));
+        server.signal("TERM");
+        server.await_exit(Duration::from_secs(5));
+        assert_eq!(folder.entries(), [PathBuf::from("fresh.py")]);
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
     fn the_end_of_the_server_waits_for_them(engine: Engine) {
         let Some((mut server, _folder)) = serve(engine, &["--grace-period", "20s"]) else { return };
         let slow = occupy(&server, "1");
@@ -289,4 +377,31 @@ fn the_queue_is_as_long_as_was_said() {
     for (number, client) in asked {
         expect(client, number.to_string().as_bytes());
     }
+}
+
+/// The turn of one comes, and is gone before it is taken, as another thread of the worker talks nonsense.
+#[test]
+fn nothing_is_left_of_a_worker_whose_turn_was_not_taken() {
+    let Some((server, folder)) = serve(Engine::Event, &["--wsgi-threads", "2"]) else { return };
+    // The next workers come up when this one has gone for good.
+    folder.write("hesitate", "");
+    expect(ask(&server, "/name/first"), b"first");
+    thread::sleep(Duration::from_millis(100));
+    let before = server.sockets();
+    for _ in 0..3 {
+        let mut nonsense = ask(&server, "/nonsense/x");
+        let lingers = ask(&server, "/linger/x");
+        thread::sleep(Duration::from_millis(50));
+        let behind = ["a", "b"].map(|name| (name, ask(&server, &format!("/name/{name}"))));
+        thread::sleep(Duration::from_millis(50));
+        server.signal("STOP");
+        thread::sleep(Duration::from_millis(500));
+        server.signal("CONT");
+        expect(lingers, b"x");
+        assert_eq!(nonsense.read_response().status, 502);
+        for (name, client) in behind {
+            expect(client, name.as_bytes());
+        }
+    }
+    eventually("as many sockets as before", || (server.sockets() <= before).then_some(()));
 }

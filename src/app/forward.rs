@@ -306,11 +306,13 @@ impl Forward {
     pub fn take_left(&mut self) -> Option<Left> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         Some(match () {
-            _ if wsgi.is_broken() || self.closed || self.stage == Stage::Dropping => Left::Broken,
-            _ if self.written == 0 => Left::Unasked,
+            _ if self.stage == Stage::Dropping => Left::Untaken,
+            // It may have ended since; what it has said of others before is theirs all the same.
             _ if wsgi.is_free() => {
                 Left::Free(Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
             }
+            _ if wsgi.is_broken() || self.closed => Left::Broken,
+            _ if self.written == 0 => Left::Unasked,
             _ if self.expired => Left::Stuck,
             _ => {
                 let mut unsent = self.output.filled().to_vec();

@@ -120,7 +120,7 @@ impl<'a> Blocking<'a> {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
-                host.lock().leave(self.ticket, Instant::now());
+                host.leave(self.ticket, Instant::now());
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -340,7 +340,7 @@ impl Transport for Blocking<'_> {
         let Some(link) = self.link.take() else {
             // It may have been waiting for a worker.
             if let (Some(host), Some(_)) = (self.host, left) {
-                host.lock().leave(self.ticket, self.now.instant);
+                host.leave(self.ticket, self.now.instant);
             }
             return;
         };

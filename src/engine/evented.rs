@@ -138,7 +138,7 @@ impl Transport for Evented<'_> {
             }
             // It may have been waiting for a worker.
             (None, Some(host)) if left.is_some() => {
-                self.links.leave(self.key, host, self.now.instant);
+                self.links.leave(self.key, host, self.registry, self.now.instant);
             }
             (None, _) => {}
         }

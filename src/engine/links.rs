@@ -14,7 +14,7 @@ use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
 use crate::wsgi::frames::Reader;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Heard, Lease, Left};
+use crate::wsgi::supervisor::{Lease, Left};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -110,27 +110,31 @@ impl Links {
     ) -> io::Result<(usize, Connected)> {
         let leased = host.lock().lease(pool, client, request).granted()?;
         let (lease, heard) = leased.ok_or(io::ErrorKind::WouldBlock)?;
-        self.disown(client);
-        let connected = heard.map_or(Connected::Reused, Connected::Sent);
         // Registered already, if it has been leased before.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
-        if let Some((key, link)) = self.links.iter_mut().find(|(_, link)| same(link)) {
+        let known = self.links.iter_mut().find(|(_, link)| same(link)).map(|(key, link)| {
             link.owner = Some(client);
-            return Ok((key, connected));
-        }
-        let (socket, kept) = (lease.socket.clone(), lease.clone());
-        let (upstream, name, lease) = (pool, String::new(), Some(lease));
-        let link = Link { socket, ready: WRITABLE, upstream, name, lease, owner: Some(client) };
-        let added = self.add(link, registry);
-        if added.is_err() {
-            let (heard, reader) = (Heard::default(), Reader::default());
-            let left = match connected {
-                Connected::Sent(_) => Left::Busy { unsent: Vec::new(), heard, reader },
-                _ => Left::Unasked,
-            };
-            host.lock().give_back(&kept, left, now);
-        }
-        Ok((added?, connected))
+            key
+        });
+        self.disown(client, known, registry);
+        let key = match known {
+            Some(key) => key,
+            None => {
+                let (socket, kept, name) = (lease.socket.clone(), lease.clone(), String::new());
+                let owner = Some(client);
+                let link = Link { socket, ready: WRITABLE, upstream: pool, name, lease: Some(lease), owner };
+                match self.add(link, registry) {
+                    Ok(key) => key,
+                    Err(error) => {
+                        let unsent = Vec::new();
+                        let busy = |heard| Left::Busy { unsent, heard, reader: Reader::default() };
+                        host.lock().give_back(&kept, heard.map_or(Left::Unasked, busy), now);
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        Ok((key, heard.map_or(Connected::Reused, Connected::Sent)))
     }
 
     /// Reads from a worker's stream or an upstream's socket.
@@ -142,15 +146,21 @@ impl Links {
     }
 
     /// A client waits for a worker no longer.
-    pub fn leave(&mut self, client: usize, host: &Host, now: Instant) {
-        self.disown(client);
+    pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
+        self.disown(client, None, registry);
         host.lock().leave(client, now);
     }
 
-    /// The turn of a client at a worker may have come, and gone to another since.
-    fn disown(&mut self, client: usize) {
-        for (_, link) in self.links.iter_mut().filter(|(_, link)| link.owner == Some(client)) {
+    /// The turn of a client at a worker may have come, and gone to another since. `key`: the link that it has now.
+    fn disown(&mut self, client: usize, key: Option<usize>, registry: &Registry) {
+        let stale = self.links.iter_mut().filter(|(other, link)| Some(*other) != key && link.owner == Some(client));
+        let readable = stale.filter_map(|(key, link)| {
             link.owner = None;
+            // Closed, most likely; it will not be told again.
+            (link.ready & READABLE != 0).then_some(key)
+        });
+        for key in readable.collect::<Vec<_>>() {
+            self.close(key, registry);
         }
     }
 

@@ -63,19 +63,21 @@ impl Host {
         request: Option<&[u8]>,
         left: Duration,
     ) -> io::Result<Option<Granted>> {
+        let mut answer = Ok(None);
+        let waits = |supervisor: &mut Supervisor| {
+            answer = supervisor.lease(pool, ticket, request).granted();
+            matches!(answer, Ok(None))
+        };
+        let waited = self.bell.wait_timeout_while(self.lock(), left, waits);
+        self.ring(waited.unwrap_or_else(PoisonError::into_inner).0);
+        answer
+    }
+
+    /// The ticket waits no longer.
+    pub fn leave(&self, ticket: Ticket, now: Instant) {
         let mut supervisor = self.lock();
-        let wanted = |supervisor: &mut Supervisor| supervisor.lease(pool, ticket, request).granted().transpose();
-        let mut answer = wanted(&mut supervisor);
-        if answer.is_none() {
-            let waits = |supervisor: &mut Supervisor| {
-                answer = wanted(supervisor);
-                answer.is_none()
-            };
-            let waited = self.bell.wait_timeout_while(supervisor, left, waits);
-            supervisor = waited.unwrap_or_else(PoisonError::into_inner).0;
-            self.ring(supervisor);
-        }
-        answer.transpose()
+        supervisor.leave(ticket, now);
+        self.ring(supervisor);
     }
 
     /// Reads what a thread says. One that has gone without taking its request up is like a connection that was reset: the

@@ -68,6 +68,8 @@ pub enum Left {
     Unasked,
     /// The client has left first: what of the request is unsent, what the thread has said of its answer.
     Busy { unsent: Vec<u8>, heard: Heard, reader: Reader },
+    /// It ended before it began with the request, which is to have another.
+    Untaken,
     /// It ended, or said what is no frame.
     Broken,
     /// It has been silent for too long.

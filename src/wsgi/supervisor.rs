@@ -156,10 +156,11 @@ impl Supervisor {
     /// Lets every worker end once it is idle. Nothing more is leased.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
-        for thread in self.workers.iter_mut().flat_map(|(_, worker)| &mut worker.threads) {
-            thread.next.clear();
-        }
         self.retire_all(now, |_| true);
+        // Nobody comes any more for what they have taken up.
+        for next in self.workers.iter_mut().flat_map(|(_, worker)| &mut worker.threads).flat_map(|at| &mut at.next) {
+            *next = None;
+        }
     }
 
     pub fn has_ended(&self) -> bool {
@@ -190,6 +191,7 @@ impl Supervisor {
     fn look_after(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
         if worker.ended.is_some() {
+            worker.talks = false;
             return self.bury(key, now);
         }
         worker.process.flush_output(now);

@@ -64,7 +64,7 @@ pub enum Duty {
     /// It has not said READY yet; what it has said.
     Starting(Vec<u8>),
     Idle,
-    Leased,
+    Leased(Ticket),
     /// It is the turn of one whose request lay on the tray, and who has not come for the answer yet.
     Due(Ticket, Heard),
     /// It finishes a request whose client has left.
@@ -178,10 +178,9 @@ impl Worker {
         !self.is_idle() || self.threads.iter().any(|thread| !thread.next.is_empty())
     }
 
-    /// Closes its sockets, whoever else holds them: it ends by that.
+    /// Closes its streams, whoever else holds them. What lies on its trays stays there to be taken back.
     pub fn hang_up(&mut self) {
         for thread in &self.threads {
-            thread.tray.close();
             // It fails when the other side has closed already.
             let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
         }

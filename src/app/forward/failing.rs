@@ -15,6 +15,8 @@ impl Forward {
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
         self.deaf = true;
+        // Who had the request, though we never had a connection for it, has gone with it: it is not sent again.
+        self.fresh |= error.kind() == io::ErrorKind::ConnectionAborted;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
         self.untaken = gone && (reading || connecting) && !self.heard && self.protocol.is_taken_whole();
         if reading || connecting {

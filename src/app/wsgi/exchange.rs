@@ -114,6 +114,11 @@ impl WsgiExchange {
         files: &mut Vec<OwnedFd>,
         sink: &mut Sink,
     ) -> Result<Step, Failure> {
+        // What came behind it is the next answer's; and so would it be, were it left there.
+        let file = match kind {
+            FromWorker::File => files.drain(..files.len().min(1)).next(),
+            _ => None,
+        };
         if !a.is_empty() && matches!(kind, FromWorker::Full | FromWorker::Data | FromWorker::File) {
             let head = Head::parse(a).map_err(|fault| of_application(fault.sentence()))?;
             self.state = State::Held(head);
@@ -121,8 +126,6 @@ impl WsgiExchange {
         match kind {
             FromWorker::Full => self.begin_whole(b, sink)?,
             FromWorker::File => {
-                // What came behind it is the next answer's.
-                let file = files.drain(..files.len().min(1)).next();
                 let file = file.ok_or_else(|| of_application("its file did not arrive"))?;
                 self.begin_file(File::from(file), b, sink)?;
             }

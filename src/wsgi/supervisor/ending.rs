@@ -23,6 +23,8 @@ impl Supervisor {
             State::Starting => worker.state = State::Doomed { kill_at: now },
             _ if worker.is_idle() => {
                 worker.hang_up();
+                // It ends by this: it finds nothing more to do.
+                worker.threads.iter().for_each(|thread| thread.tray.close());
                 worker.state = State::Doomed { kill_at: now + LEAVE };
             }
             _ => worker.state = State::Retiring,
@@ -31,6 +33,7 @@ impl Supervisor {
 
     /// A request has stood still in the application: the worker shows where, and is killed.
     pub(super) fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
+        self.workers[key].threads[thread].duty = Duty::Idle;
         self.recall_all(key);
         self.lose(key, thread);
         let worker = &mut self.workers[key];
@@ -38,7 +41,6 @@ impl Supervisor {
         let timeout = pool.spec.timeout;
         log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
         worker.process.signal(Signal::USR1);
-        worker.threads[thread].duty = Duty::Idle;
         // Requests in its other threads get the chance to end.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
         worker.state = State::Doomed { kill_at: now + grace };

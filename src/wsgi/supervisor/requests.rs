@@ -36,7 +36,7 @@ impl Supervisor {
             return Leased::Full;
         }
         let leased = match free {
-            Some((key, thread)) => self.begin(key, thread, request),
+            Some((key, thread)) => self.begin(key, thread, ticket, request),
             None if is_first && self.lay_behind(roomiest, ticket, request) => Leased::Queued,
             None => {
                 let asks_first = place.is_none().then_some(ticket);
@@ -61,13 +61,13 @@ impl Supervisor {
     }
 
     /// Lets a thread that is idle begin: with the request, or with what is to come over its stream.
-    fn begin(&mut self, key: usize, thread: usize, request: Option<&[u8]>) -> Leased {
+    fn begin(&mut self, key: usize, thread: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         let idle = &mut self.workers[key].threads[thread];
         let is_sent = request.is_some_and(|request| idle.tray.lay(Some(request)));
         if !is_sent {
             idle.tray.lay(None);
         }
-        idle.duty = Duty::Leased;
+        idle.duty = Duty::Leased(ticket);
         let lease = self.lease_of(key, thread);
         if is_sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) }
     }
@@ -88,7 +88,7 @@ impl Supervisor {
                     && *due == ticket
                 {
                     let heard = std::mem::take(heard);
-                    thread.duty = Duty::Leased;
+                    thread.duty = Duty::Leased(ticket);
                     return Some(Leased::Sent(self.lease_of(key, number), heard));
                 }
             }
@@ -108,7 +108,7 @@ impl Supervisor {
             for (number, thread) in worker.threads.iter().enumerate() {
                 let len = thread.next.len();
                 behind += len;
-                let takes = worker.state == State::Serving && matches!(thread.duty, Duty::Leased | Duty::Due(..));
+                let takes = worker.state == State::Serving && matches!(thread.duty, Duty::Leased(_) | Duty::Due(..));
                 if takes && len < DEPTH && best.is_none_or(|(least, _, _)| len < least) {
                     best = Some((len, key, number));
                 }
@@ -159,10 +159,14 @@ impl Supervisor {
             Left::Busy { unsent, heard, reader } => {
                 self.abandon(lease.worker, lease.thread, unsent, heard, reader, now);
             }
-            Left::Broken => {
-                self.workers[lease.worker].threads[lease.thread].duty = Duty::Idle;
+            Left::Untaken | Left::Broken => {
+                let at_work = &mut self.workers[lease.worker].threads[lease.thread];
+                let duty = std::mem::replace(&mut at_work.duty, Duty::Idle);
                 self.doom(lease.worker, now);
                 self.lose(lease.worker, lease.thread);
+                if let (Left::Untaken, Duty::Leased(ticket)) = (left, duty) {
+                    self.pools[lease.pool].waiting.push_front(ticket);
+                }
             }
             Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
         }
@@ -222,10 +226,13 @@ impl Supervisor {
         self.wake(self.workers[key].pool);
     }
 
-    /// What a thread has not taken up waits again, before all others; but for the one that it is leased for.
+    /// What a thread has not taken up waits again, before all others; but for the one that it is leased for. One whose
+    /// lease is over is not begun with any more.
     fn recall(&mut self, key: usize, thread: usize) {
-        if let Some(request) = self.take_back(key, thread) {
-            self.workers[key].threads[thread].tray.lay(Some(&request));
+        let request = self.take_back(key, thread);
+        let at_work = &self.workers[key].threads[thread];
+        if let (Some(request), Duty::Leased(_)) = (request, &at_work.duty) {
+            at_work.tray.lay(Some(&request));
         }
     }
 
