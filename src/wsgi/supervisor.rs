@@ -345,7 +345,8 @@ impl Supervisor {
             });
         } else {
             // It has come for one of those that are worn; the others wait for theirs.
-            let mut worn = self.workers.iter().filter(|(_, worker)| worker.pool == index && worker.state == State::Worn);
+            let mut worn =
+                self.workers.iter().filter(|(_, worker)| worker.pool == index && worker.state == State::Worn);
             if let Some((key, _)) = worn.next() {
                 self.retire(key, now);
             }
