@@ -1,0 +1,55 @@
+//! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
+//! response.
+
+mod common;
+
+use common::python::serve_source;
+use common::{TempDir, get, on_every_engine};
+use std::thread;
+use std::time::Duration;
+
+/// `/late` leaves a thread that writes when the next response is under way; `/slow` is that response.
+const LATE: &str = "
+import os, threading, time
+
+said = []
+
+def app(environ, start_response):
+    path = environ['PATH_INFO']
+    write = start_response('200 OK', [('Content-Type', 'text/plain')])
+    if path == '/late':
+        def later():
+            time.sleep(0.3)
+            try:
+                write(b'LATE')
+                said.append('written')
+            except OSError as error:
+                said.append(type(error).__name__)
+        threading.Thread(target=later).start()
+        return [b'whole']
+    if path == '/slow':
+        return slow()
+    return [b'%d %s' % (os.getpid(), ' '.join(said).encode())]
+
+def slow():
+    for _ in range(6):
+        yield b'tick'
+        time.sleep(0.1)
+";
+
+on_every_engine! {
+    fn what_is_written_after_a_response_is_in_no_other(engine: Engine) {
+        let folder = TempDir::new();
+        for between in ["/slow", "/"] {
+            let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
+            let pid = get(&server, "/").text();
+            assert_eq!(get(&server, "/late").text(), "whole");
+            if between == "/slow" {
+                assert_eq!(get(&server, between).text(), "tick".repeat(6));
+            } else {
+                thread::sleep(Duration::from_millis(600));
+            }
+            assert_eq!(get(&server, "/").text(), format!("{pid}BrokenPipeError"), "then {between}");
+        }
+    }
+}
