@@ -1,12 +1,12 @@
 //! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
-//! response.
+//! response, and how soon a service is back.
 
 mod common;
 
 use common::python::serve_source;
 use common::{TempDir, get, on_every_engine};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `/late` leaves a thread that writes when the next response is under way; `/slow` is that response.
 const LATE: &str = "
@@ -37,6 +37,16 @@ def slow():
         time.sleep(0.1)
 ";
 
+const CRASHING: &str = "
+import os
+
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/crash':
+        os._exit(1)
+    start_response('200 OK', [])
+    return [b'alive']
+";
+
 on_every_engine! {
     fn what_is_written_after_a_response_is_in_no_other(engine: Engine) {
         let folder = TempDir::new();
@@ -51,5 +61,16 @@ on_every_engine! {
             }
             assert_eq!(get(&server, "/").text(), format!("{pid}BrokenPipeError"), "then {between}");
         }
+    }
+
+    fn a_request_that_kills_workers_again_and_again_holds_others_up_for_a_second(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, CRASHING, &[]) else { return };
+        for _ in 0..7 {
+            assert_eq!(get(&server, "/crash").status, 502);
+        }
+        let start = Instant::now();
+        assert_eq!(get(&server, "/").text(), "alive");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 }
