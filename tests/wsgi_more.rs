@@ -1,10 +1,11 @@
 //! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
-//! response, and how soon a service is back.
+//! response, how soon a service is back, and signals that reach every process.
 
 mod common;
 
 use common::python::serve_source;
-use common::{TempDir, get, on_every_engine};
+use common::{Client, TempDir, eventually, get, on_every_engine};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -72,5 +73,19 @@ on_every_engine! {
         let start = Instant::now();
         assert_eq!(get(&server, "/").text(), "alive");
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+
+    /// As `systemctl kill --signal=HUP` does it, and a terminal that goes.
+    fn a_reload_that_is_told_to_the_workers_too_costs_no_request(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
+        let pid = get(&server, "/").text();
+        let mut client = Client::connect(&server);
+        client.send("GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        thread::sleep(Duration::from_millis(200));
+        server.signal("HUP");
+        assert!(Command::new("kill").args(["-HUP", pid.trim()]).status().unwrap().success());
+        assert_eq!(client.read_response().text(), "tick".repeat(6));
+        eventually("the new worker", || (get(&server, "/").text() != pid).then_some(()));
     }
 }

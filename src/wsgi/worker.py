@@ -241,7 +241,7 @@ for stream in STREAMS[1:]:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the application reads as its standard input is not ours
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, stand_fast)
 __import__("faulthandler").register(signal.SIGUSR1, ERRORS)
 main(Link(SOCKET))
