@@ -1,5 +1,5 @@
 //! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
-//! response, how soon a service is back, and signals that reach every process.
+//! response, how soon a service is back, and what signals do.
 
 mod common;
 
@@ -36,6 +36,15 @@ def slow():
     for _ in range(6):
         yield b'tick'
         time.sleep(0.1)
+";
+
+const HANGING: &str = "
+import time
+
+def app(environ, start_response):
+    start_response('200 OK', [])
+    yield b'begun'
+    time.sleep(1000)
 ";
 
 const CRASHING: &str = "
@@ -87,5 +96,22 @@ on_every_engine! {
         assert!(Command::new("kill").args(["-HUP", pid.trim()]).status().unwrap().success());
         assert_eq!(client.read_response().text(), "tick".repeat(6));
         eventually("the new worker", || (get(&server, "/").text() != pid).then_some(()));
+    }
+
+    fn an_end_by_force_does_not_wait_for_an_application_that_hangs(engine: Engine) {
+        let folder = TempDir::new();
+        for (grace, signals) in [("0", 1), ("10s", 2)] {
+            let Some(mut server) = serve_source(engine, &folder, HANGING, &["--grace-period", grace]) else { return };
+            let mut client = Client::connect(&server);
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            client.read_head();
+            let start = Instant::now();
+            for _ in 0..signals {
+                server.signal("TERM");
+                thread::sleep(Duration::from_millis(100));
+            }
+            server.await_exit(common::PATIENCE);
+            assert!(start.elapsed() < Duration::from_millis(1700), "{:?}", start.elapsed());
+        }
     }
 }
