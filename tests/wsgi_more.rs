@@ -3,8 +3,9 @@
 
 mod common;
 
-use common::python::serve_source;
+use common::python::{has_python, serve_source};
 use common::{Client, TempDir, eventually, get, on_every_engine};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -114,4 +115,27 @@ on_every_engine! {
             assert!(start.elapsed() < Duration::from_millis(1700), "{:?}", start.elapsed());
         }
     }
+}
+
+/// All that an interpreter is told is in its socket's buffer before it runs: it must not import an application for nobody.
+#[test]
+fn a_worker_whose_server_ended_before_it_began_imports_nothing() {
+    let folder = TempDir::new();
+    if !has_python() {
+        return;
+    }
+    folder.write("fresh.py", "open('imported', 'w').close()");
+    let python = folder.write("slow_python", "#!/bin/sh\nsleep 0.5\ntouch begun\nexec python3 \"$@\"\n");
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_dustdevil"))
+        .args(["--port", "0", "--wsgi", "fresh:app", "--wsgi-chdir", folder.arg(), "--python"])
+        .arg(&python)
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(250));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    eventually("the interpreter", || folder.join("begun").exists().then_some(()));
+    thread::sleep(Duration::from_secs(1));
+    assert!(!folder.join("imported").exists());
 }

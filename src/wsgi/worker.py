@@ -216,6 +216,7 @@ def main(link):
     (lifeline, *files), link.files = link.files, []
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
+    select.select([lifeline], [], [], 0)[0] and os._exit(0)  # it has been already
     config = dict(zip(*[iter(os.fsdecode(bytes(config)).split("\0"))] * 2))
     sockets = [socket.socket(fileno=file) for file in files]  # before the application sets a default timeout
     trays, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
