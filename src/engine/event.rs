@@ -20,7 +20,7 @@ use crate::driver::{self, BUDGET, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
 use crate::engine::timers::Timers;
-use crate::engine::{AcceptFailure, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
+use crate::engine::{AcceptFailure, Ending, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
@@ -133,7 +133,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(mut self) -> io::Result<()> {
+    pub fn run(mut self) -> io::Result<Ending> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             match self.poll.poll(&mut events, self.timeout()) {
@@ -154,7 +154,7 @@ impl<'a> EventEngine<'a> {
             self.wake();
             self.app.access_log.flush(&mut self.scratch.log);
             if self.is_over() {
-                return Ok(());
+                return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
         }
     }

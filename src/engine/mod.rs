@@ -80,9 +80,18 @@ impl Ready<'_> {
             Ready::Event(engine) => engine.run(),
             Ready::Threaded(engine, threads) => workers::supervise(app).and_then(|()| engine.run(threads)),
         };
-        workers::end(app);
-        ended
+        workers::end(app, *ended.as_ref().unwrap_or(&Ending::Cut));
+        ended.map(drop)
     }
+}
+
+/// How serving came to its end.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending {
+    /// Every request was answered.
+    Drained,
+    /// A second signal, or the end of the grace period, found some that were not.
+    Cut,
 }
 
 /// What to do after a failed accept.

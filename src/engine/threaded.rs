@@ -27,7 +27,7 @@ use crate::driver::{self, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
-use crate::engine::{AcceptFailure, PAUSE, tell_cut, tell_ending};
+use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -143,7 +143,7 @@ impl ThreadedEngine {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(mut self, threads: Threads) -> io::Result<()> {
+    pub fn run(mut self, threads: Threads) -> io::Result<Ending> {
         let serve: fn(Seat) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
@@ -173,8 +173,9 @@ impl ThreadedEngine {
             }
             await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
         }
+        let ending = if self.shared.ended.is_set() { Ending::Drained } else { Ending::Cut };
         self.shared.cut();
-        Ok(())
+        Ok(ending)
     }
 
     /// Whether a signal has come since the last time it was asked.

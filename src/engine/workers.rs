@@ -2,6 +2,7 @@
 //! waits for what it watches; in the end every engine lets the workers go.
 
 use crate::app::App;
+use crate::engine::Ending;
 use crate::wsgi::watch;
 use signal_hook::consts::SIGHUP;
 use signal_hook::low_level::pipe;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 
 /// How long workers may take to end when the server does.
 const LEAVE: Duration = Duration::from_secs(2);
+/// The same when requests have been cut, whose time is over: for the applications' own cleaning up.
+const LEAVE_CUT: Duration = Duration::from_millis(500);
 /// How soon the supervisor's thread sees a deadline that others have brought forward, and a signal.
 const SLICE: Duration = Duration::from_millis(100);
 
@@ -43,9 +46,13 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
 }
 
 /// Lets the workers end, and ends those that do not.
-pub fn end(app: &App) {
+pub fn end(app: &App, ending: Ending) {
     let Some(wsgi) = &app.wsgi else { return };
-    let until = Instant::now() + LEAVE;
+    let leave = match ending {
+        Ending::Drained => LEAVE,
+        Ending::Cut => LEAVE_CUT,
+    };
+    let until = Instant::now() + leave;
     let mut supervisor = wsgi.host.lock();
     supervisor.stop(Instant::now());
     while !supervisor.has_ended() {

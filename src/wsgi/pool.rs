@@ -7,9 +7,12 @@ use rustix::process::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Between attempts to replace what ends at once: from here, doubled, up to `LONGEST_PAUSE`.
+/// Between attempts to replace what ends at once: from here, doubled, up to one of the next two.
 const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Of workers that do not come up: the next one hardly will.
+pub const UNSTARTED: Duration = Duration::from_secs(10);
+/// Of workers that came up and that requests have killed: the next request may be another, and waits no longer than this.
+pub const CRASHED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Pool {
@@ -60,10 +63,10 @@ impl Pool {
     }
 
     /// A worker ended that should not have: the first is replaced at once, the next after ever longer pauses.
-    pub fn count_failure(&mut self, now: Instant) {
+    pub fn count_failure(&mut self, longest: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 {
-            self.pause = Some(now + (PAUSE * (1 << (self.failures - 2).min(16))).min(LONGEST_PAUSE));
+            self.pause = Some(now + (PAUSE * (1 << (self.failures - 2).min(16))).min(longest));
         }
     }
 

@@ -17,7 +17,7 @@ mod requests;
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
 pub use crate::wsgi::lease::{Granted, Heard, Lease, Leased, Left, Ticket};
-use crate::wsgi::pool::Pool;
+use crate::wsgi::pool::{Pool, UNSTARTED};
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
 use crate::wsgi::worker::{Duty, Greeting, State, Thread, Worker};
@@ -291,7 +291,7 @@ impl Supervisor {
             self.retire_all(now, |worker| worker.pool == index && worker.generation == generation);
             return;
         }
-        pool.count_failure(now);
+        pool.count_failure(UNSTARTED, now);
     }
 
     /// Reads what a thread says that is starting.

@@ -96,7 +96,7 @@ def real(file):
 class Exchange:
     """One request: what start_response(), write() and the iteration share."""
     def __init__(self, link):
-        self.link, self.head, self.begun, self.cancelled = link, None, False, False
+        self.link, self.head, self.begun, self.over = link, None, False, False
 
     def start_response(self, status, headers, exc_info=None):
         if exc_info:
@@ -123,9 +123,9 @@ class Exchange:
     def write(self, data):
         if not isinstance(data, bytes):
             raise TypeError("the content of a response is bytes, not %s" % type(data).__name__)
-        if self.begun and self.link.poll.poll(0):
-            self.cancelled = True
-            raise BrokenPipeError("the client has left")
+        if self.begun and self.link.poll.poll(0) or self.over:
+            self.over = True
+            raise BrokenPipeError("the client has left, or the response is complete")
         if data:
             self.link.send(DATA, b"" if self.begun else self.take_head(), data)
 
@@ -156,7 +156,8 @@ class Exchange:
                 self.link.send(LAST)  # nobody waits for close() to know that this is the end
         except BaseException:  # SystemExit and KeyboardInterrupt too: they are the application's own
             outcome = ABORT if self.begun else ERROR
-            self.cancelled or report()
+            self.over or report()
+        self.over = True  # what a thread of the application writes from here on would be part of another response
         try:
             if hasattr(result, "close"):
                 result.close()
@@ -170,11 +171,6 @@ def tell(call, **arguments):
         call(**arguments)
     except (OSError, ValueError):
         pass  # the application has closed the stream
-
-
-def flush():
-    for stream in STREAMS:
-        tell(stream.flush)
 
 
 def report():
@@ -202,7 +198,8 @@ def serve(link, app, base):
             environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.files.pop(0), "rb")
             Exchange(link).run(app, environ)
             environ = body = None  # a large body is not kept until the next request
-            flush()
+            for stream in STREAMS:
+                tell(stream.flush)
     except BaseException:  # not the application's: a thread that is left without a word would hold its requests up
         report()
         os._exit(1)
@@ -219,6 +216,7 @@ def main(link):
     (lifeline, *files), link.files = link.files, []
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
+    select.select([lifeline], [], [], 0)[0] and os._exit(0)  # it has been already
     config = dict(zip(*[iter(os.fsdecode(bytes(config)).split("\0"))] * 2))
     sockets = [socket.socket(fileno=file) for file in files]  # before the application sets a default timeout
     trays, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
@@ -244,7 +242,7 @@ for stream in STREAMS[1:]:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the application reads as its standard input is not ours
-for number in (signal.SIGINT, signal.SIGTERM):
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, stand_fast)
 __import__("faulthandler").register(signal.SIGUSR1, ERRORS)
 main(Link(SOCKET))

@@ -1,5 +1,6 @@
 //! How workers go: out of service, once they are idle; by force, when they are stuck or talk nonsense; by themselves.
 
+use crate::wsgi::pool::CRASHED;
 use crate::wsgi::supervisor::{DUMP, LEAVE, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
 use rustix::process::Signal;
@@ -81,7 +82,7 @@ impl Supervisor {
             State::Starting => self.on_failure(index, failed.unwrap_or_default(), now),
             State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {
                 log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
-                self.pools[index].count_failure(now);
+                self.pools[index].count_failure(CRASHED, now);
             }
             _ => log::debug!(target: "wsgi", "worker {pid} has ended: {how}"),
         }

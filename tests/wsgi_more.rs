@@ -1,0 +1,141 @@
+//! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
+//! response, how soon a service is back, and what signals do.
+
+mod common;
+
+use common::python::{has_python, serve_source};
+use common::{Client, TempDir, eventually, get, on_every_engine};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// `/late` leaves a thread that writes when the next response is under way; `/slow` is that response.
+const LATE: &str = "
+import os, threading, time
+
+said = []
+
+def app(environ, start_response):
+    path = environ['PATH_INFO']
+    write = start_response('200 OK', [('Content-Type', 'text/plain')])
+    if path == '/late':
+        def later():
+            time.sleep(0.3)
+            try:
+                write(b'LATE')
+                said.append('written')
+            except OSError as error:
+                said.append(type(error).__name__)
+        threading.Thread(target=later).start()
+        return [b'whole']
+    if path == '/slow':
+        return slow()
+    return [b'%d %s' % (os.getpid(), ' '.join(said).encode())]
+
+def slow():
+    for _ in range(6):
+        yield b'tick'
+        time.sleep(0.1)
+";
+
+const HANGING: &str = "
+import time
+
+def app(environ, start_response):
+    start_response('200 OK', [])
+    yield b'begun'
+    time.sleep(1000)
+";
+
+const CRASHING: &str = "
+import os
+
+def app(environ, start_response):
+    if environ['PATH_INFO'] == '/crash':
+        os._exit(1)
+    start_response('200 OK', [])
+    return [b'alive']
+";
+
+on_every_engine! {
+    fn what_is_written_after_a_response_is_in_no_other(engine: Engine) {
+        let folder = TempDir::new();
+        for between in ["/slow", "/"] {
+            let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
+            let pid = get(&server, "/").text();
+            assert_eq!(get(&server, "/late").text(), "whole");
+            if between == "/slow" {
+                assert_eq!(get(&server, between).text(), "tick".repeat(6));
+            } else {
+                thread::sleep(Duration::from_millis(600));
+            }
+            assert_eq!(get(&server, "/").text(), format!("{pid}BrokenPipeError"), "then {between}");
+        }
+    }
+
+    fn a_request_that_kills_workers_again_and_again_holds_others_up_for_a_second(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, CRASHING, &[]) else { return };
+        for _ in 0..7 {
+            assert_eq!(get(&server, "/crash").status, 502);
+        }
+        let start = Instant::now();
+        assert_eq!(get(&server, "/").text(), "alive");
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+
+    /// As `systemctl kill --signal=HUP` does it, and a terminal that goes.
+    fn a_reload_that_is_told_to_the_workers_too_costs_no_request(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
+        let pid = get(&server, "/").text();
+        let mut client = Client::connect(&server);
+        client.send("GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        thread::sleep(Duration::from_millis(200));
+        server.signal("HUP");
+        assert!(Command::new("kill").args(["-HUP", pid.trim()]).status().unwrap().success());
+        assert_eq!(client.read_response().text(), "tick".repeat(6));
+        eventually("the new worker", || (get(&server, "/").text() != pid).then_some(()));
+    }
+
+    fn an_end_by_force_does_not_wait_for_an_application_that_hangs(engine: Engine) {
+        let folder = TempDir::new();
+        for (grace, signals) in [("0", 1), ("10s", 2)] {
+            let Some(mut server) = serve_source(engine, &folder, HANGING, &["--grace-period", grace]) else { return };
+            let mut client = Client::connect(&server);
+            client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            client.read_head();
+            let start = Instant::now();
+            for _ in 0..signals {
+                server.signal("TERM");
+                thread::sleep(Duration::from_millis(100));
+            }
+            server.await_exit(common::PATIENCE);
+            assert!(start.elapsed() < Duration::from_millis(1700), "{:?}", start.elapsed());
+        }
+    }
+}
+
+/// All that an interpreter is told is in its socket's buffer before it runs: it must not import an application for nobody.
+#[test]
+fn a_worker_whose_server_ended_before_it_began_imports_nothing() {
+    let folder = TempDir::new();
+    if !has_python() {
+        return;
+    }
+    folder.write("fresh.py", "open('imported', 'w').close()");
+    let python = folder.write("slow_python", "#!/bin/sh\nsleep 0.5\ntouch begun\nexec python3 \"$@\"\n");
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let mut server = Command::new(env!("CARGO_BIN_EXE_dustdevil"))
+        .args(["--port", "0", "--wsgi", "fresh:app", "--wsgi-chdir", folder.arg(), "--python"])
+        .arg(&python)
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(250));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    eventually("the interpreter", || folder.join("begun").exists().then_some(()));
+    thread::sleep(Duration::from_secs(1));
+    assert!(!folder.join("imported").exists());
+}
