@@ -67,7 +67,7 @@ def arguments():
     parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(servers.RIVALS)}")
     parser.add_argument("--only", default="", metavar="NUMBERS", help="some experiments only, such as 1,4; the result is marked partial")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the three files go (default: target/compare)")
-    parser.add_argument("--keep", action="store_true", help="also copy a complete result to scripts/compare-results, to be committed")
+    command.add_keep(parser, KEPT)
     parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build instead of building one")
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, write report.html anew beside this results.json")
     parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing, check this results.json")
@@ -151,13 +151,8 @@ def compare(options):
     prepare.say(f"{folder / 'report.html'} ({results.data['state']}, {took})")
     if why.startswith("stopped"):
         return 130
-    if options.keep and not why and not code:
-        KEPT.mkdir(exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(folder / name, KEPT / name)
-        prepare.say(f"kept in {KEPT}")
-    elif options.keep:
-        prepare.say("not kept: only a complete and right result is")
+    if options.keep:
+        command.keep(folder, KEPT, FILES, not why and not code)
     return code
 
 

@@ -1,5 +1,6 @@
 """What the laboratory's commands have in common: how they are told what to do, and how they end."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def add_extent(parser, rows, quick_rounds, quick_seconds):
     parser.add_argument("--seconds", type=float, metavar="S", help=f"how long a measurement lasts (default: 2, quick: {quick_seconds})")
     parser.add_argument("--rows", default="", metavar="NAMES", help=f"some rows only: {','.join(rows)}")
     parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build of dustdevil instead of building one")
+
+
+def add_keep(parser, kept):
+    parser.add_argument("--keep", action="store_true", help=f"also copy a complete result to scripts/{kept.name}, to be committed")
+
+
+def keep(folder, kept, names, is_complete, *who):
+    """What --keep asks for."""
+    if not is_complete:
+        return prepare.say("not kept: only a complete and right result is", *who)
+    kept.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copyfile(folder / name, kept / name)
+    prepare.say(f"kept in {kept}", *who)
 
 
 def read_extent(parser, options, rows, quick_rounds, quick_seconds):

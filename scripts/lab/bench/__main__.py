@@ -58,7 +58,7 @@ def arguments():
     command.add_extent(parser, known_rows, 1, 0.5)
     parser.add_argument("--peers", default="", metavar="NAMES", help=f"some servers only: {','.join(known_peers)}")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the two files go (default: target/bench)")
-    parser.add_argument("--keep", action="store_true", help="also copy a complete result to scripts/bench-results, to be committed")
+    command.add_keep(parser, KEPT)
     parser.add_argument("--no-strace", action="store_true", help="leave out the system calls")
     parser.add_argument("--host-network", action="store_true", help="as root, too, stay on this machine's own loopback")
     options = parser.parse_args()
@@ -119,13 +119,8 @@ def bench(options):
 
     print((folder / "bench.md").read_text())
     prepare.say(f"{folder / 'bench.md'} ({data['state']})", "bench")
-    if options.keep and data["state"] == "complete":
-        KEPT.mkdir(exist_ok=True)
-        for name in FILES:
-            shutil.copyfile(folder / name, KEPT / name)
-        prepare.say(f"kept in {KEPT}", "bench")
-    elif options.keep:
-        prepare.say("not kept: only a complete result is", "bench")
+    if options.keep:
+        command.keep(folder, KEPT, FILES, data["state"] == "complete", "bench")
     return code
 
 

@@ -20,6 +20,8 @@ from . import hosts, rows, table
 ROOT = Path(__file__).resolve().parents[3]
 FORMAT = 1
 WHO = "wsgi-bench"
+KEPT = ROOT / "scripts" / f"{WHO}-results"
+FILES = (f"{WHO}.md", f"{WHO}.json")
 
 
 @dataclass
@@ -49,6 +51,7 @@ def arguments():
     )
     parser.add_argument("--quick", action="store_true", help="two short rounds, some three minutes")
     command.add_extent(parser, names, 2, 0.8)
+    command.add_keep(parser, KEPT)
     parser.add_argument("--hosts", default="", metavar="NAMES", help=f"some servers only: {','.join(hosts.ABOUT)}")
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"where the two files go (default: target/{WHO})")
     parser.add_argument("--python", type=Path, metavar="FILE", help="the Python of the applications (default: the one uWSGI is built for)")
@@ -111,6 +114,8 @@ def bench(options):
         save(data, folder)
     print((folder / f"{WHO}.md").read_text())
     prepare.say(f"{folder / WHO}.md ({data['state']})", WHO)
+    if options.keep:
+        command.keep(folder, KEPT, FILES, data["state"] == "complete", WHO)
     return code
 
 
