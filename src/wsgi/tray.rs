@@ -34,6 +34,8 @@ impl Tray {
     pub fn new() -> io::Result<Tray> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        // Room for all of it, and for a slot in one piece, whatever the machine's default is.
+        rustix::net::sockopt::set_socket_send_buffer_size(&ours, 2 * ALL)?;
         Ok(Tray { ours, theirs })
     }
 
