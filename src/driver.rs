@@ -134,7 +134,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
             Op::ShutdownWrite(Peer::Client) => {
                 io.shut_down_write().map(|()| 0).inspect(|_| session.on_shut_down(Peer::Client))
             }
-            _ => serve_upstream(op, session, io),
+            _ => serve_upstream(op, session, io, scratch),
         };
         match result {
             Ok(count) => scratch.spent += count,
@@ -159,7 +159,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
 }
 
 /// The calls on the upstream's socket.
-fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io::Result<usize> {
+fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scratch: &mut Scratch) -> io::Result<usize> {
     // The session wants these only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
@@ -184,7 +184,7 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T) -> io
         Op::Release { keep } => {
             let left = forward.take_left();
             io.release(keep, left);
-            session.on_released();
+            session.on_released(scratch);
         }
         _ => {
             io.shut_down_upstream()?;

@@ -404,17 +404,7 @@ impl Session {
                     _ => self.finish_receiving(app, now, scratch),
                 }
             }
-            Next::Forward(mut forward) => {
-                let gathers = forward.gathers();
-                let has_content = matches!(self.conn.reading, Reading::Body(_));
-                if !has_content {
-                    forward.on_content_end();
-                }
-                self.exchange = Exchange::Forward(forward);
-                if gathers && has_content {
-                    self.invite_content();
-                }
-            }
+            Next::Forward(forward) => self.begin_forward(forward, scratch),
         }
     }
 

@@ -369,6 +369,12 @@ impl Forward {
         self.output.park();
     }
 
+    /// It is over, and whatever else was said is of no use.
+    pub fn leave_room(&mut self, spare: &mut Buffer) {
+        self.input.clear();
+        self.park(spare);
+    }
+
     // ---- what is done
 
     /// Writes the request from its beginning.

@@ -135,10 +135,11 @@ impl Session {
     }
 
     /// The upstream's socket is no longer the session's: on with what is left, or to the next request.
-    pub fn on_released(&mut self) {
+    pub fn on_released(&mut self, scratch: &mut Scratch) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
         let rest = forward.on_released();
         if let Stage::Over { .. } = forward.stage() {
+            forward.leave_room(&mut scratch.upstream);
             self.exchange = rest.map_or(Exchange::None, Exchange::Stream);
         }
     }
@@ -151,6 +152,19 @@ impl Session {
     }
 
     // ---- what is done
+
+    pub(super) fn begin_forward(&mut self, mut forward: Box<Forward>, scratch: &mut Scratch) {
+        let has_content = matches!(self.conn.reading, Reading::Body(_));
+        let is_invited = has_content && forward.gathers();
+        if !has_content {
+            forward.on_content_end();
+        }
+        forward.unpark(&mut scratch.upstream);
+        self.exchange = Exchange::Forward(forward);
+        if is_invited {
+            self.invite_content();
+        }
+    }
 
     /// Moves bytes between the client's side and the upstream's.
     pub(super) fn exchange_with_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {

@@ -20,7 +20,7 @@ pub struct Scratch {
     inputs: Vec<Buffer>,
     output: Buffer,
     /// Room for what an upstream says.
-    upstream: Buffer,
+    pub(super) upstream: Buffer,
     /// What the last response that was not written at once has left.
     pub(super) spare: Option<Box<Deferred>>,
 }
