@@ -255,11 +255,7 @@ on_every_engine! {
     }
 
     fn silence_is_a_504(engine: Engine) {
-        let upstream = Upstream::start(|link| {
-            link.head()?;
-            thread::sleep(Duration::from_secs(3));
-            Ok(())
-        });
+        let upstream = Upstream::silent();
         let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "300ms"]);
         let mut client = Client::connect(&server);
         let start = Instant::now();

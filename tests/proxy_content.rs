@@ -126,11 +126,7 @@ on_every_engine! {
     }
 
     fn an_upstream_that_takes_nothing_is_a_504(engine: Engine) {
-        let upstream = Upstream::start(|link| {
-            link.head()?;
-            thread::sleep(Duration::from_secs(3));
-            Ok(())
-        });
+        let upstream = Upstream::silent();
         let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "500ms"]);
         let mut client = Client::connect(&server);
         client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
@@ -142,11 +138,7 @@ on_every_engine! {
     }
 
     fn an_upstream_that_invites_nobody_is_a_504(engine: Engine) {
-        let upstream = Upstream::start(|link| {
-            link.head()?;
-            thread::sleep(Duration::from_secs(3));
-            Ok(())
-        });
+        let upstream = Upstream::silent();
         let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-timeout", "500ms"]);
         let mut client = Client::connect(&server);
         client.send("PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");

@@ -6,6 +6,7 @@ mod common;
 use common::python::serve_source;
 use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
 use std::fs;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -123,6 +124,17 @@ fn signal_workers(server: &Server, name: &str) {
     assert!(Command::new("kill").arg(format!("-{name}")).args(&pids).status().unwrap().success(), "{pids:?}");
 }
 
+/// A request for each number, whose answer is the number.
+fn ask_for_each(server: &Server, numbers: Range<usize>) -> Vec<(usize, Client)> {
+    numbers.map(|number| (number, ask(server, &format!("/name/{number}")))).collect()
+}
+
+fn expect_each(asked: Vec<(usize, Client)>) {
+    for (number, client) in asked {
+        expect(client, number.to_string().as_bytes());
+    }
+}
+
 fn seen(server: &Server) -> Vec<String> {
     get(server, "/seen").text().split(',').map(str::to_owned).collect()
 }
@@ -155,15 +167,13 @@ on_every_engine! {
     fn a_crash_among_them_costs_one(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &[]) else { return };
         let slow = occupy(&server, "0.3");
-        let mut asked: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let mut asked = ask_for_each(&server, 0..12);
         let crash = ask(&server, "/crash/x");
-        asked.extend((12..24).map(|number| (number, ask(&server, &format!("/name/{number}")))));
+        asked.extend(ask_for_each(&server, 12..24));
         expect(slow, b"0.3");
         let mut crash = crash;
         assert_eq!(crash.read_response().status, 502);
-        for (number, client) in asked {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(asked);
     }
 
     #[skip(Iterative, "serves one client at a time")]
@@ -174,13 +184,11 @@ on_every_engine! {
         thread::sleep(Duration::from_millis(30));
         let mut stuck = ask(&server, "/slow/60");
         thread::sleep(Duration::from_millis(30));
-        let rest: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let rest = ask_for_each(&server, 0..12);
         expect(slow, b"0.3");
         expect(first, b"first");
         assert_eq!(stuck.read_response().status, 504);
-        for (number, client) in rest {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(rest);
     }
 
     #[skip(Iterative, "serves one client at a time")]
@@ -230,11 +238,9 @@ on_every_engine! {
         let Some((server, _folder)) = serve(engine, &["--wsgi-workers", "2"]) else { return };
         let long = occupy(&server, "5");
         let short = occupy(&server, "0.3");
-        let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let asked = ask_for_each(&server, 0..24);
         expect(short, b"0.3");
-        for (number, client) in asked {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(asked);
         assert!(!long.is_answered(), "they waited for the longest");
     }
 
@@ -242,13 +248,11 @@ on_every_engine! {
     fn a_reload_loses_none(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &[]) else { return };
         let slow = occupy(&server, "1.5");
-        let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let asked = ask_for_each(&server, 0..24);
         thread::sleep(Duration::from_millis(50));
         server.signal("HUP");
         // The new worker is there long before the old one is through.
-        for (number, client) in asked {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(asked);
         assert!(!slow.is_answered(), "they waited for the old worker");
         expect(slow, b"1.5");
     }
@@ -275,13 +279,11 @@ on_every_engine! {
         let Some((server, _folder)) = serve(engine, &["--wsgi-threads", "4", "--wsgi-queue", "4"]) else { return };
         expect(ask(&server, "/name/first"), b"first");
         signal_workers(&server, "STOP");
-        let asked: Vec<_> = (0..8).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let asked = ask_for_each(&server, 0..8);
         thread::sleep(Duration::from_millis(200));
         signal_workers(&server, "KILL");
         // Four were given to a thread each, and four waited behind them, which is as many as may wait.
-        for (number, client) in asked {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(asked);
     }
 
     fn a_worker_that_ends_before_it_has_all_of_a_request_does_not_cost_it(engine: Engine) {
@@ -331,13 +333,11 @@ on_every_engine! {
     fn the_end_of_the_server_waits_for_them(engine: Engine) {
         let Some((mut server, _folder)) = serve(engine, &["--grace-period", "20s"]) else { return };
         let slow = occupy(&server, "1");
-        let asked: Vec<_> = (0..12).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+        let asked = ask_for_each(&server, 0..12);
         thread::sleep(Duration::from_millis(100));
         server.signal("TERM");
         expect(slow, b"1");
-        for (number, client) in asked {
-            expect(client, number.to_string().as_bytes());
-        }
+        expect_each(asked);
         assert!(server.await_exit(Duration::from_secs(5)).success());
     }
 }
@@ -353,9 +353,7 @@ fn they_are_taken_up_in_the_order_in_which_they_came() {
     });
     let asked: Vec<_> = asked.collect();
     expect(slow, b"0.5");
-    for (number, client) in asked {
-        expect(client, number.to_string().as_bytes());
-    }
+    expect_each(asked);
     let expected: Vec<String> =
         ["0.5".into()].into_iter().chain((0..40).map(|number: u32| number.to_string())).collect();
     assert_eq!(seen(&server), expected);
@@ -366,7 +364,7 @@ fn they_are_taken_up_in_the_order_in_which_they_came() {
 fn the_queue_is_as_long_as_was_said() {
     let Some((server, _folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
     let slow = occupy(&server, "1");
-    let asked: Vec<_> = (0..3).map(|number| (number, ask(&server, &format!("/name/{number}")))).collect();
+    let asked = ask_for_each(&server, 0..3);
     thread::sleep(Duration::from_millis(50));
     for _ in 0..3 {
         let mut more = ask(&server, "/name/more");
@@ -374,9 +372,7 @@ fn the_queue_is_as_long_as_was_said() {
         assert_eq!((answer.status, answer.field("Retry-After")), (503, Some("1")));
     }
     expect(slow, b"1");
-    for (number, client) in asked {
-        expect(client, number.to_string().as_bytes());
-    }
+    expect_each(asked);
 }
 
 /// The turn of one comes, and is gone before it is taken, as another thread of the worker talks nonsense.

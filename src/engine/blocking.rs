@@ -318,10 +318,7 @@ impl Transport for Blocking<'_> {
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = match (&link.lease, self.host) {
-            (Some(lease), Some(host)) => host.read(lease, room, files),
-            _ => upstream::read(&link.socket, room),
-        };
+        let result = upstream::read(&link.socket, self.host.zip(link.lease.as_ref()), room, files);
         let result = self.noted(Ready::UPSTREAM_READ, result);
         self.waited(result)
     }

@@ -113,7 +113,7 @@ impl Transport for Evented<'_> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
         let before = files.len();
-        let result = Links::read(link, self.host, room, files);
+        let result = upstream::read(&link.socket, self.host.zip(link.lease.as_ref()), room, files);
         // A read ends behind the bytes that a descriptor came with (unix(7)): there may be more.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)

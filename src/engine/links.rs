@@ -137,14 +137,6 @@ impl Links {
         Ok((key, heard.map_or(Connected::Reused, Connected::Sent)))
     }
 
-    /// Reads from a worker's stream or an upstream's socket.
-    pub fn read(link: &Link, host: Option<&Host>, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        match (&link.lease, host) {
-            (Some(lease), Some(host)) => host.read(lease, room, files),
-            _ => upstream::read(&link.socket, room),
-        }
-    }
-
     /// A client waits for a worker no longer.
     pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
         self.disown(client, None, registry);

@@ -2,13 +2,14 @@
 //! engines share.
 
 use crate::app::upstreams::Address;
+use crate::wsgi::host::Host;
+use crate::wsgi::process::send_with;
+use crate::wsgi::supervisor::Lease;
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix,
-    SocketFlags, SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -51,19 +52,26 @@ pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
     peeked == Err(Errno::AGAIN)
 }
 
-pub fn read(socket: impl AsFd, room: &mut [u8]) -> io::Result<usize> {
-    Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0)
+/// Reads from an upstream, or with `worker` from its stream, and then the descriptors that come with the bytes too.
+pub fn read(
+    socket: impl AsFd,
+    worker: Option<(&Host, &Lease)>,
+    room: &mut [u8],
+    files: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    match worker {
+        Some((host, lease)) => host.read(lease, room, files),
+        None => Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0),
+    }
 }
 
 /// Writes; with the first byte goes `file`, if there is one.
 pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let Some(file) = file else { return Ok(net::send(socket, bytes, flags)?) };
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = [file];
-    control.push(SendAncillaryMessage::ScmRights(&files));
-    Ok(net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)?)
+    match file {
+        Some(file) => send_with(socket, bytes, &[file], flags),
+        None => Ok(net::send(socket, bytes, flags)?),
+    }
 }
 
 pub fn shut_down_write(socket: impl AsFd) -> io::Result<()> {

@@ -66,6 +66,15 @@ impl Upstream {
         })
     }
 
+    /// One that takes a head, and then neither content nor the word.
+    pub fn silent() -> Upstream {
+        Upstream::start(|link| {
+            link.head()?;
+            thread::sleep(Duration::from_secs(3));
+            Ok(())
+        })
+    }
+
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
