@@ -251,7 +251,7 @@ impl Forward {
         (self.output.filled(), file.map(AsFd::as_fd))
     }
 
-    /// All of the request, where that is known and small and no part of it is in a file.
+    /// All of the request, where none of it is in a file or still to come: for who takes it in one piece.
     pub fn whole_request(&self) -> Option<&[u8]> {
         let rest = self.gathered.as_ref().is_some_and(|(gathered, at)| *at < gathered.len());
         (self.protocol.is_taken_whole() && !rest).then(|| self.output.filled())

@@ -1,5 +1,6 @@
 //! Bytes between a fast source and a slow client: a queue in memory, then (at once, when there is too much of all
-//! clients) in an unlinked temporary file, then full. It lets an upstream go as soon as it has said everything, however slowly the client reads.
+//! clients) in an unlinked temporary file, then full. It lets an upstream go as soon as it has said everything,
+//! however slowly the client reads.
 //!
 //! ```text
 //!  push ─► memory, up to MEMORY ─► pull          while the file holds bytes, all that is pushed goes there;
