@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::app::upstreams::{Reuse, Upstream};
+use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
 use crate::wsgi::supervisor::{Heard, Left};
@@ -10,10 +11,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
-
-/// Bytes that one connection may move before the others have their turn. Sendfile in pieces of 1 MiB
-/// costs a tenth more than in one call; 2 MiB of loopback take a fifth of a millisecond.
-pub const BUDGET: usize = 2 * 1024 * 1024;
 
 /// What an engine learns from driving a session.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,7 +149,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         }
         more = advance(session, io, app, scratch);
         scratch.spent += scratch.take_work();
-        if scratch.spent >= BUDGET {
+        if scratch.spent >= cost::SLICE {
             return Turn::Yield;
         }
     }
@@ -203,7 +200,7 @@ fn advance<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: 
 
 fn send_file<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scratch) -> io::Result<usize> {
     let Some((file, at, len)) = session.file_range() else { return Ok(0) };
-    let len = usize::try_from(len).unwrap_or(usize::MAX).min(BUDGET);
+    let len = usize::try_from(len).unwrap_or(usize::MAX).min(cost::SLICE);
     let count = io.send_file(file, at, len)?;
     session.on_file_sent(count as u64, io.now().instant, scratch);
     Ok(count)

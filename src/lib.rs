@@ -13,11 +13,13 @@
 //! | [`wsgi`] | Python applications: their processes and the frames to them. |
 //! | [`http`] | the words of RFC 9110 and 9112: bytes in, values out. |
 //! | [`config`], `environment`, [`units`] | what the user decides. |
+//! | [`cost`] | what work costs, for the budget of a turn. |
 //! | [`start_error`] | why the server does not start. |
 #![forbid(unsafe_code)]
 
 pub mod app;
 pub mod config;
+pub mod cost;
 pub mod driver;
 pub mod engine;
 mod environment;

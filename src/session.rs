@@ -31,6 +31,7 @@ use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
+use crate::cost;
 use crate::http::date::Now;
 use crate::http::request::{Ends, Request};
 use crate::http::target::Target;
@@ -51,12 +52,6 @@ const LINGER: Duration = Duration::from_secs(2);
 const HEAD_ROOM: usize = 16 * 1024;
 /// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
 const CONTENT_ROOM: usize = 256 * 1024;
-/// What a request costs of the loop's budget besides its bytes: about as much as moving these.
-const REQUEST_COST: usize = 4 * 1024;
-/// What a piece of content costs of it besides its bytes. A client can make chunks of one byte.
-const PIECE_COST: usize = 256;
-/// What one `advance` may cost. A page of zeros compresses to nothing: no full output would ever stop it.
-const ADVANCE_LIMIT: usize = 1024 * 1024;
 
 /// What a request that is not answered at once leaves for later.
 #[derive(Debug, Default)]
@@ -273,7 +268,7 @@ impl Session {
                 _ if self.output.len() >= HIGH_WATER => false,
                 _ => self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now),
             };
-            more = moved && (scratch.work >= ADVANCE_LIMIT || std::mem::take(&mut self.outdated));
+            more = moved && (scratch.work >= cost::ADVANCE || std::mem::take(&mut self.outdated));
             if !moved || more {
                 break;
             }
@@ -340,7 +335,7 @@ impl Session {
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Scratch { head, log, work, spare, .. } = scratch;
         let len = head.len;
-        *work += REQUEST_COST;
+        *work += cost::REQUEST + cost::HEAD_BYTE * len;
         self.scanned = 0;
         let bytes = &self.input.filled()[..len];
         let parsed = Target::parse(head.method, head.target.of(bytes))
@@ -384,6 +379,7 @@ impl Session {
 
     /// Takes on what a handler left to be done.
     fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
+        scratch.work += self.conn.take_work();
         match next {
             Next::Done => {
                 debug_assert!(matches!(self.conn.writing, Writing::Done));

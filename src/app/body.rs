@@ -5,6 +5,7 @@ use crate::app::debug::delay::Drip;
 use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::{Content, Stored};
 use crate::app::spool::Spool;
+use crate::cost;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
@@ -17,8 +18,6 @@ use std::time::Instant;
 /// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
 /// which is as long as one connection may hold up the others.
 pub const SLICE: usize = 32 * 1024;
-/// What compressing a byte costs against moving it, for the loop's budget.
-const COMPRESSION_WEIGHT: usize = 8;
 /// Compressed content is kept of files up to here.
 const KEPT: u64 = 4 * 1024 * 1024;
 /// flate2's default. Level 9 gains a percent for twice the time.
@@ -230,7 +229,7 @@ impl Coded {
     fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         let mut cost = 0;
         // The coder keeps much before it gives something: go on until it does, or the slice is used up.
-        while !self.finished && self.coder.output().is_empty() && cost < COMPRESSION_WEIGHT * SLICE {
+        while !self.finished && self.coder.output().is_empty() && cost < cost::ADVANCE {
             let want = (self.stored.meta.size - self.at).min(SLICE as u64) as usize;
             if want == 0 {
                 self.coder.finish()?;
@@ -239,7 +238,7 @@ impl Coded {
             }
             let count = self.feed(want)?;
             self.at += count as u64;
-            cost += COMPRESSION_WEIGHT * count;
+            cost += cost::COMPRESSED_BYTE * count;
         }
         let output = self.coder.output();
         if output.is_empty() && self.finished {

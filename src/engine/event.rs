@@ -6,17 +6,20 @@
 //! A turn of the loop has three phases:
 //! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
 //! 2. expire timers, queue keys;
-//! 3. drive the queued keys: each of those that move little once, then those that move much, until one budget is spent.
-//!    `Yield` queues a key again, `Close` removes it.
+//! 3. drive the queued keys: those that move little once each, until the turn's budget is spent, then those that move
+//!    much, until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not
+//!    reach are the first of the next turn.
 //!
-//! Thus a small request waits for one slice of one large transfer, however many there are of them.
+//! Thus a small request waits for one slice of one large transfer, however many there are of them; and a turn, before
+//! whose end no signal and no new client is seen, has a bounded length, however many clients ask for however much.
 //!
 //! Nothing is removed before phase 3, so a stale token reaches no new connection. A socket is registered
 //! once, edge-triggered, for reading and writing; its ready bits say what is worth a system call. A bit
 //! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
 
 use crate::app::App;
-use crate::driver::{self, BUDGET, Turn};
+use crate::cost;
+use crate::driver::{self, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
 use crate::engine::timers::Timers;
@@ -49,6 +52,8 @@ const EVENTS: usize = 1024;
 const BULKY: usize = 128 * 1024;
 /// A client that connects and asks for nothing holds no more than this many accepts before others are served.
 const ACCEPTS: usize = 256;
+/// How long a turn drives connections that move little; those that were read ahead by then are driven all the same.
+const TURN_TIME: Duration = Duration::from_millis(4);
 
 struct Client {
     stream: TcpStream,
@@ -69,6 +74,20 @@ struct Listener {
     ready: bool,
 }
 
+/// How much of a turn's share has been used up by connections that move little.
+struct TurnBudget {
+    began: Instant,
+    spent: usize,
+}
+
+impl TurnBudget {
+    /// By what the work is known to cost, and by the clock, for a machine that is slower than the one the costs were
+    /// measured on.
+    fn is_spent(&self, now: Instant) -> bool {
+        self.spent >= cost::TURN || now.saturating_duration_since(self.began) >= TURN_TIME
+    }
+}
+
 /// The loop and all it owns.
 pub struct EventEngine<'a> {
     app: &'a App,
@@ -83,6 +102,7 @@ pub struct EventEngine<'a> {
     /// Keys to be driven in this turn, and those that are driven behind them as far as there is time.
     queue: Vec<usize>,
     bulk: VecDeque<usize>,
+    turn: TurnBudget,
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
@@ -113,6 +133,7 @@ impl<'a> EventEngine<'a> {
             Ok(Listener { socket, address, ready: true })
         });
         let listeners = listeners.collect::<io::Result<_>>()?;
+        let now = Now::new(Instant::now(), SystemTime::now());
         Ok(EventEngine {
             app,
             poll,
@@ -124,8 +145,9 @@ impl<'a> EventEngine<'a> {
             timers: Timers::default(),
             queue: Vec::new(),
             bulk: VecDeque::new(),
+            turn: TurnBudget { began: now.instant, spent: 0 },
             scratch: Scratch::default(),
-            now: Now::new(Instant::now(), SystemTime::now()),
+            now,
             accept_paused: None,
             shutdown: None,
             signalled: 0,
@@ -141,6 +163,7 @@ impl<'a> EventEngine<'a> {
                 _ => {}
             }
             self.now.update(Instant::now(), SystemTime::now());
+            self.turn = TurnBudget { began: self.now.instant, spent: 0 };
             for event in &events {
                 self.on_event(event);
             }
@@ -319,26 +342,33 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Drives those that move little and are queued from `first` on, some at a time: first their requests are read, then
-    /// the clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew.
+    /// the clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew;
+    /// what the budget of the turn does not reach stays at its place in the queue.
     fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
-        for from in (first..queued_now).step_by(AHEAD) {
-            let these = from..queued_now.min(from + AHEAD);
-            for index in these.clone() {
+        let mut next = first;
+        while next < queued_now {
+            let end = queued_now.min(next + AHEAD);
+            for index in next..end {
                 let (session, mut io, scratch) = self.session(self.queue[index]);
                 driver::read_ahead(session, &mut io, scratch);
             }
             self.now.instant = Instant::now();
-            for index in these {
-                self.drive_one(self.queue[index]);
+            while next < end && self.turn.spent < cost::TURN {
+                self.drive_one(self.queue[next]);
+                self.turn.spent += self.scratch.spent;
+                next += 1;
+            }
+            if self.turn.is_spent(self.now.instant) {
+                break;
             }
         }
-        self.queue.drain(first..queued_now);
+        self.queue.drain(first..next);
     }
 
     fn drive_bulk(&mut self) {
         let mut spent = 0;
-        while spent < BUDGET
+        while spent < cost::SLICE
             && let Some(key) = self.bulk.pop_front()
         {
             self.drive_one(key);

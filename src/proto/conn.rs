@@ -77,6 +77,8 @@ pub struct Conn {
     pub taken: u64,
     /// Bytes of content sent, for the log.
     pub sent: u64,
+    /// What answering has cost since `take_work` was last called, in the units of `cost`.
+    pub work: usize,
 }
 
 impl Default for Conn {
@@ -93,6 +95,7 @@ impl Default for Conn {
             received: 0,
             taken: 0,
             sent: 0,
+            work: 0,
         }
     }
 }
@@ -114,6 +117,11 @@ impl Conn {
         let expected = framing::expects_continue(head, bytes)?;
         self.wants_continue = expected && matches!(self.reading, Reading::Body(_));
         Ok(())
+    }
+
+    /// What answering has cost since the last call.
+    pub fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     /// Decodes the next piece of the request's content; at its end `reading` is Done.

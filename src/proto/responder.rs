@@ -89,6 +89,11 @@ impl<'a> Responder<'a> {
         self.conn.minor == 0
     }
 
+    /// Says what finding or making the answer has cost, in the units of `cost`: until it is paid for, others go first.
+    pub fn spend(&mut self, cost: usize) {
+        self.conn.work += cost;
+    }
+
     /// Makes this the last response of the connection.
     pub fn close_after(&mut self) {
         self.conn.persist = false;

@@ -3,11 +3,12 @@
 use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::app::forward::Failure;
+use crate::cost;
 use crate::http::date::Now;
 use crate::http::violation::Violation;
 use crate::proto::conn::DRAIN_LIMIT;
 use crate::proto::responder::Responder;
-use crate::session::{PIECE_COST, Scratch, Session};
+use crate::session::{Scratch, Session};
 use std::io;
 
 impl Session {
@@ -39,7 +40,7 @@ impl Session {
             // Chunks of a byte, each with a long extension, are little content and much to read.
             false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
         };
-        scratch.work += PIECE_COST;
+        scratch.work += cost::PIECE;
         if too_large {
             self.refuse(Violation::BodyTooLarge, app, now, scratch);
             return true;
