@@ -16,7 +16,7 @@ from .results import Results
 from .runner import Runner
 
 ROOT = Path(__file__).resolve().parents[2]
-KEPT = ROOT / "scripts" / "compare-results"
+KEPT = ROOT / "scripts" / "results" / "compare"
 ROUNDS = {"quick": 1, "full": 3}
 SCRATCH = "dustdevil-compare-"
 FILES = ["report.html", "results.json", "results.csv"]

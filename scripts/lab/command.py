@@ -31,14 +31,14 @@ def add_extent(parser, rows, quick_rounds, quick_seconds):
 
 
 def add_keep(parser, kept):
-    parser.add_argument("--keep", action="store_true", help=f"also copy a complete result to scripts/{kept.name}, to be committed")
+    parser.add_argument("--keep", action="store_true", help=f"also copy a complete result to scripts/results/{kept.name}, to be committed")
 
 
 def keep(folder, kept, names, is_complete, *who):
     """What --keep asks for."""
     if not is_complete:
         return prepare.say("not kept: only a complete and right result is", *who)
-    kept.mkdir(exist_ok=True)
+    kept.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(folder / name, kept / name)
     prepare.say(f"kept in {kept}", *who)

@@ -17,7 +17,7 @@ from ..results import write
 from . import network, peers, rows, table
 
 ROOT = Path(__file__).resolve().parents[3]
-KEPT = ROOT / "scripts" / "bench-results"
+KEPT = ROOT / "scripts" / "results" / "bench"
 FILES = ["bench.md", "bench.json"]
 SETTLE = 3.5  # seconds: a server may read a file anew that changed a moment ago
 FORMAT = 1

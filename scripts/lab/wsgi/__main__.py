@@ -20,7 +20,7 @@ from . import hosts, rows, table
 ROOT = Path(__file__).resolve().parents[3]
 FORMAT = 1
 WHO = "wsgi-bench"
-KEPT = ROOT / "scripts" / f"{WHO}-results"
+KEPT = ROOT / "scripts" / "results" / WHO
 FILES = (f"{WHO}.md", f"{WHO}.json")
 
 
