@@ -1,6 +1,1 @@
-"""The laboratory behind scripts/compare: four engines measured side by side, and a report of it.
-
-Reading order: __main__ (what happens when), experiments (what is measured), servers and measure (how), models (what a
-reader should have predicted), results (what is kept), plots, findings and report (what is shown), check (what may not
-be wrong).
-"""
+"""Measures dustdevil: compare (its engines), bench (beside other servers), wsgi_bench (Python applications)."""

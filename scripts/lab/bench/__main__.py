@@ -11,10 +11,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import command, machine, measure, prepare, processes, servers
-from ..__main__ import memory_folder
-from ..results import write
-from . import network, peers, rows, table
+from ..common import command, machine, measure, network, prepare, processes, servers
+from ..compare.__main__ import memory_folder
+from ..compare.results import write
+from . import peers, rows, table
 
 ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "scripts" / "results" / "bench"
@@ -73,7 +73,7 @@ def bench(options):
     strace = not options.no_strace and install_tool("strace", notes)
     binary = options.binary.resolve() if options.binary else prepare.build_server(ROOT)
     tools = [prepare.build_load(ROOT)]
-    tools += [prepare.build_c(ROOT, peers.CONFIGURATIONS / f"{name}.c", f"bench-{name}") for name in ("limit", "first_byte")]
+    tools += [prepare.build_c(ROOT, Path(__file__).parent / f"{name}.c", f"bench-{name}") for name in ("limit", "first_byte")]
     folder = (options.output or prepare.target(ROOT) / "bench").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     versions = describe_versions(binary, present, built_here=not options.binary)

@@ -7,9 +7,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import machine, processes, servers
+from ..common import machine, processes, servers
 
-CONFIGURATIONS = Path(__file__).resolve().parents[2] / "bench.d"
+CONFIGURATIONS = Path(__file__).parent / "conf"
 PACKAGES = {"nginx": ["nginx-light"], "lighttpd": ["lighttpd", "lighttpd-mod-deflate"], "h2o": ["h2o"]}
 MODULES = [Path(prefix) / "lighttpd" for prefix in ("/usr/lib", "/usr/lib64", "/usr/local/lib")]
 

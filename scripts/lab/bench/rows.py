@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable
 
-from .. import measure, processes
+from ..common import measure, processes
 from . import peers
 
 IDLE = 9000

@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import check, command, experiments, machine, prepare, processes, servers
+from . import check, experiments
+from ..common import command, machine, prepare, processes, servers
 from .results import Results
 from .runner import Runner
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KEPT = ROOT / "scripts" / "results" / "compare"
 ROUNDS = {"quick": 1, "full": 3}
 SCRATCH = "dustdevil-compare-"
@@ -205,7 +206,7 @@ def remove_what_was_left(folder):
 
 
 def write_report(python, folder, results):
-    argv = [python, "-m", "lab.report", results, folder / "report.html"]
+    argv = [python, "-m", "lab.compare.report", results, folder / "report.html"]
     process = processes.start(argv, os.sched_getaffinity(0), env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stdin=subprocess.DEVNULL)
     process.communicate()
     code = process.returncode

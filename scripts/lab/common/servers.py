@@ -104,7 +104,7 @@ def _engine(lab, name, cores):
 
 def _rival(lab, name, cores):
     port = free_port()
-    here = Path(__file__).parent.parent / "compare.d"
+    here = Path(__file__).parent.parent / "compare" / "conf"
     if name in ("nginx", "lighttpd"):
         program = machine.find(name)
         if not program:

@@ -2,7 +2,7 @@
 
 import sys
 
-from . import servers
+from ..common import servers
 from .results import FORMAT, Results
 
 # Series that each experiment must have, and what must be known at each of its points. Nothing is asked where a server

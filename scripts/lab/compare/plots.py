@@ -16,7 +16,8 @@ from matplotlib import pyplot  # noqa: E402  (the backend is chosen first)
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-from . import models, servers  # noqa: E402
+from . import models  # noqa: E402
+from ..common import servers  # noqa: E402
 
 STYLES = {  # colour, marker, line
     "event": ("#0072B2", "o", "-"),

@@ -136,7 +136,7 @@ def _own_cpu(pid):
 
 def wrk(lab, server, path, *, connections, seconds, length):
     """The same measurement by wrk, whole seconds only. It counts statuses itself; lengths are checked by their sum."""
-    script = Path(__file__).parent / "wrk.lua"
+    script = Path(__file__).parent.parent / "compare" / "wrk.lua"
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script]
     clock = machine.CoreClock(lab.cores[0] | lab.cores[1])
     cpu_before = server.cpu_seconds()

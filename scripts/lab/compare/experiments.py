@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Callable
 
-from . import measure
+from ..common import measure
 
 PAGE = "/page.txt"
 PAGE_SIZE = 1024

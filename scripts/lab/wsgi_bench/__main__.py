@@ -11,10 +11,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import command, machine, measure, prepare, processes, servers
-from ..__main__ import memory_folder
-from ..bench import network
-from ..results import write
+from ..common import command, machine, measure, network, prepare, processes, servers
+from ..compare.__main__ import memory_folder
+from ..compare.results import write
 from . import hosts, rows, table
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Callable
 
-from .. import measure, processes
+from ..common import measure, processes
 from . import hosts
 
 CONNECTIONS = 16  # of the rows that do not say otherwise

@@ -11,7 +11,7 @@ import socket
 import struct
 from pathlib import Path
 
-from .. import machine
+from . import machine
 
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS = 0x8914

@@ -4,7 +4,7 @@ import time
 
 HELLO = b"Hello, world!\n"
 HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(HELLO)))]
-KEPT = 0.2  # seconds; lab/wsgi/rows.py knows it
+KEPT = 0.2  # seconds; lab/wsgi_bench/rows.py knows it
 
 
 def hello(environ, start_response):

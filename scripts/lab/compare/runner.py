@@ -3,7 +3,7 @@
 import sys
 import time
 
-from . import measure, servers
+from ..common import measure, servers
 
 SAVE_EVERY = 15  # seconds; what is on the disk when the power fails
 

@@ -4,9 +4,10 @@ import os
 import re
 from pathlib import Path
 
-from .. import machine, measure, processes, servers
+from ..common import machine, measure, processes, servers
 
-FOLDER = Path(__file__).resolve().parents[2] / "wsgi-bench.d"
+HERE = Path(__file__).resolve().parent
+APPLICATIONS = HERE / "apps"
 APPS = {"hello": "bench_app:hello", "flask": "bench_flask:app"}
 PLUGIN = Path("/usr/lib/uwsgi/plugins/python3_plugin.so")  # Debian's; what pip installs has Python inside
 
@@ -93,7 +94,7 @@ def dustdevil(lab, name, *more):
 
 def dustdevil_with(lab, port, *more):
     argv = [lab.binary, "--quiet", "--port", port, "--bind", "127.0.0.1", "--access-log", "off", "--grace-period", 0]
-    return [*argv, *(["--python", lab.python, "--wsgi-chdir", FOLDER] if "--wsgi" in more else []), *more]
+    return [*argv, *(["--python", lab.python, "--wsgi-chdir", APPLICATIONS] if "--wsgi" in more else []), *more]
 
 
 def answering(server, path):
@@ -119,8 +120,8 @@ def arguments(lab, name, app, port):
     if name == "dustdevil":
         return [("dustdevil", dustdevil_with(lab, port, "--wsgi", app, "--wsgi-workers", 1))]
     if name == "waitress":
-        return [("waitress", [lab.python, FOLDER / "waitress_server.py", app, port])]
-    gunicorn = [lab.python, "-m", "gunicorn", "--workers", 1, "--log-level", "error", "--chdir", FOLDER]
+        return [("waitress", [lab.python, APPLICATIONS / "waitress_server.py", app, port])]
+    gunicorn = [lab.python, "-m", "gunicorn", "--workers", 1, "--log-level", "error", "--chdir", APPLICATIONS]
     if name == "gunicorn":
         return [("gunicorn", [*gunicorn, "--bind", f"127.0.0.1:{port}", app])]
     if name == "nginx+gunicorn":
@@ -130,12 +131,12 @@ def arguments(lab, name, app, port):
     module, callable_ = app.split(":")
     argv = [machine.find("uwsgi"), *(["--plugin", "python3"] if PLUGIN.exists() else []), "--master", "--processes", 1, "--socket", unix]
     argv += ["--chmod-socket=666", "--die-on-term", "--need-app", "--disable-logging", "--virtualenv", lab.python.parent.parent]
-    argv += ["--chdir", FOLDER, "--module", module, "--callable", callable_]
+    argv += ["--chdir", APPLICATIONS, "--module", module, "--callable", callable_]
     return [("uwsgi", argv), nginx(lab, port, f"include /etc/nginx/uwsgi_params; uwsgi_pass unix:{unix};")]
 
 
 def nginx(lab, port, passes):
-    text = (FOLDER / "nginx.conf").read_text()
+    text = (HERE / "conf" / "nginx.conf").read_text()
     for word, value in {"@PORT@": port, "@SCRATCH@": lab.scratch, "@PASS@": passes}.items():
         text = text.replace(word, str(value))
     path = lab.scratch / "nginx.conf"

@@ -1,13 +1,14 @@
 """Writes report.html: one file, no script, nothing fetched. Run with the Python that has matplotlib:
 
-    python -m lab.report results.json report.html
+    python -m lab.compare.report results.json report.html
 """
 
 import html
 import sys
 from pathlib import Path
 
-from . import findings, plots, servers
+from . import findings, plots
+from ..common import servers
 from .plots import duration, plain, size, speed
 from .results import Results, write
 
