@@ -41,8 +41,13 @@ def all_peers():
 
 
 def program(name):
-    """The program a peer's name stands for."""
+    """The path of a peer's program, None if it is not installed. nginx-copy is nginx."""
     return machine.find(name.split("-")[0])
+
+
+def is_there(name):
+    """Whether a peer can take part. dustdevil and limit are built for the run."""
+    return name in ("dustdevil", "limit") or program(name) is not None
 
 
 def start(lab, peer, row):

@@ -1,6 +1,6 @@
 """bench.md: medians, what dustdevil's figure comes to beside the goal, and what stood in the way."""
 
-import statistics
+from ..common.table import line, marks, median, short, spread, table, values
 
 ORDER = ["dustdevil", "nginx", "nginx-copy", "lighttpd", "h2o", "limit"]
 
@@ -9,33 +9,6 @@ def markdown(data):
     names = [name for name in ORDER if name in data["peers"]]
     parts = [_title(data), _figures(data, names), _to_nginx(data, names), _pace(data, names), _calls(data, names), _notes(data)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def values(row, name, metric="figure"):
-    rounds = row["servers"].get(name, {}).get("rounds", [])
-    return [one["numbers"][metric] for one in rounds if one["numbers"].get(metric) is not None]
-
-
-def median(row, name, metric="figure"):
-    found = values(row, name, metric)
-    return statistics.median(found) if found else None
-
-
-def marks(row, name):
-    """What most rounds say: g for generator-bound, d for disturbed."""
-    flags = [one["flags"] for one in row["servers"].get(name, {}).get("rounds", [])]
-    if not flags:
-        return ""
-    bound = sum(flag["bound"] == "generator" for flag in flags) * 2 > len(flags)
-    disturbed = sum(flag["disturbed"] for flag in flags) * 2 > len(flags)
-    return (" g" if bound else "") + (" d" if disturbed else "")
-
-
-def spread(row, name):
-    """Half of the range, in per cent of the median."""
-    found = values(row, name)
-    middle = statistics.median(found) if found else 0
-    return (max(found) - min(found)) / 2 / middle * 100 if middle and len(found) > 1 else None
 
 
 def verdict(row):
@@ -51,24 +24,6 @@ def verdict(row):
     if ours is None:
         return "", goal, ""
     return short(ours), goal, "yes" if ours <= row["goal"] else "no"
-
-
-def short(value):
-    """Three figures, as a person reads them."""
-    if value is None:
-        return "-"
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor * 10 or (letter != "k" and abs(value) >= factor):
-            return f"{value / factor:.3g}{letter}" if value < factor * 1000 else f"{value / factor:.0f}{letter}"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _line(*cells):
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _table(head, lines):
-    return "\n".join([_line(*head), _line(*["---"] * len(head)), *lines])
 
 
 def _title(data):
@@ -96,10 +51,10 @@ def _figures(data, names):
         for name in names:
             around = spread(row, name)
             cells.append(short(median(row, name)) + (f" ±{around:.0f}%" if around is not None else "") + marks(row, name))
-        lines.append(_line(row["title"], row["unit"], *cells, *verdict(row)))
+        lines.append(line(row["title"], row["unit"], *cells, *verdict(row)))
     text = "## The row's own figure\n\nCPU seconds are user and system time of the server. ± is half of the range; g: the load's "
     text += "core was full and the server's not (generator-bound); d: something else took more than 15% of the two cores (disturbed).\n\n"
-    return text + _table(["row", "unit", *names, "dustdevil came to", "goal", "met"], lines)
+    return text + table(["row", "unit", *names, "dustdevil came to", "goal", "met"], lines)
 
 
 def _to_nginx(data, names):
@@ -109,8 +64,8 @@ def _to_nginx(data, names):
         if not base:
             continue
         cells = [median(row, name) for name in names]
-        lines.append(_line(row["title"], *(f"{cell / base:.2f}" if cell is not None else "-" for cell in cells)))
-    return "## The same, nginx = 1\n\n" + _table(["row", *names], lines) if lines else ""
+        lines.append(line(row["title"], *(f"{cell / base:.2f}" if cell is not None else "-" for cell in cells)))
+    return "## The same, nginx = 1\n\n" + table(["row", *names], lines) if lines else ""
 
 
 def _pace(data, names):
@@ -122,9 +77,9 @@ def _pace(data, names):
         for name in names:
             rate, p50, p99 = (median(row, name, metric) for metric in ("rate", "p50_us", "p99_us"))
             cells.append(f"{short(rate)}, {p50:,.0f} / {p99:,.0f}" if rate and p50 is not None else "-")
-        lines.append(_line(row["title"], *cells))
+        lines.append(line(row["title"], *cells))
     text = "## Answers a second, and p50 / p99 in microseconds\n\nThe load asks as fast as it is answered, so latency here is that of a full server.\n\n"
-    return text + _table(["row", *names], lines) if lines else ""
+    return text + table(["row", *names], lines) if lines else ""
 
 
 def _calls(data, names):
@@ -132,9 +87,9 @@ def _calls(data, names):
     for row in data["rows"]:
         calls = {name: row["servers"].get(name, {}).get("calls") for name in names}
         if any(calls.values()):
-            lines.append(_line(row["title"], *(f"{calls[name]['all']:.2f}" if calls[name] else "-" for name in names), _most(calls.get("dustdevil"))))
+            lines.append(line(row["title"], *(f"{calls[name]['all']:.2f}" if calls[name] else "-" for name in names), _most(calls.get("dustdevil"))))
     text = "## System calls an answer\n\nCounted by strace in a run of its own.\n\n"
-    return text + _table(["row", *names, "dustdevil's"], lines) if lines else ""
+    return text + table(["row", *names, "dustdevil's"], lines) if lines else ""
 
 
 def _most(calls):

@@ -1,4 +1,4 @@
-"""What the laboratory's commands have in common: how they are told what to do, and how they end."""
+"""What the commands of the lab have in common: flags, exit codes, --keep."""
 
 import shutil
 import sys
@@ -7,16 +7,18 @@ from pathlib import Path
 from . import prepare, processes
 
 
-def run(who, act):
-    """Acts, and gives back the exit code; whatever happens, no program is left running."""
+def run(name, act):
+    """Runs `act` as the command `name` and returns the exit code. No program that was started is left running."""
+    prepare.command_name = name
     processes.stop_on_signals()
     try:
         return act()
     except prepare.Missing as error:
-        print(f"{who}: {error}", file=sys.stderr)
+        prepare.say(error)
         return 2
     except processes.Stopped as error:
-        print(f"\n{who}: {error}", file=sys.stderr)
+        print(file=sys.stderr)
+        prepare.say(error)
         return 130
     finally:
         processes.end_all()
@@ -24,24 +26,12 @@ def run(who, act):
 
 def add_extent(parser, rows, quick_rounds, quick_seconds):
     """The flags that say how much is measured, and of which build."""
-    parser.add_argument("--rounds", type=int, metavar="N", help=f"rounds of each row (default: 5, quick: {quick_rounds})")
-    parser.add_argument("--seconds", type=float, metavar="S", help=f"how long a measurement lasts (default: 2, quick: {quick_seconds})")
-    parser.add_argument("--rows", default="", metavar="NAMES", help=f"some rows only: {','.join(rows)}")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"measure each row N times (default: 5, with --quick: {quick_rounds})")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help=f"length of one measurement, in seconds (default: 2, with --quick: {quick_seconds})"
+    )
+    parser.add_argument("--rows", default="", metavar="NAMES", help=f"measure these rows only: {','.join(rows)}")
     parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build of dustdevil instead of building one")
-
-
-def add_keep(parser, kept):
-    parser.add_argument("--keep", action="store_true", help=f"also copy a complete result to scripts/results/{kept.name}, to be committed")
-
-
-def keep(folder, kept, names, is_complete, *who):
-    """What --keep asks for."""
-    if not is_complete:
-        return prepare.say("not kept: only a complete and right result is", *who)
-    kept.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        shutil.copyfile(folder / name, kept / name)
-    prepare.say(f"kept in {kept}", *who)
 
 
 def read_extent(parser, options, rows, quick_rounds, quick_seconds):
@@ -51,14 +41,31 @@ def read_extent(parser, options, rows, quick_rounds, quick_seconds):
     if options.seconds is None:
         options.seconds = quick_seconds if options.quick else 2.0
     if options.rounds < 1 or options.seconds <= 0:
-        parser.error("--rounds and --seconds are positive")
+        parser.error("--rounds and --seconds must be positive")
     if options.binary and not options.binary.is_file():
-        parser.error(f"{options.binary}: no such file")
+        parser.error(f"--binary {options.binary}: no such file")
 
 
 def chosen(parser, flag, words, known):
+    """The names in a list with commas; all that are known if the list is empty."""
     names = [name for name in words.split(",") if name]
     for name in names:
         if name not in known:
             parser.error(f"{flag} {name}: choose from {', '.join(known)}")
     return names or known
+
+
+def add_keep(parser, kept):
+    parser.add_argument(
+        "--keep", action="store_true", help=f"also copy the result to scripts/results/{kept.name}, if it is complete, to be committed"
+    )
+
+
+def keep(folder, kept, names, is_complete):
+    """Copies the named files of a complete result to the folder of kept runs."""
+    if not is_complete:
+        return prepare.say("not kept: the result is not complete or not right")
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(folder / name, kept / name)
+    prepare.say(f"kept in {kept}")

@@ -134,47 +134,6 @@ def _own_cpu(pid):
     return (int(fields[11]) + int(fields[12])) / 100 if fields else 0.0
 
 
-def wrk(lab, server, path, *, connections, seconds, length):
-    """The same measurement by wrk, whole seconds only. It counts statuses itself; lengths are checked by their sum."""
-    script = Path(__file__).parent.parent / "compare" / "wrk.lua"
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script]
-    clock = machine.CoreClock(lab.cores[0] | lab.cores[1])
-    cpu_before = server.cpu_seconds()
-    argv = [*argv, f"http://127.0.0.1:{server.port}{path}"]
-    process = processes.start(argv, lab.cores[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        out, err = process.communicate(timeout=seconds + 20)
-    except subprocess.TimeoutExpired:
-        raise Failed("wrk did not end") from None
-    finally:
-        processes.end(process)
-    cpu = server.cpu_seconds() - cpu_before
-    lines = [line for line in out.splitlines() if line.startswith('{"wrk"')]
-    if process.returncode or not lines:
-        raise Failed(f"wrk: {err.strip() or out.strip() or 'no result'}")
-    raw = json.loads(lines[0])["wrk"]
-    if raw["status_errors"] or raw["read_errors"] or raw["write_errors"] or raw["connect_errors"]:
-        raise Failed(f"wrk met errors: {raw}")
-    # Each answer is its body and a head of 60 to 700 bytes; what was under way at the end counts in bytes only.
-    if raw["requests"] and not 60 <= raw["bytes"] / raw["requests"] - length <= 700 + connections * (length + 700) / raw["requests"]:
-        raise Failed(f"wrk received {raw['bytes']} bytes for {raw['requests']} answers of {length}")
-    busy = cpu / raw["seconds"]
-    others = max(0.0, clock.busy_seconds() - cpu - raw["cpu"]) / (raw["seconds"] * len(lab.cores[0] | lab.cores[1]))
-    return {
-        "numbers": {
-            "rate": raw["requests"] / raw["seconds"],
-            "p50_us": raw["p50_us"],
-            "p99_us": raw["p99_us"],
-            "mean_us": raw["mean_us"],
-            "connections": connections,
-            "server_busy": busy,
-            "others_busy": others,
-            "cpu_us": cpu / raw["requests"] * 1e6 if raw["requests"] else None,
-        },
-        "flags": {"bound": "server" if busy >= NOT_FULL else "neither", "at_least": False, "starved": False, "disturbed": others > DISTURBING},
-    }
-
-
 def traced(lab, server, run):
     """Runs a load under strace; returns its outcome and the server's system calls by name. Only counts are to be
     believed: strace slows a server tenfold."""

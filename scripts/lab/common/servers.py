@@ -5,24 +5,14 @@ import re
 import socket
 import subprocess
 import time
-from pathlib import Path
 
 from . import machine, processes
 
-ENGINES = ["event", "threads", "pool", "iterative"]
-RIVALS = ["nginx", "lighttpd", "tornado", "http.server"]
-POOL_SIZE = 20
 KERNEL_STACK_KIB = 16  # a thread's stack inside the kernel, on x86-64 and arm64; it is in no RSS
-HEADER_TIMEOUT = 10  # seconds; the server's default, given all the same, because the report speaks of it
 
 
 class CannotStart(Exception):
     pass
-
-
-def workers(name):
-    """How many kept connections a server serves at once. None: as many as there are."""
-    return {"pool": POOL_SIZE, "iterative": 1}.get(name)
 
 
 class Server:
@@ -75,11 +65,6 @@ class Server:
         return processes.end(self.process)
 
 
-def start(lab, name, cores=None):
-    """Starts an engine of ours or a rival on the server's core, and waits until it listens."""
-    return listening(name, lambda: _engine(lab, name, cores) if name in ENGINES else _rival(lab, name, cores))
-
-
 def listening(name, make):
     """What `make` starts, once it listens."""
     # A port that was free may be taken a moment later: only rivals, who cannot pick one themselves, need the attempts.
@@ -93,34 +78,6 @@ def listening(name, make):
         if "use" not in problem.lower():
             break
     raise CannotStart(f"{name} does not start: {problem}")
-
-
-def _engine(lab, name, cores):
-    argv = [lab.binary, "--engine", name, "--pool-size", POOL_SIZE, "--port", 0, "--bind", "127.0.0.1"]
-    argv += ["--access-log", "off", "--debug-endpoints", "--header-timeout", f"{HEADER_TIMEOUT}s", "--grace-period", 0]
-    argv += ["--max-connections", lab.max_connections, "--directory", lab.store, lab.site]
-    return spawn(lab, name, argv, cores, port=None)
-
-
-def _rival(lab, name, cores):
-    port = free_port()
-    here = Path(__file__).parent.parent / "compare" / "conf"
-    if name in ("nginx", "lighttpd"):
-        program = machine.find(name)
-        if not program:
-            raise CannotStart(f"{name} is not installed; on Debian: apt-get install {name}")
-        text = (here / f"{name}.conf").read_text()
-        for word, value in {"@PORT@": port, "@SITE@": lab.site, "@SCRATCH@": lab.scratch}.items():
-            text = text.replace(word, str(value))
-        config = lab.scratch / f"{name}.conf"
-        config.write_text(text)
-        argv = [program, "-c", config] if name == "nginx" else [program, "-D", "-f", config]
-        if name == "nginx":
-            argv += ["-p", lab.scratch, "-e", "stderr"]
-    else:
-        script = "tornado_server.py" if name == "tornado" else "http_server.py"
-        argv = [lab.python, here / script, port, lab.site]
-    return spawn(lab, name, argv, cores, port)
 
 
 def free_port():

@@ -3,23 +3,19 @@
 import argparse
 import datetime
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import check, experiments
-from ..common import command, machine, prepare, processes, servers
+from ..common import command, files, machine, prepare, processes
+from . import check, engines, experiments
 from .results import Results
 from .runner import Runner
 
-ROOT = Path(__file__).resolve().parents[3]
-KEPT = ROOT / "scripts" / "results" / "compare"
+KEPT = prepare.RESULTS / "compare"
 ROUNDS = {"quick": 1, "full": 3}
-SCRATCH = "dustdevil-compare-"
 FILES = ["report.html", "results.json", "results.csv"]
 
 
@@ -53,7 +49,7 @@ def act(options):
         return check.run(options.check)
     if options.report:
         folder = options.report.parent
-        write_report(prepare.private_python(ROOT, ["matplotlib"]), folder, options.report)
+        write_report(prepare.private_python(["matplotlib"]), folder, options.report)
         prepare.say(f"{folder / 'report.html'}")
         return 0
     return compare(options)
@@ -65,7 +61,7 @@ def arguments():
         description="Measures dustdevil's four engines side by side and writes a report: report.html, results.json, results.csv.",
     )
     parser.add_argument("--quick", action="store_true", help="one short round, two to three minutes; without it three long ones, about fifty")
-    parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(servers.RIVALS)}")
+    parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(engines.RIVALS)}")
     parser.add_argument("--only", default="", metavar="NUMBERS", help="some experiments only, such as 1,4; the result is marked partial")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where the three files go (default: target/compare)")
     command.add_keep(parser, KEPT)
@@ -75,8 +71,8 @@ def arguments():
     options = parser.parse_args()
     options.against = [name for name in options.against.split(",") if name]
     for name in options.against:
-        if name not in servers.RIVALS:
-            parser.error(f"--against {name}: choose from {', '.join(servers.RIVALS)}")
+        if name not in engines.RIVALS:
+            parser.error(f"--against {name}: choose from {', '.join(engines.RIVALS)}")
     try:
         options.only = {int(number) for number in options.only.split(",") if number}
     except ValueError:
@@ -90,31 +86,30 @@ def arguments():
 
 
 def compare(options):
-    prepare.need_strace_and_wrk()
-    binary = options.binary.resolve() if options.binary else prepare.build_server(ROOT)
-    load = prepare.build_load(ROOT)
+    prepare.need("wrk", "strace")
+    binary = options.binary.resolve() if options.binary else prepare.build_server()
+    load = prepare.build_load()
     packages = ["matplotlib", "tornado"] if "tornado" in options.against else ["matplotlib"]
-    python = prepare.private_python(ROOT, packages)
-    folder = (options.output or prepare.target(ROOT) / "compare").resolve()
+    python = prepare.private_python(packages)
+    folder = (options.output or prepare.target() / "compare").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)  # an old report beside a new failure would mislead
 
-    remove_what_was_left(memory_folder())
-    with tempfile.TemporaryDirectory(prefix=f"{SCRATCH}{os.getpid()}-", dir=memory_folder()) as scratch:
-        lab = make_lab(options, binary, load, python, Path(scratch))
+    with files.scratch("compare") as scratch:
+        lab = make_lab(options, binary, load, python, scratch)
         mode = "quick" if options.quick else "full"
         results = Results.new(
             mode=mode,
             command=" ".join(["scripts/compare", *sys.argv[1:]]),
             began=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
             experiments=sorted(options.only) or list(check.NEEDED),
-            servers=[*servers.ENGINES, *options.against],
+            servers=[*engines.ENGINES, *options.against],
             machine=machine.describe(lab.cores, lab.descriptors, lab.scratch),
-            versions=machine.versions(ROOT, binary, built_here=not options.binary),
+            versions=machine.versions(prepare.ROOT, binary, built_here=not options.binary),
             settings={
                 "rounds": ROUNDS[mode],
-                "pool_size": servers.POOL_SIZE,
+                "pool_size": engines.POOL_SIZE,
                 "max_connections": lab.max_connections,
                 "page_bytes": experiments.PAGE_SIZE,
                 "upload_bytes": experiments.UPLOAD_SIZE,
@@ -122,7 +117,7 @@ def compare(options):
                 "size_clients": experiments.SIZE_CLIENTS,
                 "cost_clients": experiments.COST_CLIENTS,
                 "normal_rate": experiments.SERVICE_RATE,
-                "header_timeout": servers.HEADER_TIMEOUT,
+                "header_timeout": engines.HEADER_TIMEOUT,
             },
         )
         began, why = time.monotonic(), ""
@@ -188,26 +183,9 @@ def warn(lab, results, runner):
         runner.note(f"The server was built from a commit with {results.data['versions']['changed_files']} changed files.")
 
 
-def memory_folder():
-    """Files in memory, so that the server is measured and not a disk; elsewhere where temporary files go."""
-    shared = Path("/dev/shm")
-    try:
-        return shared if shared.is_dir() and os.access(shared, os.W_OK) and shutil.disk_usage(shared).free > 2 << 30 else None
-    except OSError:
-        return None
-
-
-def remove_what_was_left(folder):
-    """A run that was killed could not remove its files, and here they take memory."""
-    for old in Path(folder or tempfile.gettempdir()).glob(f"{SCRATCH}*"):
-        pid = old.name[len(SCRATCH):].split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-
-
 def write_report(python, folder, results):
     argv = [python, "-m", "lab.compare.report", results, folder / "report.html"]
-    process = processes.start(argv, os.sched_getaffinity(0), env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")}, stdin=subprocess.DEVNULL)
+    process = processes.start(argv, os.sched_getaffinity(0), env={**os.environ, "PYTHONPATH": str(prepare.ROOT / "scripts")}, stdin=subprocess.DEVNULL)
     process.communicate()
     code = process.returncode
     processes.end(process)

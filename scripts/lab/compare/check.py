@@ -2,7 +2,7 @@
 
 import sys
 
-from ..common import servers
+from . import engines
 from .results import FORMAT, Results
 
 # Series that each experiment must have, and what must be known at each of its points. Nothing is asked where a server
@@ -28,7 +28,7 @@ def gaps(results):
             xs = sorted({entry["x"] for entry in results.data["rounds"] if (entry["experiment"], entry["series"]) == (experiment, name)})
             if not xs:
                 found.append(f"Experiment {experiment} was not run ({name}).")
-            for engine in servers.ENGINES:
+            for engine in engines.ENGINES:
                 for x in xs:
                     lacking = [metric for metric in metrics if results.value(experiment, name, engine, x, metric) is None]
                     if lacking:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Callable
 
+from . import wrk
 from ..common import measure
 
 PAGE = "/page.txt"
@@ -69,7 +70,7 @@ def concurrency(lab):
 
     def referee(lab, server, count):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
-        return measure.wrk(lab, server, PAGE, connections=count, seconds=lab.pick(1, 2), length=length)
+        return wrk.load(lab, server, PAGE, connections=count, seconds=lab.pick(1, 2), length=length)
 
     points = []
     for series, close in [("kept", False), ("one each", True)]:

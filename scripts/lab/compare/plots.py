@@ -16,8 +16,7 @@ from matplotlib import pyplot  # noqa: E402  (the backend is chosen first)
 from matplotlib.lines import Line2D  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
-from . import models  # noqa: E402
-from ..common import servers  # noqa: E402
+from . import engines, models  # noqa: E402
 
 STYLES = {  # colour, marker, line
     "event": ("#0072B2", "o", "-"),
@@ -233,8 +232,8 @@ def concurrency(results, names):
     def rate(series):
         def at(name, count):
             known = basis(name, series)
-            limit = servers.workers(name)
-            if not known or name not in servers.ENGINES:
+            limit = engines.workers(name)
+            if not known or name not in engines.ENGINES:
                 return None
             at_once = min(count, limit) if limit and series == "kept" else count
             return models.rate(at_once, *known)
@@ -243,7 +242,7 @@ def concurrency(results, names):
     def latency(series):
         def at(name, count):
             per_second = rate(series)(name, count)
-            limit = servers.workers(name)
+            limit = engines.workers(name)
             inside = min(count, limit) if limit and series == "kept" else count
             return per_second and models.latency(inside, per_second) * 1e6
         return at
@@ -266,8 +265,8 @@ def concurrency(results, names):
     axis = figure.panel("Answered at all, connections kept", "connections at once (log)", "connections answered (log)", xticks=ticks)
 
     def served(name, count):
-        limit = servers.workers(name)
-        return (min(count, limit) if limit else count) if name in servers.ENGINES else None
+        limit = engines.workers(name)
+        return (min(count, limit) if limit else count) if name in engines.ENGINES else None
 
     figure.model(axis, served, counts)
     figure.measured(axis, "kept", "served")
@@ -312,10 +311,10 @@ def idle(results, names):
     def memory(name, count):
         per = slope("threads" if name in ("pool", "iterative") else name)
         one = results.value(3, "idle", name, 1, "memory_kib")
-        return None if None in (per, one) or name not in servers.ENGINES else models.memory(one, per, count, servers.workers(name)) * 1024
+        return None if None in (per, one) or name not in engines.ENGINES else models.memory(one, per, count, engines.workers(name)) * 1024
 
     def threads(name, count):
-        return {"event": 1, "threads": count + 2, "pool": servers.POOL_SIZE + 1, "iterative": 2}.get(name)
+        return {"event": 1, "threads": count + 2, "pool": engines.POOL_SIZE + 1, "iterative": 2}.get(name)
 
     axis = figure.panel("Memory", "idle connections (log)", "memory of the server (log)", yformat=size, xticks=counts)
     axis.yaxis.set_major_locator(FixedLocator([1 << power for power in range(16, 36, 2)]))
@@ -335,10 +334,10 @@ def slow_clients(results, names):
     def predicted(series):
         def at(name, shown):
             alone = results.value(4, series, name, 0, "p99_us")
-            limit = servers.workers(name)
-            if not alone or name not in servers.ENGINES:
+            limit = engines.workers(name)
+            if not alone or name not in engines.ENGINES:
                 return None
-            return servers.HEADER_TIMEOUT * 1e6 if limit and shown - 1 >= limit else alone
+            return engines.HEADER_TIMEOUT * 1e6 if limit and shown - 1 >= limit else alone
         return at
 
     for series, words in (("drip", "N clients send a head, a byte a second"), ("sip", "N clients read 1 KiB a second")):
@@ -358,7 +357,7 @@ def waiting_handler(results, names):
     def predicted(name, wait_us):
         t1 = 1 / results.value(5, "wait", name, 0, "rate") if results.value(5, "wait", name, 0, "rate") else None
         clients = results.value(5, "wait", name, 0, "connections")
-        return None if not t1 else models.waiting_rate(clients, servers.workers(name), wait_us / 1e6, t1, 1 / t1)
+        return None if not t1 else models.waiting_rate(clients, engines.workers(name), wait_us / 1e6, t1, 1 / t1)
 
     axis = figure.panel("Throughput", "the handler waits (log)", "answers a second (log)", xformat=duration)
     xs = [wait * 1e6 for wait in waits]

@@ -7,10 +7,10 @@ import html
 import sys
 from pathlib import Path
 
-from . import findings, plots
-from ..common import servers
+from ..common.files import write
+from . import engines, findings, plots
 from .plots import duration, plain, size, speed
-from .results import Results, write
+from .results import Results
 
 # For each experiment: what is done, in plain words, and the model that is drawn.
 TEXTS = {
@@ -171,19 +171,19 @@ def machine_table(data):
 def section(results, number):
     data = results.data
     about, model = (text.format(**data["settings"], upload_mib=data["settings"]["upload_bytes"] >> 20, files_on=data["machine"]["files_on"]) for text in TEXTS[number])
-    engines = [name for name in results.servers(number) if name in servers.ENGINES]
-    rivals = [name for name in results.servers(number) if name in servers.RIVALS]
+    ours = [name for name in results.servers(number) if name in engines.ENGINES]
+    rivals = [name for name in results.servers(number) if name in engines.RIVALS]
     parts = [f'<h2 id="e{number}">{number}. {findings.TITLES[number]}</h2><p>{about}</p>']
     parts.append(f'<p class="finding">{findings.sentence(results, number)}</p>')
-    parts.append(plots.FIGURES[number](results, engines))
+    parts.append(plots.FIGURES[number](results, ours))
     parts.append(f'<p class="model"><b>Simple model:</b> {model}</p>')
     bottleneck = findings.bottleneck(results, number)
     if bottleneck:
         parts.append(f'<p class="model"><b>Bottleneck:</b> {bottleneck}</p>')
-    parts.append(tables(results, number, engines))
+    parts.append(tables(results, number, ours))
     if rivals:
         parts.append(f"<h3>Beside other servers</h3><p class=\"finding\">{findings.rivals(results, number)}</p>")
-        parts.append(plots.FIGURES[number](results, ["event", *rivals] if "event" in engines else rivals))
+        parts.append(plots.FIGURES[number](results, ["event", *rivals] if "event" in ours else rivals))
         parts.append(tables(results, number, rivals))
     return "\n".join(parts)
 

@@ -6,6 +6,8 @@ import os
 import statistics
 from collections import defaultdict
 
+from ..common.files import write
+
 FORMAT = 1
 
 
@@ -76,9 +78,3 @@ class Results:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)
         os.replace(temporary, folder / "results.csv")
-
-
-def write(path, text):
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -3,6 +3,7 @@
 import sys
 import time
 
+from . import engines
 from ..common import measure, servers
 
 SAVE_EVERY = 15  # seconds; what is on the disk when the power fails
@@ -39,7 +40,7 @@ class Runner:
         """A point is measured on one server after the other, so that a change of the machine's mood meets them all; every
         other round in the opposite order."""
         for experiment in experiments:
-            names = [name for name in self.names if name in servers.ENGINES or experiment.rivals]
+            names = [name for name in self.names if name in engines.ENGINES or experiment.rivals]
             for number in range(1, self.rounds + 1):
                 for point in experiment.points:
                     if point.needs > self.lab.descriptors:
@@ -72,7 +73,7 @@ class Runner:
 
     def measure(self, point, name):
         cores = self.lab.cores[2] if point.cores == "all" else None
-        server = servers.start(self.lab, name, cores)
+        server = engines.start(self.lab, name, cores)
         try:
             return point.run(self.lab, server)
         finally:

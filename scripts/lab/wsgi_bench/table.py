@@ -2,7 +2,7 @@
 
 import statistics
 
-from ..bench.table import _line, _table, marks, median, short, spread, values
+from ..common.table import line, marks, median, short, spread, table, values
 
 
 def markdown(data):
@@ -51,8 +51,8 @@ def _tables(data):
             for name in columns:
                 around = spread(row, name)
                 cells.append(short(median(row, name)) + (f" ±{around:.0f}%" if around is not None else "") + marks(row, name))
-            lines.append(_line(row["title"], row["unit"], *cells))
-        yield text + "\n\n" + _table(["row", "unit", *columns], lines) if text else _table(["row", "unit", *columns], lines)
+            lines.append(line(row["title"], row["unit"], *cells))
+        yield text + "\n\n" + table(["row", "unit", *columns], lines) if text else table(["row", "unit", *columns], lines)
         text = ""
 
 
@@ -67,8 +67,8 @@ def _goals(data):
             met += ", within the spread" if found and found[1] <= goal["share"] < found[2] else ""
             disturbed = any("d" in marks(row, name) for name in (goal["ours"], goal["other"]))
             met += ", disturbed" if found and disturbed and row["unit"] != "MB (RSS)" else ""
-            lines.append(_line(row["title"], f"{goal['ours']}: at most {goal['share']:g}{of}", came, met))
-    return "## Goals\n\nMedian of the rounds (lowest to highest), each round against the same round of the other.\n\n" + _table(
+            lines.append(line(row["title"], f"{goal['ours']}: at most {goal['share']:g}{of}", came, met))
+    return "## Goals\n\nMedian of the rounds (lowest to highest), each round against the same round of the other.\n\n" + table(
         ["row", "goal", "it came to", "met"], lines
     )
 
@@ -79,10 +79,10 @@ def _more(data):
         for name in row["columns"]:
             rate, p50, p99, pss = (median(row, name, metric) for metric in ("rate", "p50_us", "p99_us", "pss_mb"))
             if rate and p50 is not None:
-                lines.append(_line(row["title"], name, short(rate), f"{p50:,.0f}", f"{p99:,.0f}", ""))
+                lines.append(line(row["title"], name, short(rate), f"{p50:,.0f}", f"{p99:,.0f}", ""))
             elif pss:
-                lines.append(_line(row["title"], name, "", "", "", f"{pss:.3g} MB in {values(row, name, 'processes')[-1]} processes"))
-    return "## Answers a second, latency in microseconds, PSS\n\n" + _table(["row", "on", "answers/s", "p50", "p99", "PSS"], lines)
+                lines.append(line(row["title"], name, "", "", "", f"{pss:.3g} MB in {values(row, name, 'processes')[-1]} processes"))
+    return "## Answers a second, latency in microseconds, PSS\n\n" + table(["row", "on", "answers/s", "p50", "p99", "PSS"], lines)
 
 
 def _notes(data):
