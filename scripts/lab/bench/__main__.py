@@ -19,6 +19,7 @@ class Lab:
     load: Path
     limit: Path
     first_byte: Path
+    hostile: Path
     scratch: Path
     site: Path
     store: Path
@@ -59,7 +60,7 @@ class Beside(bench.Bench):
         self.strace = not options.no_strace and install_or_note("strace", ["strace"], notes)
         self.binary = options.binary.resolve() if options.binary else prepare.build_server()
         here = Path(__file__).parent
-        self.tools = [prepare.build_load(), prepare.build_c(here / "limit.c"), prepare.build_c(here / "first_byte.c")]
+        self.tools = [prepare.build_load(), *(prepare.build_c(here / f"{name}.c") for name in ("limit", "first_byte", "hostile"))]
         return {name: peer.about for name, peer in self.peers.items()}, self.versions(built_here=not options.binary)
 
     def versions(self, built_here):

@@ -27,13 +27,13 @@ class Peer:
 
 def all_peers():
     """Every peer by name, in the order of the tables; of those not installed, too."""
-    nginx = {"log", "gzip"} | ({"upload", "mixed"} if _nginx_takes_uploads() else set())
+    nginx = {"log", "gzip", "hostile"} | ({"upload", "mixed"} if _nginx_takes_uploads() else set())
     lighttpd = {"log"} | ({"gzip"} if any((folder / "mod_deflate.so").exists() for folder in MODULES) else set())
     return [
-        Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed"}, ("POST", 201)),
+        Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed", "hostile"}, ("POST", 201)),
         Peer("nginx", _nginx(True), "sendfile, tcp_nopush and open_file_cache on", nginx, ("PUT", 204)),
         # Beside large transfers it starves uploads, and one that starves has no figure.
-        Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx - {"mixed"}, ("PUT", 204)),
+        Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx - {"mixed", "hostile"}, ("PUT", 204)),
         Peer("lighttpd", _lighttpd, "", lighttpd),
         Peer("h2o", _h2o, "num-threads: 1", {"log", "gzip"}),
         Peer("limit", _limit, "a bare loop that sends one answer made beforehand", {"log", "gzip", "upload"}, ("PUT", 201)),
@@ -77,7 +77,8 @@ def _nginx(sendfile):
             LOG=f"{lab.log} combined" if row.needs == "log" else "off",
             SENDFILE="on" if sendfile else "off",
             CACHE="max=2000 inactive=60s" if sendfile else "off",
-            GZIP="on" if row.needs == "gzip" else "off",
+            GZIP="on" if row.needs in ("gzip", "hostile") else "off",
+            LISTING="on" if row.needs == "hostile" else "off",
             DAV="dav_methods PUT;" if row.needs in ("upload", "mixed") else "",
         )
         return [program("nginx"), "-c", path, "-p", lab.scratch, "-e", "stderr"]

@@ -1,7 +1,6 @@
 """What is measured: a row of the table each, and how its number comes about."""
 
 import gzip
-import http.client
 import json
 import random
 import statistics
@@ -11,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from ..common import measure, processes
-from . import peers
+from . import hostile, peers
 
 IDLE = 9000
 RANDOM_FILES = 1000
 UPLOAD_CLIENTS = 8
 DOWNLOADS, UPLOADS = 8, 4  # that small requests stand beside
 SMALL_RATE = 500  # of these a second, far below what any server can do
+HOSTILE_GOAL = 20  # ms: the turn of 10 ms that is under way when a request arrives, and the turn that answers it
 STARTS = 5  # a round's figure of a start is the median of so many
 MIB = 1 << 20
 
@@ -103,6 +103,10 @@ def all_rows():
             "mixed", f"p99 of small requests beside {DOWNLOADS} downloads and {UPLOADS} uploads of 10 MiB, to that without", small, 10, "",
             "times", needs="mixed", connections=1, run=mixed,
         ),
+        Row(
+            "hostile", "p99 of small requests beside hostile clients", small, HOSTILE_GOAL, "", "ms", needs="hostile", connections=hostile.CONNECTIONS,
+            run=hostile.run,
+        ),
         Row("log", "1 KiB file with the access log on", small, round(0.92 * 0.95, 2), needs="log"),
         Row("start", "start to first byte", small, 2.5, "", "ms", run=start, cold=True),
         Row("memory", "memory at rest", small, 5000, "", "KiB", run=memory_at_rest),
@@ -119,6 +123,7 @@ def write_site(lab):
     for path in paths:
         (lab.site / path[1:]).write_bytes(draw.randbytes(draw.randrange(512, 4097)))
     (lab.scratch / "paths").write_text("\n".join(paths) + "\n")
+    hostile.write_site(lab.site)
     words = "the of and to in a is that for it as was with be by on not he his but at are this have from".split()
     page = " ".join(f"<p class={draw.choice(words)}>{draw.choice(words)} {draw.randrange(9999)}" for _ in range(9000))[:102400].encode()
     (lab.site / "page.html").write_bytes(page)
@@ -160,7 +165,7 @@ def load(lab, peer, server, row, seconds, beside=()):
     path, content = f"/{row.file}", lab.site / row.file
     if row.status == 404:
         path = "/missing"
-        length = len(ask(server, path, 404)[1])
+        length = len(measure.ask(server, path, 404)[1])
     elif row.status == 304:
         fields = validators(peer, server, path)
     elif row.needs == "gzip":
@@ -168,7 +173,7 @@ def load(lab, peer, server, row, seconds, beside=()):
     elif row.name == "random" and peer.name != "limit":
         options |= {"paths": lab.scratch / "paths", "root": lab.site}
     elif options.get("method") != "HEAD":
-        if ask(server, path)[1] != content.read_bytes():
+        if measure.ask(server, path)[1] != content.read_bytes():
             raise measure.Failed(f"GET {path}: the content is not that of the file")
         options["body"] = content
     if fields:
@@ -188,27 +193,11 @@ def with_figure(row, outcome, worth):
     return outcome
 
 
-def ask(server, path, status=200, fields=None):
-    """One answer, looked at: (fields, body)."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
-    try:
-        connection.request("GET", path, headers={"Connection": "close", "Accept-Encoding": "identity", **(fields or {})})
-        answer = connection.getresponse()
-        body = answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise measure.Failed(f"GET {path}: {error or type(error).__name__}") from None
-    finally:
-        connection.close()
-    if answer.status != status:
-        raise measure.Failed(f"GET {path} is answered {answer.status}, not {status}")
-    return answer.headers, body
-
-
 def validators(peer, server, path):
     """The fields of a client that has the file: what this server said of it."""
     if peer.name == "limit":
         return 'If-None-Match: "65920080-400"\r\nIf-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT'
-    said, _ = ask(server, path)
+    said, _ = measure.ask(server, path)
     names = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
     return "\r\n".join(f"{names[name]}: {said[name]}" for name in names if said[name])
 
@@ -216,7 +205,7 @@ def validators(peer, server, path):
 def compressed(lab, peer, server, path, content):
     """Where the gzip of a page is that this server sends. Its second answer: the first may have been made in another way."""
     for _ in range(2):
-        said, body = ask(server, path, fields={"Accept-Encoding": "gzip"})
+        said, body = measure.ask(server, path, fields={"Accept-Encoding": "gzip"})
     if said["Content-Encoding"] != "gzip" or gzip.decompress(body) != content.read_bytes():
         raise measure.Failed(f"GET {path}: it is not the gzip of the file")
     kept = lab.scratch / f"{peer.name}.gz"
@@ -254,7 +243,7 @@ def beside_idle(lab, peer, server, row, seconds):
 def memory_of_idle(lab, peer, server, row, seconds):
     """What 9,000 of them add; the socket's own memory is the kernel's and in no figure."""
     for _ in range(20):
-        ask(server, f"/{row.file}")
+        measure.ask(server, f"/{row.file}")
     before = server.memory()["rss_kib"]
     with crowd(lab, server, row) as standing:
         all_stand(standing)
@@ -264,7 +253,7 @@ def memory_of_idle(lab, peer, server, row, seconds):
 
 
 def memory_at_rest(lab, peer, server, row, seconds):
-    ask(server, f"/{row.file}")
+    measure.ask(server, f"/{row.file}")
     time.sleep(0.2)
     return quiet(server.memory()["rss_kib"])
 

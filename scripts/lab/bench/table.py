@@ -1,13 +1,14 @@
 """bench.md: medians, what dustdevil's figure comes to beside the goal, and what stood in the way."""
 
 from ..common.table import line, marks, median, short, spread, table, values
+from .hostile import ENTRIES, GROUPS
 
 ORDER = ["dustdevil", "nginx", "nginx-copy", "lighttpd", "h2o", "limit"]
 
 
 def markdown(data):
     names = [name for name in ORDER if name in data["peers"]]
-    parts = [_title(data), _figures(data, names), _to_nginx(data, names), _pace(data, names), _calls(data, names), _notes(data)]
+    parts = [_title(data), _figures(data, names), _to_nginx(data, names), _pace(data, names), _hostile(data, names), _calls(data, names), _notes(data)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -80,6 +81,29 @@ def _pace(data, names):
         lines.append(line(row["title"], *cells))
     text = "## Answers a second, and p50 / p99 in microseconds\n\nThe load asks as fast as it is answered, so latency here is that of a full server.\n\n"
     return text + table(["row", *names], lines) if lines else ""
+
+
+def _hostile(data, names):
+    """The row beside hostile clients, with what these got: a server that does not answer them cannot hide it."""
+    groups = list(GROUPS)
+    lines = []
+    for row in data["rows"]:
+        for name in names if row["name"] == "hostile" else []:
+            alone, beside, times = (median(row, name, metric) for metric in ("alone_p99_us", "p99_us", "times"))
+            if alone is None:
+                continue
+            counts = [median(row, name, f"hostile {group}") for group in groups]
+            refused = median(row, name, "hostile_refusals")
+            least = "≥ " if any(one["flags"]["at_least"] for one in row["servers"][name]["rounds"]) else ""
+            lines.append(line(name, f"{alone:,.0f}", f"{least}{beside:,.0f}", f"{least}{times:.1f}", short(median(row, name, "hostile")), *map(short, counts), short(refused)))
+    if not lines:
+        return ""
+    text = "## Beside hostile clients\n\np99 of the normal client alone and beside the hostile ones, in microseconds, and how many times the one is the other; "
+    text += "≥: some requests had no answer when the measurement ended. Then "
+    text += f"answers a second that the hostile clients got, all and by kind, for listings of {ENTRIES:,} entries: "
+    text += "; ".join(f"{group}: {clients} clients, {words}" + (f", {batch} pipelined" if batch else "") for group, (words, clients, batch, _) in GROUPS.items())
+    text += ". Of those that never read, it is the number of clients that got the beginning of an answer. Refused: answers a second of status 400 and above.\n\n"
+    return text + table(["server", "p99 alone", "p99 beside", "times", "answers/s", *groups, "refused/s"], lines)
 
 
 def _calls(data, names):

@@ -22,15 +22,11 @@ class Failed(Exception):
     pass
 
 
-def reference(server, path, *, file=None, compressed=False, status=200):
-    """Asks once and looks at everything. Returns how long the body must be from now on, as it is transferred."""
-    key = (path, compressed)
-    if key in server.references:
-        return server.references[key]
+def ask(server, path, status=200, fields=None):
+    """One answer on a connection of its own: (fields, body). Fails if it has another status."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
-        fields = {"Connection": "close", "Accept-Encoding": "gzip" if compressed else "identity"}
-        connection.request("GET", path, headers=fields)
+        connection.request("GET", path, headers={"Connection": "close", "Accept-Encoding": "identity", **(fields or {})})
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
@@ -39,8 +35,17 @@ def reference(server, path, *, file=None, compressed=False, status=200):
         connection.close()
     if answer.status != status:
         raise Failed(f"GET {path} is answered {answer.status}, not {status}")
-    if compressed != (answer.getheader("Content-Encoding") == "gzip"):
-        raise Failed(f"GET {path}: Content-Encoding is {answer.getheader('Content-Encoding')}")
+    return answer.headers, body
+
+
+def reference(server, path, *, file=None, compressed=False, status=200):
+    """Asks once and looks at everything. Returns how long the body must be from now on, as it is transferred."""
+    key = (path, compressed)
+    if key in server.references:
+        return server.references[key]
+    said, body = ask(server, path, status, {"Accept-Encoding": "gzip"} if compressed else None)
+    if compressed != (said["Content-Encoding"] == "gzip"):
+        raise Failed(f"GET {path}: Content-Encoding is {said['Content-Encoding']}")
     content = gzip.decompress(body) if compressed else body
     if file is not None and content != Path(file).read_bytes():
         raise Failed(f"GET {path}: the content is not that of the file")

@@ -1,5 +1,5 @@
-"""The work behind scripts/wsgi-bench: a Python application on dustdevil, and on what it would otherwise run on.
+"""The work behind scripts/wsgi-bench: a Python application on dustdevil, and on the servers it would otherwise run on.
 
-Reading order: __main__ (what happens when), rows (what is measured), hosts (on what), table (what is shown). Processes, the
-machine and the load are the laboratory's.
+Reading order: __main__ (what is measured on what), rows (the measurements), hosts (the servers), table (what is shown). The
+main, processes, the machine and the load are in common.
 """
