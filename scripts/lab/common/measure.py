@@ -54,7 +54,7 @@ def reference(server, path, *, file=None, compressed=False, status=200):
 
 
 def load(lab, server, path, *, seconds, connections=1, length=None, status=200, limit=None, beside=(), spin=False, **options):
-    """Runs load.c. Options are its own, by name; `beside` are processes of ours whose CPU time is no disturbance."""
+    """Runs the load generator. Options are its own, by name; `beside` are processes of ours whose CPU time is no disturbance."""
     argv = [lab.load, "--port", server.port, "--path", path, "--connections", connections, "--seconds", seconds]
     argv += ["--status", status, "--length", -1 if length is None else length]
     if spin and lab.cores[0] != lab.cores[1]:  # spinning on a shared core would rob the server

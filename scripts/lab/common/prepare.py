@@ -55,19 +55,20 @@ def build_server():
 
 def build_load():
     """Compiles the load generator; returns the program."""
-    return build_c(Path(__file__).parent / "load.c")
+    return build_c(Path(__file__).parent / "load")
 
 
 def build_c(source):
-    """Compiles a C program if it is older than its source; returns the program."""
+    """Compiles a C program from a file, or from all files of a folder, if it is older than these. Returns the program."""
     compiler = next((name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)), None)
     if not compiler:
         raise Missing("a C compiler is missing; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev")
     program = target() / f"lab-{source.stem}"
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    parts = [source] if source.is_file() else sorted(source.glob("*.[ch]"))
+    if not program.exists() or program.stat().st_mtime < max(part.stat().st_mtime for part in parts):
         program.parent.mkdir(parents=True, exist_ok=True)
         problem = f"{source.relative_to(ROOT)} does not compile (it needs Linux and glibc 2.35)"
-        _call([compiler, "-O2", "-o", program, source, "-lm"], problem)
+        _call([compiler, "-O2", "-o", program, *(part for part in parts if part.suffix == ".c"), "-lm"], problem)
     return program
 
 
