@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Walks every route, method, header and error of the server with curl: a line a check, and the first broken promise
-# ends it with what was expected and what came.
+# Tries every route, method, header and error of the server with curl. It prints a line for each check. At the first that
+# fails it stops, with what was expected and what came. The checks are in lab/smoke/.
 #
-#   scripts/smoke.sh          starts a server of its own, with a site and a store that are gone again afterwards
-#   scripts/smoke.sh URL      asks a server that runs already, and leaves out what needs files of our own
+#   scripts/smoke.sh          starts a server of its own, with a temporary site and store
+#   scripts/smoke.sh URL      asks a running server, without the checks that need files of our own
 #
-# It takes $DUSTDEVIL_BIN, else target/release/dustdevil, which cargo builds when it is not there.
+# It starts $DUSTDEVIL_BIN if that is set, else target/release/dustdevil, which it builds if it is missing.
 set -euo pipefail
 
 usage="usage: scripts/smoke.sh [URL]     for example scripts/smoke.sh http://127.0.0.1:4221/"
@@ -17,7 +17,7 @@ esac
 if [ $# -gt 1 ]; then echo "$usage" >&2; exit 2; fi
 command -v curl > /dev/null || { echo "smoke.sh needs curl: apt-get install curl" >&2; exit 2; }
 
-# The project's folder, and nothing of the caller's that would bend the answers: flags of the server, proxies, .curlrc (-q).
+# The caller's environment must not change the answers: flags of the server, proxies, .curlrc (-q).
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 for name in "${!DUSTDEVIL_@}"; do [ "$name" = DUSTDEVIL_BIN ] || unset "$name"; done
 unset http_proxy HTTP_PROXY all_proxy ALL_PROXY
@@ -44,7 +44,7 @@ for part in tools requests files process; do
     . "$top/scripts/lab/smoke/$part.sh"
 done
 
-# ---- the walk ----
+# ---- the checks, in order ----
 
 if [ -n "${1-}" ]; then
     base=${1%/}
@@ -54,14 +54,14 @@ if [ -n "${1-}" ]; then
     check_methods
     check_errors
     check_connections
-    part "left out"
-    skip "the store: nothing of yours is written"
-    skip "the site: its files are yours"
-    skip "logs, signals and ways to start: they need a server of our own"
+    part "skipped"
+    skip "the store: its checks would write files"
+    skip "the site: its files are not known"
+    skip "logs, signals and ways to start: these checks start their own server"
 else
     binary=${DUSTDEVIL_BIN:-${CARGO_TARGET_DIR:-$top/target}/release/dustdevil}
     if [ -n "${DUSTDEVIL_BIN-}" ]; then
-        [ -x "$binary" ] || { echo "DUSTDEVIL_BIN=$binary is no program" >&2; exit 2; }
+        [ -x "$binary" ] || { echo "DUSTDEVIL_BIN=$binary is not an executable file" >&2; exit 2; }
         binary=$(cd "$(dirname "$binary")" && pwd)/$(basename "$binary")
     elif [ ! -x "$binary" ]; then
         echo "     building $binary (once; it takes a minute or two)"
@@ -79,6 +79,6 @@ else
     check_ends
     check_starts
 fi
-printf '\n     %d checks, all kept' "$checks"
-if [ "$skipped" -gt 0 ]; then printf ', %d left out' "$skipped"; fi
+printf '\n     %d checks passed' "$checks"
+if [ "$skipped" -gt 0 ]; then printf ', %d skipped' "$skipped"; fi
 echo

@@ -1,4 +1,4 @@
-# Checks of a store and a site whose files smoke.sh makes. tools.sh has their words.
+# Checks of a store and a site, with files that are made for them. They use tools.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # smoke.sh reads this file in, and they share variables
 
 make_files() {
@@ -34,19 +34,19 @@ check_store() {
     ask GET /files/new.html
     want_body second "GET gives the second version"
     ok "PUT over it is 204, GET gives the second version"
-    want_head_like_get /files/new.html "HEAD /files/new.html tells the fields of GET"
+    want_head_like_get /files/new.html "HEAD /files/new.html has the fields of GET"
     ask POST '/files/a%20name' --data-binary posted
     want_status 201 "POST is 201"
-    want_field Location '*/files/a%20name' "POST tells where the file is"
+    want_field Location '*/files/a%20name' "POST has the Location of the file"
     [ "$(cat "$work/store/a name")" = posted ] || fail "POST stores the body" posted "$(cat "$work/store/a name")"
     ok "POST is 201 with Location: $(field Location)"
     ask PUT /files/chunked -H 'Transfer-Encoding: chunked' --data-binary "@$work/site/large.bin"
     want_status 201 "a chunked upload is 201"
-    cmp -s "$work/site/large.bin" "$work/store/chunked" || fail "a chunked upload arrives whole" "3 MB as sent" "something else"
+    cmp -s "$work/site/large.bin" "$work/store/chunked" || fail "a chunked upload arrives whole" "the 3 MB that were sent" "other bytes"
     ok "a chunked upload of 3 MB arrives byte for byte"
     ask PUT /files/continued -H 'Expect: 100-continue' --expect100-timeout 20 --data-binary continued
     want_status 201 "an upload that expects 100 is 201"
-    grep -q '^HTTP/1.1 100' "$work/head" || fail "a client that expects it is told to continue" "100 Continue before 201" "$(head -n 1 "$work/head")"
+    grep -q '^HTTP/1.1 100' "$work/head" || fail "a client that expects 100 gets it" "100 Continue before 201" "$(head -n 1 "$work/head")"
     ok "Expect: 100-continue is answered 100, then 201"
     ask PUT /files/too-large -H 'Expect: 100-continue' --expect100-timeout 20 --data-binary "@$work/site/too-large.bin"
     want_status 413 "a body over --max-body-size is 413"
@@ -60,13 +60,13 @@ check_store() {
         want_status "400 404" "GET $target does not leave the store"
         want_not_in_body SECRET "GET $target does not leave the store"
     done
-    ok "no spelling of .. and no link leads out of the store"
+    ok "no spelling of .. and no link reads a file outside the store"
     for target in /files/../planted /files/..%2fplanted /files/%2e%2e%2fplanted /files/sub%2f..%2f..%2fplanted; do
         ask PUT "$target" --data-binary planted
         want_status "400 404 405" "PUT $target is refused"
         [ ! -e "$work/planted" ] || fail "PUT $target writes nothing outside" "no file" "a file"
     done
-    ok "nor does an upload"
+    ok "no spelling of .. writes a file outside the store"
     ask DELETE /files/new.html
     want_status 405 "DELETE is 405"
     for method in GET HEAD PUT POST; do want_field Allow "*$method*" "the store allows $method"; done
@@ -81,7 +81,7 @@ check_site() {
     want_status 200 "the site's first page is 200"
     want_file "$work/site/index.html" "GET / gives index.html"
     want_field Content-Type 'text/html;*charset=utf-8' "HTML has its charset"
-    want_field Last-Modified '???, ?? ??? ???? ??:??:?? GMT' "a file tells its date"
+    want_field Last-Modified '???, ?? ??? ???? ??:??:?? GMT' "a file has a Last-Modified"
     ok "GET / gives index.html with its type, charset and Last-Modified"
     local name type
     while read -r name type; do
@@ -100,12 +100,12 @@ TYPES
     ask GET '/sub?a=1&b=2'
     want_status "301 302 307 308" "a folder without its slash is redirected"
     want_field Location '*sub/[?]a=1&b=2' "the redirect keeps the query"
-    ok "GET /sub?a=1&b=2 leads to $(field Location)"
+    ok "GET /sub?a=1&b=2 is redirected to $(field Location)"
     ask GET //evil.example/..
     want_field Location '' "no redirect to another host"
-    ok "GET //evil.example/.. leads nowhere else"
+    ok "GET //evil.example/.. is not redirected to another host"
     ask GET /plain/
-    want_status 200 "a folder without index is listed"
+    want_status 200 "a folder without an index is listed"
     want_in_body 'one.txt' "the listing names the file"
     want_in_body 'odd%20%3Cname%3E' "the listing escapes a reference"
     want_not_in_body '<name>' "the listing escapes a name"
@@ -125,17 +125,17 @@ TYPES
     ask GET /words.html --compressed
     want_file "$work/site/words.html" "curl --compressed reads the page"
     ask GET /words.html
-    want_field Content-Encoding '' "plain for a client that does not ask"
-    want_field Vary '*accept-encoding*' "with Vary all the same"
+    want_field Content-Encoding '' "not compressed without Accept-Encoding"
+    want_field Vary '*accept-encoding*' "with Vary, too"
     ask GET /words.html -H 'Accept-Encoding: gzip;q=0, identity'
-    want_field Content-Encoding '' "plain for gzip;q=0"
-    ok "text is gzipped when accepted, by weight, with Vary"
+    want_field Content-Encoding '' "not compressed for gzip;q=0"
+    ok "text is gzipped if the client accepts it (also by weight), with Vary"
     ask GET /image.png -H 'Accept-Encoding: gzip'
-    want_field Content-Encoding '' "a picture is left alone"
-    ok "a picture is left alone"
-    want_head_like_get / "HEAD / tells the fields of GET"
-    want_head_like_get /plain/ "HEAD of a listing tells the fields of GET"
-    want_head_like_get /sub "HEAD of a redirect tells the fields of GET"
+    want_field Content-Encoding '' "a picture is not compressed"
+    ok "a picture is not compressed"
+    want_head_like_get / "HEAD / has the fields of GET"
+    want_head_like_get /plain/ "HEAD of a listing has the fields of GET"
+    want_head_like_get /sub "HEAD of a redirect has the fields of GET"
     ask GET /large.bin
     want_file "$work/site/large.bin" "a file of 3 MB arrives byte for byte"
     ok "a file of 3 MB arrives byte for byte"

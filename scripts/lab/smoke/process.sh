@@ -1,4 +1,4 @@
-# Checks of the server as a process: its log, signals, exit codes and ways to start. tools.sh has their words.
+# Checks of the server as a process: its log, signals, exit codes and ways to start. They use tools.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # smoke.sh reads this file in, and they share variables
 
 check_ends() {
@@ -16,7 +16,7 @@ check_ends() {
     [[ $line =~ $pattern ]] || fail "the access log is in Combined Log Format" "$pattern" "$line"
     ok "a request is a line of Combined Log Format on standard output"
     if LC_ALL=C grep -aqP '[^\x20-\x7e]' "$work/server.out"; then fail "the access log holds no control bytes" "printable text" "others"; fi
-    ok "whatever came today, no control byte reached the log"
+    ok "no control byte of any request so far is in the log"
     local busy=$port
     attempt --bind 127.0.0.1 --port "$busy" "$work/site"
     [ "$code" = 1 ] || fail "a busy port is exit 1" "exit 1" "exit $code: $words"
@@ -25,17 +25,17 @@ check_ends() {
     stop
     [ "$code" = 0 ] || fail "SIGTERM ends the server" "exit 0" "exit $code"
     ok "SIGTERM ends the server with exit 0"
-    if grep -aq panicked "$work/server.err"; then fail "nothing panicked" "a quiet standard error" "a panic"; fi
+    if grep -aq panicked "$work/server.err"; then fail "nothing panicked" "no panic on standard error" "a panic"; fi
 }
 
 check_starts() {
     part "other ways to start"
     serve "$work" --directory "$work/store"
     ask GET /
-    want_status 200 "a store alone has a first page"
+    want_status 200 "a store without a site has a first page"
     want_field Content-Type 'text/plain*' "it is text"
     want_in_body /files/ "it names the routes"
-    ok "--directory alone: GET / is a page of the routes"
+    ok "--directory without ROOT: GET / lists the routes"
     stop
     serve "$work" "$work/site" --no-listing --no-endpoints
     ask GET /plain/
@@ -57,17 +57,17 @@ check_starts() {
     cd /
     attempt --port 0
     cd "$top"
-    [[ $code = [12] ]] || fail "/ is not served by mistake" "a refusal" "exit $code: $words"
+    [[ $code = [12] ]] || fail "the current folder / is refused" "a refusal" "exit $code: $words"
     ok "the current folder / is refused"
     attempt "$work/no-such-site" --port 0
-    [[ $code = 1 && $words == *no-such-site* ]] || fail "a missing ROOT is told" "exit 1 and the path" "exit $code: $words"
+    [[ $code = 1 && $words == *no-such-site* ]] || fail "a missing ROOT is an error that names it" "exit 1 and the path" "exit $code: $words"
     ok "a missing ROOT is exit 1 with its path"
     attempt --no-such-flag
     [ "$code" = 2 ] || fail "an unknown flag is exit 2" "exit 2" "exit $code"
     ok "an unknown flag is exit 2"
     attempt --help
-    [[ $code = 0 && $(< "$work/out") == *--directory* ]] || fail "--help helps" "exit 0 and the flags" "exit $code"
+    [[ $code = 0 && $(< "$work/out") == *--directory* ]] || fail "--help shows the flags" "exit 0 and the flags" "exit $code"
     attempt --version
-    [[ $code = 0 && $(< "$work/out") == "dustdevil "* ]] || fail "--version tells it" "dustdevil and its version" "exit $code: $(cat "$work/out")"
+    [[ $code = 0 && $(< "$work/out") == "dustdevil "* ]] || fail "--version shows the version" "dustdevil and its version" "exit $code: $(cat "$work/out")"
     ok "--help and --version are exit 0"
 }

@@ -1,4 +1,4 @@
-# Checks that any running server can be asked: endpoints, methods, errors, connections. tools.sh has their words.
+# Checks that work on any running server: endpoints, methods, errors, connections. They use tools.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # smoke.sh reads this file in, and they share variables
 
 check_endpoints() {
@@ -8,7 +8,7 @@ check_endpoints() {
     want_body hello "GET /echo/hello gives the text"
     ok "GET /echo/hello gives the text"
     want_field Content-Type 'text/plain*' "echo is text/plain"
-    want_field Content-Length 5 "echo tells its exact length"
+    want_field Content-Length 5 "echo has its exact length"
     want_field Server 'dustdevil*' "an answer names the server"
     want_field Date '???, ?? ??? ???? ??:??:?? GMT' "an answer is dated"
     ok "it is text/plain with Content-Length, Server and Date"
@@ -17,7 +17,7 @@ check_endpoints() {
     ok "GET /echo/two%20words%2F%C3%BC?query is decoded, the query left out"
     ask GET /echo/hi -H 'Accept-Encoding: br, gzip'
     want_field Content-Encoding gzip "echo is gzipped when that is accepted"
-    want_field Vary '*accept-encoding*' "a choice of coding says Vary"
+    want_field Vary '*accept-encoding*' "an answer whose coding was chosen has Vary"
     [ "$(field Content-Length)" = "$(wc -c < "$work/body")" ] || fail "a gzipped echo has its length" "$(wc -c < "$work/body")" "$(field Content-Length)"
     ask GET /echo/hi --compressed
     want_body hi "curl --compressed reads the gzipped echo"
@@ -27,7 +27,7 @@ check_endpoints() {
         want_field Content-Encoding '' "no gzip for Accept-Encoding: $accept"
         want_body hi "plain text for Accept-Encoding: $accept"
     done
-    ok "it is plain for gzip;q=0, identity and codings nobody knows"
+    ok "it is not compressed for gzip;q=0, identity and unknown codings"
     ask GET /user-agent -A 'smoke/1.0 (test)'
     want_status 200 "GET /user-agent is 200"
     want_body 'smoke/1.0 (test)' "GET /user-agent gives the field's value"
@@ -35,14 +35,14 @@ check_endpoints() {
     ok "GET /user-agent gives the field's value as text/plain"
     ask GET /user-agent -H 'User-Agent:'
     want_status 400 "a missing User-Agent is 400"
-    [ -s "$work/body" ] || fail "a missing User-Agent is told" "a sentence" "an empty body"
+    [ -s "$work/body" ] || fail "the 400 for a missing User-Agent explains itself" "a sentence" "an empty body"
     ok "GET /user-agent without the field is 400 with a sentence"
 }
 
 check_methods() {
     part "methods"
-    want_head_like_get /echo/hello "HEAD /echo/hello tells the fields of GET"
-    want_head_like_get /user-agent "HEAD /user-agent tells the fields of GET"
+    want_head_like_get /echo/hello "HEAD /echo/hello has the fields of GET"
+    want_head_like_get /user-agent "HEAD /user-agent has the fields of GET"
     ask OPTIONS /echo/hello
     want_status "200 204" "OPTIONS is answered"
     for method in GET HEAD OPTIONS; do want_field Allow "*$method*" "OPTIONS /echo/hello allows $method"; done
@@ -60,7 +60,7 @@ check_methods() {
     ask FROB /echo/hello
     want_status 501 "an unknown method is 501"
     ask get /echo/hello
-    want_status 501 "methods have their case"
+    want_status 501 "methods are case-sensitive"
     ok "FROB and get (in lower case) are 501"
 }
 
@@ -70,13 +70,13 @@ check_errors() {
     ask GET "$missing"
     want_status 404 "a missing path is 404"
     want_field Content-Type 'text/html*' "an error page is HTML"
-    want_in_body 404 "an error page tells its status"
+    want_in_body 404 "an error page names its status"
     ok "GET of a missing path is 404 with a small page"
     ask GET "$missing" -H 'Accept: application/json'
-    want_field Content-Type 'application/json*' "an error for a program is JSON"
+    want_field Content-Type 'application/json*' "an error is JSON for Accept: application/json"
     ask GET "$missing" -H 'Accept: text/plain'
-    want_field Content-Type 'text/plain*' "an error for a terminal is plain text"
-    ok "in JSON or plain text for a client that asks for these"
+    want_field Content-Type 'text/plain*' "an error is plain text for Accept: text/plain"
+    ok "the page is JSON or plain text for a client that accepts only these"
     ask GET "$missing/%3Cscript%3E?<script>" -H 'Accept: text/html'
     want_not_in_body '<script>' "an error page reflects nothing unescaped"
     ok "it reflects nothing unescaped"
@@ -93,9 +93,9 @@ check_errors() {
     ok "1,000 fields are 431"
     refused 'GET / HTTP/1.1\r\n\r\n' 400 "no Host is 400 and closes"
     refused 'GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n' 400 "two Hosts are 400 and close"
-    refused 'hello\r\n\r\n' 400 "what is no HTTP is 400 and closes"
+    refused 'hello\r\n\r\n' 400 "a request that is not HTTP is 400 and closes"
     refused 'GET / HTTP/2.0\r\nHost: x\r\n\r\n' 505 "another major version is 505 and closes"
-    refused 'GET / HTTP/1.1\nHost: x\n\n' 400 "lone LF line ends are 400 and close"
+    refused 'GET / HTTP/1.1\nHost: x\n\n' 400 "lines that end with LF alone are 400 and close"
     refused 'GET / HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n' 400 "a folded field is 400 and closes"
     refused 'GET / HTTP/1.1\r\nHost: x\r\nA : b\r\n\r\n' 400 "a space before the colon is 400 and closes"
     refused 'GET / HTTP/1.1\r\nHost: x\r\nA: b\000c\r\n\r\n' 400 "a NUL is 400 and closes"

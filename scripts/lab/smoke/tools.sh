@@ -1,13 +1,13 @@
-# What the checks of smoke.sh are written in: messages, requests, expectations, and a server of our own.
+# Tools for the checks of smoke.sh: messages, requests, expectations, and how to start a server.
 # shellcheck shell=bash disable=SC2034,SC2154 # smoke.sh reads this file in, and they share variables
 
-# ---- words ----
+# ---- messages ----
 
 ok() { checks=$((checks + 1)); printf 'ok   %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); printf 'skip %s\n' "$1"; }
 part() { printf '\n     %s\n' "$1"; }
 
-# fail SENTENCE EXPECTED CAME
+# fail SENTENCE EXPECTED CAME: prints these with the last answer and the server's last messages, and exits.
 fail() {
     printf 'FAIL %s\n     expected: %s\n     came:     %s\n' "$1" "$2" "$3"
     if [ -s "$work/head" ]; then echo "     the answer's head:"; tr -d '\r' < "$work/head" | sed 's/^/       /'; fi
@@ -16,7 +16,7 @@ fail() {
     exit 1
 } >&2
 
-# ---- asking ----
+# ---- requests ----
 
 # ask METHOD PATH [curl's arguments]: the answer is in $status, $work/head and $work/body.
 ask() {
@@ -32,7 +32,7 @@ ask() {
         fail "$asked is answered" "an answer" "curl: $(cat "$work/curl.err")"
 }
 
-# raw BYTES: sends them as printf writes them, reads until the server closes.
+# raw BYTES: sends them, with the escapes of printf, and reads until the server closes. Sets $status and $answers, their number.
 raw() {
     asked=$1
     : > "$work/head"
@@ -43,10 +43,10 @@ raw() {
     answers=$(grep -ac '^HTTP/1.1 ' "$work/body" || true)
 }
 
-# The value of a field of the last answer, empty when it is not there.
+# field NAME: its value in the last answer, or nothing.
 field() { tr -d '\r' < "$work/head" | sed -n "s/^$1: *//Ip" | tail -n 1; }
 
-# ---- expecting; each takes the sentence last and is silent when all is well ----
+# ---- expectations: the last argument is the sentence that is printed if one is not met ----
 
 want_status() { # STATUSES SENTENCE
     case " $1 " in *" $status "*) ;; *) fail "$2" "status ${1// / or }" "$status" ;; esac
@@ -70,7 +70,7 @@ want_not_in_body() { # TEXT SENTENCE
     if grep -qaF -- "$1" "$work/body"; then fail "$2" "no '$1' in the body" "a body with it"; fi
 }
 
-# A HEAD tells what GET told: same status, same fields but Date, no body.
+# HEAD answers with the status and fields of GET, except Date.
 want_head_like_get() { # PATH SENTENCE
     ask GET "$1"
     local first=$status
@@ -83,7 +83,7 @@ want_head_like_get() { # PATH SENTENCE
     ok "$2"
 }
 
-# refused BYTES STATUSES SENTENCE: one answer, then the end; the request behind it is not read.
+# refused BYTES STATUSES SENTENCE: there is one answer, then the server closes; it does not read the request that follows.
 refused() {
     raw "$1"'GET /echo/behind HTTP/1.1\r\nHost: x\r\n\r\n'
     want_status "$2" "$3"
@@ -91,9 +91,9 @@ refused() {
     ok "$3"
 }
 
-# ---- our own server ----
+# ---- a server of our own ----
 
-# serve FOLDER [arguments]: starts one there on a free port and waits for its banner; sets base, host and port.
+# serve FOLDER [arguments]: starts a server in the folder, on a free port, and waits for its banner. Sets $base, $host and $port.
 serve() {
     local folder=$1
     shift
@@ -111,6 +111,7 @@ serve() {
     locate
 }
 
+# Sets $host and $port from $base.
 locate() {
     local authority=${base#http://}
     authority=${authority%%/*}
@@ -121,7 +122,7 @@ locate() {
     host=${host%]}
 }
 
-# Ends it by SIGTERM; the exit code is in $code.
+# Ends the server by SIGTERM. Sets $code to its exit code.
 stop() {
     kill -TERM "$server_pid"
     code=0
@@ -129,7 +130,7 @@ stop() {
     server_pid=
 }
 
-# Runs a command line that is not to start a server; the exit code is in $code, the words in $words.
+# attempt [arguments]: runs a command line that should not start a server. Sets $code to the exit code, $words to standard error.
 attempt() {
     code=0
     timeout 10 "$binary" "$@" < /dev/null > "$work/out" 2> "$work/err" || code=$?
