@@ -1,4 +1,4 @@
-"""scripts/compare: what happens when. Prepares, measures, writes the report, checks it."""
+"""scripts/compare: the order of a run. It prepares, measures, writes the report, and checks the result."""
 
 import argparse
 import datetime
@@ -25,7 +25,7 @@ class Lab:
 
     binary: Path
     load: Path
-    python: Path  # runs crowd.py and the rivals written in Python
+    python: Path  # runs crowd.py, and the other servers that are written in Python
     scratch: Path
     site: Path
     store: Path
@@ -60,14 +60,14 @@ def arguments():
         prog="scripts/compare",
         description="Measures dustdevil's four engines side by side and writes a report: report.html, results.json, results.csv.",
     )
-    parser.add_argument("--quick", action="store_true", help="one short round, two to three minutes; without it three long ones, about fifty")
+    parser.add_argument("--quick", action="store_true", help="one short round of two to three minutes; without it three long rounds, about fifty minutes")
     parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(engines.RIVALS)}")
-    parser.add_argument("--only", default="", metavar="NUMBERS", help="some experiments only, such as 1,4; the result is marked partial")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where the three files go (default: target/compare)")
+    parser.add_argument("--only", default="", metavar="NUMBERS", help="measure these experiments only, such as 1,4; the result is marked partial")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="write the three files here (default: target/compare)")
     command.add_keep(parser, KEPT)
     parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build instead of building one")
-    parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing, write report.html anew beside this results.json")
-    parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing, check this results.json")
+    parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing; write report.html again, beside this results.json")
+    parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing; check this results.json")
     options = parser.parse_args()
     options.against = [name for name in options.against.split(",") if name]
     for name in options.against:
@@ -78,7 +78,7 @@ def arguments():
     except ValueError:
         parser.error("--only takes numbers, such as 1,4")
     if not options.only <= set(range(1, 9)):
-        parser.error("--only: there are experiments 1 to 8")
+        parser.error("--only: the experiments are 1 to 8")
     for path in (options.check, options.report, options.binary):
         if path and not path.is_file():
             parser.error(f"{path}: no such file")
@@ -94,7 +94,7 @@ def compare(options):
     folder = (options.output or prepare.target() / "compare").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
-        (folder / name).unlink(missing_ok=True)  # an old report beside a new failure would mislead
+        (folder / name).unlink(missing_ok=True)  # after a failure an old report would mislead
 
     with files.scratch("compare") as scratch:
         lab = make_lab(options, binary, load, python, scratch)
@@ -173,7 +173,7 @@ def make_lab(options, binary, load, python, scratch):
 
 
 def warn(lab, results, runner):
-    """What a reader should know before believing the numbers."""
+    """Notes on what makes the numbers less certain."""
     about = results.data["machine"]
     if about["cores"] == 1:
         runner.note("There is one core to use: server and load share it, and no figure is the server's alone.")

@@ -1,12 +1,12 @@
-"""Checks a results.json: every experiment has all engines, every answer was verified, no number from a failed run."""
+"""Checks a results.json: every experiment has all engines, and a failed run has no numbers."""
 
 import sys
 
 from . import engines
 from .results import FORMAT, Results
 
-# Series that each experiment must have, and what must be known at each of its points. Nothing is asked where a server
-# starves: that it gave no answer is the finding.
+# The series that each experiment must have, and the metrics that each of their points must have. A point where a server
+# starved may lack some: that it gave no answer is the finding.
 NEEDED = {
     1: {"kept": ["rate", "served"], "one each": ["rate", "served"], "wrk": ["rate"]},
     2: {"capacity": ["rate"], "offered": ["rate", "offered", "p99_us"]},
@@ -20,7 +20,7 @@ NEEDED = {
 
 
 def gaps(results):
-    """Sentences on what was asked for and is not there."""
+    """Sentences on what is missing in the chosen experiments."""
     found = []
     for experiment in results.data["experiments"]:
         series = NEEDED[experiment]
@@ -37,16 +37,16 @@ def gaps(results):
 
 
 def faults(results):
-    """Sentences on what must not be, in a complete result and in a partial one."""
+    """Sentences on what is wrong, in a complete or a partial result."""
     data, found = results.data, []
     if data.get("format") != FORMAT:
-        return [f"It has format {data.get('format')}, not {FORMAT}."]
+        return [f"The format is {data.get('format')}, not {FORMAT}."]
     for entry in data["rounds"]:
         where = f"Experiment {entry['experiment']}, {entry['series']} at {entry['x']:g}, {entry['server']}, round {entry['round']}"
         if not entry["ok"] and (entry["numbers"] or not entry.get("problem")):
-            found.append(f"{where}: it failed and has numbers, or no reason.")
+            found.append(f"{where}: it failed, but has numbers or no reason.")
         if entry["ok"] and not entry["numbers"]:
-            found.append(f"{where}: it is right and has no numbers.")
+            found.append(f"{where}: it succeeded, but has no numbers.")
         for metric, value in entry["numbers"].items():
             if value is not None and not (isinstance(value, (int, float)) and 0 <= value < float("inf")):
                 found.append(f"{where}: {metric} is {value}.")
@@ -56,14 +56,14 @@ def faults(results):
     if not data["versions"].get("dustdevil"):
         found.append("The server's version is not recorded.")
     if data["state"] == "complete" and (gaps(results) or data["experiments"] != list(NEEDED)):
-        found.append("It is called complete and has gaps.")
+        found.append("The state is complete, but something is missing.")
     if data["state"] == "partial" and not data.get("why_partial"):
-        found.append("It is called partial without a reason.")
+        found.append("The state is partial, but there is no reason for it.")
     return found
 
 
 def run(path):
-    """Prints what is wrong; returns the exit code."""
+    """Prints what is wrong or missing. Returns the exit code."""
     results = Results.load(path)
     wrong, missing = faults(results), gaps(results)
     for sentence in wrong:
@@ -75,5 +75,5 @@ def run(path):
     failed = sum(not entry["ok"] for entry in results.data["rounds"])
     verdict = "wrong" if wrong else "partial" if missing else "right" if results.data["state"] == "partial" else "complete and right"
     good = sum(map(len, results.good.values()))
-    print(f"check: {verdict}: {good} measurements, every answer of each verified; {failed} failed and gave no number", file=sys.stderr)
+    print(f"check: {verdict}: {good} measurements with every answer checked; {failed} failed and gave no number", file=sys.stderr)
     return 1 if wrong or missing else 0

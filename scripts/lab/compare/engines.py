@@ -11,12 +11,12 @@ HEADER_TIMEOUT = 10  # seconds; the server's default, but given on its command l
 
 
 def workers(name):
-    """How many kept connections a server serves at once. None: as many as there are."""
+    """How many kept connections a server serves at once; None: all."""
     return {"pool": POOL_SIZE, "iterative": 1}.get(name)
 
 
 def start(lab, name, cores=None):
-    """Starts an engine of ours or a rival on the server's core, and waits until it listens."""
+    """Starts an engine or another server on the server's core, and waits until it listens."""
     return servers.listening(name, lambda: _engine(lab, name, cores) if name in ENGINES else _rival(lab, name, cores))
 
 

@@ -1,6 +1,6 @@
-"""The eight experiments: what is asked of a server at each point, and what is written down.
+"""The eight experiments: the load at each point, and the numbers that are kept.
 
-An experiment is a list of points. A point runs on a fresh server, so that nothing is left from the one before.
+An experiment is a list of points. Each point has a new server, so that nothing is left from the one before.
 """
 
 import os
@@ -22,9 +22,9 @@ SERVICE_RATE = 200  # requests a second of the normal client of experiment 4
 class Point:
     series: str
     x: float
-    seconds: float  # about how long it takes
+    seconds: float  # about how long the point takes
     run: Callable  # (lab, server) -> {"numbers": ..., "flags": ...}
-    needs: int = 0  # descriptors on either side
+    needs: int = 0  # open files, for the server or for the load
     cores: str = "one"  # "all": the server may use every core
 
 
@@ -50,7 +50,7 @@ def all_experiments(lab):
 
 
 def quiet(numbers):
-    """The flags of a point that needs none."""
+    """The outcome of a point without flags."""
     return {"numbers": numbers, "flags": {"bound": "neither", "at_least": False, "starved": False, "disturbed": False}}
 
 
@@ -62,7 +62,7 @@ def concurrency(lab):
 
     def run(lab, server, count, close):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
-        # With thousands in the loop an answer takes a good part of a second: the window has to hold several.
+        # With thousands of clients an answer takes a large part of a second: the window must be several times as long.
         window = seconds * (2 if count > 2000 else 1)
         return measure.load(
             lab, server, PAGE, connections=count, seconds=window, close=close, length=length, warm=0.15, ramp=lab.pick(0.4, 2)
@@ -76,7 +76,7 @@ def concurrency(lab):
     for series, close in [("kept", False), ("one each", True)]:
         for count in counts:
             points.append(Point(series, count, seconds + 0.25 + count / 8000, lambda l, s, n=count, c=close: run(l, s, n, c), needs=count + 50))
-            # The same at once by wrk. Not above the pool's size: it does not count whom a server leaves waiting.
+            # The same by wrk. Not above the pool's size: wrk does not count clients that are left waiting.
             if series == "kept" and count in lab.pick([16], [1, 16]):
                 points.append(Point("wrk", count, lab.pick(1.3, 2.3), lambda l, s, n=count: referee(l, s, n)))
     return Experiment(1, "Throughput and latency against concurrent connections", points, rivals=True)
@@ -85,7 +85,7 @@ def concurrency(lab):
 # ---- 2
 
 def offered_rate(lab):
-    """The points are shares of what this server did when asked as fast as it could answer."""
+    """The points are shares of the server's capacity: its rate under a closed loop."""
     shares = lab.pick([0.3, 0.6, 0.9, 1.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3])
     seconds, warm = lab.pick(0.4, 2.0), lab.pick(0.1, 0.2)
 
@@ -145,7 +145,7 @@ def slow_clients(lab):
 
     def run(lab, server, kind, count):
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
-        # The normal client comes anew each time, as people do. Its latency counts from the moment it wanted the page.
+        # The normal client opens a new connection for each request. Latency counts from the moment the request was due.
         ask = dict(connections=2000, seconds=seconds, close=True, length=length, rate=SERVICE_RATE, warm=0.1)
         if count == 0:
             outcome = measure.load(lab, server, PAGE, **ask)
@@ -177,7 +177,7 @@ def waiting_handler(lab):
     def run(lab, server, wait):
         path = f"/debug/delay/{wait:g}"
         length = measure.reference(server, path)
-        # The window holds at least four waits, and the clients start spread over one: no bursts in step with the window.
+        # The window holds at least four waits, and the clients start spread over one wait, so that there are no bursts.
         seconds = max(lab.pick(0.4, 1.5), 4 * wait)
         return measure.load(
             lab, server, path, connections=WAITING_CLIENTS, seconds=seconds, close=True, length=length,
@@ -204,8 +204,8 @@ def file_sizes(lab):
         outcome = measure.load(lab, server, path, connections=SIZE_CLIENTS, seconds=seconds, length=length, field=field, finish=6)
         numbers = outcome["numbers"]
         if not numbers["answers"]:
-            raise measure.Failed("no answer ended, so none could be verified")
-        # Of large bodies few end in the window: bytes count exactly, and a body's length is known.
+            raise measure.Failed("no answer was whole, so none could be checked")
+        # Few large bodies end within the window, so the rate is computed from bytes: these are counted exactly.
         if size >= 1 << 16:
             numbers["rate"] = numbers["bytes_per_s"] / length
             numbers["cpu_us"] = numbers["server_busy"] / numbers["rate"] * 1e6 if numbers["rate"] else None
@@ -218,7 +218,7 @@ def file_sizes(lab):
         for series, compressed, seconds in [("plain", False, plain), ("gzip", True, packed)]
         for size in sizes
     ]
-    # Where there are more cores, threads may use them, and a loop cannot.
+    # With more cores: threads can use them, the event loop cannot.
     if len(lab.cores[2]) > 1:
         for size in sizes[-2:-1] if lab.quick else sizes:
             points.append(Point("gzip, all cores", size, packed + 0.35 + size / 8e6, lambda l, s, n=size: run(l, s, n, True, packed), cores="all"))
@@ -234,7 +234,7 @@ def costs(lab):
     seconds = lab.pick(0.4, 2.0)
 
     def used(lab, server, close):
-        """CPU time and context switches of the server's whole life, by the kernel's account, without tools."""
+        """CPU time and context switches of the server from its start to its end, from its rusage."""
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
         outcome = measure.load(lab, server, PAGE, connections=COST_CLIENTS, seconds=seconds, close=close, length=length)
         usage = server.stop()
@@ -250,7 +250,7 @@ def costs(lab):
         return outcome
 
     def calls(lab, server, close):
-        """System calls, counted by strace from outside. It slows the server tenfold: nothing else is read from this run."""
+        """System calls, counted by strace. It makes the server ten times slower, so that nothing else of this run is used."""
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
         outcome, by_name = measure.traced(
             lab, server, lambda: measure.load(
@@ -282,7 +282,7 @@ def uploads(lab):
         for old in lab.store.iterdir():
             old.unlink()
         source = lab.scratch / "upload.bin"
-        # Many at once take turns: a window has to hold one of each, at 300 MB/s or more.
+        # The window must be long enough for one upload of each client, at 300 MB/s.
         window = max(seconds, count * UPLOAD_SIZE / 300e6)
         outcome = measure.load(
             lab, server, "/files/up-%d", method="POST", upload=source, connections=count, seconds=window, close=True, status=201, length=0
@@ -291,9 +291,9 @@ def uploads(lab):
         stored = [path for path in lab.store.iterdir() if path.name.startswith("up-")]
         for path in stored:
             if path.read_bytes() != content:
-                raise measure.Failed(f"{path.name} was stored wrong")
+                raise measure.Failed(f"{path.name} was stored with other bytes")
         if len(stored) < outcome["numbers"]["served"]:
-            raise measure.Failed(f"{outcome['numbers']['served']} clients were told 201 and {len(stored)} files are there")
+            raise measure.Failed(f"{outcome['numbers']['served']} clients got 201, but {len(stored)} files are stored")
         outcome["numbers"]["content_per_s"] = outcome["numbers"]["rate"] * UPLOAD_SIZE
         return outcome
 
@@ -302,7 +302,7 @@ def uploads(lab):
 
 
 def write_site(site, scratch):
-    """The files that are asked for. Text of a few hundred words: it compresses about as pages do."""
+    """The files that are asked for. They are text of a few hundred words, which compresses about as well as web pages."""
     words = "wind dust sand heat air rises turns slowly above the plain and a column stands where nothing was before".split()
     random, line, text = 1, [], []
     total = 0

@@ -1,7 +1,6 @@
-"""What each experiment shows and why: a plain sentence or two, made of the run's own numbers.
+"""What each experiment shows and why: one or two sentences with the numbers of the run.
 
-A sentence says what these numbers say. Where a number is missing it is left unsaid, and where they do not show what was
-expected, another sentence is chosen.
+If a number is missing, its sentence is left out. If the numbers do not show what was expected, another sentence is chosen.
 """
 
 from .plots import duration, plain, size, speed
@@ -19,7 +18,7 @@ TITLES = {
 
 
 class Unknown(Exception):
-    pass
+    """A number that a sentence needs was not measured."""
 
 
 class Numbers:
@@ -48,7 +47,7 @@ def sentence(results, number):
     try:
         return SENTENCES[number](Numbers(results, number), results.data["settings"])
     except Unknown:
-        return "Not enough was measured to say what this shows."
+        return "Too little was measured for a finding."
 
 
 def ratio(value):
@@ -69,19 +68,19 @@ def concurrency(of, settings):
     top = many[-1]
     event, threads = of("kept", "event", at, "rate"), of("kept", "threads", at, "rate")
     left_out = {name: at - of("kept", name, at, "served") for name in ("event", "threads")}
-    whom = ", to all of them"
+    answered = "; both answer every connection"
     if any(left_out.values()):
-        whom = "; " + " and ".join(f"{name} had not yet come to {plain(count)} of them when the run ended" for name, count in left_out.items() if count)
+        answered = "; " + " and ".join(f"{name} had not answered {plain(count)} of them when the run ended" for name, count in left_out.items() if count)
     first, second = ("event", "threads") if event >= threads else ("threads", "event")
     closing = [of("one each", name, at, "rate") for name in ("event", "threads")]
     text = (
         f"With {plain(at)} kept connections <b>{first}</b> gives {rate(max(event, threads))} answers a second and <b>{second}</b> {rate(min(event, threads))} "
-        f"({ratio(max(event, threads) / min(event, threads))} to 1){whom}; <b>pool</b> answers {plain(of('kept', 'pool', at, 'served'))} of the connections "
-        f"and <b>iterative</b> {plain(of('kept', 'iterative', at, 'served'))}, because a kept connection holds its worker and the others wait for ever. "
+        f"({ratio(max(event, threads) / min(event, threads))} to 1){answered}; <b>pool</b> answers {plain(of('kept', 'pool', at, 'served'))} of the connections "
+        f"and <b>iterative</b> {plain(of('kept', 'iterative', at, 'served'))}, because a kept connection holds its worker, and the other connections are never served. "
     )
     text += (
-        f"With a connection per request all four serve everybody, and making connections is what costs: event {rate(closing[0])}, threads {rate(closing[1])} a second. "
-        f"Once the core is full more clients only wait longer: at {plain(top)} the median of event is {duration(of('kept', 'event', top, 'p50_us'))}, "
+        f"With a connection per request all four serve every client, and making connections is the main cost: event {rate(closing[0])}, threads {rate(closing[1])} a second. "
+        f"When the core is full, more clients only increase the latency: at {plain(top)} the median of event is {duration(of('kept', 'event', top, 'p50_us'))}, "
         f"against {duration(of('kept', 'event', at, 'p50_us'))} at {plain(at)}."
     )
     return text
@@ -97,13 +96,13 @@ def offered_rate(of, _settings):
     capacity = {name: of("capacity", name, 0, "rate") for name in ("event", "threads", "pool", "iterative")}
     best, least = max(capacity, key=capacity.get), min(capacity, key=capacity.get)
     text = (
-        f"On a new connection for each request <b>{best}</b> can do most, {rate(capacity[best])} pages a second, and <b>{least}</b> least, {rate(capacity[least])}. "
+        f"With a new connection for each request <b>{best}</b> has the highest capacity, {rate(capacity[best])} pages a second, and <b>{least}</b> the lowest, {rate(capacity[least])}. "
         f"Event's 99th percentile goes from {duration(of('offered', 'event', low, 'p99_us'))} at {low:.0%} of its capacity to "
         f"{duration(of('offered', 'event', near, 'p99_us'))} at {near:.0%}, and at {over:.0%} to {duration(of('offered', 'event', over, 'p99_us'))}: "
     )
     if of("offered", "event", over, "p99_us") > 5 * of("offered", "event", near, "p99_us"):
-        return text + "latency is cheap until the server is nearly full, and beyond that no engine helps, since the queue grows for as long as the rush lasts."
-    return text + "here the queue had not yet grown long when the run ended, or capacity was measured too low."
+        return text + "latency stays low until the server is nearly full. Above its capacity the queue of any engine grows for as long as the load lasts."
+    return text + "here the queue was still short when the run ended, or the capacity was measured too low."
 
 
 def idle(of, _settings):
@@ -117,9 +116,9 @@ def idle(of, _settings):
     return (
         f"With {plain(top)} idle connections <b>event</b> holds {size(of('idle', 'event', top, 'memory_kib') * 1024)} in {plain(of('idle', 'event', top, 'threads'))} "
         f"thread and <b>threads</b> {size(of('idle', 'threads', top, 'memory_kib') * 1024)} in {plain(of('idle', 'threads', top, 'threads'))}: "
-        f"{each['event']:,.0f} bytes a connection against {each['threads']:,.0f}, because a thread that waits keeps a stack, in the kernel too. "
-        f"<b>Pool</b> and <b>iterative</b> stay small since they let nobody in: {plain(of('idle', 'pool', top, 'served'))} and "
-        f"{plain(of('idle', 'iterative', top, 'served'))} of {plain(top)} got their one answer."
+        f"{each['event']:,.0f} bytes a connection against {each['threads']:,.0f}, because a waiting thread keeps its stacks, one of them in the kernel. "
+        f"<b>Pool</b> and <b>iterative</b> stay small because they serve few connections: {plain(of('idle', 'pool', top, 'served'))} and "
+        f"{plain(of('idle', 'iterative', top, 'served'))} of {plain(top)} got an answer."
     )
 
 
@@ -135,14 +134,14 @@ def slow_clients(of, settings):
             alone, now = of(series, name, 0, "p99_us"), of(series, name, at, "p99_us")
             lost = of(series, name, at, "unanswered")
             if lost > 0.01:
-                bad.append(f"<b>{name}</b> leaves {lost:.0%} of its requests without an answer")
+                bad.append(f"<b>{name}</b> leaves {lost:.0%} of a normal client's requests without an answer")
             else:
                 good.append(f"<b>{name}</b> gives a normal client a 99th percentile of {duration(now)} ({duration(alone)} without them)")
         text = f"While {plain(at)} clients {words}, "
         texts.append(text + "; ".join(good + bad) + ".")
     return (
-        " ".join(texts) + f" A slow client costs the loop an entry in a table and <b>threads</b> a thread; of the {settings['pool_size']} workers in <b>pool</b>, and of the one in "
-        "<b>iterative</b>, it costs a whole one."
+        " ".join(texts) + f" A slow client holds one entry of a table in <b>event</b> and one thread in <b>threads</b>. In <b>pool</b> it holds one of {settings['pool_size']} workers, "
+        "in <b>iterative</b> the only one."
     )
 
 
@@ -155,8 +154,8 @@ def waiting_handler(of, settings):
     pool = of("wait", "pool", at, "rate")
     return (
         f"When the handler waits {duration(at * 1e6)}, <b>pool</b> gives {rate(pool)} answers a second: its ceiling is {settings['pool_size']} workers ÷ {duration(at * 1e6)} = "
-        f"{rate(ceiling)}, however fast the machine. <b>Iterative</b> gives {ratio(of('wait', 'iterative', at, 'rate'))} (1 ÷ wait = {ratio(1 / at)}), while <b>event</b> "
-        f"({rate(of('wait', 'event', at, 'rate'))}) and <b>threads</b> ({rate(of('wait', 'threads', at, 'rate'))}) let all {settings['waiting_clients']} clients wait at once "
+        f"{rate(ceiling)}, on any machine. <b>Iterative</b> gives {ratio(of('wait', 'iterative', at, 'rate'))} (1 ÷ wait = {ratio(1 / at)}), while <b>event</b> "
+        f"({rate(of('wait', 'event', at, 'rate'))}) and <b>threads</b> ({rate(of('wait', 'threads', at, 'rate'))}) have all {settings['waiting_clients']} clients wait at the same time "
         f"({rate(settings['waiting_clients'] / at)} at most)."
     )
 
@@ -173,20 +172,20 @@ def file_sizes(of, _settings):
         return max(least - per_byte * small, 0) / per_byte
 
     slower = of("plain", "event", large, "content_per_s") / of("gzip", "event", large, "content_per_s")
-    moving, packing = (f"at about {size(at)}" if at > small else f"from {size(small)} on" for at in map(takes_over, ("plain", "gzip")))
+    moving, packing = (f"from about {size(max(at, small))} on" for at in map(takes_over, ("plain", "gzip")))
     text = (
-        f"A small answer costs the same whatever its size; in <b>event</b> moving bytes takes over {moving}, and compressing {packing}. At {size(large)} it moves {speed(of('plain', 'event', large, 'content_per_s'))} a second as they are and "
-        f"{speed(of('gzip', 'event', large, 'content_per_s'))} compressed, {ratio(slower)} times less. "
+        f"The cost of a small answer does not depend on its size. In <b>event</b>, copying costs more than the rest {moving}, and compressing {packing}. At {size(large)} it sends {speed(of('plain', 'event', large, 'content_per_s'))} of content a second uncompressed and "
+        f"{speed(of('gzip', 'event', large, 'content_per_s'))} compressed: {ratio(slower)} times less. "
     )
     try:
         free = of.xs("gzip, all cores")[-1]
         gain = {name: of("gzip, all cores", name, free, "content_per_s") / of("gzip", name, free, "content_per_s") for name in ("event", "threads")}
     except Unknown:
         return text
-    text += f"Given all cores, <b>threads</b> compresses {ratio(gain['threads'])} times as much and <b>event</b> {ratio(gain['event'])} times: "
+    text += f"With all cores <b>threads</b> compresses {ratio(gain['threads'])} times as much and <b>event</b> {ratio(gain['event'])} times as much: "
     if gain["threads"] > 1.25 * gain["event"]:
-        return text + "work that computes is where the loop's single thread is the limit."
-    return text + "here another core made little difference."
+        return text + "for work that needs the processor, the single thread of the loop is the limit."
+    return text + "here more cores made little difference."
 
 
 def costs(of, settings):
@@ -197,14 +196,14 @@ def costs(of, settings):
     cpu = {name: of("used, kept", name, x, "cpu_us") for name in ("event", "threads")}
     text = (
         f"On a kept connection <b>event</b> makes {calls['event']:.2f} system calls a request and <b>threads</b> {calls['threads']:.2f}; on a new one {new['event']:.1f} and {new['threads']:.1f}. "
-        f"Event is switched away from {switches['event']:.2g} times a request and threads {switches['threads']:.2g} times, and a request takes {cpu['event']:.1f} µs of processor time "
+        f"Event has {switches['event']:.2g} context switches a request and threads {switches['threads']:.2g}, and a request takes {cpu['event']:.1f} µs of processor time "
         f"against {cpu['threads']:.1f} µs: "
     )
     if cpu["threads"] > 1.05 * cpu["event"]:
-        return text + "one wait for many connections is cheaper than a wait for each."
+        return text + "one wait for many connections costs less than a wait for each."
     if cpu["event"] > 1.05 * cpu["threads"]:
-        return text + "a thread that just reads and writes asks less of the kernel than a loop that first asks who is ready."
-    return text + "they cost about the same."
+        return text + "a thread that only reads and writes needs fewer system calls than a loop that first asks which connections are ready."
+    return text + "both cost about the same."
 
 
 def uploads(of, _settings):
@@ -215,21 +214,21 @@ def uploads(of, _settings):
     best, least = max(stored, key=stored.get), min(stored, key=stored.get)
     text = (
         f"With {plain(top)} uploads at once <b>{best}</b> stores {speed(stored[best])} a second and <b>{least}</b> {speed(stored[least])} "
-        f"({ratio(stored[best] / stored[least])} to 1); alone, an upload takes {duration(of('upload', 'event', one, 'p50_us'))} in event and at {plain(top)} "
+        f"({ratio(stored[best] / stored[least])} to 1). In event a single upload takes {duration(of('upload', 'event', one, 'p50_us'))}, and one of {plain(top)} at once takes "
         f"{duration(of('upload', 'event', top, 'p50_us'))}. "
     )
     if stored[best] < 1.5 * stored[least]:
-        return text + "Bytes that are there to be read keep any engine busy, so the way it waits matters little."
-    return text + "Where an engine has one upload at a time, it waits for the next bytes of that one alone."
+        return text + "The engines seldom wait here, because there is always something to read; so they differ little."
+    return text + "An engine that handles one upload at a time waits for the next bytes of that upload only."
 
 
 SENTENCES = {1: concurrency, 2: offered_rate, 3: idle, 4: slow_clients, 5: waiting_handler, 6: file_sizes, 7: costs, 8: uploads}
 
 
-# ---- asides
+# ---- further sentences
 
 def bottleneck(results, number):
-    """Says where the generator was the limit, and where the machine was not ours alone."""
+    """Says at how many points the generator was the limit, and at how many other programs used the cores."""
     counts, total, disturbed = {}, 0, 0
     for (experiment, series, name, x), entries in results.good.items():
         if experiment != number or "server_busy" not in entries[0]["numbers"]:
@@ -243,32 +242,32 @@ def bottleneck(results, number):
     server, generator = len(counts.get("server", [])), counts.get("generator", [])
     text = f"the server's core was full in {server} of {total} points"
     if "one core for both" in counts:
-        text = "server and load shared one core, so neither can be told from the other"
+        text = "server and load shared one core, so that the bottleneck is not known"
     if generator:
         where = sorted({f"{name} ({series})" for series, name, _ in generator})
-        text += f"; in {len(generator)} the generator's core was full and the server's was not, so these show the generator: {', '.join(where)}"
+        text += f"; in {len(generator)} the generator's core was full and the server's was not, so these points measure the generator: {', '.join(where)}"
     else:
         text += "; the generator was never the limit"
-    text += "; in the rest both had time left, waiting for each other or for a timer"
+    text += "; at the other points both cores had time left, because both waited, for each other or for a timer"
     if disturbed:
         text += f". In {disturbed} of {total} points other programs took more than 15% of the cores"
     return text + "."
 
 
 def disturbed(results):
-    """A warning for the head of the page, where it is due."""
+    """A warning for the top of the page if more than a tenth of the measurements were disturbed."""
     entries = [entry for entry in results.data["rounds"] if entry["ok"]]
     count = sum(entry["flags"]["disturbed"] for entry in entries)
     if count < 0.1 * len(entries):
         return []
     return [
-        f"Other programs took part of the two cores in {count} of {len(entries)} measurements. On a quiet machine rates would be "
-        "higher and latencies lower; memory, system calls and processor time a request are hardly touched. It is worth repeating."
+        f"Other programs used the two cores in {count} of {len(entries)} measurements. On a quiet machine rates would be "
+        "higher and latencies lower; memory, system calls and processor time a request hardly change. Repeat the run."
     ]
 
 
 def referee(results):
-    """How far our generator and wrk agree."""
+    """How far our load generator and wrk agree."""
     apart = []
     for x in results.xs(1, "wrk"):
         for name in results.servers(1):
@@ -278,17 +277,17 @@ def referee(results):
     if not apart:
         return ""
     return (
-        f"An answer costs the server the same whoever asks: by wrk's load and by ours its processor time differs by {sorted(apart)[len(apart) // 2]:.0%} in the middle and {max(apart):.0%} "
-        "at most. Rates may differ where a generator is slower itself and so leaves the server waiting."
+        f"The processor time of an answer should not depend on the generator. With wrk and with ours it differs by {sorted(apart)[len(apart) // 2]:.0%} in the median and {max(apart):.0%} "
+        "at most. Rates may differ more: the server waits for a slower generator."
     )
 
 
 def rivals(results, number):
-    """Event beside the others, by the number that the experiment is about."""
+    """Event beside the other servers, by the main number of the experiment."""
     try:
         return RIVALS[number](Numbers(results, number), [name for name in results.servers(number) if name not in ("event", "threads", "pool", "iterative")])
     except Unknown:
-        return "Not enough was measured to say what this shows."
+        return "Too little was measured for a finding."
 
 
 def rivals_concurrency(of, names):
@@ -313,7 +312,7 @@ def rivals_idle(of, names):
                 parts.append(f"<b>{name}</b> {each:,.0f}")
         except Unknown:
             continue
-    return f"Bytes of memory for each idle connection, from one to the most that each kept: {', '.join(parts)}."
+    return f"Bytes of memory for each idle connection, between one connection and the most that each server kept: {', '.join(parts)}."
 
 
 def rivals_slow(of, names):

@@ -1,7 +1,7 @@
-"""Draws the figures: measured as lines with markers, the simple model as a broad pale band of the same colour behind.
+"""Draws the figures: measurements as lines with markers, the simple model as a broad pale band in the same colour.
 
-Colours are Okabe and Ito's, which stay apart for colour-blind readers; markers and line styles tell the same again. A
-hollow marker says: not what it seems (starved, unanswered, or the generator was the bottleneck).
+The colours are those of Okabe and Ito, which colour-blind readers can tell apart; markers and line styles differ as well. A
+hollow marker has a caveat: starved, unanswered, or the generator was the bottleneck.
 """
 
 import io
@@ -53,7 +53,7 @@ def plain(value, _=None):
 
 
 def duration(us, _=None):
-    """Microseconds as a reader says them."""
+    """Microseconds as µs, ms or s."""
     for unit, size in (("s", 1e6), ("ms", 1e3)):
         if us >= size * 0.9995:
             return f"{us / size:.3g} {unit}"
@@ -61,7 +61,7 @@ def duration(us, _=None):
 
 
 def speed(count, _=None):
-    """Bytes a second, in decimal units as networks have them."""
+    """Bytes a second, in decimal units, as is usual for networks."""
     for unit, one in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= one * 0.9995:
             return f"{count / one:.3g} {unit}"
@@ -69,7 +69,7 @@ def speed(count, _=None):
 
 
 def size(count, _=None):
-    """Bytes in memory or in a file."""
+    """Bytes in memory or in a file, in binary units."""
     for unit, one in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= one * 0.9995:
             return f"{count / one:.3g} {unit}"
@@ -79,7 +79,7 @@ def size(count, _=None):
 # ---- parts
 
 class Figure:
-    """Panels side by side or below one another, one legend above them."""
+    """Panels in rows and columns, with one legend above."""
 
     def __init__(self, results, experiment, names, rows, columns, height=3.1):
         self.results, self.experiment, self.names = results, experiment, names
@@ -109,13 +109,13 @@ class Figure:
         return axis
 
     def measured(self, axis, series, metric, scale=1, xmetric=None, hollow=("starved",), shift=0, xscale=1):
-        """The medians, with the range of the rounds; x is the point's own, or a number that was measured there."""
+        """Draws the medians and the range of the rounds. x is that of the point, or the metric `xmetric`."""
         for name in self.names:
             color, marker, line = STYLES[name]
             xs, ys, low, high, empty = [], [], [], [], []
             for x in self.results.xs(self.experiment, series, name):
                 if x == 0 and not shift and not xmetric:
-                    continue  # nothing at all has no place on a logarithmic axis: it stands in the table
+                    continue  # a logarithmic axis has no 0: that point is in the table only
                 values = self.results.all(self.experiment, series, name, x, metric)
                 at = self.results.value(self.experiment, series, name, x, xmetric) if xmetric else x * xscale + shift
                 if not values or at is None:
@@ -137,7 +137,7 @@ class Figure:
                 axis.plot([x], [y], color=color, marker=marker, markersize=6.5, markerfacecolor="white" if hole else color, zorder=4)
 
     def model(self, axis, function, xs):
-        """A band for each server for which the model knows an answer."""
+        """Draws a band for each server for which the model gives values."""
         for name in self.names:
             points = [(x, function(name, x)) for x in xs]
             points = [(x, y) for x, y in points if y is not None]
@@ -145,14 +145,14 @@ class Figure:
                 self.band(axis, name, points)
 
     def band(self, axis, name, points):
-        """Its end carries the server's marker, so that the colour is not all that tells whose it is."""
+        """Draws one band. Its end has the server's marker, so that the colour alone does not have to identify it."""
         color, marker, _ = STYLES[name]
         self.has_model = True
         axis.plot(*zip(*points), color=color, linewidth=7, alpha=0.2, solid_capstyle="butt", zorder=1)
         axis.plot(*points[-1], color=color, marker=marker, markersize=10, markeredgewidth=0, alpha=0.35, zorder=1)
 
     def svg(self, title):
-        """The figure as an element that stands inside a page."""
+        """The figure as an SVG element for the page."""
         for axis in self.axes[:self.number]:
             label_between_powers(axis)
         handles = [
@@ -162,7 +162,7 @@ class Figure:
         if self.has_model:
             handles.append(Line2D([], [], color="#666666", linewidth=7, alpha=0.3, label="simple model"))
         handles += self.extra
-        handles.append(Line2D([], [], color="#666666", marker="o", linestyle="", markerfacecolor="white", label="with a caveat: see table"))
+        handles.append(Line2D([], [], color="#666666", marker="o", linestyle="", markerfacecolor="white", label="has a caveat: see table"))
         for axis in self.axes[self.number:]:
             axis.set_visible(False)
         self.figure.tight_layout(rect=(0, 0, 1, 1 - 0.45 / self.figure.get_figheight()), h_pad=1.8, w_pad=2.2)
@@ -173,14 +173,14 @@ class Figure:
         pyplot.close(self.figure)
         text = out.getvalue()
         text = text[text.index("<svg"):]
-        # Several figures stand in one page: their groups' names must differ, and the page decides the width.
+        # The page holds several figures: ids must not repeat, and the page sets the width.
         text = re.sub(r'<g id="[^"]*">', "<g>", text)
         text = re.sub(r'<svg ([^>]*?)width="[^"]*pt"', r"<svg \1", re.sub(r'height="[^"]*pt" ', "", text, count=1), count=1)
         return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
 
 
 def label_between_powers(axis):
-    """A logarithmic axis of few powers of ten has too few labels: 2 and 5 get theirs too."""
+    """Labels more than the powers of ten on a logarithmic axis that spans few of them."""
     low, high = axis.get_ylim()
     if axis.get_yscale() == "log" and not isinstance(axis.yaxis.get_major_locator(), FixedLocator):
         powers = math.log10(high / low)
@@ -188,8 +188,8 @@ def label_between_powers(axis):
 
 
 def bars(figure, axis, groups, form, model=None):
-    """Bars side by side, each with its server's name below and its value above. `groups` is a list of (name of the group,
-    {server: value}); `model` the same for the pale bars that say what was to be expected."""
+    """Draws bars side by side, each with its server's name below and its value above. `groups` is a list of (name, {server:
+    value}); `model` has for each group the expected values, which become pale lines."""
     names = figure.names
     step = 0.86 / max(1, len(names))
     ticks, labels = [], []
@@ -262,7 +262,7 @@ def concurrency(results, names):
         figure.measured(axis, series, "p50_us", hollow=("starved",))
     axis = figure.panel("99th percentile, connections kept", "connections at once (log)", "99th percentile (log)", yformat=duration, xticks=ticks)
     figure.measured(axis, "kept", "p99_us", hollow=("starved",))
-    axis = figure.panel("Answered at all, connections kept", "connections at once (log)", "connections answered (log)", xticks=ticks)
+    axis = figure.panel("Connections that got an answer, connections kept", "connections at once (log)", "connections answered (log)", xticks=ticks)
 
     def served(name, count):
         limit = engines.workers(name)
@@ -382,7 +382,7 @@ def file_sizes(results, names):
     sizes = results.xs(6, "plain") or results.xs(6, "gzip")
 
     def cost(series):
-        """Fixed part from the smallest file, the part of a byte from the largest."""
+        """The fixed part is taken from the smallest file, the part of a byte from the largest."""
         def at(name, count):
             least, most = (results.value(6, series, name, x, "rate") for x in (sizes[0], sizes[-1]))
             if not least or not most or sizes[0] == sizes[-1]:
@@ -433,8 +433,8 @@ def costs(results, names):
 
 
 def predicted_cost(results, metric, kind, names):
-    """Switches: a thread that serves one connection sleeps once for each request, or starts once for each connection.
-    Time: experiment 1's best rate is a full core, so its inverse is the cost."""
+    """Switches: a thread sleeps once for each request, or starts once for each connection. Time: the inverse of the best rate
+    of experiment 1, where the core was full."""
     if metric == "switches":
         sleeps = {"event": 0, "iterative": 1 if kind == "kept" else 0}
         return {name: sleeps.get(name, 1) for name in names}

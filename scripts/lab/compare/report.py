@@ -1,4 +1,4 @@
-"""Writes report.html: one file, no script, nothing fetched. Run with the Python that has matplotlib:
+"""Writes report.html: one file without scripts or external resources. It needs matplotlib:
 
     python -m lab.compare.report results.json report.html
 """
@@ -12,60 +12,59 @@ from . import engines, findings, plots
 from .plots import duration, plain, size, speed
 from .results import Results
 
-# For each experiment: what is done, in plain words, and the model that is drawn.
+# For each experiment: what is done, and the model that is drawn.
 TEXTS = {
     1: (
-        "Clients ask for a page of {page_bytes} bytes, each again as soon as it has its answer; left, every client keeps its connection, "
-        "right, it opens one for each request. The clients are a program of ours that checks every answer; crosses show wrk.",
-        "answers a second = clients being served ÷ latency of a lone client, until the core is full: 1 ÷ processor time of an answer. "
-        "Latency = clients being served ÷ answers a second (Little's law). Being served are, of kept connections, all in <b>event</b> and "
-        "<b>threads</b>, {pool_size} in <b>pool</b>, 1 in <b>iterative</b>.",
+        "Clients ask for a page of {page_bytes} bytes, each again as soon as it has its answer. Left: every client keeps its connection. "
+        "Right: it opens one for each request. The load generator is our own and checks every answer; crosses show wrk.",
+        "answers a second = clients being served ÷ latency of a single client, at most 1 ÷ processor time of an answer (a full core). "
+        "Latency = clients being served ÷ answers a second (Little's law). Of kept connections, <b>event</b> and <b>threads</b> serve all, "
+        "<b>pool</b> {pool_size}, <b>iterative</b> 1.",
     ),
     2: (
-        "Requests come at random moments, so many a second whatever the server does, each on its own connection. Latency counts from the "
-        "moment a request was due, so a server that falls behind cannot hide it. The rates are shares of what each server can do at most.",
-        "a queue before one processor (M/D/1): latency = lone latency + load ÷ (2 × (1 − load)) × time of an answer; beyond a load of 1 "
-        "the queue, and the latency, grows as long as the run lasts.",
+        "Requests come at random moments at a given rate, whatever the server does, each on its own connection. Latency counts from the "
+        "moment a request was due, so that a server that falls behind cannot hide it. The rates are shares of each server's capacity.",
+        "a queue for one processor (M/D/1): latency = latency of a single client + load ÷ (2 × (1 − load)) × time of an answer. Above a "
+        "load of 1 the queue and the latency grow until the end of the run.",
     ),
     3: (
-        "So many clients ask once, keep their connection and stay silent. Memory is what the server's processes hold (resident pages, page "
-        "tables, and 16 KiB of kernel stack a thread). Sockets in the kernel cost every server the same and are left out.",
-        "memory = memory at rest + kept connections × memory of one, taken from the largest point; <b>pool</b> keeps {pool_size} and "
-        "<b>iterative</b> 1, at what one costs in <b>threads</b>. Threads = those that serve, and one or two beside them that accept and wait for signals.",
+        "Each client sends one request, then keeps its connection and sends nothing. Memory is that of the server's processes: resident "
+        "pages, page tables, and 16 KiB of kernel stack for each thread. Sockets in the kernel cost every server the same and are left out.",
+        "memory = memory at rest + kept connections × memory of one, taken from the largest point. <b>pool</b> keeps {pool_size} and "
+        "<b>iterative</b> 1, each with the memory that one has in <b>threads</b>. Threads = those that serve, and one or two that accept and wait for signals.",
     ),
     4: (
-        "A normal client opens {normal_rate} connections a second and asks for a page on each, while N others do the server ill: left, they send "
-        "a request head that never ends, one byte a second; right, they ask for 10 MiB and read 1 KiB a second.",
-        "nothing changes while a worker is free; once the slow ones hold them all ({pool_size} in <b>pool</b>, 1 in <b>iterative</b>) the normal client "
-        "waits until the server loses patience with one of them: {header_timeout} s for a head, longer for a slow reader. The runs are shorter "
-        "than that, so a hollow marker at the top means: no answer while we watched.",
+        "A normal client opens {normal_rate} connections a second and asks for a page on each, while N other clients are slow. Left: they send "
+        "a request head that never ends, one byte a second. Right: they ask for 10 MiB and read 1 KiB a second.",
+        "nothing changes while a worker is free. When slow clients hold all workers ({pool_size} in <b>pool</b>, 1 in <b>iterative</b>), the normal client "
+        "waits until one of them times out: {header_timeout} s for a head, longer for a slow reader. The runs are shorter "
+        "than that, so a hollow marker at the top means: no answer during the run.",
     ),
     5: (
         "{waiting_clients} clients ask for an answer that the server gives after a wait, as if it asked a database. A connection per request.",
-        "answers a second = those who can wait at once ÷ wait, until the core is full: all {waiting_clients} in <b>event</b> and <b>threads</b>, "
+        "answers a second = requests that can wait at once ÷ wait, at most a full core. At once can wait: all {waiting_clients} in <b>event</b> and <b>threads</b>, "
         "{pool_size} in <b>pool</b>, 1 in <b>iterative</b>. Latency = clients ÷ answers a second.",
     ),
     6: (
-        "{size_clients} clients with kept connections (of which <b>iterative</b> serves one) ask for files of text, as they are and compressed while "
+        "{size_clients} clients with kept connections (<b>iterative</b> serves one of them) ask for text files, uncompressed and compressed while "
         "they are sent.",
-        "time of an answer = a fixed part + a part for each byte, from the smallest and the largest file. Where the two are equal, "
-        "copying (or compressing) takes over.",
+        "time of an answer = a fixed part + a part for each byte, taken from the smallest and the largest file. For files larger than the "
+        "point where both are equal, copying (or compressing) is the main cost.",
     ),
     7: (
-        "{cost_clients} clients ask for a page as fast as they can. System calls are counted by strace in a run of their own; processor time and "
-        "context switches are the kernel's account of the server's whole life, divided by its answers.",
-        "system calls: a read and a write, and on a new connection accept and close besides. Switches: a thread that serves one connection "
-        "sleeps once for each request, or starts once for each connection; the loop need not sleep while anybody asks, nor <b>iterative</b> while the "
-        "next client already waits. Processor time: the inverse of the best rate of experiment 1, where its core was full.",
+        "{cost_clients} clients ask for a page as fast as they can. System calls are counted by strace in a separate run. Processor time and "
+        "context switches are the kernel's totals from the server's start to its end, divided by its answers.",
+        "system calls: a read and a write; with a new connection also accept and close. Switches: a thread that serves one connection "
+        "sleeps once for each request, or starts once for each connection. The loop does not sleep while there are requests, nor <b>iterative</b> while the "
+        "next client already waits. Processor time: the inverse of the best rate of experiment 1, if its core was full.",
     ),
     8: (
-        "So many clients upload {upload_mib} MiB each, again and again, every one to its own name. Afterwards the stored files are compared "
+        "Each client uploads {upload_mib} MiB again and again, to a name of its own. Afterwards the stored files are compared "
         "with what was sent. The files are in memory ({files_on}), so that the server is measured and not a disk.",
-        "as in experiment 1: uploads ÷ time of a lone one, until the core is full; time of an upload = uploads ÷ uploads a second.",
+        "as in experiment 1: uploads at once ÷ time of a single one, at most a full core. Time of an upload = uploads at once ÷ uploads a second.",
     ),
 }
 
-# For each experiment: (metric, word in the table, how it is written).
 def number(value):
     return plain(value) if value >= 100 else f"{value:.3g}"
 
@@ -74,10 +73,11 @@ def percent(value):
     return f"{value:.0%}"
 
 
+# For each experiment: (metric, its word in the table, its format).
 COLUMNS = {
-    1: [("rate", "answers/s", number), ("p50_us", "median", duration), ("p99_us", "99th", duration), ("served", "got one", plain)],
+    1: [("rate", "answers/s", number), ("p50_us", "median", duration), ("p99_us", "99th", duration), ("served", "answered", plain)],
     2: [("offered", "asked/s", number), ("rate", "answers/s", number), ("mean_us", "mean", duration), ("p99_us", "99th", duration)],
-    3: [("memory_kib", "memory", lambda kib: size(kib * 1024)), ("threads", "threads", plain), ("served", "got one", plain)],
+    3: [("memory_kib", "memory", lambda kib: size(kib * 1024)), ("threads", "threads", plain), ("served", "answered", plain)],
     4: [("p50_us", "median", duration), ("p99_us", "99th", duration), ("unanswered", "unanswered", percent)],
     5: [("rate", "answers/s", number), ("p50_us", "median", duration)],
     6: [("rate", "answers/s", number), ("content_per_s", "content/s", speed), ("cpu_us", "CPU each", duration), ("server_busy", "core", percent)],
@@ -88,11 +88,11 @@ SERIES = {
     "kept": "connections kept",
     "one each": "a connection per request",
     "wrk": "connections kept, measured by wrk",
-    "capacity": "as fast as it can, 64 clients",
+    "capacity": "closed loop, 64 clients",
     "offered": "requests at random moments",
     "drip": "slow clients send a head",
     "sip": "slow clients read",
-    "plain": "as they are",
+    "plain": "uncompressed",
     "gzip": "compressed",
     "gzip, all cores": "compressed, server on all cores",
 }
@@ -127,19 +127,19 @@ def page(results):
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>dustdevil: four engines compared</title><style>{STYLE}</style></head><body>
 <h1>Four engines, one server</h1>
-<p>dustdevil serves with four engines that share everything but the way they wait: <b>event</b> (one thread, all connections),
+<p>dustdevil serves with four engines that share everything except the way they wait: <b>event</b> (one thread, all connections),
 <b>threads</b> (a thread for each connection), <b>pool</b> ({data["settings"]["pool_size"]} threads, each with one connection at a time) and <b>iterative</b>
-(one connection at a time). What differs below is what waiting costs.</p>
+(one connection at a time). The differences below come from the way they wait.</p>
 {state}{f'<ul class="state notes">{notes}</ul>' if notes else ''}
 {machine_table(data)}
 <details open><summary><b>How to read this</b></summary><p class="small">
 Lines with markers are measured: {rounds}.
-Broad pale bands are the simple model written under each plot: where line and band part, there is something to learn. Most axes are logarithmic
-(each step a multiple), and say so. A hollow marker has a caveat, which the table names:
-<sup>s</sup> starved: some connections got no answer during the run, since others held every worker, or their thread's turn did not come (latencies are of the answered only);
-<sup>≥</sup> at least: requests were still unanswered at the end and count with the time they had waited;
-<sup>g</sup> the load generator's core was full and the server's was not, so the server can do more than is shown;
-<sup>d</sup> other programs took more than 15% of the two cores. Every answer counted here had the right status and length; a run with a wrong answer gives no number.
+Broad pale bands are the simple model that is described under each plot; where line and band differ, the model misses something. Most axes are
+logarithmic, and say so. A hollow marker has a caveat, which the table names:
+<sup>s</sup> starved: some connections got no answer during the run, because others held every worker, or their thread did not run (latencies are those of answered requests only);
+<sup>≥</sup> at least: some requests had no answer at the end; they count with the time they had waited;
+<sup>g</sup> generator-bound: the load generator's core was full and the server's was not, so that the server can do more than is shown;
+<sup>d</sup> disturbed: other programs took more than 15% of the two cores. Every answer that is counted had the right status and length; a run with a wrong answer gives no number.
 </p></details>
 {sections}
 {failures(results)}
@@ -154,11 +154,11 @@ def escape(text):
 def machine_table(data):
     about, versions = data["machine"], data["versions"]
     shared = "one core for both" if about["server_core"] == about["load_core"] else f"server on core {about['server_core'][0]}, load on core {about['load_core'][0]}"
-    commit = "commit " + versions["commit"][:12] if versions.get("commit") else "a binary that was given"
+    commit = "commit " + versions["commit"][:12] if versions.get("commit") else "a given binary"
     lines = [
         ("Machine", f"{about['processor']}{', virtual' if about['virtual'] else ''}; {about['cores']} cores; {about['memory_mib']:,} MiB"),
         ("System", f"{about['system']}, Linux {about['kernel']}"),
-        ("Cores", shared + "; everything over loopback, so the load's work is on the same machine"),
+        ("Cores", shared + "; all over loopback, so that the load uses the same machine"),
         ("Run", f"{data['mode']}, {data['began']}, {data.get('seconds', 0):.0f} s; {data['command']}"),
         ("Build", f"{versions.get('dustdevil')}, {commit}" + (" with changes" if versions.get("changed_files") else "")),
         ("With", ", ".join(versions[name] for name in ("compiler", "wrk", "nginx", "lighttpd") if versions.get(name))),
@@ -234,7 +234,7 @@ def cell(results, number, series, name, x, column, place):
 
 
 def referee_table(results, names, xs):
-    """Our generator beside wrk, where both can measure."""
+    """Our load generator beside wrk, at the points where both can measure."""
     rows = ""
     for x in xs:
         for name in names:
@@ -249,14 +249,14 @@ def referee_table(results, names, xs):
         return ""
     head = "".join(f'<th class="edge" colspan="3">{word}</th>' for word in ("answers a second", "median latency", "server's CPU an answer"))
     words = '<th class="edge">ours</th><th>wrk</th><th>differs</th>' * 3
-    return f"""<div class="wide"><table><caption>Our load generator against wrk, where both can measure</caption><tr><th class="first"></th>{head}</tr>
+    return f"""<div class="wide"><table><caption>Our load generator beside wrk</caption><tr><th class="first"></th>{head}</tr>
 <tr><th class="first">server, connections</th>{words}</tr>{rows}</table></div><p class="small">{findings.referee(results)}</p>"""
 
 
 def cost_tables(results, names):
     lines = [("calls", "calls", "system calls a request", number), ("used", "switches", "context switches a request", number),
-             ("used", "cpu_us", "processor time a request", duration), ("used", "user_us", "of it the server's own code", duration),
-             ("used", "system_us", "of it the kernel", duration)]
+             ("used", "cpu_us", "processor time a request", duration), ("used", "user_us", "of this in the server", duration),
+             ("used", "system_us", "of this in the kernel", duration)]
     found = []
     for kind in ("kept", "one each"):
         xs = results.xs(7, f"used, {kind}") or results.xs(7, f"calls, {kind}")
@@ -286,7 +286,7 @@ def failures(results):
         f'<td class="first">{entry["server"]}</td><td class="first" style="white-space:normal">{escape(entry["problem"])}</td></tr>'
         for entry in failed[:200]
     )
-    return f"<h2>Runs that failed</h2><p>They gave no number; each was tried twice.</p><table>{rows}</table>"
+    return f"<h2>Runs that failed</h2><p>They gave no number. Each was tried twice.</p><table>{rows}</table>"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is kept of a comparison: every round, in JSON and CSV, and the medians that plots and sentences are made of."""
+"""The result of a comparison: every round, in JSON and CSV, and the medians for the plots and sentences."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ FORMAT = 1
 
 
 class Results:
-    """`data` is what results.json holds; all else is computed from it."""
+    """`data` is the content of results.json; everything else is computed from it."""
 
     def __init__(self, data):
         self.data = data
@@ -40,11 +40,11 @@ class Results:
     # ---- reading
 
     def xs(self, experiment, series, server=None):
-        """Where something was measured well, in order."""
+        """The x of all points with a valid measurement, in order."""
         return sorted({key[3] for key in self.good if key[:2] == (experiment, series) and server in (None, key[2])})
 
     def servers(self, experiment):
-        """Those that take part, in the order of the run."""
+        """The servers with a valid measurement, in the order of the run."""
         measured = {key[2] for key in self.good if key[0] == experiment}
         return [name for name in self.data["servers"] if name in measured]
 
@@ -58,14 +58,14 @@ class Results:
         return statistics.median(values) if values else None
 
     def flag(self, experiment, series, server, x, name):
-        """Whether most rounds carry a flag; for `bound`, what most say."""
+        """The most frequent value of a flag in the rounds."""
         flags = [entry["flags"][name] for entry in self.good.get((experiment, series, server, x), [])]
         return statistics.mode(flags) if flags else None
 
     # ---- writing
 
     def save(self, folder):
-        """Both files, whole or not at all."""
+        """Writes results.json and results.csv, each in one step."""
         write(folder / "results.json", json.dumps(self.data, indent=1) + "\n")
         rows = [["experiment", "series", "server", "x", "round", "ok", "bound", "starved", "at_least", "disturbed", "metric", "value"]]
         for entry in self.data["rounds"]:

@@ -1,4 +1,4 @@
-"""Runs the points in rounds, server by server, and keeps what came of each: numbers, or a sentence why there are none."""
+"""Measures the points in rounds, on one server after the other. Keeps numbers for each, or the reason why there are none."""
 
 import sys
 import time
@@ -6,14 +6,14 @@ import time
 from . import engines
 from ..common import measure, servers
 
-SAVE_EVERY = 15  # seconds; what is on the disk when the power fails
+SAVE_EVERY = 15  # seconds between two saves
 
 
 class Runner:
     def __init__(self, lab, results, names, rounds, folder):
         self.lab, self.results, self.names, self.rounds, self.folder = lab, results, names, rounds, folder
         self.left_out = []  # points for which the limit of open files is too low
-        self.unable = {}  # servers that did not start, and what they said
+        self.unable = {}  # servers that did not start, and why
         self.saved = time.monotonic()
         self.progress = Progress([])
 
@@ -37,8 +37,8 @@ class Runner:
                 self.saved = time.monotonic()
 
     def plan(self, experiments):
-        """A point is measured on one server after the other, so that a change of the machine's mood meets them all; every
-        other round in the opposite order."""
+        """Yields what to measure, in order. The servers take turns at each point, so that a disturbance of the machine affects
+        all of them; every second round goes in the opposite order."""
         for experiment in experiments:
             names = [name for name in self.names if name in engines.ENGINES or experiment.rivals]
             for number in range(1, self.rounds + 1):
@@ -52,7 +52,7 @@ class Runner:
 
     def one(self, experiment, number, point, name):
         entry = {"experiment": experiment.number, "series": point.series, "server": name, "x": point.x, "round": number}
-        # A second attempt, since one stumble would leave a hole in the plot. Both are kept.
+        # A second attempt, since a single failure would leave a gap in the plot. Both are kept.
         for attempt in (1, 2):
             if name in self.unable:
                 self.results.add({**entry, "ok": False, "problem": self.unable[name], "numbers": {}})
@@ -65,7 +65,7 @@ class Runner:
                 self.note(str(error))
                 continue
             except measure.Failed as error:
-                self.progress.say(f"{name}, {point.series} at {point.x:g}: {error}" + (" (once more)" if attempt == 1 else ""))
+                self.progress.say(f"{name}, {point.series} at {point.x:g}: {error}" + (" (trying once more)" if attempt == 1 else ""))
                 self.results.add({**entry, "attempt": attempt, "ok": False, "problem": str(error), "numbers": {}})
                 continue
             self.results.add({**entry, "attempt": attempt, "ok": True, "took": round(time.monotonic() - began, 2), **outcome})
@@ -86,7 +86,7 @@ class Runner:
 
 
 class Progress:
-    """One line on a terminal, written over; elsewhere a line for each experiment and round."""
+    """Shows progress: one line that is overwritten on a terminal, else a line for each experiment and round."""
 
     def __init__(self, plan):
         self.total, self.done = len(plan), 0

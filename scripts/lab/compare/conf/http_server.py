@@ -1,4 +1,4 @@
-"""Python's http.server for the comparison: a thread a connection, HTTP/1.1 so that it keeps connections, no log.
+"""Python's http.server for scripts/compare: a thread for each connection, HTTP/1.1 to keep connections, no log.
 
     python http_server.py PORT SITE
 """
@@ -19,7 +19,7 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 4096
 
     def handle_error(self, request, client_address):
-        """A client that went away is no news."""
+        """Prints nothing if a client has closed its connection."""
 
 
 port, site = int(sys.argv[1]), sys.argv[2]

@@ -1,4 +1,4 @@
-"""Tornado for the comparison: one process, its own static file handler, no log.
+"""Tornado for scripts/compare: one process, its own static file handler, no log.
 
     python tornado_server.py PORT SITE
 """
