@@ -1,4 +1,4 @@
-"""scripts/bench: what it measures on whom. common/bench.py is its main."""
+"""scripts/bench: what it measures on which servers. common/bench.py is its main."""
 
 import sys
 import time

@@ -1,9 +1,9 @@
-/* first_byte.c: starts a server and says how long it took to the first byte of its first answer.
+/* first_byte.c: starts a server and measures the time until the first byte of its first answer.
  *
  *   cc -O2 -o first_byte first_byte.c
  *   first_byte PORT PATH CORE PROGRAM [ARGUMENT]...
  *
- * One JSON object on standard output: milliseconds and status. The server is ended again, and its session with it.
+ * Prints one JSON object: milliseconds and status. It ends the server and all processes of its session.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -44,7 +44,7 @@ static pid_t start(int core, char **argv)
     _exit(127);
 }
 
-/* Asks once; the status, or 0 when nobody answers yet. */
+/* Sends one request. Returns the status, or 0 if nothing answers yet. */
 static int ask(int port, const char *path)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

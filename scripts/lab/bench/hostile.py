@@ -10,7 +10,8 @@ import time
 from ..common import measure, processes
 
 ENTRIES = 10_000
-RATE, CONNECTIONS = 200, 8  # requests a second of the normal client, far below what any server can do; on so many kept connections
+RATE = 200  # requests a second of the normal client, far below what any server can do
+CONNECTIONS = 8  # kept, of the normal client
 LEAST_SECONDS = 2  # p99 of 400 requests; of fewer it would be their maximum
 DRAIN = 10  # seconds: how long a request may take before it counts as unanswered
 
@@ -72,8 +73,8 @@ def run(lab, peer, server, row, seconds):
 
 
 def got(raw):
-    """What the hostile clients got: answers a second of each group, and of those who do not read how many got the beginning
-    of one."""
+    """What the hostile clients got: answers a second for each group; for the group that never reads, the number of clients
+    that got the beginning of an answer."""
     numbers = {"hostile": 0.0, "hostile_refusals": 0.0, "hostile_ended": 0}
     for name, group in raw["groups"].items():
         numbers["hostile_ended"] += group["ended"]

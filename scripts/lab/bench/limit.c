@@ -1,13 +1,13 @@
-/* limit.c: the floor under every figure of scripts/bench. It does as little as an HTTP server can.
+/* limit.c: the upper limit for the figures of scripts/bench. It does as little as an HTTP server can.
  *
- * One thread, one edge-triggered epoll: one recv when a connection is readable, count the empty lines in it, one send of
- * as many copies of one answer made beforehand. It parses nothing, looks nothing up, logs nothing and has no timeout.
- * What it reaches bounds every server that answers a recv with a send on this kernel.
+ * One thread, one edge-triggered epoll. When a connection is readable: one recv, count the empty lines in it, one send of as
+ * many copies of a prepared answer. It does not parse, look up or log anything, and has no timeouts.
+ * No server that answers a recv with a send is faster on this kernel.
  *
  *   cc -O2 -o limit limit.c
  *   limit --port P [--file F] [--status S] [--header "Name: value\r\n"] [--close] [--head]
- *   limit --port P --sendfile F          the body from the page cache, for large files
- *   limit --port P --upload FOLDER       takes uploads: written to a new file, renamed when whole
+ *   limit --port P --sendfile F          sends the body by sendfile, for large files
+ *   limit --port P --upload FOLDER       takes uploads: writes each to a new file and renames it when it is whole
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -32,13 +32,13 @@
 #define SMALL 16384
 #define EVENTS 512
 #define READ 65536
-#define READ_UPLOAD 262144      /* a fourth of this costs a tenth more, four times this gains nothing */
+#define READ_UPLOAD 262144      /* with a quarter of it an upload costs 10% more; four times as much gains nothing */
 
 struct conn {
     int fd;
-    int tail_len;               /* the last bytes read: an empty line may come in two reads */
+    int tail_len;               /* the last bytes of the previous read: an empty line may be split */
     char tail[3];
-    uint64_t owed, at;          /* bytes to send, and how far they are into the answers */
+    uint64_t owed, at;          /* bytes to send, and the position in the repeated answers */
     int store, receiving;       /* of an upload */
     uint64_t left;
     struct conn *next_dead;
@@ -46,7 +46,7 @@ struct conn {
 
 static int port, status = 200, closing, head_only, file_fd = -1, epoll_fd;
 static const char *file, *large, *header = "", *folder;
-static char *answer;            /* COPIES times, or once when it is large */
+static char *answer;            /* COPIES times, or once if it is large */
 static uint64_t head_len, answer_len, copies = 1;
 static char buffer[4 + READ_UPLOAD];
 
@@ -56,7 +56,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Sends what is owed, or as much of it as the socket takes. -1: the connection is over. */
+/* Sends what is owed, as much as the socket takes. Returns -1 if the connection is to be closed. */
 static int push(struct conn *c)
 {
     while (c->owed) {
@@ -115,7 +115,7 @@ static int store_upload(struct conn *c)
     return rename(name, whole);
 }
 
-/* A head arrives in one read: it does on loopback, and an upload that does not is cut off. */
+/* It expects each head in one read, which is so on loopback; otherwise it closes the connection. */
 static int take_uploads(struct conn *c)
 {
     for (;;) {

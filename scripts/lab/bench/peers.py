@@ -1,6 +1,6 @@
-"""The servers beside dustdevil, how each is told what a row needs, and the bare loop `limit`.
+"""The servers that are measured, and the command line and configuration of each for a row. `limit` is the bare loop.
 
-All run one worker. What a peer cannot do, or does only with a further module, it is not asked for.
+Each runs one worker. A row is not measured on a peer that cannot do it, or only with a module that is not installed.
 """
 
 import os
@@ -16,27 +16,27 @@ MODULES = [Path(prefix) / "lighttpd" for prefix in ("/usr/lib", "/usr/lib64", "/
 
 @dataclass
 class Peer:
-    """A server that takes part. `arguments` takes the lab, a port and a row, and returns its command line."""
+    """A server that takes part. `arguments(lab, port, row)` returns its command line."""
 
     name: str
     arguments: object
     about: str
-    can: set = field(default_factory=set)  # besides plain files: log, gzip, upload
-    upload: tuple = ("PUT", 201)  # method, and the status of a name that is there already
+    can: set = field(default_factory=set)  # besides plain files: log, gzip, upload, mixed, hostile
+    upload: tuple = ("PUT", 201)  # method, and the status of an upload that replaces a file
 
 
 def all_peers():
-    """Every peer by name, in the order of the tables; of those not installed, too."""
+    """All peers in the order of the tables, installed or not."""
     nginx = {"log", "gzip", "hostile"} | ({"upload", "mixed"} if _nginx_takes_uploads() else set())
     lighttpd = {"log"} | ({"gzip"} if any((folder / "mod_deflate.so").exists() for folder in MODULES) else set())
     return [
         Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed", "hostile"}, ("POST", 201)),
         Peer("nginx", _nginx(True), "sendfile, tcp_nopush and open_file_cache on", nginx, ("PUT", 204)),
-        # Beside large transfers it starves uploads, and one that starves has no figure.
+        # It starves the uploads of "mixed", so that the row would have no figure.
         Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx - {"mixed", "hostile"}, ("PUT", 204)),
         Peer("lighttpd", _lighttpd, "", lighttpd),
         Peer("h2o", _h2o, "num-threads: 1", {"log", "gzip"}),
-        Peer("limit", _limit, "a bare loop that sends one answer made beforehand", {"log", "gzip", "upload"}, ("PUT", 201)),
+        Peer("limit", _limit, "a bare loop that sends one prepared answer", {"log", "gzip", "upload"}, ("PUT", 201)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What is measured: a row of the table each, and how its number comes about."""
+"""What is measured: the rows of the table, and how each number is made."""
 
 import gzip
 import json
@@ -15,13 +15,13 @@ from . import hostile, peers
 IDLE = 9000
 RANDOM_FILES = 1000
 UPLOAD_CLIENTS = 8
-DOWNLOADS, UPLOADS = 8, 4  # that small requests stand beside
-SMALL_RATE = 500  # of these a second, far below what any server can do
+DOWNLOADS, UPLOADS = 8, 4  # clients beside the small requests of "mixed"
+SMALL_RATE = 500  # small requests a second, far below what any server can do
 HOSTILE_GOAL = 20  # ms: the turn of 10 ms that is under way when a request arrives, and the turn that answers it
-STARTS = 5  # a round's figure of a start is the median of so many
+STARTS = 5  # starts in a round; its figure is their median
 MIB = 1 << 20
 
-# What a browser says to a server it has not been at: 700 bytes with the request line.
+# The head of a browser's first request to a server: 700 bytes with the request line.
 BROWSER = "\r\n".join(
     [
         "Connection: keep-alive",
@@ -46,18 +46,18 @@ BROWSER = "\r\n".join(
 class Row:
     name: str  # for --rows
     title: str
-    limit: Callable  # what the bare loop is told, from the lab
+    limit: Callable  # the arguments of the bare loop, from the lab
     goal: float
-    against: str = "limit"  # the goal is a fraction of this one's figure; "" when it is a bound of its own
+    against: str = "limit"  # the goal is a fraction of this peer's figure; "": the goal is a figure itself
     unit: str = "requests per CPU second"
-    file: str = "1k.html"  # what is asked for, and in the site
-    needs: str = ""  # what a peer has to be able to do
+    file: str = "1k.html"  # the file of the site that is asked for
+    needs: str = ""  # what a peer must be able to do
     connections: int = 64
     status: int = 200
     fields: str = ""
-    options: dict = field(default_factory=dict)  # further ones of the load, by name
+    options: dict = field(default_factory=dict)  # more flags of the load
     run: Callable = None  # (lab, peer, server, row, seconds) -> numbers and flags; without it the row is a plain load
-    cold: bool = False  # it starts its servers itself
+    cold: bool = False  # `run` starts the servers itself
 
     @property
     def less_is_better(self):
@@ -104,8 +104,8 @@ def all_rows():
             "times", needs="mixed", connections=1, run=mixed,
         ),
         Row(
-            "hostile", "p99 of small requests beside hostile clients", small, HOSTILE_GOAL, "", "ms", needs="hostile", connections=hostile.CONNECTIONS,
-            run=hostile.run,
+            "hostile", "p99 of small requests beside hostile clients", small, HOSTILE_GOAL, "", "ms", needs="hostile",
+            connections=hostile.CONNECTIONS, run=hostile.run,
         ),
         Row("log", "1 KiB file with the access log on", small, round(0.92 * 0.95, 2), needs="log"),
         Row("start", "start to first byte", small, 2.5, "", "ms", run=start, cold=True),
@@ -114,7 +114,7 @@ def all_rows():
 
 
 def write_site(lab):
-    """Files that do not compress, and a page that does, the same at every run."""
+    """Files that do not compress, and a page that does: the same in every run."""
     draw = random.Random(1)
     for name, size in {"1k.html": 1024, "10k.html": 10240, "100k.html": 102400, "mean.html": 2304, "10m.bin": 10 * MIB}.items():
         (lab.site / name).write_bytes(draw.randbytes(size))
@@ -132,7 +132,7 @@ def write_site(lab):
 
 
 def measure_row(lab, peer, row, seconds):
-    """One round of one row on one server, started for it. Returns numbers and flags; `figure` is the row's own."""
+    """One round of one row on a server that is started for it. Returns numbers, of which `figure` is the row's own, and flags."""
     if row.cold:
         return row.run(lab, peer, None, row, seconds)
     server = peers.start(lab, peer, row)
@@ -146,7 +146,7 @@ def measure_row(lab, peer, row, seconds):
 
 
 def count_calls(lab, peer, row):
-    """System calls an answer, in a run of its own under strace, when the server has seen the files once."""
+    """System calls an answer, counted by strace in a separate run, after the server has read the files once."""
     server = peers.start(lab, peer, row)
     try:
         load(lab, peer, server, row, 0.2)
@@ -160,7 +160,7 @@ def count_calls(lab, peer, row):
 
 
 def load(lab, peer, server, row, seconds, beside=()):
-    """The load of a row on a server that runs, after one look at the whole answer."""
+    """The load of a row on a running server, after a check of one whole answer."""
     options, fields, length = dict(row.options), row.fields, None
     path, content = f"/{row.file}", lab.site / row.file
     if row.status == 404:
@@ -188,13 +188,13 @@ def load(lab, peer, server, row, seconds, beside=()):
 def with_figure(row, outcome, worth):
     cpu = outcome["numbers"]["cpu_us"]
     if not cpu or not outcome["numbers"]["rate"]:
-        raise measure.Failed("too few answers came to measure anything by")
+        raise measure.Failed("too few answers for a figure")
     outcome["numbers"]["figure"] = worth / cpu * 1e6
     return outcome
 
 
 def validators(peer, server, path):
-    """The fields of a client that has the file: what this server said of it."""
+    """The conditional fields of a client that has the file, from this server's answer."""
     if peer.name == "limit":
         return 'If-None-Match: "65920080-400"\r\nIf-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT'
     said, _ = measure.ask(server, path)
@@ -203,7 +203,8 @@ def validators(peer, server, path):
 
 
 def compressed(lab, peer, server, path, content):
-    """Where the gzip of a page is that this server sends. Its second answer: the first may have been made in another way."""
+    """Stores the gzip of a page as this server sends it; returns the path. It takes the second answer: a server may compress the
+    first in another way."""
     for _ in range(2):
         said, body = measure.ask(server, path, fields={"Accept-Encoding": "gzip"})
     if said["Content-Encoding"] != "gzip" or gzip.decompress(body) != content.read_bytes():
@@ -214,11 +215,11 @@ def compressed(lab, peer, server, path, content):
 
 
 def quiet(figure, **numbers):
-    """A figure that comes from no load."""
+    """The outcome of a row that runs no load."""
     return {"numbers": {"figure": figure, **numbers}, "flags": {"bound": "", "disturbed": False}}
 
 
-# ---- the rows that are no plain load
+# ---- rows that are not a plain load
 
 
 def crowd(lab, server, row):
@@ -241,7 +242,7 @@ def beside_idle(lab, peer, server, row, seconds):
 
 
 def memory_of_idle(lab, peer, server, row, seconds):
-    """What 9,000 of them add; the socket's own memory is the kernel's and in no figure."""
+    """What IDLE connections add to RSS, divided by their number. The kernel's memory for a socket is not counted."""
     for _ in range(20):
         measure.ask(server, f"/{row.file}")
     before = server.memory()["rss_kib"]
@@ -271,7 +272,7 @@ def start(lab, peer, _server, row, seconds):
 
 
 def make_targets(lab, count):
-    """So that all uploads are alike: each replaces a file."""
+    """Makes the files that the uploads replace, so that no upload creates one."""
     for old in lab.store.glob("*"):
         if old.is_file():
             old.unlink()
@@ -280,7 +281,7 @@ def make_targets(lab, count):
 
 
 def mixed(lab, peer, server, row, seconds):
-    """Small requests fall due at random moments, alone and then beside transfers that take all they can get."""
+    """Small requests fall due at random moments: first alone, then beside transfers at full speed."""
     path, large = f"/{row.file}", lab.site / "10m.bin"
     method, status = peer.upload
     make_targets(lab, UPLOADS)
@@ -307,7 +308,7 @@ def mixed(lab, peer, server, row, seconds):
             processes.end(process)
     for raw, count in zip(transferred, (DOWNLOADS, UPLOADS)):
         if raw["served"] < count or raw["wrong_status"] or raw["wrong_length"]:
-            raise measure.Failed("a transfer was starved or wrong")
+            raise measure.Failed("a transfer got no answer, or a wrong one")
     numbers = outcome["numbers"]
     numbers |= {"figure": numbers["p99_us"] / alone, "alone_p99_us": alone, "transfers": [raw["answered_all"] for raw in transferred]}
     return outcome
@@ -322,7 +323,7 @@ def upload(lab, peer, server, row, seconds):
         upload=source,
     )
     stored = [path.read_bytes() for path in lab.store.glob("limit-*" if peer.name == "limit" else "up-*")]
-    whole = [content for content in stored if content]  # the others are still as they were made above
+    whole = [content for content in stored if content]  # the others were not replaced
     if not whole or any(content != source.read_bytes() for content in whole):
         raise measure.Failed("a file is not what was sent")
     return with_figure(row, outcome, source.stat().st_size)

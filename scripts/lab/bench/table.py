@@ -1,4 +1,4 @@
-"""bench.md: medians, what dustdevil's figure comes to beside the goal, and what stood in the way."""
+"""bench.md: medians, dustdevil's figures beside their goals, and notes on the run."""
 
 from ..common.table import line, marks, median, short, spread, table, values
 from .hostile import ENTRIES, GROUPS
@@ -13,7 +13,7 @@ def markdown(data):
 
 
 def verdict(row):
-    """(what it came to, the goal, whether it is met), in words."""
+    """(dustdevil's result, the goal, whether it is met), as text."""
     ours = median(row, "dustdevil")
     if row["against"]:
         goal = f">= {row['goal']:g} of {row['against']}"
@@ -35,8 +35,8 @@ def _title(data):
         "",
         f"`{data['command']}`, {data['began']}, {data['state']}. {about['processor']}, kernel {about['kernel']}, {about['system']}. "
         f"One worker on core {about['server_core']}, the load on core {about['load_core']}, files on {about['files_on']}, "
-        f"{data['congestion_control']} on loopback. {data['rounds']} rounds of {data['seconds_each']:g} s, servers alternating, medians; every "
-        "answer's status and length checked, the bytes of every 64th.",
+        f"{data['congestion_control']} on loopback. Medians of {data['rounds']} rounds of {data['seconds_each']:g} s; the servers take turns. The status and length of "
+        "every answer were checked, and the bytes of every 64th.",
         "",
         "; ".join([f"dustdevil {commit}".strip(), *(f"{name}: {text}" for name, text in versions.items() if name in ORDER[1:])]) + ".",
         "",
@@ -53,9 +53,9 @@ def _figures(data, names):
             around = spread(row, name)
             cells.append(short(median(row, name)) + (f" ±{around:.0f}%" if around is not None else "") + marks(row, name))
         lines.append(line(row["title"], row["unit"], *cells, *verdict(row)))
-    text = "## The row's own figure\n\nCPU seconds are user and system time of the server. ± is half of the range; g: the load's "
-    text += "core was full and the server's not (generator-bound); d: something else took more than 15% of the two cores (disturbed).\n\n"
-    return text + table(["row", "unit", *names, "dustdevil came to", "goal", "met"], lines)
+    text = "## Figures\n\nCPU seconds are user and system time of the server. ± is half of the range. g: the load's core was full "
+    text += "and the server's was not (generator-bound). d: other programs took more than 15% of the two cores (disturbed).\n\n"
+    return text + table(["row", "unit", *names, "dustdevil's result", "goal", "met"], lines)
 
 
 def _to_nginx(data, names):
@@ -66,7 +66,7 @@ def _to_nginx(data, names):
             continue
         cells = [median(row, name) for name in names]
         lines.append(line(row["title"], *(f"{cell / base:.2f}" if cell is not None else "-" for cell in cells)))
-    return "## The same, nginx = 1\n\n" + table(["row", *names], lines) if lines else ""
+    return "## Figures relative to nginx\n\n" + table(["row", *names], lines) if lines else ""
 
 
 def _pace(data, names):
@@ -79,31 +79,34 @@ def _pace(data, names):
             rate, p50, p99 = (median(row, name, metric) for metric in ("rate", "p50_us", "p99_us"))
             cells.append(f"{short(rate)}, {p50:,.0f} / {p99:,.0f}" if rate and p50 is not None else "-")
         lines.append(line(row["title"], *cells))
-    text = "## Answers a second, and p50 / p99 in microseconds\n\nThe load asks as fast as it is answered, so latency here is that of a full server.\n\n"
+    text = "## Answers a second, and p50 / p99 in microseconds\n\nExcept in the rows of p99, the load sends the next request as soon as it has an answer: this is the latency of a full server.\n\n"
     return text + table(["row", *names], lines) if lines else ""
 
 
 def _hostile(data, names):
-    """The row beside hostile clients, with what these got: a server that does not answer them cannot hide it."""
-    groups = list(GROUPS)
+    """The row beside hostile clients, with the answers that these got: a server that does not answer them cannot hide it."""
     lines = []
     for row in data["rows"]:
         for name in names if row["name"] == "hostile" else []:
             alone, beside, times = (median(row, name, metric) for metric in ("alone_p99_us", "p99_us", "times"))
             if alone is None:
                 continue
-            counts = [median(row, name, f"hostile {group}") for group in groups]
-            refused = median(row, name, "hostile_refusals")
             least = "≥ " if any(one["flags"]["at_least"] for one in row["servers"][name]["rounds"]) else ""
-            lines.append(line(name, f"{alone:,.0f}", f"{least}{beside:,.0f}", f"{least}{times:.1f}", short(median(row, name, "hostile")), *map(short, counts), short(refused)))
+            counts = ["hostile", *(f"hostile {group}" for group in GROUPS), "hostile_refusals"]
+            cells = [short(median(row, name, count)) for count in counts]
+            lines.append(line(name, f"{alone:,.0f}", f"{least}{beside:,.0f}", f"{least}{times:.1f}", *cells))
     if not lines:
         return ""
-    text = "## Beside hostile clients\n\np99 of the normal client alone and beside the hostile ones, in microseconds, and how many times the one is the other; "
-    text += "≥: some requests had no answer when the measurement ended. Then "
-    text += f"answers a second that the hostile clients got, all and by kind, for listings of {ENTRIES:,} entries: "
-    text += "; ".join(f"{group}: {clients} clients, {words}" + (f", {batch} pipelined" if batch else "") for group, (words, clients, batch, _) in GROUPS.items())
-    text += ". Of those that never read, it is the number of clients that got the beginning of an answer. Refused: answers a second of status 400 and above.\n\n"
-    return text + table(["server", "p99 alone", "p99 beside", "times", "answers/s", *groups, "refused/s"], lines)
+    groups = [f"{name}: {clients} clients, {words}" + (f", {batch} pipelined" if batch else "") for name, (words, clients, batch, _) in GROUPS.items()]
+    text = [
+        "## Beside hostile clients",
+        "p99 of the normal client, alone and beside the hostile clients, in microseconds, and their ratio. ≥: some requests had no answer when "
+        "the measurement ended.",
+        f"The hostile clients ask for listings of directories with {ENTRIES:,} entries, all at the same time. {'; '.join(groups)}. answers/s is the "
+        "number of answers that they got a second, in all and for each group; for unread it is the number of clients that got the beginning of an "
+        "answer. refused/s: answers a second of status 400 and above.",
+    ]
+    return "\n\n".join([*text, table(["server", "p99 alone", "p99 beside", "ratio", "answers/s", *GROUPS, "refused/s"], lines)])
 
 
 def _calls(data, names):
@@ -112,7 +115,7 @@ def _calls(data, names):
         calls = {name: row["servers"].get(name, {}).get("calls") for name in names}
         if any(calls.values()):
             lines.append(line(row["title"], *(f"{calls[name]['all']:.2f}" if calls[name] else "-" for name in names), _most(calls.get("dustdevil"))))
-    text = "## System calls an answer\n\nCounted by strace in a run of its own.\n\n"
+    text = "## System calls an answer\n\nCounted by strace in a separate run.\n\n"
     return text + table(["row", *names, "dustdevil's"], lines) if lines else ""
 
 

@@ -84,7 +84,9 @@ def arguments(bench):
     parser = argparse.ArgumentParser(prog=f"scripts/{bench.name}", description=bench.about)
     parser.add_argument("--quick", action="store_true", help=bench.quick_about)
     command.add_extent(parser, rows, bench.quick_rounds, bench.quick_seconds)
-    parser.add_argument(f"--{bench.taking_part}", dest="names", default="", metavar="NAMES", help=f"measure these servers only: {','.join(names)}")
+    parser.add_argument(
+        f"--{bench.taking_part}", dest="names", default="", metavar="NAMES", help=f"measure these servers only: {','.join(names)}"
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help=f"write the two files here (default: target/{bench.name})")
     command.add_keep(parser, bench.kept)
     bench.add_flags(parser)
@@ -148,7 +150,7 @@ def warnings(about):
 
 
 def run_row(bench, lab, row, present, options, data):
-    """All rounds of a row. The servers take turns within a round, so that a disturbance of the machine meets all of them;
+    """All rounds of a row. The servers take turns within a round, so that a disturbance of the machine affects all of them;
     every second round goes in the opposite order."""
     columns = bench.columns(row, present)
     result = {**bench.describe(row, columns), "servers": {name: {"rounds": [], "problems": []} for name in columns}}

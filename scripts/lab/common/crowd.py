@@ -1,13 +1,13 @@
-"""Clients that do little, by the thousand, beside the measured load.
+"""Thousands of clients that are idle or slow, beside the measured load.
 
     crowd.py --port P --count N --kind idle|drip|sip
 
-idle  asks once, checks the answer, keeps the connection and stays silent
+idle  sends one request, checks the answer, keeps the connection and sends nothing more
 drip  sends a request head that never ends, one byte a second
-sip   asks for a large file and reads a kilobyte a second of it
+sip   asks for a large file and reads 1 KiB of it a second
 
-One JSON line when they stand, another when standard input ends; then it goes. No client reconnects: experiments end
-before the server's own timeouts (10 s for a head) would cut the first of them off.
+Prints a line of JSON when all are connected, and another when standard input ends; then it exits. No client connects again:
+an experiment ends before the server's timeouts (10 s for a head) would end the first connection.
 """
 
 import argparse
@@ -20,18 +20,18 @@ import struct
 import sys
 import time
 
-TICKS = 100  # a second's bytes are spread over its hundredths: clients in step would come as one burst
+TICKS = 100  # each client acts in one hundredth of a second: if all acted at once, they would be a burst
 SMALL_WINDOW = 4096
 
 
 class Client:
-    """One socket and what has come back on it."""
+    """One socket, and what the server has sent on it."""
 
     def __init__(self, port, kind):
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Closing resets: ten thousand clients leave no ten thousand TIME_WAITs to the next measurement.
+        # Closing sends RST: otherwise 10,000 connections in TIME_WAIT would be left to the next measurement.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if kind == "sip":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
@@ -47,7 +47,7 @@ class Crowd:
         self.options = options
         self.wrong = 0
         self.clients = []
-        self.settled = 0  # clients that stand, or are lost
+        self.settled = 0  # clients that are connected (idle: answered), or have lost their connection
         self.poll = select.epoll()
         self.by_fd = {}
         request = f"GET {options.path} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n"
@@ -59,7 +59,7 @@ class Crowd:
         self.rest = f"ET {options.path} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\nX-Slow: {'x' * 4000}".encode()
 
     def gather(self):
-        """Connects all, a few hundred at once, until all stand or nothing has moved for `patience` seconds."""
+        """Connects all, at most 256 at a time. Ends when all have settled, or nothing has changed for `patience` seconds."""
         last_move = time.monotonic()
         at_once = 256
         while self.settled < self.options.count:
@@ -70,7 +70,7 @@ class Crowd:
             elif time.monotonic() - last_move > self.options.patience:
                 if len(self.clients) == self.options.count:
                     return
-                at_once = self.options.count  # the server answers no more of them: the others knock all the same
+                at_once = self.options.count  # the server answers no more clients: connect the remaining ones without waiting
                 last_move = time.monotonic()
 
     def done(self, client):
@@ -111,7 +111,7 @@ class Crowd:
             client.lost = True
 
     def check(self, client):
-        """Status and length of the one answer that an idle client asks for."""
+        """Checks the status and length of the one answer of an idle client."""
         head, end, body = client.reply.partition(b"\r\n\r\n")
         if not end or client.answered:
             return
@@ -125,7 +125,7 @@ class Crowd:
         client.reply = b""
 
     def tick(self, number):
-        """What each slow client does once a second, a hundredth of them at a time."""
+        """Lets each slow client act once a second: in each tick, one of TICKS shares of them."""
         for index in range(number % TICKS, len(self.clients), TICKS):
             client = self.clients[index]
             at = number // TICKS
@@ -146,7 +146,7 @@ class Crowd:
         print(json.dumps({**counts, "wrong": self.wrong}), flush=True)
 
     def stay(self):
-        """Until standard input ends."""
+        """Acts until standard input ends."""
         begin, number = time.monotonic(), 0
         slow = self.options.kind != "idle"
         while True:

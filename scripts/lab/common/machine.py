@@ -1,4 +1,4 @@
-"""What the numbers stand on: processor, kernel, limits, versions; and which core does what."""
+"""What the results depend on: processor, kernel, limits, versions; and which core is for what."""
 
 import os
 import platform
@@ -29,7 +29,7 @@ def read(path, default=""):
 
 
 def raise_descriptor_limit():
-    """As many open files as we may have. Returns the limit."""
+    """Raises the limit of open files as far as allowed. Returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = int(read("/proc/sys/fs/nr_open", "1048576"))
@@ -38,7 +38,8 @@ def raise_descriptor_limit():
 
 
 def choose_cores():
-    """(server's, load's, all): a core each where there are two. We ourselves stay on the load's side."""
+    """Sets of cores: (for the server, for the load, all). The first two are the same if there is one core only. This process
+    moves to the load's core."""
     usable = sorted(os.sched_getaffinity(0))
     server, load = {usable[0]}, {usable[1] if len(usable) > 1 else usable[0]}
     os.sched_setaffinity(0, load)
@@ -72,7 +73,7 @@ def describe(cores, descriptors, scratch):
 
 
 def filesystem(path):
-    """The type of the file system that a path is on."""
+    """The type of the path's file system."""
     best = ("", "unknown")
     for line in read("/proc/mounts").splitlines():
         _, mounted, kind = line.split()[:3]
@@ -82,7 +83,7 @@ def filesystem(path):
 
 
 def versions(root, binary, built_here):
-    """The commit and its state, where the server was built from them, and the programs that take part."""
+    """The versions of the programs that take part; and if the server was built here, the commit and the number of changed files."""
     found = {
         "commit": output(["git", "-C", root, "rev-parse", "HEAD"]) if built_here else "",
         "changed_files": len(output(["git", "-C", root, "status", "--porcelain"]).splitlines()) if built_here else 0,
@@ -98,11 +99,12 @@ def versions(root, binary, built_here):
 
 
 def find(program):
-    """Servers stand in sbin, which users seldom have in their PATH."""
+    """The path of a program, or None. Servers are often in sbin, which a user's PATH seldom has."""
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
 def output(argv):
+    """The first line that a program prints, or an empty string; all lines of git."""
     try:
         done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
@@ -111,14 +113,14 @@ def output(argv):
 
 
 class CoreClock:
-    """How busy the server's and the load's cores were, with everything on them, since it was made."""
+    """How busy the server's and the load's cores were since the object was made, by all programs."""
 
     def __init__(self, cores):
         self.cores = cores
         self.before = self.ticks()
 
     def ticks(self):
-        sums = [0, 0]  # busy, stolen by other guests of the hypervisor
+        sums = [0, 0]  # ticks: busy, and used by other guests of the hypervisor (steal)
         for line in read("/proc/stat").splitlines():
             name, *fields = line.split()
             if re.fullmatch(r"cpu\d+", name) and int(name[3:]) in self.cores:
@@ -133,7 +135,7 @@ class CoreClock:
 
 
 def until(condition, seconds):
-    """Waits for a condition; whether it came."""
+    """Waits until the condition holds, at most `seconds`. Returns whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
-"""One measurement: a load on a server, every answer verified, and who had the processor meanwhile.
+"""One measurement: a load on a server, with every answer checked, and the use of the processor meanwhile.
 
-Numbers leave this file only when the whole run was right: otherwise `Failed`, with a sentence.
+It returns numbers only if every answer was right; otherwise it raises `Failed` with the reason.
 """
 
 import gzip
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from . import machine, processes
 
-FULL = 0.95  # a core is full: the rest goes to starting up and to the clock's ticks
-NOT_FULL = 0.90
-DISTURBING = 0.15  # share of the two cores that others took
-LOST = 0.01  # connections cut off or refused, of all requests: more is a failure, not a finding
+FULL = 0.95  # from this share on the load's core counts as full: start and clock ticks take the rest
+NOT_FULL = 0.90  # below this share the server's core is not full
+DISTURBING = 0.15  # share of the two cores that other programs took: more marks the result as disturbed
+LOST = 0.01  # share of connections that were cut off or refused: more fails the measurement
 
 
 class Failed(Exception):
-    pass
+    """The measurement is not valid. The text says why."""
 
 
 def ask(server, path, status=200, fields=None):
@@ -39,7 +39,7 @@ def ask(server, path, status=200, fields=None):
 
 
 def reference(server, path, *, file=None, compressed=False, status=200):
-    """Asks once and looks at everything. Returns how long the body must be from now on, as it is transferred."""
+    """Sends one request and checks the whole answer. Returns the length of the body as transferred; later answers must have it."""
     key = (path, compressed)
     if key in server.references:
         return server.references[key]
@@ -54,10 +54,11 @@ def reference(server, path, *, file=None, compressed=False, status=200):
 
 
 def load(lab, server, path, *, seconds, connections=1, length=None, status=200, limit=None, beside=(), spin=False, **options):
-    """Runs the load generator. Options are its own, by name; `beside` are processes of ours whose CPU time is no disturbance."""
+    """Runs the load generator. `options` are its flags. The CPU time of the processes `beside` does
+    not count as a disturbance."""
     argv = [lab.load, "--port", server.port, "--path", path, "--connections", connections, "--seconds", seconds]
     argv += ["--status", status, "--length", -1 if length is None else length]
-    if spin and lab.cores[0] != lab.cores[1]:  # spinning on a shared core would rob the server
+    if spin and lab.cores[0] != lab.cores[1]:  # on a shared core, spinning would take time from the server
         argv += ["--spin"]
     for name, value in options.items():
         if value is True:
@@ -111,7 +112,7 @@ def summary(lab, raw, cpu, own, clock, rate, spin):
     numbers = {
         "rate": raw["answered"] / raw["window"],
         "bytes_per_s": raw["bytes"] / raw["window"],
-        # No answer at all: no latency either, unless the open loop knows how long they have been waiting.
+        # Without any answer there is no latency, except in the open loop: there, requests count with the time they have waited.
         "p50_us": None if nothing and not rate else raw["p50_us"],
         "p99_us": None if nothing and not rate else raw["p99_us"],
         "mean_us": None if nothing and not rate else raw["mean_us"],
@@ -124,7 +125,7 @@ def summary(lab, raw, cpu, own, clock, rate, spin):
         "cpu_us": cpu / raw["answered_all"] * 1e6 if raw["answered_all"] else None,
         "others_busy": others,
     }
-    # p99 is only a lower bound when one request in a hundred never got its answer.
+    # If more than 1% of the requests had no answer, p99 is a lower bound only.
     flags = {"bound": bound, "at_least": unanswered > 0.01, "disturbed": others > DISTURBING}
     flags["starved"] = unanswered > 0.01 if rate else raw["served"] < raw["connections"]
     return {"numbers": numbers, "flags": flags}
@@ -140,14 +141,14 @@ def _own_cpu(pid):
 
 
 def traced(lab, server, run):
-    """Runs a load under strace; returns its outcome and the server's system calls by name. Only counts are to be
-    believed: strace slows a server tenfold."""
+    """Runs a load while strace counts the server's system calls. Returns the load's outcome and the counts by name. The times
+    in the outcome mean nothing: strace makes a server ten times slower."""
     counts = lab.scratch / "strace.txt"
     counts.unlink(missing_ok=True)
     tracer = processes.start(["strace", "-f", "-qq", "-c", "-o", counts, "-p", server.process.pid], lab.cores[1])
     try:
         if not machine.until(lambda: _is_traced(server.process.pid), 3):
-            raise Failed("strace cannot attach; it needs to be root or kernel.yama.ptrace_scope=0")
+            raise Failed("strace cannot attach; it needs root or kernel.yama.ptrace_scope=0")
         outcome = run()
     finally:
         processes.end(tracer)
@@ -174,7 +175,7 @@ def _read_strace(text):
 
 
 class Crowd:
-    """crowd.py at work; a context manager, so that it goes whatever happens."""
+    """Runs crowd.py. A context manager, so that it is ended in any case."""
 
     def __init__(self, lab, server, kind, count, *, path, length=-1, patience=0.5):
         self.lab, self.server = lab, server
@@ -191,7 +192,7 @@ class Crowd:
         if not line:
             words = self.process.stderr.read().strip().splitlines()
             self.__exit__()
-            raise Failed(f"the crowd of clients: {words[-1] if words else 'ended'}")
+            raise Failed(f"the idle or slow clients: {words[-1] if words else 'ended'}")
         self.counts = json.loads(line)
         if self.counts["wrong"]:
             self.__exit__()
@@ -199,7 +200,7 @@ class Crowd:
         return self
 
     def leave(self):
-        """Sends them home; returns what has become of them."""
+        """Ends the crowd. Returns its last counts."""
         self.process.stdin.close()
         line = self.process.stdout.readline()
         return json.loads(line) if line else self.counts

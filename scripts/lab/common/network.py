@@ -1,7 +1,7 @@
-"""A network of our own: a loopback that nobody else uses, with reno. It goes with the last process in it.
+"""A network namespace for the run, so that its loopback has no other traffic and uses reno. The kernel removes it with the
+last process in it.
 
-How much a large file costs hangs on the congestion control of the machine: bbr, which paces, can double it, and it is not
-what is measured here.
+The cost of a large file depends on the congestion control: bbr, which paces, can double it.
 """
 
 import ctypes
@@ -21,22 +21,22 @@ SETTING = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def enter(stay, notes):
-    """Moves this process, and with it all it starts, into a network of its own. Returns the congestion control there."""
+    """Moves this process, and all that it starts, into a new network namespace; not if `stay`. Returns the congestion control."""
     if not stay and os.geteuid() == 0:
         if ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
             _loopback_up()
         else:
-            notes.append("A network namespace could not be made; it was measured on the machine's own loopback.")
+            notes.append("No network namespace could be made: the run used the machine's own loopback.")
         if machine.output(["readlink", "/proc/self/ns/net"]) != machine.output(["readlink", "/proc/1/ns/net"]):
             try:
                 SETTING.write_text(WANTED)
             except OSError as error:
                 notes.append(f"The congestion control could not be set to {WANTED}: {error.strerror}.")
     elif not stay:
-        notes.append("Not root, so it was measured on the machine's own loopback, not in a network of its own.")
+        notes.append("Not run as root: the run used the machine's own loopback, not a network namespace.")
     found = machine.read(SETTING, "unknown")
     if found != WANTED:
-        notes.append(f"The congestion control was {found}, not {WANTED}: large files may cost more than they have to.")
+        notes.append(f"The congestion control was {found}, not {WANTED}: the figures of large files may be too high.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Starts programs on chosen cores and sees to it that none outlives us: not an error, not Ctrl-C, not a kill -9."""
+"""Starts programs on chosen cores, and ends them with this process: after an error, Ctrl-C, or kill -9."""
 
 import ctypes
 import os
@@ -12,11 +12,11 @@ _running = []
 
 
 class Stopped(Exception):
-    """Somebody pressed Ctrl-C, closed the terminal or asked us to end."""
+    """A signal asked this process to end: Ctrl-C, a closed terminal, or SIGTERM."""
 
 
 def stop_on_signals():
-    """Turns the signals that end a program into an exception, so that every `finally` runs."""
+    """Turns SIGINT, SIGTERM and SIGHUP into an exception, so that every `finally` runs."""
 
     def stop(number, _frame):
         raise Stopped(f"stopped by {signal.Signals(number).name}")
@@ -26,7 +26,7 @@ def stop_on_signals():
 
 
 def start(argv, cores, **options):
-    """Popen in a session of its own: a Ctrl-C on the terminal reaches us alone, and we end the others in order."""
+    """Popen in a session of its own, so that Ctrl-C reaches this process only, which then ends the others."""
 
     def prepare():
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -38,7 +38,7 @@ def start(argv, cores, **options):
 
 
 def run(argv, cores, seconds):
-    """Runs to the end, at most `seconds`; returns (exit code, standard output, standard error)."""
+    """Runs a program, for at most `seconds`. Returns (exit code, standard output, standard error)."""
     process = start(argv, cores, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=seconds)
@@ -51,7 +51,8 @@ def run(argv, cores, seconds):
 
 
 def end(process, patience=3.0):
-    """Ends a program and all of its session: politely, then by force. Returns its rusage, if it was still to be had."""
+    """Ends a program and its session by SIGTERM, after `patience` seconds by SIGKILL. Returns its rusage, or None if it had
+    ended before."""
     usage = None
     if process.returncode is None:
         _signal(process, signal.SIGTERM)
@@ -66,7 +67,7 @@ def end(process, patience=3.0):
                 deadline = float("inf")
             else:
                 time.sleep(0.005)
-    _signal(process, signal.SIGKILL)  # what its children may have left
+    _signal(process, signal.SIGKILL)  # processes of its session that still run
     for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe and not pipe.closed:
             pipe.close()

@@ -1,4 +1,4 @@
-"""Starts and stops the servers that are compared, and reads what the kernel knows of them."""
+"""Starts and stops servers, and reads their CPU time and memory from /proc."""
 
 import os
 import re
@@ -8,15 +8,15 @@ import time
 
 from . import machine, processes
 
-KERNEL_STACK_KIB = 16  # a thread's stack inside the kernel, on x86-64 and arm64; it is in no RSS
+KERNEL_STACK_KIB = 16  # the kernel's stack of a thread, on x86-64 and arm64; RSS does not contain it
 
 
 class CannotStart(Exception):
-    pass
+    """A server does not start. The text says why."""
 
 
 class Server:
-    """A server that runs. `pids` are all of its processes."""
+    """A running server. `pids` are all of its processes."""
 
     def __init__(self, name, process, port, log):
         self.name, self.process, self.port, self.log = name, process, port, log
@@ -31,7 +31,7 @@ class Server:
         return self.process.poll() is None
 
     def cpu_seconds(self):
-        """User and system time, threads that have ended included."""
+        """User and system time, with that of threads that have ended."""
         ticks = 0
         for pid in self.pids:
             fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -40,7 +40,7 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self):
-        """What its memory comes to, in KiB: pages, page tables, and a kernel stack for each thread."""
+        """Its memory in KiB: resident pages, page tables, and a kernel stack for each thread."""
         sums = {"VmRSS": 0, "VmPTE": 0, "Threads": 0}
         for pid in self.pids:
             status = machine.read(f"/proc/{pid}/status")
@@ -52,22 +52,22 @@ class Server:
 
     def last_words(self):
         lines = [line for line in machine.read(self.log).splitlines() if line.strip()]
-        return lines[-1][:200] if lines else "it said nothing"
+        return lines[-1][:200] if lines else "it printed nothing"
 
     def death(self):
-        """A sentence on how it died."""
+        """A sentence that says how it ended."""
         code = self.process.returncode
         how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
         return f"{self.name} {how}: {self.last_words()}"
 
     def stop(self):
-        """Returns what it used in its life (CPU time, context switches), or None when it had died before."""
+        """Ends it. Returns its rusage (CPU time, context switches), or None if it had ended before."""
         return processes.end(self.process)
 
 
 def listening(name, make):
-    """What `make` starts, once it listens."""
-    # A port that was free may be taken a moment later: only rivals, who cannot pick one themselves, need the attempts.
+    """Starts a server by `make` and returns it when it listens."""
+    # A free port may be taken before the server binds it. Only servers that cannot choose a port themselves need more attempts.
     problem = ""
     for _ in range(3):
         server = make()
@@ -96,7 +96,7 @@ def spawn(lab, name, argv, cores, port):
 
 
 def _wait_until_it_listens(server, seconds=10):
-    """Returns what went wrong, or nothing."""
+    """Returns what went wrong, or an empty string."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not server.is_alive():
@@ -111,7 +111,7 @@ def _wait_until_it_listens(server, seconds=10):
 
 
 def _listens(port):
-    """Looks without knocking: an iterative server would have to serve the probe first."""
+    """Looks into /proc instead of connecting: an iterative server would have to serve that connection first."""
     wanted = f"0100007F:{port:04X}"
     any_address = f"00000000:{port:04X}"
     for line in machine.read("/proc/net/tcp").splitlines()[1:]:

@@ -14,7 +14,7 @@ def median(row, name, metric="figure"):
 
 
 def marks(row, name):
-    """What most rounds say: g for generator-bound, d for disturbed."""
+    """Marks for what holds in most rounds: g for generator-bound, d for disturbed."""
     flags = [one["flags"] for one in row["servers"].get(name, {}).get("rounds", [])]
     if not flags:
         return ""
@@ -24,14 +24,14 @@ def marks(row, name):
 
 
 def spread(row, name):
-    """Half of the range, in per cent of the median."""
+    """Half of the range of the rounds, in per cent of their median; None with one round."""
     found = values(row, name)
     middle = statistics.median(found) if found else 0
     return (max(found) - min(found)) / 2 / middle * 100 if middle and len(found) > 1 else None
 
 
 def short(value):
-    """Three figures, as a person reads them."""
+    """A number with three significant figures and k, M or G."""
     if value is None:
         return "-"
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

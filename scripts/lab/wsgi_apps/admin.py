@@ -1,8 +1,9 @@
-"""Django's admin in headless Chromium, as a person uses it: log in, add with an upload, download, change, delete, log out.
+"""Uses Django's admin in headless Chromium as a person does: log in, add with an upload, download, change, delete, log out.
 
     admin.py URL UPLOAD SCREENSHOTS
 
-A line a check; ends with 1 at the first that fails. `scripts/wsgi-apps` makes the project, starts the server and calls it.
+Prints a line for each check, and exits with 1 at the first that fails. `scripts/wsgi-apps` makes the project, starts the
+server and runs this.
 """
 
 import os
@@ -24,7 +25,7 @@ def main():
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     chromedriver = shutil.which("chromedriver")
     if not chromium or not chromedriver:
-        print(f"{'FAILED' if os.environ.get('CI') == 'true' else 'skipped'} django's admin in Chromium: it is not installed ({INSTALL})")
+        print(f"{'FAILED' if os.environ.get('CI') == 'true' else 'skipped'} django's admin in Chromium: Chromium is not installed ({INSTALL})")
         return os.environ.get("CI") == "true"
     (screenshots / "failed.png").unlink(missing_ok=True)
     for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
@@ -51,11 +52,11 @@ def main():
 
 
 def stop(number, _frame):
-    raise Failed(f"it was not done within {LIMIT} s" if number == signal.SIGALRM else "stopped")
+    raise Failed(f"it took more than {LIMIT} s" if number == signal.SIGALRM else "stopped by a signal")
 
 
 class Walk:
-    """The browser, where it is, and what has been seen."""
+    """The browser, the URL of the server, and the folder for screenshots."""
 
     def __init__(self, browser, url, screenshots):
         self.browser, self.url, self.screenshots = browser, url, screenshots
@@ -88,31 +89,31 @@ def walk(it, upload):
 def log_in(it):
     browser = it.browser
     browser.open(it.url + "/admin/")
-    it.check("who is not known is asked to log in", it.is_at("/admin/login/"))
+    it.check("without a session the admin asks to log in", it.is_at("/admin/login/"))
     it.check("the page is styled", *styled(browser))
     it.picture("login")
     browser.type("#id_username", "admin")
     browser.type("#id_password", "wrong")
     browser.follow("[type=submit]")
     it.check("a wrong password is refused", "correct username and password" in browser.text(".errornote"))
-    it.check("and no session begins", "sessionid" not in browser.cookies())
+    it.check("a wrong password begins no session", "sessionid" not in browser.cookies())
     browser.type("#id_username", "admin")
     browser.type("#id_password", "secret")
     browser.follow("[type=submit]")
-    it.check("the right one lets in", it.is_at("/admin/") and "ADMIN" in browser.text("#user-tools").upper())
+    it.check("the right password logs in", it.is_at("/admin/") and "ADMIN" in browser.text("#user-tools").upper())
     cookies = browser.cookies()
-    it.check("with a token's and a session's cookie", "csrftoken" in cookies and cookies["sessionid"]["httpOnly"], cookies)
+    it.check("the login sets cookies for the token and the session", "csrftoken" in cookies and cookies["sessionid"]["httpOnly"], cookies)
 
 
 def styled(browser):
-    """Whether a style sheet of --static was loaded and has its effect: (so it is, what was seen)."""
+    """Whether the style sheets of --static were loaded and have an effect, as (result, what was seen)."""
     seen = browser.script("""
         const header = getComputedStyle(document.querySelector('#header'))
         const sheets = [...document.styleSheets].filter(sheet => sheet.href?.includes('/static/admin/css/'))
-        const rules = sheet => { try { return sheet.cssRules.length } catch { return 0 } }  // 404 has none that may be read
+        const rules = sheet => { try { return sheet.cssRules.length } catch { return 0 } }  // the rules of a 404 cannot be read
         return {rules: sheets.map(rules), display: header.display, background: header.backgroundColor,
                 primary: header.getPropertyValue('--primary')}""")
-    # Without base.css it is a block, transparent, and knows no such variable.
+    # Without base.css the header is a transparent block, and the variable is not set.
     is_styled = seen["display"] == "flex" and seen["background"] not in ("rgba(0, 0, 0, 0)", "") and seen["primary"]
     return is_styled and len(seen["rules"]) > 1 and all(seen["rules"]), seen
 
@@ -124,11 +125,11 @@ def add(it, upload):
     browser.type("#id_file", upload)
     browser.click(".field-day .datetimeshortcuts a")  # "Today": the admin's JavaScript fills it in
     day = browser.script("return document.querySelector('#id_day').value")
-    it.check("its JavaScript runs", len(day) == 10, day)
+    it.check("the admin's JavaScript runs", len(day) == 10, day)
     it.picture("add")
     browser.follow("[name=_save]")
     it.check("a paper with a file is added", "added successfully" in browser.text(".messagelist .success"))
-    it.check("and is in the list", "Über Staubteufel" in browser.text("#result_list"))
+    it.check("the added paper is in the list", "Über Staubteufel" in browser.text("#result_list"))
     it.picture("list")
 
 
@@ -136,9 +137,9 @@ def change(it):
     browser = it.browser
     browser.type("#id_title", "Windhosen & <Böen>")
     browser.follow("[name=_save]")
-    it.check("it is changed", "changed successfully" in browser.text(".messagelist .success"))
+    it.check("a paper is changed", "changed successfully" in browser.text(".messagelist .success"))
     listed = browser.text("#result_list")
-    it.check("and the list says so", "Windhosen & <Böen>" in listed and "Staubteufel" not in listed, listed)
+    it.check("the list shows the change", "Windhosen & <Böen>" in listed and "Staubteufel" not in listed, listed)
     for word, found in {"Staubteufel": "0 papers", "Böen": "1 paper"}.items():
         browser.type("#searchbar", word)
         browser.follow("#changelist-search [type=submit]")
@@ -149,22 +150,22 @@ def delete(it):
     browser = it.browser
     browser.follow("#result_list tbody th a")
     browser.follow(".deletelink")
-    it.check("deletion is asked about", "Are you sure" in browser.text("#content"))
+    it.check("a deletion must be confirmed", "Are you sure" in browser.text("#content"))
     browser.follow("#content form [type=submit]")
-    it.check("it is deleted", "deleted successfully" in browser.text(".messagelist .success"))
-    it.check("and the list is empty", "0 papers" in browser.text(".paginator"))
+    it.check("the paper is deleted", "deleted successfully" in browser.text(".messagelist .success"))
+    it.check("the list is empty", "0 papers" in browser.text(".paginator"))
 
 
 def log_out(it):
     browser = it.browser
     browser.follow("#logout-form button")
-    it.check("log out", "sessionid" not in browser.cookies())
+    it.check("a logout ends the session", "sessionid" not in browser.cookies())
     browser.open(it.url + "/admin/papers/paper/")
-    it.check("who has left is asked to log in again", it.is_at("/admin/login/"))
+    it.check("after the logout the admin asks to log in", it.is_at("/admin/login/"))
 
 
 def noticed(it):
-    """What Chromium itself thought of all this."""
+    """Checks Chromium's own logs: answers, failed requests, messages on the console."""
     it.browser.read_logs()
     of_page, answers, lost = {}, [], []
     for name, params in it.browser.network:
@@ -174,14 +175,14 @@ def noticed(it):
             answers.append((params["response"]["status"], params["response"]["url"]))
         elif name == "Network.loadingFailed" and not params.get("canceled"):
             lost.append((params["errorText"], of_page.get(params["requestId"], "")))
-    # Chromium has requests of its own, to hosts that are not there for it; a download is a navigation that it cancels.
+    # Leave out Chromium's own requests, to hosts that it cannot reach. A download is a navigation that it cancels.
     answers, lost = ([(what, url) for what, url in both if url.startswith(it.url)] for both in (answers, lost))
     static = {urlsplit(url).path for _, url in answers if url.startswith(it.url + "/static/")}
     it.check(f"{len(answers)} answers, {len(static)} static files", {".css", ".js", ".svg"} <= {Path(path).suffix for path in static}, static)
     bad = [answer for answer in answers if answer[0] >= 400] + lost
     it.check("no request failed", not bad, bad)
     errors = [line for line in it.browser.console if line[0] in ("SEVERE", "WARNING")]
-    it.check("nothing to complain of on the console", not errors, errors)
+    it.check("no warning or error on the console", not errors, errors)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Headless Chromium by the WebDriver protocol (W3C), spoken to chromedriver: nothing but the standard library.
+"""Controls headless Chromium through chromedriver, by the WebDriver protocol (W3C). It needs only the standard library.
 
-One browser with a profile of its own below a folder of yours. It goes whatever happens, and so does what it started.
+A browser has its own profile below the folder that it is given. All its processes are ended in any case.
 """
 
 import base64
@@ -15,19 +15,19 @@ import time
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-PATIENCE = 20.0  # seconds for one command of ours, a page that loads included
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's name, which the standard fixes
-# Without --no-sandbox it does not run as root; the others keep it from talking to anybody but us.
+PATIENCE = 20.0  # seconds for one command, with the loading of a page
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, set by the standard
+# As root it needs --no-sandbox. The other flags keep it from sending requests of its own.
 ARGUMENTS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --window-size=1200,900""".split()
 
 
 class Failed(Exception):
-    """A sentence on what the browser could not do."""
+    """The browser could not do something. The text says what."""
 
 
 class Browser:
-    """A context manager. Elements are named by CSS selectors, and waited for."""
+    """A context manager. Elements are named by CSS selectors; each command waits until its element is there."""
 
     def __init__(self, chromium, chromedriver, folder):
         self.chromium, self.chromedriver, self.folder = chromium, chromedriver, Path(folder)
@@ -40,7 +40,7 @@ class Browser:
         self.profile.mkdir(parents=True)
         self.downloads.mkdir()
         log = self.folder / "chromedriver.log"
-        # Whatever it writes beside its profile lands in the folder too.
+        # What it writes outside its profile goes to the folder, too.
         environment = os.environ | {name: str(self.folder) for name in ("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
         with open(log, "wb") as sink:
             self.driver = subprocess.Popen(
@@ -69,14 +69,14 @@ class Browser:
             if self.session:
                 self.call("DELETE", f"/session/{self.session}")
         except (Failed, OSError):
-            pass  # then it is ended as the others are, below
+            pass  # its processes are ended below
         self.driver.terminate()
         try:
             self.driver.wait(3)
         except subprocess.TimeoutExpired:
             self.driver.kill()
             self.driver.wait()
-        # Chromium has process groups of its own; what belongs to this browser has our folder in its command line.
+        # Chromium makes process groups of its own. The processes of this browser have the folder in their command line.
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline and (left := processes_of(self.folder)):
             for pid in left:
@@ -111,7 +111,7 @@ class Browser:
     def cdp(self, command, **parameters):
         return self.ask("POST", "goog/cdp/execute", cmd=command, params=parameters)
 
-    # ---- what a person does
+    # ---- actions of a user
 
     def open(self, url):
         self.ask("POST", "url", url=url)
@@ -125,20 +125,20 @@ class Browser:
             found = self.ask("POST", "elements", using="css selector", value=selector)
             return found[0][ELEMENT] if found else None
 
-        return until(look, lambda: f"nothing on {self.url} is {selector}")
+        return until(look, lambda: f"no element on {self.url} matches {selector}")
 
     def click(self, selector):
         self.ask("POST", f"element/{self.find(selector)}/click")
 
     def follow(self, selector):
-        """Clicks on what leads to another page, and waits for that."""
+        """Clicks on an element that leads to another page, and waits until that is loaded."""
         self.script("window.left_behind = true")
         self.click(selector)
         there = "return !window.left_behind && document.readyState === 'complete'"
-        until(lambda: self.script(there), lambda: f"a click on {selector} led nowhere from {self.url}")
+        until(lambda: self.script(there), lambda: f"a click on {selector} loaded no new page from {self.url}")
 
     def type(self, selector, text):
-        """Into a field, in place of what is there; into a file field, the file's path."""
+        """Replaces the text of a field. For a file field, `text` is the path of the file."""
         element = self.find(selector)
         if self.script("return arguments[0].type", {ELEMENT: element}) != "file":
             self.ask("POST", f"element/{element}/clear")
@@ -157,15 +157,15 @@ class Browser:
         Path(path).write_bytes(base64.b64decode(self.ask("GET", "screenshot")))
 
     def downloaded(self, name):
-        """A file that was downloaded, once it is whole."""
+        """Waits until a download is whole. Returns its path."""
         path = self.downloads / name
         until(lambda: path.exists() and not list(self.downloads.glob("*.crdownload")), f"{name} was not downloaded")
         return path
 
-    # ---- what it noticed
+    # ---- the browser's logs
 
     def read_logs(self):
-        """Takes what is new: events of the network as (name, parameters), lines of the console as (level, text)."""
+        """Appends the new entries to `network`, as (name, parameters), and to `console`, as (level, text)."""
         for entry in self.ask("POST", "se/log", type="performance"):
             message = json.loads(entry["message"])["message"]
             if message["method"].startswith("Network."):
@@ -174,7 +174,7 @@ class Browser:
 
 
 def until(look, problem, seconds=PATIENCE):
-    """What `look` returns, as soon as that is something."""
+    """Calls `look` until it returns something true, and returns that."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
@@ -184,7 +184,7 @@ def until(look, problem, seconds=PATIENCE):
 
 
 def reap():
-    """Buries what Chromium has left: its parents have ended before it, and so it is ours."""
+    """Waits for processes that Chromium has left. Their parents have ended, so that they are children of this process."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -193,7 +193,7 @@ def reap():
 
 
 def processes_of(folder):
-    """Those whose command line names the folder."""
+    """The ids of the processes whose command line contains the folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

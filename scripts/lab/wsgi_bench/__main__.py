@@ -1,4 +1,4 @@
-"""scripts/wsgi-bench: what it measures on what. common/bench.py is its main."""
+"""scripts/wsgi-bench: what it measures on which servers. common/bench.py is its main."""
 
 import dataclasses
 import sys

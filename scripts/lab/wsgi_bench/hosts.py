@@ -1,4 +1,4 @@
-"""What an application runs on: dustdevil, gunicorn, uWSGI behind nginx and so on. Each has one worker process."""
+"""The servers that an application runs on: dustdevil, gunicorn, uWSGI behind nginx and so on. Each has one worker process."""
 
 import os
 import re
@@ -9,11 +9,11 @@ from ..common import machine, measure, processes, servers
 HERE = Path(__file__).resolve().parent
 APPLICATIONS = HERE / "apps"
 APPS = {"hello": "bench_app:hello", "flask": "bench_flask:app"}
-PLUGIN = Path("/usr/lib/uwsgi/plugins/python3_plugin.so")  # Debian's; what pip installs has Python inside
+PLUGIN = Path("/usr/lib/uwsgi/plugins/python3_plugin.so")  # of Debian; uWSGI from pip has Python built in
 
 ABOUT = {
     "dustdevil": "--wsgi-workers 1 --access-log off, release build",
-    "gunicorn": "sync, one worker; it closes every connection",
+    "gunicorn": "sync, one worker; it closes every connection after an answer",
     "nginx+uwsgi": "one process each, over a Unix socket; neither logs requests",
     "nginx+gunicorn": "one nginx process before gunicorn (sync, one worker), over a Unix socket",
     "waitress": "one process, its default of four threads",
@@ -26,7 +26,7 @@ NEEDS = {
 
 
 class Tree(servers.Server):
-    """A server of several programs, of which the last listens. `pids` are all of their processes."""
+    """A server made of several programs; the last one listens. `pids` are all of their processes."""
 
     def __init__(self, name, parts, port):
         super().__init__(name, parts[-1].process, port, parts[-1].log)
@@ -43,7 +43,7 @@ class Tree(servers.Server):
         return found
 
     def cpu_seconds(self):
-        """User and system time, that of children that have ended included."""
+        """User and system time, with that of children that have ended."""
         ticks = 0
         for pid in self.pids:
             fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -51,7 +51,7 @@ class Tree(servers.Server):
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def resident(self):
-        """(PSS, RSS) of all processes, in bytes: pages that are shared counted by their share, and by each."""
+        """(PSS, RSS) of all processes, in bytes. A shared page counts in PSS once, divided among the processes, and in RSS for each."""
         sums = {"Pss": 0, "Rss": 0}
         for pid in self.pids:
             for field, value in re.findall(r"^(Pss|Rss):\s+(\d+) kB", machine.read(f"/proc/{pid}/smaps_rollup"), re.MULTILINE):
@@ -70,7 +70,7 @@ class Tree(servers.Server):
 
 
 def start(lab, name, app):
-    """Starts a host with an application, and waits until the application answers."""
+    """Starts a host with an application and waits until the application answers."""
 
     def make():
         port = servers.free_port()
@@ -83,7 +83,7 @@ def start(lab, name, app):
 
 
 def dustdevil(lab, name, *more):
-    """dustdevil with arguments of its own."""
+    """Starts dustdevil with these arguments."""
 
     def make():
         port = servers.free_port()
@@ -98,7 +98,8 @@ def dustdevil_with(lab, port, *more):
 
 
 def answering(server, path):
-    """The server, once a path is answered 200: what listens in front may be there before the application."""
+    """Waits until a path is answered with 200, and returns the server. The program in front may listen before the application
+    is ready."""
     problem = []
 
     def answers():
@@ -115,7 +116,7 @@ def answering(server, path):
 
 
 def arguments(lab, name, app, port):
-    """The programs of a host with their command lines, in the order in which they are started."""
+    """The programs of a host, as (name, command line), in the order in which they are started."""
     unix = lab.scratch / f"{name}.socket"
     if name == "dustdevil":
         return [("dustdevil", dustdevil_with(lab, port, "--wsgi", app, "--wsgi-workers", 1))]

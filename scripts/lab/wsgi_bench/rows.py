@@ -1,4 +1,4 @@
-"""What is measured: a row of the table each, how its number comes about, and what it should be."""
+"""What is measured: the rows of the tables, how each number is made, and its goal."""
 
 import json
 import os
@@ -10,16 +10,16 @@ from typing import Callable
 from ..common import measure, processes
 from . import hosts
 
-CONNECTIONS = 16  # of the rows that do not say otherwise
-STATIC_RATE = 1000  # requests a second while the workers are busy: far from what the server can do
-KEPT = 0.2  # seconds that bench_app:keep keeps its worker
+CONNECTIONS = 16  # unless a row says otherwise
+STATIC_RATE = 1000  # requests a second while the workers are busy: far below what the server can do
+KEPT = 0.2  # seconds for which bench_app:keep holds its worker
 WORKERS = 2
 MB = 1e6
 
 
 @dataclass
 class Goal:
-    """The figure of `ours` is at most `share` of that of `other`; without another, it is a figure by itself."""
+    """The figure of `ours` is at most `share` times that of `other`; without `other`, at most `share`."""
 
     ours: str
     share: float
@@ -43,7 +43,7 @@ def all_rows():
     flask = [Goal("dustdevil", 0.65, "gunicorn")]
     busy = list(BUSY)
     return [
-        # One client at a time: every request wakes everybody it passes through. Many at once: what waits is taken together.
+        # With one client, each request wakes every process on its way. With many, a process takes all waiting requests at once.
         Row("hello-1", "hello, one kept connection", cpu, every, application("hello", connections=1), hello),
         Row("hello", f"hello, {CONNECTIONS} kept connections", cpu, every, application("hello"), hello),
         Row("hello-close", "hello, a connection for each request", cpu, every, application("hello", close=True), hello),
@@ -60,13 +60,13 @@ def all_rows():
 
 
 def application(app, connections=CONNECTIONS, **options):
-    """Kept means: by the client. gunicorn's sync worker ends each connection all the same, and is connected to anew."""
+    """A kept connection is one that the client keeps. gunicorn's sync worker closes it all the same; the client then connects again."""
 
     def run(lab, host, seconds):
         server = hosts.start(lab, host, app)
         try:
             load = dict(connections=connections, length=measure.reference(server, "/"), ramp=2, finish=1, **options)
-            measure.load(lab, server, "/", seconds=0.3, warm=0, **load)  # what is done once, is not counted
+            measure.load(lab, server, "/", seconds=0.3, warm=0, **load)  # warm-up: what is done only once is not counted
             outcome = measure.load(lab, server, "/", seconds=seconds, warm=0.1, **load)
         finally:
             server.stop()
@@ -77,13 +77,13 @@ def application(app, connections=CONNECTIONS, **options):
 
 def with_figure(outcome, figure):
     if not figure:
-        raise measure.Failed("too few answers came to measure anything by")
+        raise measure.Failed("too few answers for a figure")
     outcome["numbers"]["figure"] = figure
     return outcome
 
 
 def memory(lab, host, seconds):
-    """When it has answered some thousand requests."""
+    """After 3,000 answers."""
     server = hosts.start(lab, host, "hello")
     try:
         load = dict(connections=CONNECTIONS, length=measure.reference(server, "/"), ramp=2, finish=1)
@@ -96,7 +96,7 @@ def memory(lab, host, seconds):
     return {"numbers": {"figure": rss / MB, "pss_mb": pss / MB, "processes": count}, "flags": {"bound": "", "disturbed": False}}
 
 
-# ---- what the files notice of the applications
+# ---- static files beside applications
 
 STATIC = {"files only": [], "with --wsgi": ["--wsgi", "/app=bench_app:hello", "--wsgi-workers", 1]}
 
@@ -118,16 +118,16 @@ def file_load(lab, server, seconds, **options):
     return measure.load(lab, server, "/1k.html", seconds=seconds, length=length, body=path, **options)
 
 
-# What the workers do meanwhile: the path that keeps them.
+# What the workers do meanwhile: the path of the requests that hold them.
 BUSY = {"workers idle": "", "workers waiting": "/app/wait", "workers computing": "/app/compute"}
 
 
 def beside_busy(lab, column, seconds):
-    """An open loop: latency counts from when a request was due."""
+    """The latency of files while the workers are held. An open loop: latency counts from the moment a request was due."""
     server = hosts.dustdevil(lab, column, "--wsgi", "/app=bench_app:keep", "--wsgi-workers", WORKERS, lab.site)
     try:
         hosts.answering(server, "/app/wait")
-        # It does not spin: where others use the core too, that would make the load wait, and not the server.
+        # Without spin: on a core that others use too, spinning would delay the load itself.
         options = dict(connections=64, rate=STATIC_RATE, warm=0.3)
         if not BUSY[column]:
             outcome = file_load(lab, server, seconds, **options)
@@ -142,7 +142,7 @@ def beside_busy(lab, column, seconds):
 
 
 class Keeping:
-    """A load that keeps all workers busy, and more requests waiting than there are workers."""
+    """A load that keeps all workers busy, with as many requests waiting."""
 
     def __init__(self, lab, server, path, seconds):
         self.server = server

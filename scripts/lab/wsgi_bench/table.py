@@ -1,4 +1,4 @@
-"""wsgi-bench.md: medians with their spread, what each goal came to, and what stood in the way."""
+"""wsgi-bench.md: medians with their spread, results beside their goals, and notes on the run."""
 
 import statistics
 
@@ -11,7 +11,7 @@ def markdown(data):
 
 
 def ratio(row, goal):
-    """(what `ours` came to, lowest, highest): the median of the rounds, each against the other's of the same round."""
+    """The goal's figure as (median, lowest, highest) of the rounds. A round is compared with the same round of the other."""
     ours = {one["round"]: one["numbers"]["figure"] for one in row["servers"].get(goal["ours"], {}).get("rounds", [])}
     other = {one["round"]: one["numbers"]["figure"] for one in row["servers"].get(goal["other"], {}).get("rounds", [])}
     found = [figure / other[number] for number, figure in ours.items() if number in other] if goal["other"] else list(ours.values())
@@ -28,7 +28,7 @@ def _title(data):
             f"`{data['command']}`, {data['began']}, {data['state']}. {about['processor']}, kernel {about['kernel']}, {about['system']}. "
             f"Every process of a server on core {about['server_core']}, the load on core {about['load_core']}, load average "
             f"{about['load_average_before']:.1f} before and {about.get('load_average_after', 0):.1f} after. {data['rounds']} rounds of "
-            f"{data['seconds_each']:g} s, servers alternating; every answer's status and length checked.",
+            f"{data['seconds_each']:g} s; the servers take turns. The status and length of every answer were checked.",
             "",
             "; ".join([f"dustdevil {commit}".strip(), *(f"{name} {text}" for name, text in versions["programs"].items())]) + ".",
             "",
@@ -42,8 +42,8 @@ def _tables(data):
     groups = {}
     for row in data["rows"]:
         groups.setdefault(tuple(row["columns"]), []).append(row)
-    text = "CPU is user and system time of all processes of the server. Medians; ± is half of the range; g: the load's core was full "
-    text += "and the server's not; d: something else took more than 15% of the two cores (disturbed)."
+    text = "CPU is user and system time of all processes of the server. Medians; ± is half of the range. g: the load's core was full "
+    text += "and the server's was not. d: other programs took more than 15% of the two cores (disturbed)."
     for columns, rows in groups.items():
         lines = []
         for row in rows:
@@ -68,8 +68,8 @@ def _goals(data):
             disturbed = any("d" in marks(row, name) for name in (goal["ours"], goal["other"]))
             met += ", disturbed" if found and disturbed and row["unit"] != "MB (RSS)" else ""
             lines.append(line(row["title"], f"{goal['ours']}: at most {goal['share']:g}{of}", came, met))
-    return "## Goals\n\nMedian of the rounds (lowest to highest), each round against the same round of the other.\n\n" + table(
-        ["row", "goal", "it came to", "met"], lines
+    return "## Goals\n\nMedian of the rounds (lowest to highest). Each round is compared with the same round of the other.\n\n" + table(
+        ["row", "goal", "result", "met"], lines
     )
 
 

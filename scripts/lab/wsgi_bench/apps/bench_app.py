@@ -1,10 +1,10 @@
-"""The least an application can do, and two that keep their worker."""
+"""The smallest application, and one that holds its worker for a while."""
 
 import time
 
 HELLO = b"Hello, world!\n"
 HEADERS = [("Content-Type", "text/plain"), ("Content-Length", str(len(HELLO)))]
-KEPT = 0.2  # seconds; lab/wsgi_bench/rows.py knows it
+KEPT = 0.2  # seconds; the same as KEPT in lab/wsgi_bench/rows.py
 
 
 def hello(environ, start_response):
@@ -13,7 +13,7 @@ def hello(environ, start_response):
 
 
 def keep(environ, start_response):
-    """Below /wait as one that waits for its database, below /compute as one that computes."""
+    """Waits at /wait, as for a database; computes at every other path."""
     if environ["PATH_INFO"] == "/wait":
         time.sleep(KEPT)
     else:

@@ -1,4 +1,4 @@
-"""waitress with its defaults (four threads), but without a warning in the log for each request that has to wait.
+"""waitress with its defaults (four threads), but without a warning in the log for each request that waits.
 
     waitress_server.py MODULE:NAME PORT
 """
