@@ -1,4 +1,4 @@
-/* hostile.c: clients that ask for much work with few bytes, to see what a server's other clients notice of them.
+/* hostile.c: clients that cause much work with few bytes, to measure how much they slow down other clients.
  *
  *   cc -O2 -o hostile hostile.c
  *   hostile --port P --seconds S NAME CLIENTS BATCH REQUEST [NAME CLIENTS BATCH REQUEST]...

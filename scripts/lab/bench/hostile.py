@@ -1,4 +1,4 @@
-"""The row "beside hostile clients": a normal client's latency while others ask for much work with few bytes.
+"""The row "beside hostile clients": a normal client's latency while others cause much work with few bytes.
 
 hostile.c is those others. Their requests are for listings of large directories, all at the same time.
 """
@@ -52,7 +52,7 @@ def run(lab, peer, server, row, seconds):
         )
 
     alone = normal()["numbers"]["p99_us"]
-    # They share a core with the normal client, and must not take it from it: hence nice.
+    # They share a core with the load generator. With nice, the load generator runs first, so that its latencies are the server's.
     argv = ["nice", "-n", 19, lab.hostile, "--port", server.port, "--seconds", seconds + 1]
     for name, (_, clients, batch, request) in GROUPS.items():
         argv += [name, clients, batch, request]

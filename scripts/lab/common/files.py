@@ -1,4 +1,4 @@
-"""Files of a run: written whole or not at all, and a scratch folder in memory that never outlives its run for long."""
+"""Files of a run: results that are replaced in one step, and a scratch folder in memory."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ def write(path, text):
 
 @contextlib.contextmanager
 def scratch(name):
-    """A folder for the files of one run of scripts/NAME; gives its path and removes it at the end.
+    """A context manager: a folder for the files of one run of scripts/NAME, which is removed at the end.
 
     It is in memory where there is room, so that the server is measured and not a disk.
     """
