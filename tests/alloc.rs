@@ -1,84 +1,18 @@
 //! The hot path allocates nothing: requests over a kept connection for a file that is kept, an error, a page that the
 //! client has already. The driver runs over a transport in memory, everything else is the server's own.
 
+#[path = "common/wire.rs"]
+mod wire;
+
 use allocation_counter::measure;
 use dustdevil::app::App;
-use dustdevil::app::upstreams::{Reuse, Upstream};
 use dustdevil::config::Config;
-use dustdevil::driver::{self, Connected, Transport, Turn};
+use dustdevil::driver::{self, Turn};
 use dustdevil::http::date::Now;
-use dustdevil::session::{Ready, Scratch, Session};
-use dustdevil::wsgi::supervisor::Left;
-use std::fs::File;
-use std::io;
+use dustdevil::session::{Scratch, Session};
 use std::net::Ipv4Addr;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant, SystemTime};
-
-/// A client that sends one request and has room for its answer.
-struct Wire {
-    now: Now,
-    request: Vec<u8>,
-    unread: usize,
-    answer: Vec<u8>,
-}
-
-impl Transport for Wire {
-    fn now(&mut self) -> &Now {
-        &self.now
-    }
-
-    fn is_ending(&self) -> bool {
-        false
-    }
-
-    fn ready(&self) -> Ready {
-        if self.unread > 0 { Ready::ALL } else { Ready::CLIENT_WRITE }
-    }
-
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let from = self.request.len() - self.unread;
-        room[..self.unread].copy_from_slice(&self.request[from..]);
-        Ok(std::mem::take(&mut self.unread))
-    }
-
-    fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
-        parts.iter().for_each(|part| self.answer.extend_from_slice(part));
-        Ok(parts[0].len() + parts[1].len())
-    }
-
-    fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
-        let from = self.answer.len();
-        self.answer.resize(from + len, 0);
-        file.read_at(&mut self.answer[from..], at)
-    }
-
-    fn shut_down_write(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn reset_on_close(&mut self) {}
-
-    // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    }
-
-    fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn write_upstream(&mut self, _bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn shut_down_upstream(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn release(&mut self, _keep: bool, _left: Option<Left>) {}
-}
+use wire::Wire;
 
 /// A connection that has been served before.
 struct Connection {
