@@ -152,7 +152,7 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
-            self.app.access_log.flush(&mut self.scratch.log);
+            self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
@@ -167,7 +167,8 @@ impl<'a> EventEngine<'a> {
             return Some(Duration::ZERO);
         }
         let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.host.lock().next_turn(self.now.instant));
-        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown]
+        let log = self.app.access_log.next_flush(self.now.instant);
+        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown, log]
             .into_iter()
             .flatten()
             .min()?;

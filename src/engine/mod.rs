@@ -81,6 +81,7 @@ impl Ready<'_> {
             Ready::Threaded(engine, threads) => workers::supervise(app).and_then(|()| engine.run(threads)),
         };
         workers::end(app, *ended.as_ref().unwrap_or(&Ending::Cut));
+        app.access_log.close();
         ended.map(drop)
     }
 }
