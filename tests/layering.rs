@@ -14,7 +14,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("L3 session", &["session"]),
     ("L4 driver", &["driver"]),
     ("L5 engines", &["engine", "listener"]),
-    ("L6 the program", &["main", "lib"]),
+    ("L6 the program", &["main", "lib", "logging"]),
 ];
 
 /// Each kind of contact with the world, the words that give it away, and the modules (or single files) that may have it.
@@ -35,7 +35,7 @@ const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
         // A log may be a socket that was inherited.
         &["engine", "listener", "wsgi", "app::sink"],
     ),
-    ("the clock", &["Instant::now", "SystemTime::now", ".elapsed("], &["engine", "main"]),
+    ("the clock", &["Instant::now", "SystemTime::now", ".elapsed("], &["engine", "main", "logging"]),
     (
         "opening files",
         &["File::open", "File::create", "OpenOptions", "fs::read", "fs::write", "openat"],

@@ -3,17 +3,21 @@
 
 mod common;
 
-use common::{PATIENCE, Server, Setup, TempDir, eventually, exchange, on_every_engine};
+use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, exchange, get, on_every_engine};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, mknodat};
 use std::fs::{self, File};
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the server lets wait of the access log.
+/// What the server lets wait of the access log and of its diagnostics.
 const ROOM: usize = 1024 * 1024;
+const DIAGNOSTICS_ROOM: usize = 256 * 1024;
 /// More than may wait and a pipe or a socket holds, in lines of 60 KB.
 const MANY: usize = 24;
 
@@ -96,6 +100,22 @@ fn set_nonblocking(file: impl AsFd, on: bool) {
     fcntl_setfl(&file, if on { flags | OFlags::NONBLOCK } else { flags - OFlags::NONBLOCK }).unwrap();
 }
 
+/// Fills what nobody reads up to the last byte. A terminal passes on what it has taken a little later: it is full when
+/// there is no room after a while either.
+fn fill(file: &OwnedFd) {
+    set_nonblocking(file, true);
+    let while_it_moves = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    loop {
+        for size in [4096, 1] {
+            while rustix::io::write(file, &vec![b'#'; size]).is_ok() {}
+        }
+        if poll(&mut [PollFd::new(file, PollFlags::OUT)], Some(&while_it_moves)) == Ok(0) {
+            break;
+        }
+    }
+    set_nonblocking(file, false);
+}
+
 fn pipe() -> (OwnedFd, OwnedFd) {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap()
 }
@@ -105,6 +125,17 @@ fn socket() -> (OwnedFd, OwnedFd) {
     (reader.into(), writer.into())
 }
 
+/// A terminal that changes nothing of what is written to it, and its other end.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&master).unwrap();
+    unlockpt(&master).unwrap();
+    let name = ptsname(&master, Vec::new()).unwrap();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    (master, rustix::fs::open(name, flags, Mode::empty()).unwrap())
+}
+
 fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
@@ -112,6 +143,24 @@ fn fifo(path: &Path) {
 /// Opens its reading end without waiting for a writer.
 fn read_fifo(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+/// An address of loopback that nothing else uses, for a server whose banner nobody reads: a port of 127.0.0.1 that is
+/// free now may be another test's by the time the server binds it.
+fn own_address() -> SocketAddr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let [high, low, ..] = std::process::id().to_le_bytes();
+    let address = Ipv4Addr::new(127, 128 | low, high, NUMBER.fetch_add(1, Ordering::Relaxed));
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A server with neither of its outputs read: both are full before it starts.
+fn stuck(engine: Engine, (reader, writer): (OwnedFd, OwnedFd), args: &[&str]) -> (Server, OwnedFd, OwnedFd) {
+    fill(&writer);
+    let address = own_address();
+    let setup = Setup::on(engine).args(args).args(["--bind", &address.to_string()]).silent_at(address);
+    let writers = (writer.try_clone().unwrap(), writer.try_clone().unwrap());
+    (setup.stdout_to(writers.0).stderr_to(writers.1).start(), reader, writer)
 }
 
 on_every_engine! {
@@ -140,6 +189,51 @@ on_every_engine! {
             assert_eq!(numbers.len() + told_lost(&server), MANY + 1, "{numbers:?}: {}", server.stderr());
             assert_eq!(fcntl_getfl(&writer).unwrap(), before, "the flags are shared with others");
         }
+    }
+
+    /// Standard error was written with calls that wait, and so was standard output.
+    fn logs_that_nobody_reads_do_not_keep_two_signals_from_ending_it(engine: Engine) {
+        for ends in [pipe(), socket(), terminal()] {
+            let store = TempDir::new();
+            let args = ["-vv", "--directory", store.arg(), "--grace-period", "600s", "--body-timeout", "600s"];
+            let (mut server, reader, _writer) = stuck(engine, ends, &args);
+            for _ in 0..3 {
+                assert_eq!(exchange(&server, "BROKEN\r\n\r\n").status, 400);
+                assert_eq!(get(&server, "/echo/x").text(), "x");
+            }
+            let mut client = Client::connect(&server);
+            client.send("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf");
+            eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+            server.signal("TERM");
+            let address = server.address();
+            eventually("the port to be closed", || std::net::TcpStream::connect(address).is_err().then_some(()));
+            server.signal("TERM");
+            server.await_exit(PATIENCE);
+            assert!(!store.join("f").exists());
+            drop(reader);
+        }
+    }
+
+    /// Diagnostics are kept whole, and how many were lost is told when they are read again.
+    fn diagnostics_that_nobody_reads_are_counted(engine: Engine) {
+        let (server, reader, _writer) = stuck(engine, pipe(), &["-vv", "--access-log", "off"]);
+        // Each costs two lines of more than 80 bytes: more than what may wait.
+        for _ in 0..DIAGNOSTICS_ROOM / 160 {
+            assert_eq!(exchange(&server, "BROKEN\r\n\r\n").status, 400);
+        }
+        let mut reader = Reader::new(reader);
+        let text = eventually("how many lines were lost", || {
+            exchange(&server, "BROKEN\r\n\r\n");
+            reader.drain();
+            let text = String::from_utf8_lossy(&reader.read).into_owned();
+            text.contains("standard error took no more for a while; lines lost: ").then_some(text)
+        });
+        let (_, text) = text.rsplit_once('#').unwrap();
+        let (diagnostics, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("Z "));
+        let is_whole = |line: &&str| line.starts_with("20") && line.matches("Z ").count() == 1 && line.contains("] ");
+        assert!(diagnostics.iter().all(is_whole));
+        assert!(diagnostics.len() > 1000, "{} lines waited", diagnostics.len());
+        assert!(others.len() < 20, "only the banner besides: {others:.1000?}");
     }
 
     /// Opening it waited for a reader, and nothing said so.
