@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::driver::{self, BUDGET, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
+use crate::engine::signals::Unread;
 use crate::engine::timers::Timers;
 use crate::engine::{AcceptFailure, Ending, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
@@ -74,6 +75,7 @@ pub struct EventEngine<'a> {
     app: &'a App,
     poll: Poll,
     signals: Signals,
+    unread: Unread,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
     links: Links,
@@ -95,6 +97,7 @@ impl<'a> EventEngine<'a> {
     /// Registers listeners and signals; nothing is accepted before `run`.
     pub fn new(app: &'a App, listeners: Vec<std::net::TcpListener>) -> io::Result<EventEngine<'a>> {
         let poll = Poll::new()?;
+        let unread = Unread::watch()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         if let Some(wsgi) = &app.wsgi {
             signals.add_signal(SIGHUP)?;
@@ -117,6 +120,7 @@ impl<'a> EventEngine<'a> {
             app,
             poll,
             signals,
+            unread,
             listeners,
             clients: Slab::new(),
             links: Links::default(),
@@ -209,6 +213,7 @@ impl<'a> EventEngine<'a> {
                 _ => self.signalled += 1,
             }
         }
+        self.unread.clear();
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }

@@ -10,6 +10,7 @@ pub mod latch;
 pub mod links;
 pub mod pool;
 pub mod shared_pool;
+pub mod signals;
 pub mod threaded;
 pub mod timers;
 pub mod upstream;

@@ -27,6 +27,7 @@ use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
+use crate::engine::signals::Unread;
 use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
@@ -65,6 +66,7 @@ pub struct ThreadedEngine {
     shared: Arc<Shared>,
     /// A byte for every signal.
     signals: UnixStream,
+    unread: Unread,
 }
 
 /// What the threads share.
@@ -114,6 +116,7 @@ struct Seat {
 impl ThreadedEngine {
     /// Takes signals over; nothing is accepted before `run`.
     pub fn new(app: Arc<App>, listeners: Vec<TcpListener>) -> io::Result<ThreadedEngine> {
+        let unread = Unread::watch()?;
         let (signals, end) = UnixStream::pair()?;
         pipe::register(SIGINT, end.try_clone()?)?;
         pipe::register(SIGTERM, end)?;
@@ -139,7 +142,7 @@ impl ThreadedEngine {
             cut: Latch::new()?,
             ended: Latch::new()?,
         };
-        Ok(ThreadedEngine { shared: Arc::new(shared), signals })
+        Ok(ThreadedEngine { shared: Arc::new(shared), signals, unread })
     }
 
     /// Serves until a signal ends it.
@@ -185,7 +188,11 @@ impl ThreadedEngine {
 
     /// Whether a signal has come since the last time it was asked.
     fn signalled(&self) -> bool {
-        matches!((&self.signals).read(&mut [0]), Ok(1))
+        let signalled = matches!((&self.signals).read(&mut [0]), Ok(1));
+        if signalled {
+            self.unread.clear();
+        }
+        signalled
     }
 }
 
