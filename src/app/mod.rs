@@ -15,6 +15,7 @@ pub mod index;
 pub mod pages;
 pub mod proxy;
 pub mod routes;
+pub mod sink;
 pub mod spool;
 pub mod temporary;
 pub mod trace;
