@@ -44,8 +44,9 @@ pub struct ProxyRules {
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced or taken out. To a Python
-    /// application its X-Forwarded-Proto says whether the client came by https.
+    /// What it says of the client in X-Forwarded-*, Forwarded, X-Real-IP and fields like them reaches upstreams, which
+    /// find this server's own X-Forwarded-* and Forwarded added to it, and Python applications, to which its
+    /// X-Forwarded-Proto says whether the client came by https. From any other address nothing of these fields passes.
     #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,
 }
@@ -163,6 +164,11 @@ pub struct TrustedProxy {
     network: IpAddr,
     /// Bits of the network that count.
     prefix: u8,
+}
+
+/// Whether a peer may say for whom it asks.
+pub fn is_trusted(trusted: &[TrustedProxy], peer: IpAddr) -> bool {
+    trusted.iter().any(|trusted| trusted.holds(peer))
 }
 
 impl TrustedProxy {

@@ -8,6 +8,7 @@ pub mod cookie;
 pub mod date;
 pub mod escape;
 pub mod etag;
+pub mod forwarded;
 pub mod framing;
 pub mod head;
 pub mod list;

@@ -14,7 +14,7 @@ use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, Place, ProxyRules, TrustedProxy};
+use crate::config::proxy::{Origin, Place, ProxyRules, TrustedProxy, is_trusted};
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
 use crate::http::head::Name;
@@ -104,7 +104,7 @@ impl Proxy {
 
     /// Passes a request on.
     pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
-        let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
+        let trusted = is_trusted(&self.trusted, request.peer);
         let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
