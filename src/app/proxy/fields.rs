@@ -15,10 +15,12 @@ use std::io::Write;
 use std::net::IpAddr;
 
 /// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on. Those of
-/// proxy authentication are about a proxy that a client has chosen, which this is not.
-const HOP_BY_HOP: [&str; 11] = [
+/// proxy authentication are about a proxy that a client has chosen, which this is not; `HTTP2-Settings` goes with an
+/// upgrade that is never passed on.
+const HOP_BY_HOP: [&str; 12] = [
     "connection",
     "content-length",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",

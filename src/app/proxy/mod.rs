@@ -15,6 +15,7 @@ use crate::app::pages::{self, Format};
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::config::proxy::{Origin, Place, ProxyRules, TrustedProxy, is_trusted};
+use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
 use crate::http::head::Name;
@@ -204,20 +205,31 @@ fn is_idempotent(request: &Request) -> bool {
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
 }
 
-/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content. Never
-/// HTTP itself: what went through such a tunnel would pass every rule of this server by.
+/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
 fn upgrade(request: &Request) -> Option<Vec<u8>> {
     let mut options = request.values(Name::Connection).flat_map(list::elements);
     if request.head.minor == 0 || request.has_content || !options.any(|one| one.eq_ignore_ascii_case(b"upgrade")) {
         return None;
     }
-    let is_http = |protocol: &&[u8]| {
-        let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
-        [&b"http"[..], b"h2", b"h2c", b"h3", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
-    };
     let protocols = request.values(Name::Upgrade).flat_map(list::elements);
-    let wanted: Vec<&[u8]> = protocols.filter(|protocol| !is_http(protocol)).collect();
+    let wanted: Vec<&[u8]> = protocols.filter(|protocol| may_be_tunnelled(protocol)).collect();
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
+}
+
+/// Whether an upstream may be asked for a protocol: `protocol-name ["/" protocol-version]`, both tokens (RFC 9110, section
+/// 7.8), and not HTTP itself, be it a draft of it or within TLS. What went through such a tunnel would pass every
+/// rule of this server by. What is no such member is dropped: an upstream could read it in its own way.
+fn may_be_tunnelled(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    let is_http = match name {
+        // h2, h2c, h2c-14, h3, h3-29.
+        [b'h' | b'H', digit, ..] if digit.is_ascii_digit() => true,
+        name => [&b"http"[..], b"tls", b"ssl"]
+            .iter()
+            .any(|start| name.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))),
+    };
+    is_token(name) && parts.next().is_none_or(is_token) && !is_http
 }
 
 /// The addresses of an upstream, each with its name for the log.
@@ -253,6 +265,34 @@ mod tests {
         }
         for path in ["/a/b", "/...", "/a..%2Fb", "/..%2E%2Fb..", "/a%2F...%2F", "/v1..v2", "/a%2F.%2Fb"] {
             assert!(!hides_a_climb(path.as_bytes()), "{path}");
+        }
+    }
+
+    #[test]
+    fn http_is_never_tunnelled_in_any_spelling() {
+        for good in ["websocket", "WebSocket", "websocket/13", "SPDY/3.1", "tcp", "IRC/6.9", "x", "he2c"] {
+            assert!(may_be_tunnelled(good.as_bytes()), "{good}");
+        }
+        for http in
+            ["h2c", "H2C", "h2c-14", "h2c/1", "h2", "h2-17", "h3", "h3-29", "HTTP/2.0", "http", "https/1", "TLS/1.2"]
+        {
+            assert!(!may_be_tunnelled(http.as_bytes()), "{http}");
+        }
+        for malformed in [
+            "",
+            "\"h2c\"",
+            "\"websocket\"",
+            "web socket",
+            "/1",
+            "a/",
+            "a/b/c",
+            "a;b",
+            "a\tb",
+            "a=\"h2c",
+            "\u{e9}",
+            "(h2c)",
+        ] {
+            assert!(!may_be_tunnelled(malformed.as_bytes()), "{malformed}");
         }
     }
 
