@@ -20,6 +20,10 @@ pub struct ProxyRules {
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
+    /// Which paths reach an upstream
+    #[arg(long = "proxy-path", value_name = "RULE", value_enum, default_value = "strict", requires = "proxy")]
+    pub paths: PathRule,
+
     /// Gather request bodies before an upstream sees them
     ///
     /// In memory, and beyond 1 MiB in a temporary file. Without it they are passed on as they arrive.
@@ -49,6 +53,16 @@ pub struct ProxyRules {
     /// X-Forwarded-Proto says whether the client came by https. From any other address nothing of these fields passes.
     #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,
+}
+
+/// Which paths reach an upstream. The prefix is found on the normalised path; a path with a segment `..` never passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PathRule {
+    /// All but those that some server could read as a .. or as below another prefix, such as /a/..;/b and /a/..%252fb
+    #[default]
+    Strict,
+    /// All without a segment .. as RFC 3986 reads it, for upstreams known to read nothing else
+    Raw,
 }
 
 impl ProxyRules {
