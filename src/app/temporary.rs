@@ -1,40 +1,115 @@
-//! A temporary file without a name: it goes when it is closed, however the server ends. And how much may be in memory
-//! that could be in one.
+//! A temporary file without a name: it goes when it is closed, however the server ends. And the account of what all clients
+//! together keep in such files, or in memory instead.
 
 use rustix::fs::OFlags;
+use std::error::Error;
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Of all clients together, however many there are.
-const TOGETHER: usize = 32 * 1024 * 1024;
-static HELD: AtomicUsize = AtomicUsize::new(0);
+/// In memory, of all clients together, however many there are.
+const MEMORY: usize = 32 * 1024 * 1024;
 
-/// One client's part of what is held in memory instead of in temporary files.
-#[derive(Debug, Default)]
+/// What is kept for all clients together: bytes in memory that could be in temporary files, and bytes in those.
+#[derive(Debug)]
+pub struct SpoolAccount {
+    memory: AtomicUsize,
+    file: AtomicU64,
+    /// Most bytes in files.
+    limit: u64,
+}
+
+impl SpoolAccount {
+    pub fn new(limit: u64) -> Arc<SpoolAccount> {
+        Arc::new(SpoolAccount { memory: AtomicUsize::new(0), file: AtomicU64::new(0), limit })
+    }
+}
+
+/// One owner's part of the account. What it holds goes back when it is dropped.
+#[derive(Debug)]
 pub struct Share {
-    bytes: usize,
+    account: Arc<SpoolAccount>,
+    memory: usize,
+    file: u64,
 }
 
 impl Share {
-    /// Takes so many bytes more; whether there is room for them.
-    pub fn grow(&mut self, bytes: usize) -> bool {
-        let fits = |held: usize| Some(held + bytes).filter(|held| *held <= TOGETHER);
-        let has_grown = HELD.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
-        self.bytes += if has_grown { bytes } else { 0 };
-        has_grown
+    pub fn new(account: &Arc<SpoolAccount>) -> Share {
+        Share { account: account.clone(), memory: 0, file: 0 }
     }
 
-    pub fn shrink(&mut self, bytes: usize) {
-        self.bytes -= bytes;
-        HELD.fetch_sub(bytes, Ordering::Relaxed);
+    /// An empty one of the same account.
+    pub fn another(&self) -> Share {
+        Share::new(&self.account)
+    }
+
+    /// Takes room for so many bytes more in memory; whether there is any.
+    pub fn take_memory(&mut self, bytes: usize) -> bool {
+        let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= MEMORY);
+        let is_taken = self.account.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
+        self.memory += if is_taken { bytes } else { 0 };
+        is_taken
+    }
+
+    pub fn give_memory(&mut self, bytes: usize) {
+        self.memory -= bytes;
+        self.account.memory.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes room for so many bytes more in a file; whether there is so much.
+    pub fn take_file(&mut self, bytes: u64) -> bool {
+        self.take_file_if(bytes, |held, limit| held.checked_add(bytes).is_some_and(|held| held <= limit))
+    }
+
+    /// The same, where there is any room at all: all clients together go over the limit by one such piece at most.
+    pub fn take_last_of_file(&mut self, bytes: u64) -> bool {
+        self.take_file_if(bytes, |held, limit| held < limit)
+    }
+
+    fn take_file_if(&mut self, bytes: u64, may: impl Fn(u64, u64) -> bool) -> bool {
+        let take = |held: u64| may(held, self.account.limit).then_some(held + bytes);
+        let is_taken = self.account.file.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok();
+        self.file += if is_taken { bytes } else { 0 };
+        is_taken
+    }
+
+    pub fn give_file(&mut self, bytes: u64) {
+        self.file -= bytes;
+        self.account.file.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shrink(self.bytes);
+        self.give_memory(self.memory);
+        self.give_file(self.file);
+    }
+}
+
+/// Temporary files hold as much as all clients together may keep. As an `io::Error` it is told by `is_cause_of`.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRoom;
+
+impl NoRoom {
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<NoRoom>())
+    }
+}
+
+impl fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("temporary files hold as much as --spool-limit allows")
+    }
+}
+
+impl Error for NoRoom {}
+
+impl From<NoRoom> for io::Error {
+    fn from(no_room: NoRoom) -> io::Error {
+        io::Error::other(no_room)
     }
 }
 
@@ -62,12 +137,25 @@ mod tests {
 
     #[test]
     fn a_share_is_given_back_with_its_owner() {
-        let mut one = Share::default();
-        assert!(one.grow(TOGETHER / 2));
-        one.shrink(TOGETHER / 4);
-        assert!(!Share::default().grow(TOGETHER));
+        let account = SpoolAccount::new(100);
+        let mut one = Share::new(&account);
+        assert!(one.take_memory(MEMORY / 2) && one.take_file(60));
+        one.give_memory(MEMORY / 4);
+        assert!(!one.another().take_memory(MEMORY) && !one.another().take_file(41));
         drop(one);
-        let mut other = Share::default();
-        assert!(!other.grow(TOGETHER + 1) && other.bytes == 0);
+        let mut other = Share::new(&account);
+        assert!(!other.take_memory(MEMORY + 1) && !other.take_file(101));
+        assert!(other.take_memory(MEMORY) && other.take_file(100));
+    }
+
+    #[test]
+    fn the_last_piece_may_go_over_the_limit_and_no_other() {
+        let account = SpoolAccount::new(100);
+        let mut share = Share::new(&account);
+        assert!(share.take_last_of_file(99) && share.take_last_of_file(50));
+        assert!(!share.take_last_of_file(1) && !share.another().take_last_of_file(0));
+        share.give_file(50);
+        assert!(share.take_file(1) && !share.take_file(1));
+        assert!(!Share::new(&SpoolAccount::new(0)).take_last_of_file(1), "none at all");
     }
 }

@@ -13,6 +13,7 @@ use crate::app::exchange::Next;
 use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
 use crate::app::proxy::exchange::HttpExchange;
+use crate::app::temporary::SpoolAccount;
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, TrustedProxy, is_trusted};
 use crate::http::chars::is_token;
@@ -60,7 +61,7 @@ impl Proxy {
     ///
     /// # Errors
     /// A name has no address.
-    pub fn new(rules: &ProxyRules) -> Result<Proxy, StartError> {
+    pub fn new(rules: &ProxyRules, spool: &Arc<SpoolAccount>) -> Result<Proxy, StartError> {
         let mut ids = 0..;
         let mut proxy =
             Proxy { trusted: rules.trusted.clone(), buffer: rules.buffer, paths: rules.paths, ..Proxy::default() };
@@ -81,7 +82,7 @@ impl Proxy {
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.clone());
-            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout);
+            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
             proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
         }
         proxy.mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));

@@ -6,6 +6,7 @@ pub mod exchange;
 use crate::app::exchange::Next;
 use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
+use crate::app::temporary::SpoolAccount;
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::app::wsgi::exchange::WsgiExchange;
 use crate::config::proxy::{TrustedProxy, is_trusted};
@@ -53,7 +54,11 @@ impl Wsgi {
     ///
     /// # Errors
     /// The folder of the applications cannot be had.
-    pub fn new(rules: &WsgiRules, trusted: &[TrustedProxy]) -> Result<Option<Wsgi>, StartError> {
+    pub fn new(
+        rules: &WsgiRules,
+        trusted: &[TrustedProxy],
+        spool: &Arc<SpoolAccount>,
+    ) -> Result<Option<Wsgi>, StartError> {
         if rules.apps.is_empty() {
             return Ok(None);
         }
@@ -61,7 +66,7 @@ impl Wsgi {
         let mut mounts = Vec::new();
         for (pool, mount) in rules.apps.iter().enumerate() {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
-            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout);
+            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout, spool);
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
