@@ -116,7 +116,8 @@ impl Forward {
     /// to have the content whole.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
-        let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (Gathered::new(&group.spool), 0)));
+        let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
+        let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (gather(&group.spool), 0)));
         let mut forward = Forward {
             group,
             lease,

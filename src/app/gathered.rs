@@ -16,12 +16,21 @@ pub struct Gathered {
     memory: Vec<u8>,
     share: Share,
     file: Option<File>,
+    /// Whether another process may read the file, too.
+    is_passed_on: bool,
     len: u64,
 }
 
 impl Gathered {
     pub fn new(account: &Arc<SpoolAccount>) -> Gathered {
-        Gathered { memory: Vec::new(), share: Share::new(account), file: None, len: 0 }
+        Gathered { memory: Vec::new(), share: Share::new(account), file: None, is_passed_on: false, len: 0 }
+    }
+
+    /// The file is for another process to read, which may do so for longer than this is kept.
+    pub fn passed_on(account: &Arc<SpoolAccount>) -> Gathered {
+        let mut gathered = Gathered::new(account);
+        gathered.is_passed_on = true;
+        gathered
     }
 
     pub fn len(&self) -> u64 {
@@ -85,6 +94,15 @@ impl Gathered {
             None => room[..len].copy_from_slice(&self.memory[at as usize..][..len]),
         }
         Ok(len)
+    }
+}
+
+impl Drop for Gathered {
+    fn drop(&mut self) {
+        // What another process reads must not be shortened under it: it is only closed.
+        if let Some(file) = self.file.take().filter(|_| !self.is_passed_on) {
+            self.share.discard(file, self.len);
+        }
     }
 }
 

@@ -127,18 +127,23 @@ impl Spool {
         file.read_exact_at(&mut out[from..], self.start)?;
         self.start += len as u64;
         if self.start == self.end {
-            self.empty_file();
+            self.discard_file();
         }
         Ok(len)
     }
 
-    /// All that is in the file was pulled: others may have its room.
-    fn empty_file(&mut self) {
-        if self.file.as_ref().is_some_and(|file| file.set_len(0).is_err()) {
-            self.file = None;
+    /// What is in the file is of no more use: others may have its room.
+    fn discard_file(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.share.discard(file, self.end);
         }
-        self.share.give_file(self.end);
         (self.start, self.end) = (0, 0);
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.discard_file();
     }
 }
 
