@@ -15,9 +15,11 @@
 mod failing;
 mod presence;
 mod protocol;
+mod room;
 
 pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
+pub use room::Room;
 
 use crate::app::App;
 use crate::app::body::Body;
@@ -82,6 +84,8 @@ pub struct Forward {
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
     spool: Spool,
+    /// When the spool is looked at again, which has no room.
+    looks_again: Option<Instant>,
     rest: Option<Body>,
     /// Whether the connection has carried others before, and whether only a new one will do.
     reused: bool,
@@ -112,6 +116,8 @@ impl Forward {
     /// to have the content whole.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
+        let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
+        let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (gather(&group.spool), 0)));
         let mut forward = Forward {
             group,
             lease,
@@ -121,9 +127,10 @@ impl Forward {
             input: Buffer::default(),
             files: Vec::new(),
             output: Buffer::default(),
-            gathered: gathers.then(|| (Gathered::default(), 0)),
+            gathered,
             content_ended: false,
-            spool: Spool::default(),
+            spool,
+            looks_again: None,
             rest: None,
             reused: false,
             fresh: false,
@@ -194,7 +201,7 @@ impl Forward {
 
     /// `client_backlog`: bytes that the client has yet to take.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
-        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
+        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.looks_again.is_none() };
         let open = self.stage == Stage::Open;
         open && !self.closed && room && self.input.len() < self.protocol.largest_head()
     }
@@ -353,28 +360,6 @@ impl Forward {
         }
     }
 
-    // ---- memory, which one that waits gives back
-
-    pub fn unpark(&mut self, spare: &mut Buffer) {
-        if self.input.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
-        }
-    }
-
-    pub fn park(&mut self, spare: &mut Buffer) {
-        if self.input.is_empty() && spare.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
-        }
-        self.input.park();
-        self.output.park();
-    }
-
-    /// It is over, and whatever else was said is of no use.
-    pub fn leave_room(&mut self, spare: &mut Buffer) {
-        self.input.clear();
-        self.park(spare);
-    }
-
     // ---- what is done
 
     /// Writes the request from its beginning.
@@ -408,13 +393,14 @@ impl Forward {
         if self.tunnel {
             return Ok(self.pass(conn, output, moved));
         }
-        if self.stage != Stage::Open || !self.spool.has_room() {
-            return Ok(if moved { Flow::Moved } else { Flow::Waiting });
-        }
+        let room = if self.stage == Stage::Open { self.make_room(output.len(), now) } else { None };
+        let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
         let closed = self.closed && self.broken.is_none();
         let mut source = Source { input: &mut self.input, files: &mut self.files, closed };
-        let mut sink = Sink { conn, output, spool: &mut self.spool, app, now };
-        match self.protocol.step(&mut source, &mut sink)? {
+        let mut sink = Sink { conn, output, room, spool: &mut self.spool, app, now };
+        let step = self.protocol.step(&mut source, &mut sink)?;
+        self.spool.settle();
+        match step {
             Step::Wait if moved => Ok(Flow::Moved),
             Step::Wait => Ok(Flow::Waiting),
             Step::Moved => Ok(Flow::Moved),
@@ -480,7 +466,7 @@ impl Forward {
         let usable = self.input.is_empty() && !self.closed && !self.deaf && sent_all;
         self.stage = Stage::Over { keep: keep && usable };
         self.rest = match rest {
-            None if !self.spool.is_empty() => Some(Body::Spool(Box::new(std::mem::take(&mut self.spool)))),
+            None if !self.spool.is_empty() => Some(Body::Spool(Box::new(self.spool.take()))),
             rest => rest,
         };
     }

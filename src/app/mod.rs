@@ -30,6 +30,7 @@ use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
 use crate::app::proxy::Proxy;
 use crate::app::routes::Route;
+use crate::app::temporary::SpoolAccount;
 use crate::app::wsgi::Wsgi;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
@@ -39,6 +40,7 @@ use crate::http::request::Request;
 use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
@@ -68,6 +70,8 @@ pub struct App {
     pub proxy: Proxy,
     /// What Python applications answer.
     pub wsgi: Option<Wsgi>,
+    /// What is kept for all clients in temporary files, and in memory instead.
+    pub spool: Arc<SpoolAccount>,
 }
 
 impl App {
@@ -90,6 +94,7 @@ impl App {
         let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
         sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
         let store = config.directory.as_deref().map(open).transpose()?;
+        let spool = SpoolAccount::new(config.limits.spool);
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
             limits: config.limits.clone(),
@@ -104,8 +109,9 @@ impl App {
             site,
             sites,
             store,
-            proxy: Proxy::new(&config.proxy)?,
-            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted)?,
+            proxy: Proxy::new(&config.proxy, &spool)?,
+            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted, &spool)?,
+            spool,
         })
     }
 

@@ -180,6 +180,7 @@ impl<'a> EventEngine<'a> {
             // Those whom these have freed a worker for have their turn next.
             self.wake();
             self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
+            self.app.spool.free_some();
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
@@ -189,7 +190,7 @@ impl<'a> EventEngine<'a> {
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.can_accept() && self.accept_paused.is_none();
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
         if !is_idle || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
             return Some(Duration::ZERO);
         }

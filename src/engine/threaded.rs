@@ -338,8 +338,16 @@ fn serve_seat(seat: &Seat) {
         let scratch = scratch.get_or_insert_with(|| shared.take_scratch());
         turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
         shared.app.access_log.flush(&mut scratch.log, io.now().instant);
+        free_discarded(shared);
     }
     shared.give_back(scratch);
+    drop(session);
+    free_discarded(shared);
+}
+
+/// Frees what sessions have left in temporary files. Here a thread has the time: it holds up one client at most.
+fn free_discarded(shared: &Shared) {
+    while shared.app.spool.free_some() {}
 }
 
 /// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown.

@@ -51,9 +51,9 @@ impl Session {
     /// When there is something to do at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
         let phase = self.due().or_else(|| self.limit(app));
-        match self.question_due() {
+        match self.forward() {
             None => phase,
-            question => phase.into_iter().chain(question).min(),
+            Some(forward) => phase.into_iter().chain(self.question_due()).chain(forward.room_due()).min(),
         }
     }
 
