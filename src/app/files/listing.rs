@@ -151,7 +151,7 @@ fn status(root: &Root, dir: impl AsFd, path: &[u8], name: &[u8]) -> Option<(File
         // Only the resolver knows whether it is followed.
         FileType::Symlink => {
             let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
-            root.status(&[path, slash, name].concat()).ok()
+            root.status(&[path, slash, name].concat(), &mut 0).ok()
         }
         _ => None,
     }
