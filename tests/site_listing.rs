@@ -161,8 +161,8 @@ on_every_engine! {
         let after = server.memory("VmRSS").saturating_sub(before);
         eprintln!("{}: {peak} KiB at the peak, {after} KiB after", engine.name());
         assert!(peak < 40 * 1024, "{peak} KiB for 200 clients that read nothing");
-        // What the threads have freed their allocator keeps for them.
-        let kept = if engine == Engine::Threads { 40 } else { 20 };
+        // What clients have freed the C library's allocator keeps in part: 10 MiB on event, 25 MiB on threads.
+        let kept = if engine == Engine::Threads { 40 } else { 30 };
         assert!(after < kept * 1024, "{after} KiB are kept of them");
     }
 

@@ -2,7 +2,8 @@
 //! client, and the work is done once.
 //!
 //! ```text
-//!  Waiting ──the scan before it is over──► Scanning ──► Merging ──► made, or failed
+//!  Waiting ──the scan before it is over──► Scanning ──► Merging ──► made ──too much memory──► given up
+//!                                             └────────────┴──► failed
 //! ```
 //!
 //! A lock is held for one step, or for one piece. The last user frees the memory.
@@ -24,9 +25,9 @@ pub const SHARED: Duration = Duration::from_secs(1);
 /// How many seconds a directory must have been left alone for equal times to mean that it has not changed: before Linux
 /// 6.13 times tick every few milliseconds, on FAT every two seconds.
 const SETTLED: i64 = 2;
-/// Bytes that the listings of a site may take while they are used. Beyond, requests for others are refused: clients that
-/// read nothing would hold ever more of them of a directory that changes.
-const MOST_IN_USE: usize = 64 * 1024 * 1024;
+/// Bytes that the listings of a site may take while they are sent. Beyond, the oldest are given up and their clients cut
+/// off: clients that read nothing would hold ever more of them, of a directory that changes.
+pub const MOST_SENT: usize = 64 * 1024 * 1024;
 
 /// How much memory the listings of a site take.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Account {
     bytes: AtomicUsize,
     /// Up to here what might be used again is kept.
     pub keep: usize,
+    /// What may be taken beyond, by those that are sent; and once more by those that are being made.
+    most_sent: usize,
 }
 
 /// Why there is no listing.
@@ -57,7 +60,10 @@ pub struct Listing {
     bytes: AtomicUsize,
     making: Mutex<Making>,
     scan: OnceLock<Begun>,
-    outcome: OnceLock<Result<Made, Failure>>,
+    /// The hash of what was made, or why nothing was.
+    outcome: OnceLock<Result<u64, Failure>>,
+    /// What was made; `None` before, and when it is given up.
+    made: Mutex<Option<Arc<Made>>>,
     html: Mutex<Rendered>,
     json: Mutex<Rendered>,
 }
@@ -94,16 +100,22 @@ enum Rendered {
 }
 
 impl Account {
-    pub fn new(keep: usize) -> Account {
-        Account { bytes: AtomicUsize::new(0), keep }
+    pub fn new(keep: usize, most_sent: usize) -> Account {
+        Account { bytes: AtomicUsize::new(0), keep, most_sent }
     }
 
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether some have to be given up.
+    pub fn is_tight(&self) -> bool {
+        self.bytes() > self.keep + self.most_sent
+    }
+
+    /// Whether no others can be made.
     pub fn is_full(&self) -> bool {
-        self.bytes() > self.keep + MOST_IN_USE
+        self.bytes() > self.keep + 2 * self.most_sent
     }
 }
 
@@ -116,14 +128,17 @@ impl Listing {
         (dir, meta): (OwnedFd, &Meta),
         behind: Option<Arc<Listing>>,
     ) -> Listing {
+        let bytes = size_of::<Listing>() + path.len();
+        account.bytes.fetch_add(bytes, Ordering::Relaxed);
         Listing {
             path: path.into(),
             place: (meta.dev, meta.ino),
             account: Arc::clone(account),
-            bytes: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(bytes),
             making: Mutex::new(Making::Waiting { root: Arc::clone(root), dir, behind }),
             scan: OnceLock::new(),
             outcome: OnceLock::new(),
+            made: Mutex::default(),
             html: Mutex::new(Rendered::Kept(Vec::new())),
             json: Mutex::new(Rendered::Kept(Vec::new())),
         }
@@ -134,10 +149,16 @@ impl Listing {
     pub fn serves(&self, meta: &Meta, read: Instant) -> bool {
         match (self.scan.get(), self.outcome.get()) {
             (_, Some(Err(_))) => false,
+            (_, Some(Ok(_))) if lock(&self.made).is_none() => false,
             // Whatever has changed by now, it will see.
             (None, _) => self.is_of(meta),
             (Some(begun), _) => begun.settled && begun.meta == *meta && !self.is_older(SHARED, read),
         }
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub fn is_of(&self, meta: &Meta) -> bool {
@@ -157,8 +178,8 @@ impl Listing {
     // ---- making it
 
     /// What has come of it; `None` while it is being made.
-    pub fn outcome(&self) -> Option<Result<&Made, Failure>> {
-        self.outcome.get().map(|outcome| outcome.as_ref().map_err(|failure| *failure))
+    pub fn outcome(&self) -> Option<Result<(), Failure>> {
+        self.outcome.get().map(|outcome| outcome.map(|_| ()))
     }
 
     /// Does the next step towards the outcome, and says what it cost.
@@ -205,7 +226,9 @@ impl Listing {
                 let before = merge.size();
                 let made = merge.finish();
                 self.count(before, made.entries.size());
-                self.end(Ok(made));
+                let hash = made.hash;
+                *lock(&self.made) = Some(Arc::new(made));
+                self.end(Ok(hash));
                 Ok(Making::Over)
             }
             // A step has panicked, or another thread has done the last one: then the outcome stands.
@@ -223,9 +246,9 @@ impl Listing {
     }
 
     /// Sets the outcome, if there is none.
-    fn end(&self, outcome: Result<Made, Failure>) {
+    fn end(&self, outcome: Result<u64, Failure>) {
         if outcome.is_err() && self.outcome.get().is_none() {
-            self.count(self.bytes.load(Ordering::Relaxed), 0);
+            self.count(self.bytes(), 0);
         }
         let _ = self.outcome.set(outcome);
     }
@@ -237,30 +260,44 @@ impl Listing {
         }
     }
 
+    /// Frees the memory of what was made; whoever is still sending it cannot go on.
+    pub fn give_up(&self) {
+        *lock(&self.made) = None;
+        // From here on nobody keeps a piece.
+        *lock(&self.html) = Rendered::Dropped;
+        *lock(&self.json) = Rendered::Dropped;
+        self.account.bytes.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     // ---- what is said of it
 
     /// The weak entity-tag of the listing in a form. Weak: its bytes change with the version of this program.
     pub fn etag(&self, form: Form) -> Option<ETag> {
-        let Some(Ok(made)) = self.outcome.get() else { return None };
+        let Some(Ok(hash)) = self.outcome.get() else { return None };
         Some(match form {
-            Form::Html => ETag::weak(made.hash),
-            Form::Json => ETag::weak(made.hash).with_coding("json"),
+            Form::Html => ETag::weak(*hash),
+            Form::Json => ETag::weak(*hash).with_coding("json"),
         })
     }
 
     /// Appends the piece at `place` to `out`, and says what it cost; `None` behind the last one.
+    ///
+    /// # Errors
+    /// The listing is not made, or was given up.
     pub fn pull(&self, form: Form, place: &mut Place, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
-        let Some(Ok(made)) = self.outcome.get() else { return Ok(None) };
         if place.ended {
             return Ok(None);
         }
+        let Some(made) = lock(&self.made).clone() else {
+            return Err(io::Error::other("too many listings are held by clients that do not read them"));
+        };
         let mut rendered = lock(match form {
             Form::Html => &self.html,
             Form::Json => &self.json,
         });
         let Rendered::Kept(pieces) = &mut *rendered else {
             drop(rendered);
-            return render::piece(made, &self.path, form, place, out).map(Some);
+            return render::piece(&made, &self.path, form, place, out).map(Some);
         };
         if let Some((bytes, behind)) = pieces.get(place.piece) {
             out.extend_from_slice(bytes);
@@ -268,7 +305,7 @@ impl Listing {
             return Ok(Some(bytes.len()));
         }
         let start = out.len();
-        let cost = render::piece(made, &self.path, form, place, out)?;
+        let cost = render::piece(&made, &self.path, form, place, out)?;
         let piece = &out[start..];
         if self.account.bytes() + piece.len() <= self.account.keep {
             self.count(0, piece.len());

@@ -5,7 +5,7 @@
 //! itself has not changed since: its times tell of every name that comes, goes, or is another file. They do not tell
 //! that a file in it has grown; so a size, a time, or where a link leads may be out of date, by a second at most.
 
-use super::shared::{Account, Failure, Listing, SHARED};
+use super::shared::{Account, Failure, Listing, MOST_SENT, SHARED};
 use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-/// Paths that may be known before the first look for those that nobody uses any more.
+/// Listings that there may be before the first look for those that nobody uses any more.
 const FEW: usize = 64;
 
 #[derive(Debug)]
@@ -26,7 +26,9 @@ pub struct Shelf {
 struct Inner {
     /// The newest listing of each directory.
     known: HashMap<Box<[u8]>, Weak<Listing>>,
-    /// How many may be known before those that nobody uses are forgotten.
+    /// All that there may be, the oldest first.
+    all: VecDeque<Weak<Listing>>,
+    /// How many there may be before those that nobody uses are forgotten.
     sweep_at: usize,
     /// Those that are made, the oldest first. They leave when the next listing is asked for.
     kept: VecDeque<Arc<Listing>>,
@@ -35,7 +37,12 @@ struct Inner {
 impl Shelf {
     /// `keep`: bytes that listings may take beyond their use; 0 keeps none.
     pub fn new(keep: usize) -> Shelf {
-        Shelf { account: Arc::new(Account::new(keep)), inner: Mutex::default() }
+        Shelf::with_room(keep, MOST_SENT)
+    }
+
+    /// The same; `most_sent` is what listings may take beyond that while they are sent.
+    pub fn with_room(keep: usize, most_sent: usize) -> Shelf {
+        Shelf { account: Arc::new(Account::new(keep, most_sent)), inner: Mutex::default() }
     }
 
     /// A listing of `dir`, to which `path` leads below `root` and whose state is `meta`: one that another request has
@@ -56,6 +63,9 @@ impl Shelf {
         if let Some(listing) = known.as_ref().filter(|listing| listing.serves(meta, now.instant)) {
             return Ok(Arc::clone(listing));
         }
+        if self.account.is_tight() {
+            inner.relieve(&self.account);
+        }
         if self.account.is_full() {
             return Err(Failure::Full);
         }
@@ -71,7 +81,15 @@ impl Shelf {
         if self.account.keep > 0 && listing.is_settled() && !inner.kept.iter().any(|kept| Arc::ptr_eq(kept, listing)) {
             inner.kept.push_back(Arc::clone(listing));
         }
-        while self.account.bytes() > self.account.keep && inner.kept.pop_front().is_some() {}
+        let mut bytes: usize = inner.kept.iter().map(|listing| listing.bytes()).sum();
+        while bytes > self.account.keep
+            && let Some(oldest) = inner.kept.pop_front()
+        {
+            bytes = bytes.saturating_sub(oldest.bytes());
+        }
+        if self.account.is_tight() {
+            inner.relieve(&self.account);
+        }
     }
 
     /// Bytes of memory that listings take.
@@ -92,10 +110,24 @@ impl Inner {
     }
 
     fn note(&mut self, path: &[u8], listing: &Arc<Listing>) {
-        if self.known.len() >= self.sweep_at.max(FEW) {
+        if self.all.len() >= self.sweep_at.max(FEW) {
             self.known.retain(|_, listing| listing.strong_count() > 0);
-            self.sweep_at = 2 * self.known.len();
+            self.all.retain(|listing| listing.strong_count() > 0);
+            self.sweep_at = 2 * self.all.len();
         }
         self.known.insert(path.into(), Arc::downgrade(listing));
+        self.all.push_back(Arc::downgrade(listing));
+    }
+
+    /// Gives the oldest up, until memory is not tight any more or all others are still being made.
+    fn relieve(&mut self, account: &Account) {
+        self.kept.clear();
+        self.all.retain(|listing| match listing.upgrade() {
+            Some(listing) if account.is_tight() && matches!(listing.outcome(), Some(Ok(()))) => {
+                listing.give_up();
+                false
+            }
+            listing => listing.is_some(),
+        });
     }
 }

@@ -338,32 +338,46 @@ fn what_nobody_uses_is_kept_as_far_as_there_is_room() {
 }
 
 #[test]
-fn clients_that_hold_too_many_listings_get_no_more_of_them() {
+fn of_more_listings_than_memory_is_for_the_oldest_are_given_up() {
+    const MOST: usize = 2 << 20;
     let dir = Scratch::new();
-    for n in 0..3000 {
+    for n in 0..100 {
         dir.file(format!("{n:0>255}"), "");
     }
-    let (shelf, root) = (Shelf::new(0), root(&dir, Symlinks::Inside, false));
+    let (shelf, root) = (Shelf::with_room(0, MOST), root(&dir, Symlinks::Inside, false));
     // It has just changed: each request that comes later has a listing of its own.
     let now = Now::new(Instant::now(), SystemTime::now());
     let mut held = Vec::new();
-    let failure = loop {
-        let (dir, meta) = open(&root, "");
-        match shelf.find(&root, b"", (dir, &meta), &now) {
-            Ok(listing) => {
-                make(&listing, &now);
-                if let Some(Err(failure)) = listing.outcome() {
-                    break failure;
-                }
-                held.push(listing);
-            }
-            Err(failure) => break failure,
+    let mut filled = 0;
+    while held.len() < filled + 10 {
+        let listing = find(&shelf, &root, "", &now);
+        make(&listing, &now);
+        shelf.keep(&listing);
+        assert!(shelf.bytes() <= MOST, "{}", shelf.bytes());
+        held.push(listing);
+        if pull(&held[0]).is_ok() {
+            filled = held.len();
         }
-        assert!(held.len() < 200);
-    };
-    assert!(matches!(failure, Failure::Full));
-    held.truncate(held.len() / 2);
-    make(&find(&shelf, &root, "", &now), &now);
+    }
+    assert!(filled > 50, "{filled}");
+    let sent: Vec<bool> = held.iter().map(|listing| pull(listing).is_ok()).collect();
+    assert!(sent.is_sorted() && sent.iter().filter(|sent| !**sent).count() == 10, "{sent:?}");
     held.clear();
     assert_eq!(shelf.bytes(), 0);
+}
+
+fn pull(listing: &Arc<Listing>) -> std::io::Result<Option<usize>> {
+    pages::Pages::new(Arc::clone(listing), Form::Html, None).pull(&mut Vec::new())
+}
+
+#[test]
+fn a_listing_that_finds_no_memory_fails_and_is_not_shared() {
+    let dir = Scratch::new();
+    dir.file("a", "");
+    let (shelf, root, now) = (Shelf::with_room(0, 0), root(&dir, Symlinks::Inside, false), later());
+    let listing = find(&shelf, &root, "", &now);
+    make(&listing, &now);
+    assert!(matches!(listing.outcome(), Some(Err(Failure::Full))));
+    assert_eq!(shelf.bytes(), 0);
+    assert!(!Arc::ptr_eq(&listing, &find(&shelf, &root, "", &now)));
 }
