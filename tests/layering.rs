@@ -65,8 +65,8 @@ fn sources() -> Vec<Source> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&top, &mut files);
-    // A file of this name is compiled for tests only.
-    files.retain(|path| !path.ends_with("tests.rs"));
+    // A file or a folder of this name is compiled for tests only.
+    files.retain(|path| !path.ends_with("tests.rs") && path.parent().is_none_or(|folder| !folder.ends_with("tests")));
     files.sort();
     assert!(!files.is_empty(), "no source in {}", top.display());
     let read = |path: PathBuf| {

@@ -9,6 +9,7 @@ use crate::app::debug::delay::Delay;
 use crate::app::debug::gather::{self, Gather};
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
+use crate::app::prepare::Preparation;
 use crate::app::upload::Upload;
 use crate::proto::responder::Responder;
 use std::io;
@@ -25,6 +26,8 @@ pub enum Next {
     Receive(Receive),
     /// The response is not to be written yet.
     Sleep(Delay),
+    /// The response cannot be written before it is prepared.
+    Prepare(Box<Preparation>),
     /// Another process answers.
     Forward(Box<Forward>),
 }
@@ -69,6 +72,7 @@ pub enum Exchange {
     None,
     Receive(Receive),
     Delay(Delay),
+    Prepare(Box<Preparation>),
     Stream(Body),
     Forward(Box<Forward>),
 }
@@ -79,7 +83,7 @@ impl Exchange {
         match self {
             Exchange::Delay(delay) => Some(delay.until),
             Exchange::Stream(body) => body.due(),
-            Exchange::None | Exchange::Receive(_) | Exchange::Forward(_) => None,
+            Exchange::None | Exchange::Receive(_) | Exchange::Prepare(_) | Exchange::Forward(_) => None,
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod gathered;
 pub mod generated;
 pub mod index;
 pub mod pages;
+pub mod prepare;
 pub mod proxy;
 pub mod routes;
 pub mod sink;

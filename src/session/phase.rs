@@ -33,7 +33,7 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
+            _ if self.prepares() => Phase::Handling,
             // Empty lines begin no request, nor does the half of one: they win no time.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,

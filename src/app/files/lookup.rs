@@ -30,6 +30,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 pub use crate::config::site::Symlinks;
+use crate::cost;
 
 /// Names beginning so belong to uploads under way. They are no resource, not even with `hidden`:
 /// half a file is never served, and an upload cannot aim at another one's temporary file.
@@ -128,10 +129,17 @@ impl Root {
     /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself.
     /// No slash at the front, no empty segment.
     pub fn find(&self, path: &[u8]) -> Result<Found, Refused> {
+        self.find_at_cost(path, &mut 0)
+    }
+
+    /// The same, and adds to `cost` what it has cost, in the units of `cost`.
+    pub fn find_at_cost(&self, path: &[u8], cost: &mut usize) -> Result<Found, Refused> {
         self.check(path)?;
-        let fd = match self.resolve(path, READ) {
+        let fd = match self.resolve(path, READ, cost) {
             // A directory of mode 0711 cannot be listed, yet its index file can be served.
-            Err(Errno::ACCESS) => self.resolve(path, PLACE | OFlags::DIRECTORY).map_err(|_| Refused::Forbidden)?,
+            Err(Errno::ACCESS) => {
+                self.resolve(path, PLACE | OFlags::DIRECTORY, cost).map_err(|_| Refused::Forbidden)?
+            }
             other => other?,
         };
         let stat = rustix::fs::fstat(&fd)?;
@@ -146,7 +154,7 @@ impl Root {
     /// confinement: openat2 with O_PATH, fstat, close. fstat and not statx: it holds all five
     /// values, and is there where statx is filtered.
     pub fn stat(&self, path: &[u8]) -> Result<Meta, Refused> {
-        self.status(path).map(|(_, meta)| meta)
+        self.status(path, &mut 0).map(|(_, meta)| meta)
     }
 
     /// Whether `path`, which `find` once led to `seen`, still leads to the same, unchanged file: one
@@ -178,13 +186,13 @@ impl Root {
         if name.is_empty() || (name[0] == b'.' && !self.hidden) {
             return Err(Refused::NotFound);
         }
-        Ok((self.resolve(directory, PLACE | OFlags::DIRECTORY)?, name))
+        Ok((self.resolve(directory, PLACE | OFlags::DIRECTORY, &mut 0)?, name))
     }
 
-    /// Kind and state of a file or directory, for the listing.
-    pub(super) fn status(&self, path: &[u8]) -> Result<(FileType, Meta), Refused> {
+    /// Kind and state of a file or directory, for the listing; adds to `cost` what that has cost.
+    pub(super) fn status(&self, path: &[u8], cost: &mut usize) -> Result<(FileType, Meta), Refused> {
         self.check(path)?;
-        let stat = rustix::fs::fstat(self.resolve(path, PLACE)?)?;
+        let stat = rustix::fs::fstat(self.resolve(path, PLACE, cost)?)?;
         match FileType::from_raw_mode(stat.st_mode) {
             kind @ (FileType::RegularFile | FileType::Directory) => Ok((kind, Meta::of(&stat))),
             _ => Err(Refused::NotFound),
@@ -213,7 +221,8 @@ impl Root {
     }
 
     /// Opens a checked path by the root's rule for links.
-    fn resolve(&self, path: &[u8], mut flags: OFlags) -> Result<OwnedFd, Errno> {
+    fn resolve(&self, path: &[u8], mut flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
+        *cost += cost::LOOKUP;
         // A slash at the end means "a directory", here for the walk and for the real path, which
         // both lose it.
         let path = path.strip_suffix(b"/").inspect(|_| flags |= OFlags::DIRECTORY).unwrap_or(path);
@@ -224,9 +233,9 @@ impl Root {
             Symlinks::Inside => match self.open_beneath(path, flags, ResolveFlags::NO_MAGICLINKS) {
                 // An absolute link, or one that leaves the root and may come back; or renames
                 // without end.
-                Err(Errno::XDEV | Errno::AGAIN) => self.open_real(path, flags),
+                Err(Errno::XDEV | Errno::AGAIN) => self.open_real(path, flags, cost),
                 // The walk met a link: ELOOP at the end of the path, ENOTDIR within it.
-                Err(Errno::LOOP | Errno::NOTDIR) if !self.openat2 => self.open_real(path, flags),
+                Err(Errno::LOOP | Errno::NOTDIR) if !self.openat2 => self.open_real(path, flags, cost),
                 other => other,
             },
         }
@@ -251,12 +260,19 @@ impl Root {
     /// of date as soon as it is known; that is harmless, as it is opened beneath the root and
     /// through no link at all. What was swapped in between is looked up anew, so that a link
     /// replaced atomically is never missing.
-    fn open_real(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    fn open_real(&self, path: &[u8], flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
         let mut last = Errno::NOENT;
         for _ in 0..TRIES {
+            *cost += cost::LINK;
             // Whatever is wrong outside the root (no right, nothing there) is not told apart.
             let target = self.real.join(OsStr::from_bytes(path));
             let Ok(target) = target.canonicalize() else {
+                // A link may have been replaced between two of its many calls. The kernel follows all links in one: if it
+                // finds nothing either, each time, there is nothing.
+                *cost += cost::STAT * TRIES;
+                if (0..TRIES).all(|_| self.meta(path).is_err()) {
+                    return Err(last);
+                }
                 continue;
             };
             let Ok(below) = target.strip_prefix(&self.real) else {

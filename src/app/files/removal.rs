@@ -12,7 +12,7 @@ pub enum Standing {
 
 /// What DELETE would remove: what GET would find.
 pub fn look(root: &Root, path: &[u8]) -> Result<Standing, Refused> {
-    let (kind, meta) = root.status(path)?;
+    let (kind, meta) = root.status(path, &mut 0)?;
     Ok(if kind == FileType::Directory { Standing::Directory } else { Standing::File(meta) })
 }
 

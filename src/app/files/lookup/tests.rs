@@ -447,3 +447,14 @@ fn a_target_replaced_by_an_absolute_link_is_never_missing() {
     }
     drop(deploy);
 }
+
+#[test]
+fn a_link_that_leads_nowhere_is_resolved_by_name_once() {
+    let dir = Scratch::new();
+    dir.link(dir.root().join("nothing"), "dangling");
+    for root in both(&dir, Symlinks::Inside, false) {
+        let mut cost = 0;
+        assert!(root.find_at_cost(b"dangling", &mut cost).is_err());
+        assert!((cost::LINK..2 * cost::LINK).contains(&cost), "{cost}");
+    }
+}
