@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
+use super::links::Links;
 pub use crate::config::site::Symlinks;
 
 /// Names beginning so belong to uploads under way. They are no resource, not even with `hidden`:
@@ -249,23 +250,33 @@ impl Root {
 
     /// Opens where the links of `path` lead by name, if that is below the root. The name may be out
     /// of date as soon as it is known; that is harmless, as it is opened beneath the root and
-    /// through no link at all. What was swapped in between is looked up anew, so that a link
-    /// replaced atomically is never missing.
+    /// through no link at all. Where a link was switched in between it is looked up anew, so that a
+    /// link replaced atomically is never missing.
     fn open_real(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let mut last = Errno::NOENT;
         for _ in 0..TRIES {
-            // Whatever is wrong outside the root (no right, nothing there) is not told apart.
-            let target = self.real.join(OsStr::from_bytes(path));
-            let Ok(target) = target.canonicalize() else {
-                continue;
+            let mut links = Links::default();
+            let root = self.real.as_os_str().as_bytes();
+            last = match links.resolve(root, path) {
+                Ok(target) => {
+                    let target = Path::new(OsStr::from_bytes(&target));
+                    let Ok(below) = target.strip_prefix(&self.real) else {
+                        return Err(Errno::XDEV);
+                    };
+                    let below = or_dot(below.as_os_str().as_bytes());
+                    match self.open_beneath(below, flags, ResolveFlags::NO_SYMLINKS) {
+                        // Where there was no link, there is one now.
+                        Err(Errno::LOOP) => continue,
+                        Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => errno,
+                        other => return other,
+                    }
+                }
+                // Whatever is wrong outside the root (no right, nothing there) is not told apart.
+                Err(_) => Errno::NOENT,
             };
-            let Ok(below) = target.strip_prefix(&self.real) else {
-                return Err(Errno::XDEV);
-            };
-            let below = or_dot(below.as_os_str().as_bytes());
-            match self.open_beneath(below, flags, ResolveFlags::NO_SYMLINKS) {
-                Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => last = errno,
-                other => return other,
+            // Most links that lead nowhere do so for good: there is nothing to try again.
+            if links.are_unchanged() {
+                break;
             }
         }
         Err(last)

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod caching;
 pub mod incoming;
+mod links;
 pub mod listing;
 pub mod lookup;
 pub mod mime;

@@ -1,3 +1,4 @@
+use super::super::links::tests::READS;
 use super::super::scratch::Scratch;
 use super::*;
 use std::io::Read;
@@ -423,6 +424,23 @@ fn renames_elsewhere_never_hide_a_file() {
         }
     }
     drop(renames);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_followed_once() {
+    let dir = Scratch::new();
+    dir.file("file", "");
+    dir.link(dir.root().join("nothing"), "dangling");
+    dir.link(dir.root().join("file/x"), "through-a-file");
+    dir.link(dir.root().join("loop"), "loop");
+    for root in both(&dir, Symlinks::Inside, false) {
+        // The link, its target, and the link once more; of a loop the 41 that are followed at most, and 40 again.
+        for (path, most) in [("dangling", 3), ("through-a-file", 4), ("loop", 81), ("file", 0), ("nothing", 0)] {
+            let before = READS.get();
+            let _ = root.status(path.as_bytes());
+            assert!(READS.get() - before <= most, "{path}: {} {root:?}", READS.get() - before);
+        }
+    }
 }
 
 #[test]
