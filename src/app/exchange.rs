@@ -5,8 +5,8 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::debug::delay::Delay;
 use crate::app::debug::gather::{self, Gather};
+use crate::app::delay::Delay;
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
 use crate::app::upload::Upload;

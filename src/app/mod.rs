@@ -5,6 +5,7 @@ pub mod body;
 pub mod coding;
 pub mod cors;
 pub mod debug;
+pub mod delay;
 pub mod echo;
 pub mod exchange;
 pub mod files;
