@@ -1,6 +1,7 @@
 //! What goes on at a later moment. Nothing sleeps: the session is told the moment, and comes back.
 
 use crate::app::App;
+use crate::app::change::Change;
 use crate::app::debug::delay::Answer;
 use crate::app::exchange::Next;
 use crate::app::pages::Format;
@@ -20,6 +21,8 @@ pub struct Delay {
 pub enum Then {
     /// An answer of the debug endpoints.
     Answer(Answer),
+    /// A change of the store that could not be made when it was ready.
+    Change(Box<Change>),
 }
 
 impl Delay {
@@ -28,9 +31,10 @@ impl Delay {
     }
 
     /// The time has come: answers, or says what the answer waits for next.
-    pub fn finish(self, _app: &App, _format: Format, responder: Responder, now: &Now) -> Next {
+    pub fn finish(self, app: &App, format: Format, responder: Responder, now: &Now) -> Next {
         match self.then {
             Then::Answer(answer) => answer.finish(responder, now),
+            Then::Change(change) => change.attempt(app, format, responder, now),
         }
     }
 }

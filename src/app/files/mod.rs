@@ -5,6 +5,7 @@ pub mod caching;
 pub mod incoming;
 mod links;
 pub mod listing;
+pub mod lock;
 pub mod lookup;
 pub mod mime;
 pub mod neighbours;
