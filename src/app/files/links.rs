@@ -26,14 +26,20 @@ impl Links {
         // The segments still to go, the next one last.
         let mut rest = Vec::new();
         add_segments(path, &mut rest);
+        // The links whose targets are being followed: each by its place in `self.0`, and how many segments come after it.
+        let mut followed: Vec<(usize, usize)> = Vec::new();
         while let Some(segment) = rest.pop() {
+            while followed.pop_if(|(_, after)| *after > rest.len()).is_some() {}
             let parent = at.len();
             at.push(b'/');
             at.extend_from_slice(&segment);
             match read_link(&at) {
                 Ok(_) if self.0.len() == MOST => return Err(Errno::LOOP),
+                // Found early: forty rounds are much work for a link that leads nowhere.
+                Ok(_) if followed.iter().any(|(link, _)| self.0[*link].0 == at) => return Err(Errno::LOOP),
                 Ok(target) => {
                     let link = at.clone();
+                    followed.push((self.0.len(), rest.len()));
                     let bytes = target.as_bytes();
                     at.truncate(if bytes.starts_with(b"/") { 0 } else { parent });
                     // Most absolute links lead into the root, whose own name need not be looked at.
@@ -112,6 +118,9 @@ pub(super) mod tests {
             dir.link(link, format!("a/b/to {}", link.replace('/', "|")));
         }
         dir.link("loop", "loop");
+        dir.link("a/b/../b/./loop", "a/b/loop");
+        dir.link(".", "here");
+        dir.link("here/here/top", "twice");
         for path in [
             "",
             "top",
@@ -135,6 +144,9 @@ pub(super) mod tests {
             "top/x",
             "relative/nothing",
             "loop",
+            "a/b/loop/x",
+            "here/here/twice",
+            "here/twice",
             "around/../b",
             "up/up/up/up/up/up/up/up/up/up",
         ] {
