@@ -476,12 +476,10 @@ fn a_fifo_put_in_a_files_place_is_never_opened() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
     let inotify = inotify::init(CreateFlags::NONBLOCK).unwrap();
     inotify::add_watch(&inotify, &fifo, WatchFlags::OPEN).unwrap();
-    let root = dir.root();
-    let mut turn = 0;
+    let (root, mut turn, kinds) = (dir.root(), 0, [fifo, dir.root().join("file")]);
     let swap = Meanwhile::run(move || {
         turn += 1;
-        let next = if turn % 2 == 0 { fifo.clone() } else { root.join("file") };
-        std::fs::hard_link(next, root.join("next")).unwrap();
+        std::fs::hard_link(&kinds[turn % 2], root.join("next")).unwrap();
         std::fs::rename(root.join("next"), root.join("door")).unwrap();
         // Two names of one file are not renamed over each other.
         let _ = std::fs::remove_file(root.join("next"));
@@ -491,16 +489,12 @@ fn a_fifo_put_in_a_files_place_is_never_opened() {
         let (mut found, mut refused) = (0, 0);
         while found < 500 || refused < 500 {
             match root.find(b"door") {
-                Ok(Found::File { meta, .. }) => {
-                    assert_eq!(meta.size, 4);
-                    found += 1;
-                }
+                Ok(Found::File { .. }) => found += 1,
                 Err(Refused::NotFound) => refused += 1,
                 other => panic!("{other:?}"),
             }
         }
     }
     drop(swap);
-    let mut room = [std::mem::MaybeUninit::uninit(); 512];
-    assert!(matches!(inotify::Reader::new(&inotify, &mut room).next(), Err(Errno::AGAIN)), "the FIFO was opened");
+    assert_eq!(rustix::io::read(&inotify, &mut [0; 512]), Err(Errno::AGAIN), "the FIFO was opened");
 }
