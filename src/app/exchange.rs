@@ -5,12 +5,13 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::debug::delay::Delay;
 use crate::app::debug::gather::{self, Gather};
+use crate::app::delay::Delay;
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
 use crate::app::prepare::Preparation;
 use crate::app::upload::Upload;
+use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::io;
 use std::time::Instant;
@@ -49,9 +50,9 @@ impl Receive {
     }
 
     /// The content is complete: answers.
-    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>) -> Next {
+    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>, now: &Now) -> Next {
         match self {
-            Receive::Upload(upload) => upload.finish(app, format, responder),
+            Receive::Upload(upload) => upload.finish(app, format, responder, now),
             Receive::Gather(gather) => gather.finish(responder),
         }
     }

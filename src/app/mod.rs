@@ -2,9 +2,11 @@
 
 pub mod access_log;
 pub mod body;
+pub mod change;
 pub mod coding;
 pub mod cors;
 pub mod debug;
+pub mod delay;
 pub mod echo;
 pub mod exchange;
 pub mod files;
@@ -26,6 +28,7 @@ pub mod user_agent;
 pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
+use crate::app::change::Store;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
@@ -66,7 +69,7 @@ pub struct App {
     /// Further sites, each below its own prefix, the longest first.
     pub sites: Vec<Site>,
     /// The store of files at `/files/`.
-    pub store: Option<Root>,
+    pub store: Option<Store>,
     /// What other servers answer.
     pub proxy: Proxy,
     /// What Python applications answer.
@@ -94,7 +97,7 @@ impl App {
         let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
         let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
         sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
-        let store = config.directory.as_deref().map(open).transpose()?;
+        let store = config.directory.as_deref().map(open).transpose()?.map(Store::new);
         let spool = SpoolAccount::new(config.limits.spool);
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {

@@ -14,9 +14,10 @@ impl Session {
     }
 
     pub(super) fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let format = self.format();
         let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        let next = delay.finish(responder, now);
+        let next = delay.finish(app, format, responder, now);
         self.follow(next, app, now, scratch);
         true
     }
