@@ -10,6 +10,7 @@ use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, Lock, PATIENCE};
 use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::removal::{self, Standing};
 use crate::app::pages::{self, Format};
+use crate::cost;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
@@ -77,7 +78,8 @@ impl Change {
     }
 
     /// Makes the change and answers, or says when to try again.
-    pub fn attempt(mut self, app: &App, format: Format, responder: Responder, now: &Now) -> Next {
+    pub fn attempt(mut self, app: &App, format: Format, mut responder: Responder, now: &Now) -> Next {
+        responder.spend(cost::NAME);
         // Every change is one of the store's.
         let Some(store) = &app.store else { return refuse(&Refusal::Precondition, format, responder) };
         let dir = match &mut self.what {

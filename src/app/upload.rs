@@ -12,6 +12,7 @@ use crate::app::files::representation::{self, Representation};
 use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::app::routes;
+use crate::cost;
 use crate::http::conditional::Outcome;
 use crate::http::date::Now;
 use crate::http::escape;
@@ -36,11 +37,14 @@ pub struct Upload {
     replaces: Option<Meta>,
 }
 
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
     let Some(store) = &app.store else { return routes::not_found(request, responder) };
     let Some(path) = files::path_below(request, "/files/") else { return routes::not_found(request, responder) };
     if request.method().is_get_or_head() {
-        return match store.root.find(&path) {
+        let mut spent = 0;
+        let found = store.root.find_at_cost(&path, &mut spent);
+        responder.spend(spent);
+        return match found {
             Ok(Found::File { file, meta }) => {
                 let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
                 Representation::new(&Arc::new(stored)).answer(app, request, responder, now)
@@ -50,6 +54,7 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
         };
     }
     let format = Format::of(request);
+    responder.spend(cost::NAME);
     if request.method() == Method::Delete {
         return match removal(&store.root, &path, request, now) {
             Ok(change) => change.attempt(app, format, responder, now),
