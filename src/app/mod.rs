@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod body;
 pub mod coding;
+pub mod compress;
 pub mod cors;
 pub mod debug;
 pub mod echo;
@@ -24,6 +25,7 @@ pub mod user_agent;
 pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
+use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
@@ -38,6 +40,7 @@ use crate::http::request::Request;
 use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
@@ -57,6 +60,8 @@ pub struct App {
     pub routes: Vec<Route>,
     /// What the paths of the debug endpoints begin with, when they are on.
     pub debug_prefix: Option<String>,
+    /// How much is compressed at a time.
+    pub coders: Arc<Coders>,
     /// The site of files at `/`.
     pub site: Option<Site>,
     /// Further sites, each below its own prefix, the longest first.
@@ -100,6 +105,7 @@ impl App {
             trace: config.trace_method,
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
+            coders: Coders::new(),
             site,
             sites,
             store,

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod caching;
+pub mod content;
 pub mod incoming;
 pub mod listing;
 pub mod lookup;
@@ -10,6 +11,7 @@ pub mod neighbours;
 pub mod removal;
 pub mod representation;
 pub mod site;
+pub mod variant;
 mod watch;
 
 use crate::app::exchange::Next;

@@ -117,7 +117,7 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
     match path.map_or(Answer::Nothing(Refused::NotFound), |path| resolve(site, path, now)) {
         Answer::File(stored) => site.represent(&stored).answer(app, request, responder, now),
         Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
-        Answer::Listing(dir) => list(site, dir, path.unwrap_or_default(), request, responder, now),
+        Answer::Listing(dir) => list(app, site, dir, path.unwrap_or_default(), request, responder, now),
         Answer::Nothing(Refused::NotFound) => match navigation(site, request) {
             Some(stored) => {
                 let mut representation = site.represent(&stored);
@@ -207,7 +207,7 @@ fn navigation(site: &Site, request: &Request) -> Option<Arc<Stored>> {
     }
 }
 
-fn list(site: &Site, dir: OwnedFd, path: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
+fn list(app: &App, site: &Site, dir: OwnedFd, path: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
     let format = Format::of(request);
     if !site.listing {
         let sentence = "This directory has no index, and its names are not shown.";
@@ -223,7 +223,7 @@ fn list(site: &Site, dir: OwnedFd, path: &[u8], request: &Request, responder: Re
         return files::refused(&refused, request, responder);
     }
     let content_type = form.content_type();
-    generated::answer(request, responder, now, content_type, Vary::ACCEPT, Compress::WhenNeeded, &page)
+    generated::answer(request, responder, now, content_type, Vary::ACCEPT, Compress::WhenNeeded(&app.coders), &page)
 }
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
