@@ -126,6 +126,7 @@ impl Body {
     }
 
     /// When the next piece may be pulled; `None` for at once.
+    #[inline]
     pub fn due(&self) -> Option<Instant> {
         match self {
             Body::Drip(drip) => drip.due(),
