@@ -62,7 +62,7 @@ impl Places {
         root.write("large.txt", &text);
         root.write("zeros.txt", vec![0; 8 << 20]);
         for coding in ["br", "gz", "zst"] {
-            root.write(&format!("kept.txt.{coding}"), "coded");
+            root.write(format!("kept.txt.{coding}"), "coded");
         }
         Places { root }
     }

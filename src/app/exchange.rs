@@ -80,6 +80,7 @@ pub enum Exchange {
 
 impl Exchange {
     /// The moment before which there is nothing to do, if time is all it waits for.
+    #[inline]
     pub fn due(&self) -> Option<Instant> {
         match self {
             Exchange::Delay(delay) => Some(delay.until),

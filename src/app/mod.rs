@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod body;
 pub mod change;
 pub mod coding;
+pub mod compress;
 pub mod cors;
 pub mod debug;
 pub mod delay;
@@ -29,6 +30,7 @@ pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
 use crate::app::change::Store;
+use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
@@ -64,6 +66,8 @@ pub struct App {
     pub routes: Vec<Route>,
     /// What the paths of the debug endpoints begin with, when they are on.
     pub debug_prefix: Option<String>,
+    /// How much is compressed at a time.
+    pub coders: Arc<Coders>,
     /// The site of files at `/`.
     pub site: Option<Site>,
     /// Further sites, each below its own prefix, the longest first.
@@ -110,6 +114,7 @@ impl App {
             trace: config.trace_method,
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
+            coders: Coders::new(),
             site,
             sites,
             store,

@@ -3,6 +3,7 @@
 
 use crate::app::body::Body;
 use crate::app::coding;
+use crate::app::compress::{Coder, Coders};
 use crate::app::exchange::Next;
 use crate::app::files::listing::pages::Pages;
 use crate::app::files::listing::render::Form;
@@ -10,6 +11,7 @@ use crate::app::files::listing::shared::{Failure, Listing};
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::{self, lookup::Refused};
 use crate::app::pages::{self, Format};
+use crate::cost;
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Conditions, Outcome, Validators};
 use crate::http::date::Now;
@@ -28,6 +30,7 @@ const VARY: Vary = Vary::ACCEPT.and(Vary::ACCEPT_ENCODING);
 pub struct Preparation {
     listing: Arc<Listing>,
     shelf: Arc<Shelf>,
+    coders: Arc<Coders>,
     form: Form,
     coding: Coding,
     /// The values of the request's fields.
@@ -39,6 +42,7 @@ pub struct Preparation {
 pub fn listing(
     listing: Result<Arc<Listing>, Failure>,
     shelf: &Arc<Shelf>,
+    coders: &Arc<Coders>,
     request: &Request,
     responder: Responder,
     now: &Now,
@@ -57,6 +61,7 @@ pub fn listing(
     let preparation = Preparation {
         listing,
         shelf: Arc::clone(shelf),
+        coders: Arc::clone(coders),
         form,
         coding,
         if_match: values(Name::IfMatch),
@@ -86,7 +91,7 @@ impl Preparation {
 
     /// Answers 200 with the listing, unless a precondition fails (RFC 9110, section 13). A HEAD is told no length: to
     /// know it, the page would have to be written.
-    pub fn finish(self, format: Format, responder: Responder, now: &Now) -> Next {
+    pub fn finish(self, format: Format, mut responder: Responder, now: &Now) -> Next {
         let Some(etag) = self.listing.etag(self.form) else {
             let failure = self.listing.outcome().and_then(Result::err);
             return fail(failure.unwrap_or(Failure::Full), format, responder);
@@ -108,15 +113,21 @@ impl Preparation {
                 return pages::error(format, responder, Status::PRECONDITION_FAILED, sentence);
             }
         }
+        let coder = match compressor.map(|compressor| (compressor, self.coders.permit())) {
+            None => None,
+            Some((compressor, Some(permit))) => Some(Coder::new(compressor, permit)),
+            Some((_, None)) => return coding::no_coder(format, responder),
+        };
+        responder.spend(if coder.is_some() { cost::COMPRESSION } else { 0 });
         let mut fields = responder.start(Status::OK);
         fields.field("ETag", etag.as_bytes());
         fields.field("Content-Type", self.form.content_type());
-        if compressor.is_some() {
+        if coder.is_some() {
             fields.field("Content-Encoding", self.coding.name());
         }
         fields.vary(VARY);
         fields.stream(None);
-        Next::Stream(Body::Listing(Box::new(Pages::new(self.listing, self.form, compressor))))
+        Next::Stream(Body::Listing(Box::new(Pages::new(self.listing, self.form, coder))))
     }
 
     fn evaluate(&self, validators: &Validators, now: &Now) -> Outcome {

@@ -47,6 +47,7 @@ pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now)
         return match found {
             Ok(Found::File { file, meta }) => {
                 let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
+                responder.spend(stored.load_cost());
                 Representation::new(&Arc::new(stored)).answer(app, request, responder, now)
             }
             Ok(Found::Directory { .. }) => routes::not_found(request, responder),

@@ -227,8 +227,11 @@ impl<'a> Fields<'a> {
         self.content(b"");
     }
 
-    /// Ends a response that tells the length of what GET would get, and sends nothing: 304 and HEAD.
-    pub fn without_content(self, length: Option<u64>) {
+    /// Ends a response that tells the length of what GET would get, if it is known, and sends nothing: 304 and HEAD.
+    /// (RFC 9110, section 9.3.2: HEAD may leave out what only making the content would tell.)
+    pub fn without_content(mut self, length: Option<u64>) {
+        // None is told then, and no transfer coding either: GET may know the length.
+        self.has_length |= length.is_none();
         let Fields { conn, .. } = self.end_fields(length);
         conn.writing = Writing::Done;
     }

@@ -524,3 +524,5 @@ fn a_refused_request_is_the_last_of_its_connection() {
         assert!(ends.closed(), "{request}");
     }
 }
+
+mod compressing;

@@ -15,9 +15,17 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::collections::HashSet;
 
-pub fn show(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let content_type = Format::Json.content_type();
-    generated::answer(request, responder, now, content_type, Vary::COOKIE, Compress::WhenNeeded, &to_json(request))
+    generated::answer(
+        request,
+        responder,
+        now,
+        content_type,
+        Vary::COOKIE,
+        Compress::WhenNeeded(&app.coders),
+        &to_json(request),
+    )
 }
 
 pub fn set(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {

@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod caching;
+pub mod content;
 pub mod incoming;
 mod links;
 pub mod listing;
@@ -12,6 +13,7 @@ pub mod neighbours;
 pub mod removal;
 pub mod representation;
 pub mod site;
+pub mod variant;
 mod watch;
 
 use crate::app::exchange::Next;

@@ -9,7 +9,7 @@
 
 use crate::app::App;
 use crate::app::exchange::Next;
-use crate::app::files::cache::{Cache, Content, Stored};
+use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::caching::Caching;
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
@@ -131,7 +131,7 @@ pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now)
     match answer {
         Answer::File(stored) => {
             if site.precompressed {
-                responder.spend(cost_of_neighbours(&stored));
+                responder.spend(cost::LOOKUP * Neighbours::MOST);
             }
             let mut representation = site.represent(&stored);
             representation.vary = vary;
@@ -140,7 +140,7 @@ pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now)
         Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
         Answer::Listing(dir, meta) => {
             let listing = site.listings.find(&site.root, path.unwrap_or_default(), (dir, &meta), now);
-            prepare::listing(listing, &site.listings, request, responder, now)
+            prepare::listing(listing, &site.listings, &app.coders, request, responder, now)
         }
         Answer::Unlisted => {
             let sentence = "This directory has no index, and its names are not shown.";
@@ -149,12 +149,6 @@ pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now)
         Answer::Nothing(Refused::NotFound) => routes::not_found(request, responder),
         Answer::Nothing(refused) => files::refused(&refused, request, responder),
     }
-}
-
-/// Each of them is looked for, and the one that is sent once more. It is taken in, and has no more bytes than the file.
-fn cost_of_neighbours(stored: &Stored) -> usize {
-    let in_memory = if let Content::Open(_) = stored.content { 0 } else { stored.meta.size as usize };
-    cost::LOOKUP * (Neighbours::MOST + 1) + cost::TAKEN_BYTE * in_memory
 }
 
 /// The way from a path to what stands for it.
@@ -252,9 +246,7 @@ impl Search<'_> {
     /// Takes in the file at `path` below the root.
     fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
         let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.caching.of(path));
-        if let Content::Memory(bytes) = &stored.content {
-            self.cost += cost::TAKEN_BYTE * bytes.len();
-        }
+        self.cost += stored.load_cost();
         stored
     }
 }

@@ -2,7 +2,7 @@
 
 use super::render::{Form, Place};
 use super::shared::Listing;
-use crate::app::body::{Coder, Compressor};
+use crate::app::compress::Coder;
 use crate::cost;
 use std::io;
 use std::sync::Arc;
@@ -20,9 +20,7 @@ pub struct Pages {
 
 #[derive(Debug)]
 struct Coded {
-    compressor: Compressor,
-    /// Made with the first piece: an answer to HEAD has none.
-    coder: Option<Coder>,
+    coder: Coder,
     /// A piece, and how much of it the coder has.
     piece: Vec<u8>,
     fed: usize,
@@ -31,9 +29,8 @@ struct Coded {
 
 impl Pages {
     /// The whole of a listing that is made.
-    pub fn new(listing: Arc<Listing>, form: Form, compressor: Option<Compressor>) -> Pages {
-        let coded =
-            compressor.map(|compressor| Coded { compressor, coder: None, piece: Vec::new(), fed: 0, finished: false });
+    pub fn new(listing: Arc<Listing>, form: Form, coder: Option<Coder>) -> Pages {
+        let coded = coder.map(|coder| Coded { coder, piece: Vec::new(), fed: 0, finished: false });
         Pages { listing, form, place: Place::default(), coded }
     }
 
@@ -41,11 +38,10 @@ impl Pages {
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let Pages { listing, form, place, coded } = self;
         let Some(coded) = coded else { return listing.pull(*form, place, out) };
-        let Coded { compressor, coder, piece, fed, finished } = coded;
+        let Coded { coder, piece, fed, finished } = coded;
         if *finished {
             return Ok(None);
         }
-        let coder = coder.get_or_insert_with(|| Coder::new(*compressor));
         let mut cost = 0;
         // The coder keeps much before it gives something: go on until it does, or the slice is used up.
         while coder.output().is_empty() && cost < cost::ADVANCE / 4 {
