@@ -33,7 +33,6 @@ use crate::session::{Op, Phase, Ready, Scratch, Session};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
-use socket2::SockRef;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -118,13 +117,10 @@ impl ThreadedEngine {
         pipe::register(SIGINT, end.try_clone()?)?;
         pipe::register(SIGTERM, end)?;
         signals.set_nonblocking(true)?;
-        // A new connection is to speak before `header` is over; `blocking` says how the rest is waited for.
+        // As `listener` has set them; `blocking` says how the rest is waited for.
         let inherited = Inherited { receive: app.timeouts.header, send: app.timeouts.write };
         for listener in &listeners {
             listener.set_nonblocking(true)?;
-            let socket = SockRef::from(listener);
-            socket.set_read_timeout(Some(inherited.receive))?;
-            socket.set_write_timeout(Some(inherited.send))?;
         }
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let shared = Shared {
