@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn run(config: &Config) -> Result<(), StartError> {
     start_logging(config);
     config.check()?;
+    warn_of_root();
     raise_descriptor_limit(config);
     survive(signal_hook::consts::SIGXFSZ);
     if !config.wsgi.apps.is_empty() {
@@ -81,6 +82,16 @@ impl Log for Diagnostics {
 /// A line on standard error, if it takes one.
 fn tell(line: Arguments) {
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A server needs no privilege to serve; one that has all of them gives all of them away with its first fault.
+fn warn_of_root() {
+    if rustix::process::geteuid().is_root() {
+        log::warn!(
+            "started as root, which a server does not need: start it as another user, with `setpriv --reuid=USER \
+             --regid=GROUP --clear-groups` before the command or with User= in the unit of systemd"
+        );
+    }
 }
 
 /// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.
