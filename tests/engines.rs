@@ -65,6 +65,8 @@ fn a_thread_lives_as_long_as_its_connection() {
 fn threads_are_bounded_by_max_connections() {
     let server = Server::start_on(Engine::Threads, &["--max-connections", "3"]);
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
+    // An idle one would give way.
+    inside.iter_mut().for_each(|client| client.send("GET /"));
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
     assert!(!is_answered_soon(&waiting), "a fourth is served");
@@ -105,7 +107,7 @@ fn threads_that_cannot_be_started_are_waited_for() {
 #[test]
 fn a_full_pool_starves_until_an_idle_client_is_let_go() {
     for (engine, args) in [(Engine::Pool, &["--pool-size", "1"][..]), (Engine::Iterative, &[])] {
-        let server = Setup::on(engine).args(args).args(["--keep-alive-timeout", "1s"]).start();
+        let server = Setup::on(engine).args(args).args(["--keep-alive-timeout", "10m"]).start();
         let mut idle = settled(&server);
         let began = Instant::now();
         let mut waiting = Client::connect(&server);
@@ -120,6 +122,7 @@ fn a_full_pool_starves_until_an_idle_client_is_let_go() {
 fn a_pool_serves_as_many_as_it_has_workers() {
     let server = Server::start_on(Engine::Pool, &["--pool-size", "3"]);
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
+    inside.iter_mut().for_each(|client| client.send("GET /"));
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
     assert!(!is_answered_soon(&waiting), "a fourth is served");

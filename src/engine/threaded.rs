@@ -7,13 +7,15 @@
 //!  serve     idle: recv, nothing lent  ─► drive: read, write, sendfile wait   blocking.rs
 //! ```
 //!
-//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog.
+//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog, unless an idle
+//! connection can be closed for it: at the limit of connections the acceptor sees to that; where workers are few, main
+//! looks now and then whether all of them are busy and a client waits.
 //!
 //! **Shutdown.** A thread in a system call hears nothing, and a signal reaches any one of them. So only main
 //! takes signals, and passes them on by what each wait can see:
 //! - those who poll (accept, a delay) see a latch;
 //! - those who wait idle in recv have said so in their `Link`. Main takes the word back and shuts the socket
-//!   down for reading, and recv returns. Thread and main both swap the word, so that one of them has it: a
+//!   down for reading, and recv returns (so does whoever closes one for a new client). Thread and main both swap the word, so that one of them has it: a
 //!   request that comes in that moment is either in flight and finished, or was never read;
 //! - those in flight go on, and find at the next call's end that they are the last of their connection;
 //! - when the grace period is over, sockets are shut down both ways, which ends every call. Main waits for
@@ -25,6 +27,7 @@
 use crate::app::App;
 use crate::driver::{self, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
+use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
 use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
@@ -37,7 +40,7 @@ use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,6 +53,12 @@ const STACK: usize = 256 * 1024;
 const SPARE: usize = 64;
 /// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
 const LEAVE: Duration = Duration::from_secs(1);
+
+/// How long a connection of a worker may be idle while other clients wait for one.
+const WORKER_IDLE: Duration = Duration::from_secs(1);
+/// How often main looks whether clients wait for a worker, and how soon again after one has been freed.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which threads serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +84,10 @@ struct Shared {
     links: Mutex<Slab<Arc<Link>>>,
     /// With `links`: there may be room for another.
     room: Condvar,
+    /// For connections that are closed for new ones.
+    search: Mutex<Search>,
+    /// What the times in `links` count from.
+    began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
     /// The server is shutting down.
@@ -98,9 +111,9 @@ struct Link {
     peer: SocketAddr,
     /// The listener's address.
     local: SocketAddr,
-    /// Whether its thread waits for a request. Who swaps it to false decides: the thread, that a request is
-    /// under way; main, that none will be.
-    idle: AtomicBool,
+    /// While its thread waits for a request since when, in nanoseconds from `began` and at least 1; else 0. Who swaps it
+    /// to 0 decides: the thread, that a request is under way; another, that none will be.
+    idle: AtomicU64,
 }
 
 /// A connection's place among `links`, given up in Drop.
@@ -112,7 +125,7 @@ struct Seat {
 
 impl ThreadedEngine {
     /// Takes signals over; nothing is accepted before `run`.
-    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>) -> io::Result<ThreadedEngine> {
+    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>, threads: Threads) -> io::Result<ThreadedEngine> {
         let (signals, end) = UnixStream::pair()?;
         pipe::register(SIGINT, end.try_clone()?)?;
         pipe::register(SIGTERM, end)?;
@@ -122,6 +135,7 @@ impl ThreadedEngine {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
+        let least_idle = if threads == Threads::PerConnection { LEAST_IDLE } else { WORKER_IDLE };
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let shared = Shared {
             app,
@@ -129,6 +143,8 @@ impl ThreadedEngine {
             inherited,
             links: Mutex::default(),
             room: Condvar::new(),
+            search: Mutex::new(Search::new(least_idle)),
+            began: Instant::now(),
             spare: Mutex::default(),
             upstreams: SharedPool::default(),
             ending: Latch::new()?,
@@ -157,7 +173,8 @@ impl ThreadedEngine {
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
         while !self.signalled() {
-            await_any(&[self.signals.as_fd()], None)?;
+            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_worker()) };
+            await_any(&[self.signals.as_fd()], look)?;
         }
         tell_ending();
         self.shared.end();
@@ -187,10 +204,7 @@ impl Shared {
         lock(&self.listeners).sockets.clear();
         let links = lock(&self.links);
         for (_, link) in links.iter() {
-            if link.idle.swap(false, Ordering::SeqCst) {
-                // It fails when the client has gone, and then recv has returned.
-                let _ = link.socket.shutdown(Shutdown::Read);
-            }
+            link.end_idle();
         }
         if links.is_empty() {
             self.ended.set();
@@ -204,6 +218,49 @@ impl Shared {
             let _ = link.socket.shutdown(Shutdown::Both);
         }
         self.ended.wait(Some(Instant::now() + LEAVE));
+    }
+
+    fn is_full(&self) -> bool {
+        lock(&self.links).len() >= self.app.limits.connections
+    }
+
+    /// A client waits and there is no room: closes an idle connection for it, and waits for one to leave, a moment at most.
+    fn await_room(&self) {
+        self.make_way();
+        let limit = self.app.limits.connections;
+        let full = |links: &mut Slab<_>| links.len() >= limit && !self.ending.is_set();
+        let links = lock(&self.links);
+        drop(self.room.wait_timeout_while(links, PAUSE, full).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Closes the idle connection that is to give way to a new one; whether there was one.
+    fn make_way(&self) -> bool {
+        let mut search = lock(&self.search);
+        let (links, now) = (lock(&self.links), Instant::now());
+        let look = |key| links.get(key).map(|link: &Arc<Link>| self.look(link));
+        while let Some(link) = search.find(now, links.capacity(), look).and_then(|key| links.get(key)) {
+            if idle::is_silent(&link.socket) && link.end_idle() {
+                log::debug!("{}: closed while idle, for a new client", link.peer.ip());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn look(&self, link: &Link) -> Seen {
+        let idle_since = match link.idle.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(self.began + Duration::from_nanos(since)),
+        };
+        Seen { peer: link.peer.ip(), idle_since }
+    }
+
+    /// Closes an idle connection when all workers are busy and a client waits; says when to look again.
+    fn free_a_worker(&self) -> Instant {
+        // Whoever accepts holds the lock: then there is a worker for who comes.
+        let waited_for = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
+        let again = if waited_for && self.make_way() { LOOK_AGAIN } else { LOOK };
+        Instant::now() + again
     }
 
     /// A scratch that nobody uses. It comes back when its thread waits for a client, so that an idle
@@ -235,19 +292,37 @@ impl Drop for Seat {
 
 // ---- accepting
 
+impl Link {
+    /// Ends an idle wait: its thread leaves. `false`: there is none, or a request has ended it.
+    fn end_idle(&self) -> bool {
+        let was_idle = self.idle.swap(0, Ordering::SeqCst) != 0;
+        if was_idle {
+            // It fails when the client has gone, and then recv has returned.
+            let _ = self.socket.shutdown(Shutdown::Read);
+        }
+        was_idle
+    }
+}
+
 /// The next connection, once there is room for it; `None` when the server is shutting down.
 fn accept(shared: &Arc<Shared>) -> Option<Seat> {
-    let (links, limit) = (lock(&shared.links), shared.app.limits.connections);
-    let full = |links: &mut Slab<_>| links.len() >= limit && !shared.ending.is_set();
-    drop(shared.room.wait_while(links, full).unwrap_or_else(PoisonError::into_inner));
     loop {
         let mut listeners = lock(&shared.listeners);
         if shared.ending.is_set() {
             return None;
         }
-        match listeners.accept(&shared.ending) {
+        let accepted = match listeners.await_client(&shared.ending) {
+            Ok(_) if shared.is_full() => {
+                drop(listeners);
+                shared.await_room();
+                continue;
+            }
+            Ok(index) => listeners.accept(index),
+            Err(error) => Err(error),
+        };
+        match accepted {
             Ok((socket, peer, local)) => {
-                let link = Arc::new(Link { socket, peer, local, idle: AtomicBool::new(false) });
+                let link = Arc::new(Link { socket, peer, local, idle: AtomicU64::new(0) });
                 let key = lock(&shared.links).insert(link.clone());
                 return Some(Seat { shared: shared.clone(), link, key });
             }
@@ -260,16 +335,25 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
 }
 
 impl Listeners {
-    /// Waits for a client and accepts it; `WouldBlock` when there is none after all, or `ending` was set.
-    fn accept(&mut self, ending: &Latch) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
+    /// Waits for a client; at which listener it is. `WouldBlock` when `ending` was set.
+    fn await_client(&mut self, ending: &Latch) -> io::Result<usize> {
         let count = self.sockets.len();
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
         let ready = await_any(&fds, None)?;
         let first = (0..count).map(|offset| (self.next + offset) % count).find(|&index| ready[index]);
-        let Some(index) = first else { return Err(io::ErrorKind::WouldBlock.into()) };
+        first.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
         self.next = index + 1;
         let (socket, peer) = self.sockets[index].accept()?;
         Ok((socket, peer, self.addresses[index]))
+    }
+
+    /// Whether a client waits, without waiting for one.
+    fn has_client(&self) -> bool {
+        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
+        await_any(&fds, Some(Instant::now())).is_ok_and(|ready| ready.contains(&true))
     }
 }
 
@@ -306,6 +390,8 @@ fn serve_seat(seat: &Seat) {
         match turn {
             Turn::Wait(deadline) if idle => {
                 shared.give_back(scratch.take());
+                let since = session.idle_since().map_or(0, |since| (since - shared.began).as_nanos() as u64);
+                link.idle.store(since.max(1), Ordering::SeqCst);
                 if !await_request(shared, link, &mut io, deadline) {
                     return;
                 }
@@ -326,15 +412,14 @@ fn serve_seat(seat: &Seat) {
     shared.give_back(scratch);
 }
 
-/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown.
+/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown, or another client's turn.
 fn await_request(shared: &Shared, link: &Link, io: &mut Blocking, deadline: Option<Instant>) -> bool {
-    link.idle.store(true, Ordering::SeqCst);
     // Main sets the latch and then looks for the idle: either it finds this one or this one finds the latch.
     if shared.ending.is_set() {
         return false;
     }
     io.await_first(deadline);
-    link.idle.swap(false, Ordering::SeqCst)
+    link.idle.swap(0, Ordering::SeqCst) != 0
 }
 
 /// A thread that panicked has left nothing half done in what is shared.
