@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match run(&config) {
+    let mut config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    match run(&mut config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tell(format_args!("error: {error}"));
@@ -27,10 +27,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: &Config) -> Result<(), StartError> {
+fn run(config: &mut Config) -> Result<(), StartError> {
     start_logging(config);
     config.check()?;
     warn_of_root();
+    if let Some(lowered) = config.fit_threads()? {
+        log::warn!("{lowered}");
+    }
     raise_descriptor_limit(config);
     survive(signal_hook::consts::SIGXFSZ);
     if !config.wsgi.apps.is_empty() {

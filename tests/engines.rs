@@ -86,9 +86,11 @@ fn threads_that_cannot_be_started_are_waited_for() {
         eprintln!("skipped: not allowed to become another user here");
         return;
     }
-    // Main, the acceptor and three clients.
-    let wrapper: Vec<&str> = other_user.into_iter().chain(["prlimit", "--nproc=5"]).collect();
+    // Main, the acceptor, three clients, and another program of this user, of which the server knows nothing.
+    let beside = ["prlimit", "--nproc=6", "sh", "-c", "sleep 30 >/dev/null 2>&1 & exec \"$@\"", "sh"];
+    let wrapper: Vec<&str> = other_user.into_iter().chain(beside).collect();
     let server = Setup::on(Engine::Threads).through(&wrapper).folder("/tmp").start();
+    server.expect_stderr("--max-connections is lowered to 4 for --engine threads: this user may have 6 threads");
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
