@@ -49,7 +49,8 @@ use std::time::{Duration, Instant};
 /// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
 /// It is address space: of memory it costs only the pages that were used.
 const STACK: usize = 256 * 1024;
-/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB.
+/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB, and no buffer that
+/// grew beyond its usual size.
 const SPARE: usize = 64;
 /// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -270,9 +271,11 @@ impl Shared {
     }
 
     fn give_back(&self, scratch: Option<Scratch>) {
+        let Some(mut scratch) = scratch else { return };
+        scratch.rest();
         let mut spare = lock(&self.spare);
         if spare.len() < SPARE {
-            spare.extend(scratch);
+            spare.push(scratch);
         }
     }
 }
