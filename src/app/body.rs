@@ -2,6 +2,8 @@
 //! the client takes it. The only user of flate2.
 
 use crate::app::debug::delay::Drip;
+use crate::app::debug::gather::Received;
+use crate::app::debug::inspect::Shown;
 use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::{Content, Stored};
 use crate::app::spool::Spool;
@@ -51,6 +53,10 @@ pub enum Body {
     Drip(Drip),
     Noise(Noise),
     Lines(Lines),
+    /// A request's content, on its way back.
+    Received(Box<Received>),
+    /// A request as JSON.
+    Shown(Box<Shown>),
     /// What an upstream has said and the client has yet to take.
     Spool(Box<Spool>),
 }
@@ -118,6 +124,8 @@ impl Body {
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),
+            Body::Received(received) => received.pull(out),
+            Body::Shown(shown) => shown.pull(out),
         }
     }
 

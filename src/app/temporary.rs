@@ -1,7 +1,7 @@
 //! A temporary file without a name: it goes when it is closed, however the server ends. And how much may be in memory
 //! that could be in one.
 
-use rustix::fs::OFlags;
+use rustix::fs::{MemfdFlags, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -35,6 +35,14 @@ impl Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.shrink(self.bytes);
+    }
+}
+
+/// Opens one in memory, where the system can do that; else on a disk.
+pub fn open_in_memory() -> io::Result<File> {
+    match rustix::fs::memfd_create("dustdevil", MemfdFlags::CLOEXEC) {
+        Ok(file) => Ok(file.into()),
+        Err(_) => open(),
     }
 }
 
