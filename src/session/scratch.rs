@@ -139,3 +139,51 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    /// What a scratch holds once a session has given it buffers of this size.
+    fn held(size: usize) -> Scratch {
+        let mut scratch =
+            Scratch { content: Vec::with_capacity(size), log: Vec::with_capacity(size), ..Scratch::default() };
+        let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), Instant::now());
+        session.input = Buffer::with_capacity(size);
+        session.output = Buffer::with_capacity(size);
+        session.park(&mut scratch);
+        scratch
+    }
+
+    #[test]
+    fn buffers_of_the_usual_size_are_kept_and_larger_ones_freed() {
+        for size in [16 * 1024, HIGH_WATER, TOO_LARGE / 2] {
+            let scratch = held(size);
+            let input = scratch.inputs.first().unwrap_or(&scratch.content_input);
+            let all = [input.capacity(), scratch.output.capacity(), scratch.content.capacity(), scratch.log.capacity()];
+            assert_eq!(all, [size; 4]);
+        }
+        for size in [TOO_LARGE, 33 << 20] {
+            let scratch = held(size);
+            assert!(scratch.inputs.is_empty() && scratch.content_input.is_unallocated());
+            assert_eq!([scratch.output.capacity(), scratch.content.capacity(), scratch.log.capacity()], [0; 3]);
+        }
+    }
+
+    #[test]
+    fn room_for_content_is_kept_once_and_at_rest_nothing_that_is_large() {
+        let mut scratch = held(TOO_LARGE / 2);
+        let mut other = Session::new(Ipv4Addr::LOCALHOST.into(), Instant::now());
+        other.input = Buffer::with_capacity(TOO_LARGE / 2);
+        other.park(&mut scratch);
+        assert!(scratch.inputs.is_empty() && !scratch.content_input.is_unallocated());
+        scratch.rest();
+        assert!(scratch.content_input.is_unallocated() && scratch.output.is_unallocated());
+        assert_eq!((scratch.content.capacity(), scratch.log.capacity()), (0, 0));
+        let mut usual = held(16 * 1024);
+        usual.rest();
+        assert_eq!((usual.inputs.len(), usual.output.capacity()), (1, 16 * 1024));
+    }
+}
