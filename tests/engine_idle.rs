@@ -60,10 +60,13 @@ on_every_engine! {
         idle[0].send(REQUEST);
         assert_eq!(idle[0].read_response().text(), "x");
         let _third = settled(&server);
-        eventually("the longest idle to be closed", || is_closed(&idle[1]).then_some(()));
-        assert!(!is_closed(&idle[0]) && !is_closed(&idle[2]));
+        // Of the other two either, for all that is known here: a thread may be late to note that it waits.
+        let closed = || idle.iter().filter(|client| is_closed(client)).count();
+        eventually("one of the longer idle to be closed", || (closed() == 1).then_some(()));
+        assert!(!is_closed(&idle[0]));
         let _fourth = settled(&server);
-        eventually("the next to be closed", || is_closed(&idle[2]).then_some(()));
+        eventually("the next to be closed", || (closed() == 2).then_some(()));
+        assert!(!is_closed(&idle[0]));
         idle[0].send(REQUEST);
         assert_eq!(idle[0].read_response().text(), "x");
     }
@@ -111,13 +114,18 @@ on_every_engine! {
         let server = server_for(engine, 5);
         let mut oldest = settled(&server);
         let_them_idle(engine);
-        let mut many: Vec<TcpStream> = (0..4).map(|_| connect_from([127, 0, 0, 2], &server)).collect();
+        let many: Vec<TcpStream> = (0..4).map(|_| connect_from([127, 0, 0, 2], &server)).collect();
         eventually("all to be in", || (server.sockets() >= 5).then_some(()));
         let_them_idle(engine);
         let newcomers: Vec<Client> = (0..2).map(|_| settled(&server)).collect();
-        for stream in &mut many[..2] {
-            assert_eq!(stream.read(&mut [0]).expect("an orderly close"), 0);
-        }
+        let is_closed_stream = |stream: &TcpStream| {
+            stream.set_nonblocking(true).unwrap();
+            let read = stream.peek(&mut [0]);
+            read.is_ok_and(|count| count == 0)
+        };
+        eventually("two of the many to be closed", || {
+            (many.iter().filter(|stream| is_closed_stream(stream)).count() == 2).then_some(())
+        });
         oldest.send(REQUEST);
         assert_eq!(oldest.read_response().text(), "x");
         assert!(newcomers.iter().all(|client| !is_closed(client)));

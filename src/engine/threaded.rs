@@ -40,7 +40,7 @@ use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -87,6 +87,8 @@ struct Shared {
     room: Condvar,
     /// For connections that are closed for new ones.
     search: Mutex<Search>,
+    /// A worker has been freed and nobody has accepted since.
+    freed: AtomicBool,
     /// What the times in `links` count from.
     began: Instant,
     spare: Mutex<Vec<Scratch>>,
@@ -145,6 +147,7 @@ impl ThreadedEngine {
             links: Mutex::default(),
             room: Condvar::new(),
             search: Mutex::new(Search::new(least_idle)),
+            freed: AtomicBool::new(false),
             began: Instant::now(),
             spare: Mutex::default(),
             upstreams: SharedPool::default(),
@@ -260,8 +263,15 @@ impl Shared {
     fn free_a_worker(&self) -> Instant {
         // Whoever accepts holds the lock: then there is a worker for who comes.
         let waited_for = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
-        let again = if waited_for && self.make_way() { LOOK_AGAIN } else { LOOK };
-        Instant::now() + again
+        if waited_for && !self.freed.load(Ordering::SeqCst) {
+            // First: the worker may accept before `make_way` returns.
+            self.freed.store(true, Ordering::SeqCst);
+            if !self.make_way() {
+                self.freed.store(false, Ordering::SeqCst);
+            }
+        }
+        let is_soon = waited_for && self.freed.load(Ordering::SeqCst);
+        Instant::now() + if is_soon { LOOK_AGAIN } else { LOOK }
     }
 
     /// A scratch that nobody uses. It comes back when its thread waits for a client, so that an idle
@@ -325,6 +335,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
         };
         match accepted {
             Ok((socket, peer, local)) => {
+                shared.freed.store(false, Ordering::SeqCst);
                 let link = Arc::new(Link { socket, peer, local, idle: AtomicU64::new(0) });
                 let key = lock(&shared.links).insert(link.clone());
                 return Some(Seat { shared: shared.clone(), link, key });
