@@ -9,6 +9,7 @@ pub mod glob;
 pub mod proxy;
 pub mod responses;
 pub mod site;
+mod threads;
 mod values;
 pub mod wsgi;
 
@@ -57,11 +58,20 @@ pub struct Config {
     /// Workers of the pool.
     pub pool_size: usize,
     pub limits: Limits,
+    /// Of the numbers above, those that the user chose.
+    pub chosen: Chosen,
     pub timeouts: Timeouts,
     pub proxy: ProxyRules,
     pub wsgi: WsgiRules,
     pub access_log: AccessLog,
     pub verbosity: Verbosity,
+}
+
+/// Numbers that are somebody's decision and no default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    pub connections: bool,
+    pub pool_size: bool,
 }
 
 /// What a client may ask of us at most. `default()` holds the defaults of the flags.
@@ -98,7 +108,8 @@ pub struct Limits {
 
     /// Most connections open at once
     ///
-    /// Beyond it a client waits in the system's queue until another leaves.
+    /// Beyond it an idle connection is closed for a new client; while none is idle, the client waits in the system's
+    /// queue.
     // With the largest head in every buffer this is 160 MB, which a small machine still has.
     #[arg(long = "max-connections", value_name = "COUNT", default_value = "10000", value_parser = count)]
     pub connections: usize,
@@ -268,6 +279,7 @@ impl Config {
             engine: args.engine,
             pool_size: args.pool_size,
             limits: args.limits,
+            chosen: args.chosen,
             timeouts: args.timeouts,
             proxy: args.proxy,
             wsgi: args.wsgi,

@@ -123,6 +123,10 @@ impl Session {
         self
     }
 
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     // ---- what is wanted: computed from state
 
     /// The next thing to do, of what is wanted and `ready`.

@@ -3,6 +3,8 @@
 
 use crate::app::compress::{Coder, Coders, Compressor};
 use crate::app::debug::delay::Drip;
+use crate::app::debug::gather::Received;
+use crate::app::debug::inspect::Shown;
 use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::Stored;
 use crate::app::files::content::Content;
@@ -36,7 +38,7 @@ pub enum Body {
     },
     /// Bytes and ranges of a content in turn: the parts of multipart/byteranges.
     Pieces {
-        content: Content,
+        content: Box<Content>,
         pieces: VecDeque<Piece>,
     },
     /// Compressed while it is sent.
@@ -45,6 +47,10 @@ pub enum Body {
     Drip(Drip),
     Noise(Noise),
     Lines(Lines),
+    /// A request's content, on its way back.
+    Received(Box<Received>),
+    /// A request as JSON.
+    Shown(Box<Shown>),
     /// What an upstream has said and the client has yet to take.
     Spool(Box<Spool>),
     /// The names of a directory.
@@ -126,6 +132,8 @@ impl Body {
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),
+            Body::Received(received) => received.pull(out),
+            Body::Shown(shown) => shown.pull(out),
         }
     }
 
@@ -236,7 +244,7 @@ mod tests {
         for content in [file, Content::Memory(b"0123456789"[..].into())] {
             let is_file = content.file().is_some();
             let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
-            let mut body = Body::Pieces { content, pieces: pieces.into() };
+            let mut body = Body::Pieces { content: Box::new(content), pieces: pieces.into() };
             let mut out = Vec::new();
             assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
             if is_file {

@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::debug::gather::{self, Gather};
+use crate::app::debug::gather::Gather;
 use crate::app::delay::Delay;
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
@@ -61,7 +61,7 @@ impl Receive {
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
-            Receive::Gather(_) => gather::too_large(format, responder),
+            Receive::Gather(gather) => gather.fail(error, format, responder),
         }
     }
 }

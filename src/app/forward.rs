@@ -324,7 +324,8 @@ impl Forward {
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
-                    unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
+                    // It is in memory, where reading cannot fail.
+                    let _ = gathered.append_slice(*at, usize::MAX, &mut unsent);
                 }
                 let heard = Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
                 Left::Busy { unsent, heard, reader: wsgi.take_reader() }

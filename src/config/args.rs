@@ -6,9 +6,10 @@ use crate::config::responses::{Origin, ResponseRules};
 use crate::config::site::SiteRules;
 use crate::config::values::{access_log, count, path, port, prefix};
 use crate::config::wsgi::WsgiRules;
-use crate::config::{AccessLog, Bind, Engine, Limits, Timeouts};
+use crate::config::{AccessLog, Bind, Chosen, Engine, Limits, Timeouts};
 use crate::environment;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -105,7 +106,7 @@ pub(super) struct Args {
     /// How connections are waited for
     ///
     /// The same server in each, to compare them. With pool and iterative a connection holds its thread while it lives,
-    /// and clients who find none free wait.
+    /// and gives it up when it has been idle for a second and a client waits.
     #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
     pub(super) engine: Engine,
 
@@ -113,6 +114,9 @@ pub(super) struct Args {
     // As many as the tutorial's pool had, so that its numbers can be seen again.
     #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count, help_heading = WAIT)]
     pub(super) pool_size: usize,
+
+    #[arg(skip)]
+    pub(super) chosen: Chosen,
 
     #[command(flatten)]
     pub(super) limits: Limits,
@@ -185,7 +189,9 @@ impl Args {
         let given = Args::command().try_get_matches_from(&words)?;
         let environment = environment::words(&Args::command(), &given, variable)?;
         let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
-        Args::from_arg_matches(&matches)
+        let is_chosen = |id| matches.value_source(id) != Some(ValueSource::DefaultValue);
+        let chosen = Chosen { connections: is_chosen("connections"), pool_size: is_chosen("pool_size") };
+        Ok(Args { chosen, ..Args::from_arg_matches(&matches)? })
     }
 
     /// Enforces that each flag has something to work on, and that no two say who decides the same field.

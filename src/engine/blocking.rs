@@ -72,7 +72,8 @@ struct Link {
     lease: Option<Lease>,
 }
 
-/// What the sockets of a listener's connections begin with: `sk_clone` of Linux copies them on accept.
+/// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the
+/// handshake ends, so `listener` sets them before it listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
     pub receive: Duration,

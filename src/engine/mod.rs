@@ -6,6 +6,7 @@
 pub mod blocking;
 pub mod event;
 pub mod evented;
+pub mod idle;
 pub mod latch;
 pub mod links;
 pub mod pool;
@@ -68,7 +69,7 @@ pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListene
         Engine::Pool => Threads::Workers(config.pool_size),
         Engine::Iterative => Threads::Workers(1),
     };
-    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners)?, threads))
+    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads)?, threads))
 }
 
 impl Ready<'_> {

@@ -46,6 +46,12 @@ pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
 /// older JavaScript ends a line.
 pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    json_text(bytes, out);
+    out.push(b'"');
+}
+
+/// What stands between the quotes of a JSON string: a part of it, or all.
+pub fn json_text(bytes: &[u8], out: &mut Vec<u8>) {
     for_each_char(bytes, |char| match char {
         '"' => out.extend_from_slice(b"\\\""),
         '\\' => out.extend_from_slice(b"\\\\"),
@@ -56,7 +62,6 @@ pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
         _ if char.is_control() => push_u_escape(char, out),
         _ => push_char(char, out),
     });
-    out.push(b'"');
 }
 
 /// For a quoted part of a log line, as nginx does it: control bytes, `"`, `\` and all from 0x7f on become `\xHH`. A log

@@ -36,6 +36,12 @@ impl Buffer {
         self.bytes.is_empty()
     }
 
+    /// The memory that it holds, in bytes.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[inline]
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]

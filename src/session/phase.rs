@@ -42,6 +42,11 @@ impl Session {
         }
     }
 
+    /// Since when it has waited for a request of which nothing has come; `None` when it does not.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.phase == Phase::Idle).then_some(self.since)
+    }
+
     /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
     pub(super) fn noted_phase(&self) -> Phase {
         debug_assert_eq!(self.phase, self.phase());

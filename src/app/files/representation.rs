@@ -310,7 +310,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         let mut end = Vec::new();
         multipart.write_end(&mut end);
         pieces.push_back(Piece::Bytes(end));
-        Next::Stream(Body::Pieces { content: stored.content.clone(), pieces })
+        Next::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
     }
 
     fn unsatisfiable(self) -> Next {
