@@ -6,7 +6,7 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::{Heard, Left};
+use crate::wsgi::supervisor::{Left, Received};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -30,8 +30,8 @@ pub enum Connected {
     New,
     /// It has carried exchanges before: the upstream may be about to close it.
     Reused,
-    /// The request has been sent, and this has been heard of the answer.
-    Sent(Heard),
+    /// The request has been sent; these bytes of the answer have been received already.
+    Sent(Received),
 }
 
 /// A client's socket as an engine offers it, and at times an upstream's. `WouldBlock` clears what `ready`
@@ -161,7 +161,7 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scrat
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
         Op::Connect => match io.connect(forward.upstream(), forward.reuse(), forward.whole_request()) {
-            Ok(Connected::Sent(heard)) => session.on_sent(heard, io.now().instant),
+            Ok(Connected::Sent(received)) => session.on_sent(received, io.now().instant),
             Ok(connected) => session.on_connected(matches!(connected, Connected::Reused), io.now().instant),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
             Err(error) => return Err(error),

@@ -27,7 +27,7 @@ use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
-use crate::wsgi::supervisor::{Heard, Left};
+use crate::wsgi::supervisor::{Left, Received};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub struct Forward {
     fresh: bool,
     written: u64,
     /// Whether the upstream has said anything.
-    heard: bool,
+    answer_begun: bool,
     /// The upstream sends no more.
     closed: bool,
     /// Why it does not, when that was no orderly close.
@@ -128,7 +128,7 @@ impl Forward {
             reused: false,
             fresh: false,
             written: 0,
-            heard: false,
+            answer_begun: false,
             closed: false,
             broken: None,
             deaf: false,
@@ -222,7 +222,7 @@ impl Forward {
     /// Where the next bytes from the upstream go, and the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
         // Most answers are smaller, and room for more has to be cleared first.
-        let size = if self.heard { ROOM } else { FIRST_ROOM };
+        let size = if self.answer_begun { ROOM } else { FIRST_ROOM };
         (self.input.room(size), &mut self.files)
     }
 
@@ -236,8 +236,8 @@ impl Forward {
     }
 
     fn on_heard(&mut self) {
-        if !self.heard {
-            self.heard = true;
+        if !self.answer_begun {
+            self.answer_begun = true;
             self.lease.on_answer();
         }
     }
@@ -271,12 +271,12 @@ impl Forward {
     }
 
     /// The request has been sent, and this is what has come of the answer.
-    pub fn on_sent(&mut self, heard: Heard) {
+    pub fn on_sent(&mut self, received: Received) {
         self.on_connected(true);
         self.on_written(self.output.len());
-        self.files = heard.files;
-        if !heard.bytes.is_empty() {
-            self.input.push(&heard.bytes);
+        self.files = received.files;
+        if !received.bytes.is_empty() {
+            self.input.push(&received.bytes);
             self.on_heard();
         }
     }
@@ -309,7 +309,7 @@ impl Forward {
             _ if self.stage == Stage::Dropping => Left::Untaken,
             // It may have ended since; what it has said of others before is theirs all the same.
             _ if wsgi.is_free() => {
-                Left::Free(Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
+                Left::Free(Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
             }
             _ if wsgi.is_broken() || self.closed => Left::Broken,
             _ if self.written == 0 => Left::Unasked,
@@ -319,8 +319,8 @@ impl Forward {
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
                     unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
                 }
-                let heard = Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
-                Left::Busy { unsent, heard, reader: wsgi.take_reader() }
+                let received = Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
+                Left::Busy { unsent, received, reader: wsgi.take_reader() }
             }
         })
     }

@@ -293,8 +293,8 @@ impl Transport for Blocking<'_> {
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
         let result = match (&to.address, self.host) {
-            (Address::Worker(pool), Some(host)) => self.lease(*pool, host, request).map(|(lease, heard)| {
-                let connected = heard.map_or(Connected::Reused, Connected::Sent);
+            (Address::Worker(pool), Some(host)) => self.lease(*pool, host, request).map(|(lease, received)| {
+                let connected = received.map_or(Connected::Reused, Connected::Sent);
                 (lease.socket.clone(), connected, Some(lease))
             }),
             _ => {

@@ -109,7 +109,7 @@ impl Links {
         now: Instant,
     ) -> io::Result<(usize, Connected)> {
         let leased = host.lock().lease(pool, client, request).granted()?;
-        let (lease, heard) = leased.ok_or(io::ErrorKind::WouldBlock)?;
+        let (lease, received) = leased.ok_or(io::ErrorKind::WouldBlock)?;
         // Registered already, if it has been leased before.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
         let known = self.links.iter_mut().find(|(_, link)| same(link)).map(|(key, link)| {
@@ -127,14 +127,14 @@ impl Links {
                     Ok(key) => key,
                     Err(error) => {
                         let unsent = Vec::new();
-                        let busy = |heard| Left::Busy { unsent, heard, reader: Reader::default() };
-                        host.lock().give_back(&kept, heard.map_or(Left::Unasked, busy), now);
+                        let busy = |received| Left::Busy { unsent, received, reader: Reader::default() };
+                        host.lock().give_back(&kept, received.map_or(Left::Unasked, busy), now);
                         return Err(error);
                     }
                 }
             }
         };
-        Ok((key, heard.map_or(Connected::Reused, Connected::Sent)))
+        Ok((key, received.map_or(Connected::Reused, Connected::Sent)))
     }
 
     /// A client waits for a worker no longer.

@@ -24,7 +24,7 @@ pub enum Leased {
     /// The request is still to be sent, over the stream.
     Now(Lease),
     /// The worker has it already.
-    Sent(Lease, Heard),
+    Sent(Lease, Received),
     /// The ticket is in the queue, and is told by `take_woken`.
     Queued,
     /// The queue is as long as it may be.
@@ -34,7 +34,7 @@ pub enum Leased {
 }
 
 /// A lease; and with it what the thread says already, when it has the request.
-pub type Granted = (Lease, Option<Heard>);
+pub type Granted = (Lease, Option<Received>);
 
 impl Leased {
     /// `None` for who is in the queue.
@@ -44,7 +44,7 @@ impl Leased {
     pub fn granted(self) -> io::Result<Option<Granted>> {
         match self {
             Leased::Now(lease) => Ok(Some((lease, None))),
-            Leased::Sent(lease, heard) => Ok(Some((lease, Some(heard)))),
+            Leased::Sent(lease, received) => Ok(Some((lease, Some(received)))),
             Leased::Queued => Ok(None),
             Leased::Full => Err(io::ErrorKind::QuotaExceeded.into()),
             Leased::Lost => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -54,7 +54,7 @@ impl Leased {
 
 /// What a thread has said behind the end of an answer: the beginning of the next.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Received {
     pub bytes: Vec<u8>,
     pub files: Vec<OwnedFd>,
 }
@@ -63,11 +63,11 @@ pub struct Heard {
 #[derive(Debug)]
 pub enum Left {
     /// It has given its answer.
-    Free(Heard),
+    Free(Received),
     /// The client has left before a byte of the request was sent.
     Unasked,
     /// The client has left first: what of the request is unsent, what the thread has said of its answer.
-    Busy { unsent: Vec<u8>, heard: Heard, reader: Reader },
+    Busy { unsent: Vec<u8>, received: Received, reader: Reader },
     /// It ended before it began with the request, which is to have another.
     Untaken,
     /// It ended, or said what is no frame.

@@ -1,7 +1,7 @@
 //! One worker as the supervisor sees it: its process, its threads' sockets, and what each is about.
 
 use crate::wsgi::frames::{FromWorker, Piece, Reader};
-use crate::wsgi::lease::{Heard, Ticket};
+use crate::wsgi::lease::{Received, Ticket};
 use crate::wsgi::process::Process;
 use crate::wsgi::tray::Tray;
 use crate::wsgi::watch::receive;
@@ -66,11 +66,11 @@ pub enum Duty {
     Idle,
     Leased(Ticket),
     /// It is the turn of one whose request lay on the tray, and who has not come for the answer yet.
-    Due(Ticket, Heard),
+    Due(Ticket, Received),
     /// It finishes a request whose client has left.
     Finishing {
         unsent: Vec<u8>,
-        heard: Heard,
+        received: Received,
         reader: Reader,
         until: Instant,
     },
@@ -79,7 +79,7 @@ pub enum Duty {
 /// How far a thread has come with a request whose client has left.
 #[derive(Debug)]
 pub enum Went {
-    Free(Heard),
+    Free(Received),
     /// It says what is no frame.
     Broken,
     /// Until there is more to be read.
@@ -114,7 +114,7 @@ impl Thread {
 
     /// Goes on with a request whose client has left, for as much as others can wait for.
     pub fn go_on(&mut self) -> Went {
-        let Duty::Finishing { unsent, heard, reader, .. } = &mut self.duty else { return Went::Waiting };
+        let Duty::Finishing { unsent, received, reader, .. } = &mut self.duty else { return Went::Waiting };
         for _ in 0..READS {
             if !unsent.is_empty() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -124,22 +124,22 @@ impl Thread {
             }
             let mut at = 0;
             while !reader.is_free() {
-                match reader.next(&heard.bytes[at..]) {
+                match reader.next(&received.bytes[at..]) {
                     Ok(Some((taken, piece))) => {
                         at += taken;
                         if let Piece::Frame { kind: FromWorker::File, .. } = piece {
-                            heard.files.drain(..heard.files.len().min(1));
+                            received.files.drain(..received.files.len().min(1));
                         }
                     }
                     Ok(None) => break,
                     Err(_) => return Went::Broken,
                 }
             }
-            heard.bytes.drain(..at);
+            received.bytes.drain(..at);
             if reader.is_free() {
-                return Went::Free(std::mem::take(heard));
+                return Went::Free(std::mem::take(received));
             }
-            if !receive(&self.socket, &mut heard.bytes, &mut heard.files) {
+            if !receive(&self.socket, &mut received.bytes, &mut received.files) {
                 return Went::Waiting;
             }
         }

@@ -18,7 +18,7 @@ impl Forward {
         // Who had the request, though we never had a connection for it, has gone with it: it is not sent again.
         self.fresh |= error.kind() == io::ErrorKind::ConnectionAborted;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        self.untaken = gone && (reading || connecting) && !self.heard && self.protocol.is_taken_whole();
+        self.untaken = gone && (reading || connecting) && !self.answer_begun && self.protocol.is_taken_whole();
         if reading || connecting {
             let failure = match connecting {
                 true => Failure::of_connect(error),
@@ -55,7 +55,7 @@ impl Forward {
     /// There was no answer that could be passed on, and that is the upstream's fault.
     pub fn on_no_answer(&self, now: Instant) {
         // A connection that had been idle may well be closed by who is well.
-        if !self.reused || self.heard || self.expired {
+        if !self.reused || self.answer_begun || self.expired {
             self.lease.on_failed(now);
         }
     }
@@ -67,7 +67,7 @@ impl Forward {
     /// upstream has most likely closed it before the request came; a request that may be repeated (RFC 9110,
     /// section 9.2.2) goes out once more, on a new one.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.heard || matches!(self.stage, Stage::Over { .. }) {
+        if self.answer_begun || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = self.written == 0;

@@ -14,7 +14,7 @@
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
 use crate::wsgi::pool::Pool;
-use crate::wsgi::supervisor::{Heard, Lease, Leased, Left, STRIDE, Supervisor, Ticket};
+use crate::wsgi::supervisor::{Lease, Leased, Left, Received, STRIDE, Supervisor, Ticket};
 use crate::wsgi::tray::{DEPTH, Taken};
 use crate::wsgi::watch::{unwatch, watch};
 use crate::wsgi::worker::{Duty, State, Went, Worker};
@@ -69,7 +69,7 @@ impl Supervisor {
         }
         idle.duty = Duty::Leased(ticket);
         let lease = self.lease_of(key, thread);
-        if is_sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) }
+        if is_sent { Leased::Sent(lease, Received::default()) } else { Leased::Now(lease) }
     }
 
     /// What became of a request that was laid on a tray; `None` when it was not.
@@ -84,12 +84,12 @@ impl Supervisor {
                 if thread.next.contains(&Some(ticket)) {
                     return Some(Leased::Queued);
                 }
-                if let Duty::Due(due, heard) = &mut thread.duty
+                if let Duty::Due(due, received) = &mut thread.duty
                     && *due == ticket
                 {
-                    let heard = std::mem::take(heard);
+                    let received = std::mem::take(received);
                     thread.duty = Duty::Leased(ticket);
-                    return Some(Leased::Sent(self.lease_of(key, number), heard));
+                    return Some(Leased::Sent(self.lease_of(key, number), received));
                 }
             }
         }
@@ -128,11 +128,11 @@ impl Supervisor {
                 // One that was taken up will be answered, for nobody.
                 let taken = self.workers[key].threads[thread].next.iter_mut();
                 taken.filter(|next| **next == Some(ticket)).for_each(|next| *next = None);
-            } else if let Duty::Due(due, heard) = &mut threads[thread].duty
+            } else if let Duty::Due(due, received) = &mut threads[thread].duty
                 && *due == ticket
             {
-                let heard = std::mem::take(heard);
-                self.abandon(key, thread, Vec::new(), heard, Reader::default(), now);
+                let received = std::mem::take(received);
+                self.abandon(key, thread, Vec::new(), received, Reader::default(), now);
             }
         }
         for pool in 0..self.pools.len() {
@@ -151,13 +151,13 @@ impl Supervisor {
                 // It may be waiting for a frame by now; this one it passes over.
                 let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
                 match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                    Ok(HEADER) => self.on_free(lease.worker, lease.thread, Heard::default(), now),
+                    Ok(HEADER) => self.on_free(lease.worker, lease.thread, Received::default(), now),
                     _ => self.doom(lease.worker, now),
                 }
             }
-            Left::Free(heard) => self.on_free(lease.worker, lease.thread, heard, now),
-            Left::Busy { unsent, heard, reader } => {
-                self.abandon(lease.worker, lease.thread, unsent, heard, reader, now);
+            Left::Free(received) => self.on_free(lease.worker, lease.thread, received, now),
+            Left::Busy { unsent, received, reader } => {
+                self.abandon(lease.worker, lease.thread, unsent, received, reader, now);
             }
             Left::Untaken | Left::Broken => {
                 let at_work = &mut self.workers[lease.worker].threads[lease.thread];
@@ -265,13 +265,21 @@ impl Supervisor {
     }
 
     /// The client has left. What its thread still says about the request is for nobody, until its last word.
-    fn abandon(&mut self, key: usize, thread: usize, mut unsent: Vec<u8>, heard: Heard, reader: Reader, now: Instant) {
+    fn abandon(
+        &mut self,
+        key: usize,
+        thread: usize,
+        mut unsent: Vec<u8>,
+        received: Received,
+        reader: Reader,
+        now: Instant,
+    ) {
         let has_begun = self.take_back(key, thread).is_none();
         let Worker { threads, pool, .. } = &mut self.workers[key];
         let at_work = &mut threads[thread];
         match at_work.duty {
             Duty::Idle => return,
-            _ if !has_begun => return self.on_free(key, thread, heard, now),
+            _ if !has_begun => return self.on_free(key, thread, received, now),
             _ => {}
         }
         // With another taken up behind it, it is through with this one, and the other is not to be cancelled.
@@ -280,7 +288,7 @@ impl Supervisor {
             at_work.tray.lay(None);
         }
         let until = now + self.pools[*pool].spec.timeout;
-        at_work.duty = Duty::Finishing { unsent, heard, reader, until };
+        at_work.duty = Duty::Finishing { unsent, received, reader, until };
         watch(&self.poll, &at_work.socket, key * STRIDE + thread);
         self.changed = true;
         self.finish(key, thread, now);
@@ -290,9 +298,9 @@ impl Supervisor {
     pub(super) fn finish(&mut self, key: usize, thread: usize, now: Instant) {
         let at_work = &mut self.workers[key].threads[thread];
         match at_work.go_on() {
-            Went::Free(heard) => {
+            Went::Free(received) => {
                 unwatch(&self.poll, &*at_work.socket);
-                self.on_free(key, thread, heard, now);
+                self.on_free(key, thread, received, now);
             }
             Went::Broken => self.doom(key, now),
             Went::Waiting => {}
@@ -300,7 +308,7 @@ impl Supervisor {
         }
     }
 
-    fn on_free(&mut self, key: usize, thread: usize, heard: Heard, now: Instant) {
+    fn on_free(&mut self, key: usize, thread: usize, received: Received, now: Instant) {
         let worker = &mut self.workers[key];
         let index = worker.pool;
         self.pools[index].failures = 0;
@@ -316,15 +324,15 @@ impl Supervisor {
         let at_work = &mut worker.threads[thread];
         match at_work.next.pop_front() {
             Some(Some(ticket)) => {
-                at_work.duty = Duty::Due(ticket, heard);
+                at_work.duty = Duty::Due(ticket, received);
                 self.woken.push(ticket);
             }
-            Some(None) => self.abandon(key, thread, Vec::new(), heard, Reader::default(), now),
+            Some(None) => self.abandon(key, thread, Vec::new(), received, Reader::default(), now),
             None => {
                 at_work.duty = Duty::Idle;
                 match worker.state {
                     // It would be taken for the next answer.
-                    _ if !heard.bytes.is_empty() => self.doom(key, now),
+                    _ if !received.bytes.is_empty() => self.doom(key, now),
                     State::Starting | State::Serving | State::Worn => self.pools[index].idle.push((key, thread)),
                     State::Retiring => self.retire(key, now),
                     State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
