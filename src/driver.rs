@@ -6,7 +6,7 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::{Left, Received};
+use crate::wsgi::supervisor::{Handback, Received};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -67,7 +67,7 @@ pub trait Transport {
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     fn shut_down_upstream(&mut self) -> io::Result<()>;
     /// Gives the socket back, to be used again if `keep`; a worker's as it was `left`.
-    fn release(&mut self, keep: bool, left: Option<Left>);
+    fn release(&mut self, keep: bool, handback: Option<Handback>);
 }
 
 /// Reads the request that a session waits for, as far as it has come, and leaves it to `drive`: what is found out from
@@ -179,8 +179,8 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scrat
             return Ok(count);
         }
         Op::Release { keep } => {
-            let left = forward.take_left();
-            io.release(keep, left);
+            let handback = forward.take_handback();
+            io.release(keep, handback);
             session.on_released(scratch);
         }
         _ => {

@@ -27,7 +27,7 @@ use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
-use crate::wsgi::supervisor::{Left, Received};
+use crate::wsgi::supervisor::{Handback, Received};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -303,24 +303,24 @@ impl Forward {
     }
 
     /// How the worker is left that the exchange was with, if it was with one.
-    pub fn take_left(&mut self) -> Option<Left> {
+    pub fn take_handback(&mut self) -> Option<Handback> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         Some(match () {
-            _ if self.stage == Stage::Dropping => Left::Untaken,
+            _ if self.stage == Stage::Dropping => Handback::NotBegun,
             // It may have ended since; what it has said of others before is theirs all the same.
             _ if wsgi.is_free() => {
-                Left::Free(Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
+                Handback::Free(Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
             }
-            _ if wsgi.is_broken() || self.closed => Left::Broken,
-            _ if self.written == 0 => Left::Unasked,
-            _ if self.expired => Left::Stuck,
+            _ if wsgi.is_broken() || self.closed => Handback::Broken,
+            _ if self.written == 0 => Handback::Unsent,
+            _ if self.expired => Handback::Stuck,
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
                     unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
                 }
                 let received = Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
-                Left::Busy { unsent, received, reader: wsgi.take_reader() }
+                Handback::Busy { unsent, received, reader: wsgi.take_reader() }
             }
         })
     }

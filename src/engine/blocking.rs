@@ -23,7 +23,7 @@ use crate::engine::{PAUSE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Granted, Lease, Left, Ticket};
+use crate::wsgi::supervisor::{Granted, Handback, Lease, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
@@ -333,16 +333,16 @@ impl Transport for Blocking<'_> {
         self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
     }
 
-    fn release(&mut self, keep: bool, left: Option<Left>) {
+    fn release(&mut self, keep: bool, handback: Option<Handback>) {
         let Some(link) = self.link.take() else {
             // It may have been waiting for a worker.
-            if let (Some(host), Some(_)) = (self.host, left) {
+            if let (Some(host), Some(_)) = (self.host, handback) {
                 host.leave(self.ticket, self.now.instant);
             }
             return;
         };
         if let (Some(lease), Some(host)) = (link.lease, self.host) {
-            host.give_back(&lease, left.unwrap_or(Left::Broken), self.now.instant);
+            host.give_back(&lease, handback.unwrap_or(Handback::Broken), self.now.instant);
         } else if keep && upstream::is_fit(&link.socket, &link.name) {
             self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }

@@ -9,7 +9,7 @@ use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, u
 use crate::http::date::Now;
 use crate::session::Ready;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::supervisor::Handback;
 use mio::Registry;
 use mio::net::TcpStream;
 use std::fs::File;
@@ -131,13 +131,13 @@ impl Transport for Evented<'_> {
         upstream::shut_down_write(&self.links.get(key as usize).socket)
     }
 
-    fn release(&mut self, keep: bool, left: Option<Left>) {
+    fn release(&mut self, keep: bool, handback: Option<Handback>) {
         match (self.link.take(), self.host) {
             (Some(key), host) => {
-                self.links.release(key as usize, keep, left, host, self.registry, self.now.instant);
+                self.links.release(key as usize, keep, handback, host, self.registry, self.now.instant);
             }
             // It may have been waiting for a worker.
-            (None, Some(host)) if left.is_some() => {
+            (None, Some(host)) if handback.is_some() => {
                 self.links.leave(self.key, host, self.registry, self.now.instant);
             }
             (None, _) => {}

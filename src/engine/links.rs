@@ -14,7 +14,7 @@ use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
 use crate::wsgi::frames::Reader;
 use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Lease, Left};
+use crate::wsgi::supervisor::{Handback, Lease};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -127,8 +127,8 @@ impl Links {
                     Ok(key) => key,
                     Err(error) => {
                         let unsent = Vec::new();
-                        let busy = |received| Left::Busy { unsent, received, reader: Reader::default() };
-                        host.lock().give_back(&kept, received.map_or(Left::Unasked, busy), now);
+                        let busy = |received| Handback::Busy { unsent, received, reader: Reader::default() };
+                        host.lock().give_back(&kept, received.map_or(Handback::Unsent, busy), now);
                         return Err(error);
                     }
                 }
@@ -176,7 +176,7 @@ impl Links {
         &mut self,
         key: usize,
         keep: bool,
-        left: Option<Left>,
+        handback: Option<Handback>,
         host: Option<&Host>,
         registry: &Registry,
         now: Instant,
@@ -184,9 +184,9 @@ impl Links {
         let link = &mut self.links[key];
         link.owner = None;
         if let (Some(lease), Some(host)) = (&link.lease, host) {
-            let left = left.unwrap_or(Left::Broken);
-            let is_free = matches!(left, Left::Free(_) | Left::Unasked);
-            link.owner = host.lock().give_back(lease, left, now);
+            let handback = handback.unwrap_or(Handback::Broken);
+            let is_free = matches!(handback, Handback::Free(_) | Handback::Unsent);
+            link.owner = host.lock().give_back(lease, handback, now);
             match link.owner {
                 Some(_) => {}
                 None if is_free && link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,

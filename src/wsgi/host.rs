@@ -5,7 +5,7 @@
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::supervisor::{Granted, Lease, Left, Supervisor, Ticket};
+use crate::wsgi::supervisor::{Granted, Handback, Lease, Supervisor, Ticket};
 use crate::wsgi::watch::read_with_files;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -45,9 +45,9 @@ impl Host {
     }
 
     /// Whose turn it is now at the thread, if it has another request already.
-    pub fn give_back(&self, lease: &Lease, left: Left, now: Instant) -> Option<Ticket> {
+    pub fn give_back(&self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
         let mut supervisor = self.lock();
-        let next = supervisor.give_back(lease, left, now);
+        let next = supervisor.give_back(lease, handback, now);
         self.ring(supervisor);
         next
     }

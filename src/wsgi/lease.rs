@@ -59,19 +59,20 @@ pub struct Received {
     pub files: Vec<OwnedFd>,
 }
 
-/// How a request left its thread.
+/// In which state a session gives a thread back to the supervisor.
 #[derive(Debug)]
-pub enum Left {
-    /// It has given its answer.
+pub enum Handback {
+    /// The thread has sent the whole answer, and perhaps the beginning of the next.
     Free(Received),
-    /// The client has left before a byte of the request was sent.
-    Unasked,
-    /// The client has left first: what of the request is unsent, what the thread has said of its answer.
+    /// The client has left, and no byte of the request has been sent to the thread.
+    Unsent,
+    /// The client has left during the exchange: the bytes of the request that are still to be sent, what was received of
+    /// the answer and is not parsed yet, and where in the frames the answer is.
     Busy { unsent: Vec<u8>, received: Received, reader: Reader },
-    /// It ended before it began with the request, which is to have another.
-    Untaken,
-    /// It ended, or said what is no frame.
+    /// The worker ended before it began with the request: the request needs another worker.
+    NotBegun,
+    /// The worker ended, or sent something that is not a frame.
     Broken,
-    /// It has been silent for too long.
+    /// The application has made no progress within the timeout.
     Stuck,
 }

@@ -16,7 +16,7 @@ mod requests;
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-pub use crate::wsgi::lease::{Granted, Lease, Leased, Left, Received, Ticket};
+pub use crate::wsgi::lease::{Granted, Handback, Lease, Leased, Received, Ticket};
 use crate::wsgi::pool::{Pool, UNSTARTED};
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};

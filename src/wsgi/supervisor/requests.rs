@@ -14,7 +14,7 @@
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
 use crate::wsgi::pool::Pool;
-use crate::wsgi::supervisor::{Lease, Leased, Left, Received, STRIDE, Supervisor, Ticket};
+use crate::wsgi::supervisor::{Handback, Lease, Leased, Received, STRIDE, Supervisor, Ticket};
 use crate::wsgi::tray::{DEPTH, Taken};
 use crate::wsgi::watch::{unwatch, watch};
 use crate::wsgi::worker::{Duty, State, Went, Worker};
@@ -142,12 +142,12 @@ impl Supervisor {
     }
 
     /// The thread is through with a request, or its client is with it. Whose turn it is now, if there is one.
-    pub fn give_back(&mut self, lease: &Lease, left: Left, now: Instant) -> Option<Ticket> {
+    pub fn give_back(&mut self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
         // It may have ended meanwhile, and its place been given to another.
         let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid)?;
-        self.changed |= !matches!(left, Left::Free(_)) || worker.ended.is_some();
-        match left {
-            Left::Unasked => {
+        self.changed |= !matches!(handback, Handback::Free(_)) || worker.ended.is_some();
+        match handback {
+            Handback::Unsent => {
                 // It may be waiting for a frame by now; this one it passes over.
                 let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
                 match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -155,20 +155,20 @@ impl Supervisor {
                     _ => self.doom(lease.worker, now),
                 }
             }
-            Left::Free(received) => self.on_free(lease.worker, lease.thread, received, now),
-            Left::Busy { unsent, received, reader } => {
+            Handback::Free(received) => self.on_free(lease.worker, lease.thread, received, now),
+            Handback::Busy { unsent, received, reader } => {
                 self.abandon(lease.worker, lease.thread, unsent, received, reader, now);
             }
-            Left::Untaken | Left::Broken => {
+            Handback::NotBegun | Handback::Broken => {
                 let at_work = &mut self.workers[lease.worker].threads[lease.thread];
                 let duty = std::mem::replace(&mut at_work.duty, Duty::Idle);
                 self.doom(lease.worker, now);
                 self.lose(lease.worker, lease.thread);
-                if let (Left::Untaken, Duty::Leased(ticket)) = (left, duty) {
+                if let (Handback::NotBegun, Duty::Leased(ticket)) = (handback, duty) {
                     self.pools[lease.pool].waiting.push_front(ticket);
                 }
             }
-            Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
+            Handback::Stuck => self.on_stuck(lease.worker, lease.thread, now),
         }
         match self.workers.get(lease.worker)?.threads[lease.thread].duty {
             Duty::Due(ticket, _) => Some(ticket),
