@@ -8,7 +8,7 @@ use crate::engine::links::Links;
 use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
-use crate::wsgi::host::Host;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use crate::wsgi::supervisor::Handback;
 use mio::Registry;
 use mio::net::TcpStream;
@@ -29,7 +29,7 @@ pub struct Evented<'a> {
     pub links: &'a mut Links,
     pub registry: &'a Registry,
     /// The workers, if there are any, and whether one of them may be free for this client.
-    pub host: Option<&'a Host>,
+    pub supervisor: Option<&'a SharedSupervisor>,
     pub woken: &'a mut bool,
 }
 
@@ -99,9 +99,9 @@ impl Transport for Evented<'_> {
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
         *self.woken = false;
-        let (key, connected) = match (&to.address, self.host) {
-            (Address::Worker(pool), Some(host)) => {
-                self.links.lease(*pool, self.key, request, host, self.registry, self.now.instant)?
+        let (key, connected) = match (&to.address, self.supervisor) {
+            (Address::Worker(pool), Some(supervisor)) => {
+                self.links.lease(*pool, self.key, request, supervisor, self.registry, self.now.instant)?
             }
             _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
@@ -113,7 +113,7 @@ impl Transport for Evented<'_> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
         let before = files.len();
-        let result = upstream::read(&link.socket, self.host.zip(link.lease.as_ref()), room, files);
+        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
         // A read ends behind the bytes that a descriptor came with (unix(7)): there may be more.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)
@@ -132,13 +132,13 @@ impl Transport for Evented<'_> {
     }
 
     fn release(&mut self, keep: bool, handback: Option<Handback>) {
-        match (self.link.take(), self.host) {
-            (Some(key), host) => {
-                self.links.release(key as usize, keep, handback, host, self.registry, self.now.instant);
+        match (self.link.take(), self.supervisor) {
+            (Some(key), supervisor) => {
+                self.links.release(key as usize, keep, handback, supervisor, self.registry, self.now.instant);
             }
             // It may have been waiting for a worker.
-            (None, Some(host)) if handback.is_some() => {
-                self.links.leave(self.key, host, self.registry, self.now.instant);
+            (None, Some(supervisor)) if handback.is_some() => {
+                self.links.leave(self.key, supervisor, self.registry, self.now.instant);
             }
             (None, _) => {}
         }

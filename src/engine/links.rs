@@ -13,7 +13,7 @@ use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
 use crate::wsgi::frames::Reader;
-use crate::wsgi::host::Host;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use crate::wsgi::supervisor::{Handback, Lease};
 use mio::event::Event;
 use mio::unix::SourceFd;
@@ -58,15 +58,15 @@ impl Links {
         key: usize,
         event: &Event,
         registry: &Registry,
-        host: Option<&Host>,
+        supervisor: Option<&SharedSupervisor>,
         now: Instant,
     ) -> Option<usize> {
         let link = self.links.get_mut(key)?;
         link.ready |= super::ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
             // Closed, or it speaks without being asked: either way nobody's.
-            match (&link.lease, host) {
-                (Some(lease), Some(host)) => host.lock().on_unasked(lease, now),
+            match (&link.lease, supervisor) {
+                (Some(lease), Some(supervisor)) => supervisor.lock().on_unasked(lease, now),
                 _ => drop(upstream::is_fit(&link.socket, &link.name)),
             }
             self.pool.retain(|idle| *idle != key);
@@ -104,11 +104,11 @@ impl Links {
         pool: usize,
         client: usize,
         request: Option<&[u8]>,
-        host: &Host,
+        supervisor: &SharedSupervisor,
         registry: &Registry,
         now: Instant,
     ) -> io::Result<(usize, Connected)> {
-        let leased = host.lock().lease(pool, client, request).granted()?;
+        let leased = supervisor.lock().lease(pool, client, request).granted()?;
         let (lease, received) = leased.ok_or(io::ErrorKind::WouldBlock)?;
         // Registered already, if it has been leased before.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
@@ -128,7 +128,7 @@ impl Links {
                     Err(error) => {
                         let unsent = Vec::new();
                         let busy = |received| Handback::Busy { unsent, received, reader: Reader::default() };
-                        host.lock().give_back(&kept, received.map_or(Handback::Unsent, busy), now);
+                        supervisor.lock().give_back(&kept, received.map_or(Handback::Unsent, busy), now);
                         return Err(error);
                     }
                 }
@@ -138,9 +138,9 @@ impl Links {
     }
 
     /// A client waits for a worker no longer.
-    pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
+    pub fn leave(&mut self, client: usize, supervisor: &SharedSupervisor, registry: &Registry, now: Instant) {
         self.disown(client, None, registry);
-        host.lock().leave(client, now);
+        supervisor.lock().leave(client, now);
     }
 
     /// The turn of a client at a worker may have come, and gone to another since. `key`: the link that it has now.
@@ -177,16 +177,16 @@ impl Links {
         key: usize,
         keep: bool,
         handback: Option<Handback>,
-        host: Option<&Host>,
+        supervisor: Option<&SharedSupervisor>,
         registry: &Registry,
         now: Instant,
     ) {
         let link = &mut self.links[key];
         link.owner = None;
-        if let (Some(lease), Some(host)) = (&link.lease, host) {
+        if let (Some(lease), Some(supervisor)) = (&link.lease, supervisor) {
             let handback = handback.unwrap_or(Handback::Broken);
             let is_free = matches!(handback, Handback::Free(_) | Handback::Unsent);
-            link.owner = host.lock().give_back(lease, handback, now);
+            link.owner = supervisor.lock().give_back(lease, handback, now);
             match link.owner {
                 Some(_) => {}
                 None if is_free && link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,

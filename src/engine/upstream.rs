@@ -2,8 +2,8 @@
 //! engines share.
 
 use crate::app::upstreams::Address;
-use crate::wsgi::host::Host;
 use crate::wsgi::process::send_with;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use crate::wsgi::supervisor::Lease;
 use rustix::io::Errno;
 use rustix::net::{
@@ -55,12 +55,12 @@ pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
 /// Reads from an upstream, or with `worker` from its stream, and then the descriptors that come with the bytes too.
 pub fn read(
     socket: impl AsFd,
-    worker: Option<(&Host, &Lease)>,
+    worker: Option<(&SharedSupervisor, &Lease)>,
     room: &mut [u8],
     files: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
     match worker {
-        Some((host, lease)) => host.read(lease, room, files),
+        Some((supervisor, lease)) => supervisor.read(lease, room, files),
         None => Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0),
     }
 }

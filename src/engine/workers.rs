@@ -23,7 +23,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Starts the thread that supervises the workers, if there are any.
 pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     let Some(wsgi) = &app.wsgi else { return Ok(()) };
-    let descriptor = wsgi.host.lock().as_fd().try_clone_to_owned()?;
+    let descriptor = wsgi.supervisor.lock().as_fd().try_clone_to_owned()?;
     let (mut signals, end) = UnixStream::pair()?;
     signals.set_nonblocking(true)?;
     pipe::register(SIGHUP, end)?;
@@ -31,15 +31,15 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
         let Some(wsgi) = &app.wsgi else { return };
         loop {
-            let due = wsgi.host.lock().next_turn(Instant::now());
+            let due = wsgi.supervisor.lock().next_turn(Instant::now());
             let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
             if watch::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
                 thread::sleep(SLICE);
             }
             if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
-                wsgi.host.lock().reload(Instant::now());
+                wsgi.supervisor.lock().reload(Instant::now());
             }
-            wsgi.host.turn(Instant::now());
+            wsgi.supervisor.turn(Instant::now());
         }
     })?;
     Ok(())
@@ -53,7 +53,7 @@ pub fn end(app: &App, ending: Ending) {
         Ending::Cut => LEAVE_CUT,
     };
     let until = Instant::now() + leave;
-    let mut supervisor = wsgi.host.lock();
+    let mut supervisor = wsgi.supervisor.lock();
     supervisor.stop(Instant::now());
     while !supervisor.has_ended() {
         let now = Instant::now();

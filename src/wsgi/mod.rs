@@ -12,7 +12,7 @@
 //! | `pool`, `worker` | what it knows of an application's workers and of each. |
 //! | `tray` | what a thread takes up next, and how it is taken back. |
 //! | `watch` | its calls on descriptors. |
-//! | `host` | how engines share the supervisor. |
+//! | `shared_supervisor` | how the threads of an engine share the supervisor: a lock and a condition variable. |
 //! | `python` | which interpreter, and where. |
 //! | `process` | one child: spawning, its output, its end. |
 //! | `frames`, `head`, `environ`, `lines` | pure: bytes in, values out. |
@@ -21,12 +21,12 @@
 pub mod environ;
 pub mod frames;
 pub mod head;
-pub mod host;
 pub mod lease;
 pub mod lines;
 pub mod pool;
 pub mod process;
 pub mod python;
+pub mod shared_supervisor;
 pub mod supervisor;
 pub mod tray;
 pub mod watch;

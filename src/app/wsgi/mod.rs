@@ -19,8 +19,8 @@ use crate::proto::responder::Responder;
 use crate::start_error::StartError;
 use crate::wsgi::environ::{self, Surroundings};
 use crate::wsgi::frames::SERIALS;
-use crate::wsgi::host::Host;
 use crate::wsgi::python;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub struct Wsgi {
     trusted: Vec<TrustedProxy>,
     /// What the next request is known by to its worker.
     serial: AtomicU32,
-    pub host: Host,
+    pub supervisor: SharedSupervisor,
 }
 
 /// A prefix and the application that answers below it.
@@ -65,9 +65,9 @@ impl Wsgi {
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
-        let host = Host::new(specs)
+        let supervisor = SharedSupervisor::new(specs)
             .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
-        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), serial: AtomicU32::new(1), host }))
+        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), serial: AtomicU32::new(1), supervisor }))
     }
 
     /// Prefixes and applications, for people.

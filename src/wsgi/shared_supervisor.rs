@@ -13,15 +13,15 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
-pub struct Host {
+pub struct SharedSupervisor {
     supervisor: Mutex<Supervisor>,
     /// A worker may have become free.
     bell: Condvar,
 }
 
-impl Host {
-    pub fn new(specs: Vec<Spec>) -> io::Result<Host> {
-        Ok(Host { supervisor: Mutex::new(Supervisor::new(specs)?), bell: Condvar::new() })
+impl SharedSupervisor {
+    pub fn new(specs: Vec<Spec>) -> io::Result<SharedSupervisor> {
+        Ok(SharedSupervisor { supervisor: Mutex::new(Supervisor::new(specs)?), bell: Condvar::new() })
     }
 
     /// Starts the workers and waits for all.
