@@ -27,7 +27,7 @@ use crate::engine::{AcceptFailure, Ending, PAUSE, WRITABLE, ready_bits, tell_cut
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
-use crate::wsgi::tray::DEPTH;
+use crate::wsgi::inbox::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;

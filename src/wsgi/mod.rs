@@ -1,7 +1,7 @@
 //! Python applications behind the server (PEP 3333). Not a word of HTTP is spoken to them.
 //!
 //! ```text
-//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a stream and a tray a thread: frames
+//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a stream and an inbox a thread: frames
 //!      │ lease, give_back                                         └─ stdout, stderr: lines for the log
 //!  sessions ── environ, content ──► frames ──► worker ──► frames ── head, content, files ──► sessions
 //! ```
@@ -10,7 +10,7 @@
 //! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
 //! | `lease` | what passes between it and who needs a worker. |
 //! | `pool`, `worker` | what it knows of an application's workers and of each. |
-//! | `tray` | what a thread takes up next, and how it is taken back. |
+//! | `inbox` | what a thread takes up next, and how it is taken back. |
 //! | `watch` | its calls on descriptors. |
 //! | `shared_supervisor` | how the threads of an engine share the supervisor: a lock and a condition variable. |
 //! | `python` | which interpreter, and where. |
@@ -21,6 +21,8 @@
 pub mod environ;
 pub mod frames;
 pub mod head;
+pub mod inbox;
+
 pub mod lease;
 pub mod lines;
 pub mod pool;
@@ -28,7 +30,6 @@ pub mod process;
 pub mod python;
 pub mod shared_supervisor;
 pub mod supervisor;
-pub mod tray;
 pub mod watch;
 pub mod worker;
 

@@ -2,8 +2,8 @@
 
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
+use crate::wsgi::inbox::Inbox;
 use crate::wsgi::lines::Lines;
-use crate::wsgi::tray::Tray;
 use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -42,8 +42,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a worker; stream and tray are those of its threads, in their order.
-    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<(UnixStream, Tray)>)> {
+    /// Starts a worker; stream and inbox are those of its threads, in their order.
+    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<(UnixStream, Inbox)>)> {
         let (first, theirs) = UnixStream::pair()?;
         let (lifeline, its_end) = UnixStream::pair()?;
         let mut child = Command::new(&spec.python)
@@ -75,7 +75,7 @@ impl Process {
         lifeline: UnixStream,
         spec: &Spec,
         watch: bool,
-    ) -> io::Result<Vec<(UnixStream, Tray)>> {
+    ) -> io::Result<Vec<(UnixStream, Inbox)>> {
         for pipe in self.pipes() {
             let flags = rustix::fs::fcntl_getfl(pipe)?;
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
@@ -86,7 +86,7 @@ impl Process {
             streams.push(ours);
             theirs.push(other);
         }
-        let trays = streams.iter().map(|_| Tray::new()).collect::<io::Result<Vec<_>>>()?;
+        let inboxes = streams.iter().map(|_| Inbox::new()).collect::<io::Result<Vec<_>>>()?;
         let first = &mut streams[0];
         // All this fits in the socket's buffer: nobody waits for the interpreter.
         first.write_all(&(WORKER.len() as u32).to_le_bytes())?;
@@ -98,19 +98,19 @@ impl Process {
             ("watch", if watch { WATCH.as_bytes() } else { b"" }),
         ]);
         let frame = [&frames::header(ToWorker::Config, 0, config.len(), 0)[..], &config].concat();
-        // The lifeline, the trays, and the streams that it does not have yet.
+        // The lifeline, the inboxes, and the streams that it does not have yet.
         let (lifeline, others) = theirs.split_at(1);
         let files = lifeline
             .iter()
             .map(AsFd::as_fd)
-            .chain(trays.iter().map(Tray::theirs))
+            .chain(inboxes.iter().map(Inbox::theirs))
             .chain(others.iter().map(AsFd::as_fd));
         let (files, mut sent) = (files.collect::<Vec<_>>(), 0);
         for files in files.chunks(FILES) {
             sent += send_with(&*first, &frame[sent..=sent], files, SendFlags::NOSIGNAL)?;
         }
         first.write_all(&frame[sent..])?;
-        Ok(streams.into_iter().zip(trays).collect())
+        Ok(streams.into_iter().zip(inboxes).collect())
     }
 
     pub fn pid(&self) -> u32 {

@@ -9,7 +9,7 @@
 //!  tried again, later           Doomed ─── kill_at ──► killed              Doomed               it ends by itself
 //! ```
 //! A thread of a worker has a stream; to have it is to have a `Lease`, and one lease is one request. While it works on one,
-//! others may lie on its tray: it takes them up one after another, and each has its lease when it is its turn.
+//! others may lie in its inbox: it takes them up one after another, and each has its lease when it is its turn.
 
 mod ending;
 mod requests;
@@ -247,10 +247,10 @@ impl Supervisor {
                     for fd in process.sources() {
                         watch(&self.poll, fd, key * STRIDE + PROCESS);
                     }
-                    let threads = lines.into_iter().enumerate().map(|(number, (stream, tray))| {
+                    let threads = lines.into_iter().enumerate().map(|(number, (stream, inbox))| {
                         watch(&self.poll, &stream, key * STRIDE + number);
                         let (socket, duty) = (Arc::new(OwnedFd::from(stream)), Duty::Starting(Vec::new()));
-                        Thread { socket, tray, duty, next: VecDeque::new() }
+                        Thread { socket, inbox, duty, next: VecDeque::new() }
                     });
                     self.workers.insert(Worker {
                         process,

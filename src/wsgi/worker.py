@@ -1,7 +1,7 @@
 """The worker: imports one WSGI application and calls it (PEP 3333), one request at a time a thread.
 
 It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind and serial, lengths
-of A and B), then A, then B, over a stream that was standard input. What a thread does next lies on its tray, a
+of A and B), then A, then B, over a stream that was standard input. What a thread does next lies in its inbox, a
 stream of slots: in each is a REQUEST that is small, or nothing for a frame that comes over the stream:
     to the worker    CONFIG   A: pairs; with it come a socket that closes with the server and those of the threads
                      REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is a file with it
@@ -30,7 +30,7 @@ from wsgiref.util import FileWrapper
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
 READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
 HEADER = struct.Struct("<IIQ")
-ROOM, SLOT = 65536, 4096  # of a read, and what is copied together to be sent at once; what lies on a tray
+ROOM, SLOT = 65536, 4096  # of a read, and what is copied together to be sent at once; what lies in an inbox
 WHOLE, MOST = 262144, 1048576  # up to which pieces are joined, so that their length is known; the largest head
 CONTROL, CLOEXEC = socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC
 PID = os.getpid()
@@ -39,9 +39,9 @@ VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|
 
 
 class Link:
-    """One thread's lines to the server: its stream and its tray."""
-    def __init__(self, sock, tray=None):
-        self.sock, self.tray, self.files, self.poll, self.serial = sock, tray, [], select.poll(), 0
+    """One thread's lines to the server: its stream and its inbox."""
+    def __init__(self, sock, inbox=None):
+        self.sock, self.inbox, self.files, self.poll, self.serial = sock, inbox, [], select.poll(), 0
         self.slot = memoryview(bytearray(SLOT))
         self.poll.register(sock, select.POLLIN)
 
@@ -62,7 +62,7 @@ class Link:
 
     def frame(self):
         """What is to be done next; None when the server has gone."""
-        while self.tray.recv_into(self.slot):
+        while self.inbox.recv_into(self.slot):
             word, a, b = HEADER.unpack_from(self.slot)
             word, a, b = (word, self.slot[16:16 + a], self.slot[16 + a:16 + a + b]) if word else self.said()
             if word & 255 != CANCEL:  # a late one
@@ -219,8 +219,8 @@ def main(link):
     select.select([lifeline], [], [], 0)[0] and os._exit(0)  # it has been already
     config = dict(zip(*[iter(os.fsdecode(bytes(config)).split("\0"))] * 2))
     sockets = [socket.socket(fileno=file) for file in files]  # before the application sets a default timeout
-    trays, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
-    link.tray, links = trays[0], [Link(*each) for each in zip(streams, trays[1:])]
+    inboxes, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
+    link.inbox, links = inboxes[0], [Link(*each) for each in zip(streams, inboxes[1:])]
     sys.argv[:], sys.path[:] = [config["app"]], [config["folder"]] + [each for each in sys.path if each]
     try:
         app = load(config["app"])

@@ -1,9 +1,9 @@
 //! One worker as the supervisor sees it: its process, its threads' sockets, and what each is about.
 
 use crate::wsgi::frames::{FromWorker, Piece, Reader};
+use crate::wsgi::inbox::Inbox;
 use crate::wsgi::lease::{Received, Ticket};
 use crate::wsgi::process::Process;
-use crate::wsgi::tray::Tray;
 use crate::wsgi::watch::receive;
 use rustix::net::{SendFlags, Shutdown};
 use std::collections::VecDeque;
@@ -53,9 +53,9 @@ pub enum State {
 #[derive(Debug)]
 pub struct Thread {
     pub socket: Arc<OwnedFd>,
-    pub tray: Tray,
+    pub inbox: Inbox,
     pub duty: Duty,
-    /// Whose requests lie on the tray behind the one that is its duty, or were taken up since; `None` has left.
+    /// Whose requests lie in the inbox behind the one that is its duty, or were taken up since; `None` has left.
     pub next: VecDeque<Option<Ticket>>,
 }
 
@@ -65,7 +65,7 @@ pub enum Duty {
     Starting(Vec<u8>),
     Idle,
     Leased(Ticket),
-    /// It is the turn of one whose request lay on the tray, and who has not come for the answer yet.
+    /// It is the turn of one whose request lay in the inbox, and who has not come for the answer yet.
     Due(Ticket, Received),
     /// It finishes a request whose client has left.
     Finishing {
@@ -178,7 +178,7 @@ impl Worker {
         !self.is_idle() || self.threads.iter().any(|thread| !thread.next.is_empty())
     }
 
-    /// Closes its streams, whoever else holds them. What lies on its trays stays there to be taken back.
+    /// Closes its streams, whoever else holds them. What lies on its inboxes stays there to be taken back.
     pub fn hang_up(&mut self) {
         for thread in &self.threads {
             // It fails when the other side has closed already.

@@ -25,7 +25,7 @@ impl Supervisor {
             _ if worker.is_idle() => {
                 worker.hang_up();
                 // It ends by this: it finds nothing more to do.
-                worker.threads.iter().for_each(|thread| thread.tray.close());
+                worker.threads.iter().for_each(|thread| thread.inbox.close());
                 worker.state = State::Doomed { kill_at: now + LEAVE };
             }
             _ => worker.state = State::Retiring,

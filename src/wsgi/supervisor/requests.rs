@@ -4,18 +4,18 @@
 //!            lease: a thread is idle                        answered: give_back
 //!  (asked) ─────────────────────────► Leased ──────────────────────────────────► Idle
 //!     │ none is                          │ the client has left                     ▲
-//!     ├──► on a tray ──its turn──► Due ──┤ lease                                    │
+//!     ├──► in an inbox ──its turn──► Due ──┤ lease                                    │
 //!     │     ▲ │ recall            lease  ▼                                         │
 //!     └──► waiting                    Finishing ──────── its last word ─────────────┘
 //! ```
-//! A thread that is busy has its next requests on its tray, so that it need not wait for us between two of them. What lies
+//! A thread that is busy has its next requests in its inbox, so that it need not wait for us between two of them. What lies
 //! there has not begun: when its client leaves, its thread is in trouble, or another thread is idle, it is recalled and
 //! waits as before. What was taken up is bound to the thread, and its turn comes when the one before it is through.
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
+use crate::wsgi::inbox::{DEPTH, Recalled};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::supervisor::{Handback, Lease, Leased, Received, STRIDE, Supervisor, Ticket};
-use crate::wsgi::tray::{DEPTH, Taken};
 use crate::wsgi::watch::{unwatch, watch};
 use crate::wsgi::worker::{Duty, State, Went, Worker};
 use rustix::net::SendFlags;
@@ -27,7 +27,7 @@ impl Supervisor {
         if let Some(leased) = self.claim(pool, ticket) {
             return leased;
         }
-        let (behind, roomiest) = self.trays(pool);
+        let (behind, roomiest) = self.inboxes(pool);
         let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
         let place = waiting.iter().position(|other| *other == ticket);
         let is_first = place.unwrap_or(waiting.len()) == 0;
@@ -37,7 +37,7 @@ impl Supervisor {
         }
         let leased = match free {
             Some((key, thread)) => self.begin(key, thread, ticket, request),
-            None if is_first && self.lay_behind(roomiest, ticket, request) => Leased::Queued,
+            None if is_first && self.push_behind(roomiest, ticket, request) => Leased::Queued,
             None => {
                 let asks_first = place.is_none().then_some(ticket);
                 self.pools[pool].waiting.extend(asks_first);
@@ -51,28 +51,28 @@ impl Supervisor {
         leased
     }
 
-    /// Lays a request on the tray of a thread that is busy; whether there is one with room, and it is small enough.
-    fn lay_behind(&mut self, thread: Option<(usize, usize)>, ticket: Ticket, request: Option<&[u8]>) -> bool {
+    /// Lays a request in the inbox of a thread that is busy; whether there is one with room, and it is small enough.
+    fn push_behind(&mut self, thread: Option<(usize, usize)>, ticket: Ticket, request: Option<&[u8]>) -> bool {
         let (Some((key, thread)), Some(request)) = (thread, request) else { return false };
         let busy = &mut self.workers[key].threads[thread];
-        let is_laid = busy.tray.lay(Some(request));
-        busy.next.extend(is_laid.then_some(Some(ticket)));
-        is_laid
+        let is_pushed = busy.inbox.push(Some(request));
+        busy.next.extend(is_pushed.then_some(Some(ticket)));
+        is_pushed
     }
 
     /// Lets a thread that is idle begin: with the request, or with what is to come over its stream.
     fn begin(&mut self, key: usize, thread: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         let idle = &mut self.workers[key].threads[thread];
-        let is_sent = request.is_some_and(|request| idle.tray.lay(Some(request)));
+        let is_sent = request.is_some_and(|request| idle.inbox.push(Some(request)));
         if !is_sent {
-            idle.tray.lay(None);
+            idle.inbox.push(None);
         }
         idle.duty = Duty::Leased(ticket);
         let lease = self.lease_of(key, thread);
         if is_sent { Leased::Sent(lease, Received::default()) } else { Leased::Now(lease) }
     }
 
-    /// What became of a request that was laid on a tray; `None` when it was not.
+    /// What became of a request that was laid in an inbox; `None` when it was not.
     fn claim(&mut self, pool: usize, ticket: Ticket) -> Option<Leased> {
         if let Some(place) = self.lost.iter().position(|other| *other == ticket) {
             self.lost.swap_remove(place);
@@ -102,7 +102,7 @@ impl Supervisor {
     }
 
     /// How many requests are bound to threads behind others, and the thread with the most room for one more.
-    fn trays(&self, pool: usize) -> (usize, Option<(usize, usize)>) {
+    fn inboxes(&self, pool: usize) -> (usize, Option<(usize, usize)>) {
         let (mut behind, mut best) = (0, None);
         for (key, worker) in self.workers.iter().filter(|(_, worker)| worker.pool == pool) {
             for (number, thread) in worker.threads.iter().enumerate() {
@@ -177,7 +177,7 @@ impl Supervisor {
     }
 
     /// A thread has closed its stream before it said anything about the request that it was given: whether that
-    /// still lies on its tray, so that it has not begun.
+    /// still lies in its inbox, so that it has not begun.
     pub fn is_untaken(&mut self, lease: &Lease) -> bool {
         let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid);
         worker.is_some() && self.take_back(lease.worker, lease.thread).is_some()
@@ -203,7 +203,7 @@ impl Supervisor {
     /// Wakes who is first in the queue if there may be a thread for it. A thread that is idle while nobody waits helps
     /// the one with the most to do.
     pub(super) fn wake(&mut self, pool: usize) {
-        let (behind, roomiest) = self.trays(pool);
+        let (behind, roomiest) = self.inboxes(pool);
         let is_idle = !self.pools[pool].idle.is_empty();
         if is_idle && behind > 0 && self.pools[pool].waiting.is_empty() {
             let of_pool = self.workers.iter().filter(|(_, worker)| worker.pool == pool);
@@ -232,7 +232,7 @@ impl Supervisor {
         let request = self.take_back(key, thread);
         let at_work = &self.workers[key].threads[thread];
         if let (Some(request), Duty::Leased(_)) = (request, &at_work.duty) {
-            at_work.tray.lay(Some(&request));
+            at_work.inbox.push(Some(&request));
         }
     }
 
@@ -240,9 +240,9 @@ impl Supervisor {
     fn take_back(&mut self, key: usize, thread: usize) -> Option<Vec<u8>> {
         let Worker { threads, pool, state, .. } = &mut self.workers[key];
         let at_work = &mut threads[thread];
-        let Taken { count, first, empty } = at_work.tray.take_back();
+        let Recalled { count, first, empty } = at_work.inbox.recall();
         for _ in 0..empty {
-            at_work.tray.lay(None);
+            at_work.inbox.push(None);
         }
         let Pool { waiting, idle, .. } = &mut self.pools[*pool];
         let behind = count.min(at_work.next.len());
@@ -285,7 +285,7 @@ impl Supervisor {
         // With another taken up behind it, it is through with this one, and the other is not to be cancelled.
         if at_work.next.is_empty() {
             unsent.extend_from_slice(&frames::header(ToWorker::Cancel, 0, 0, 0));
-            at_work.tray.lay(None);
+            at_work.inbox.push(None);
         }
         let until = now + self.pools[*pool].spec.timeout;
         at_work.duty = Duty::Finishing { unsent, received, reader, until };
