@@ -14,8 +14,16 @@ pub struct Lease {
     pub socket: Arc<OwnedFd>,
     pub pool: usize,
     pub pid: u32,
-    pub(super) worker: usize,
-    pub(super) thread: usize,
+    pub(super) seat: Seat,
+}
+
+/// One thread of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seat {
+    /// The worker's key in the supervisor.
+    pub worker: usize,
+    /// The thread's place among the worker's threads.
+    pub thread: usize,
 }
 
 /// What a wish for a worker led to.

@@ -1,6 +1,7 @@
 //! The workers of one application, as a number: how many are wanted, who waits for one, what went wrong last.
 
 use crate::wsgi::Spec;
+use crate::wsgi::lease::Seat;
 use crate::wsgi::process::Process;
 use crate::wsgi::supervisor::Ticket;
 use rustix::process::Signal;
@@ -26,7 +27,7 @@ pub struct Pool {
     pub proven: u32,
     /// A source may have changed since the newest generation began to read it.
     pub reload_asked: bool,
-    pub idle: Vec<(usize, usize)>,
+    pub idle: Vec<Seat>,
     pub waiting: VecDeque<Ticket>,
     /// Ends in a row, without a request answered in between, and when the next attempt is due.
     pub failures: u32,
@@ -79,7 +80,7 @@ impl Pool {
 
     /// Takes an idle worker off the list.
     pub fn forget(&mut self, worker: usize) {
-        self.idle.retain(|(other, _)| *other != worker);
+        self.idle.retain(|seat| seat.worker != worker);
     }
 
     /// How many requests a worker may take: up to a tenth less than was said, so that workers that started together

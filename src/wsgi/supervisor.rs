@@ -16,7 +16,7 @@ mod requests;
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-pub use crate::wsgi::lease::{Granted, Handback, Lease, Leased, Received, Ticket};
+pub use crate::wsgi::lease::{Granted, Handback, Lease, Leased, Received, Seat, Ticket};
 use crate::wsgi::pool::{Pool, UNSTARTED};
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
@@ -118,7 +118,7 @@ impl Supervisor {
             let polled = epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&NO_TIME));
             for event in &events {
                 let token = event.data.u64() as usize;
-                self.on_event(token / STRIDE, token % STRIDE, now);
+                self.on_event(Seat { worker: token / STRIDE, thread: token % STRIDE }, now);
             }
             if polled.is_err() || events.len() < EVENTS {
                 break;
@@ -174,15 +174,19 @@ impl Supervisor {
         }
     }
 
-    fn on_event(&mut self, key: usize, part: usize, now: Instant) {
-        let Some(worker) = self.workers.get_mut(key) else { return };
-        if part == PROCESS {
+    fn thread(&mut self, seat: Seat) -> &mut Thread {
+        &mut self.workers[seat.worker].threads[seat.thread]
+    }
+
+    fn on_event(&mut self, seat: Seat, now: Instant) {
+        let Some(worker) = self.workers.get_mut(seat.worker) else { return };
+        if seat.thread == PROCESS {
             worker.talks = true;
             return;
         }
-        match worker.threads.get(part).map(|thread| &thread.duty) {
-            Some(Duty::Starting(_)) => self.greet(key, part, now),
-            Some(Duty::Finishing { .. }) => self.finish(key, part, now),
+        match worker.threads.get(seat.thread).map(|thread| &thread.duty) {
+            Some(Duty::Starting(_)) => self.greet(seat, now),
+            Some(Duty::Finishing { .. }) => self.finish(seat, now),
             _ => {}
         }
     }
@@ -216,14 +220,14 @@ impl Supervisor {
             }
         }
         for thread in 0..self.workers[key].threads.len() {
-            self.finish(key, thread, now);
+            self.finish(Seat { worker: key, thread }, now);
         }
         let late = self.workers[key].threads.iter().position(|thread| match thread.duty {
             Duty::Finishing { until, .. } => until <= now,
             _ => false,
         });
         if let Some(thread) = late {
-            self.on_stuck(key, thread, now);
+            self.on_stuck(Seat { worker: key, thread }, now);
         }
     }
 
@@ -295,20 +299,20 @@ impl Supervisor {
     }
 
     /// Reads what a thread says that is starting.
-    fn greet(&mut self, key: usize, thread: usize, now: Instant) {
-        let worker = &mut self.workers[key];
+    fn greet(&mut self, seat: Seat, now: Instant) {
+        let worker = &mut self.workers[seat.worker];
         // One that failed has said so; its hanging up is no second failure, of a generation that is not its own.
         if worker.state != State::Starting {
-            unwatch(&self.poll, &*worker.threads[thread].socket);
+            unwatch(&self.poll, &*worker.threads[seat.thread].socket);
             return;
         }
-        let failure = match worker.threads[thread].hear() {
+        let failure = match worker.threads[seat.thread].hear() {
             Greeting::None => return,
             Greeting::Ready => {
-                unwatch(&self.poll, &*worker.threads[thread].socket);
-                worker.threads[thread].duty = Duty::Idle;
+                unwatch(&self.poll, &*worker.threads[seat.thread].socket);
+                worker.threads[seat.thread].duty = Duty::Idle;
                 if worker.threads.iter().all(|thread| matches!(thread.duty, Duty::Idle)) {
-                    self.on_ready(key, now);
+                    self.on_ready(seat.worker, now);
                 }
                 return;
             }
@@ -326,7 +330,7 @@ impl Supervisor {
         *overdue = None;
         log::debug!(target: "wsgi", "worker {} is ready", process.pid());
         let pool = &mut self.pools[index];
-        pool.idle.extend((0..count).map(|thread| (key, thread)));
+        pool.idle.extend((0..count).map(|thread| Seat { worker: key, thread }));
         let serving = |worker: &Worker| worker.pool == index && worker.state == State::Serving;
         let current = self.workers.iter().filter(|(_, worker)| serving(worker) && worker.generation == pool.generation);
         let complete = current.count() >= pool.spec.workers;

@@ -1,7 +1,7 @@
 //! How workers go: out of service, once they are idle; by force, when they are stuck or talk nonsense; by themselves.
 
 use crate::wsgi::pool::CRASHED;
-use crate::wsgi::supervisor::{DUMP, LEAVE, Supervisor};
+use crate::wsgi::supervisor::{DUMP, LEAVE, Seat, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
 use rustix::process::Signal;
 use std::time::Instant;
@@ -33,11 +33,11 @@ impl Supervisor {
     }
 
     /// A request has stood still in the application: the worker shows where, and is killed.
-    pub(super) fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
-        self.workers[key].threads[thread].duty = Duty::Idle;
-        self.recall_all(key);
-        self.lose(key, thread);
-        let worker = &mut self.workers[key];
+    pub(super) fn on_stuck(&mut self, seat: Seat, now: Instant) {
+        self.thread(seat).duty = Duty::Idle;
+        self.recall_all(seat.worker);
+        self.lose(seat);
+        let worker = &mut self.workers[seat.worker];
         let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
         let timeout = pool.spec.timeout;
         log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
@@ -45,7 +45,7 @@ impl Supervisor {
         // Requests in its other threads get the chance to end.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
         worker.state = State::Doomed { kill_at: now + grace };
-        pool.forget(key);
+        pool.forget(seat.worker);
     }
 
     /// A worker is no longer to be trusted, or has ended already.
