@@ -1,11 +1,11 @@
-//! What passes between the supervisor and who needs a worker.
+//! The values that pass between the supervisor and a session that needs a worker.
 
 use crate::wsgi::frames::Reader;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Who waits for a worker, as the engine names it.
+/// Names a request that needs a worker: the key of its client in the engine.
 pub type Ticket = usize;
 
 /// The right to one thread of one worker, for one request.
@@ -26,29 +26,29 @@ pub struct Seat {
     pub thread: usize,
 }
 
-/// What a wish for a worker led to.
+/// The answer to a request for a worker.
 #[derive(Debug)]
 pub enum Leased {
-    /// The request is still to be sent, over the stream.
+    /// A thread is reserved. The session has to send the request over the stream.
     Now(Lease),
-    /// The worker has it already.
+    /// A thread has the request already; with it, what was received of the answer.
     Sent(Lease, Received),
-    /// The ticket is in the queue, and is told by `take_woken`.
+    /// The ticket waits. `take_woken` returns it when it is time to ask again.
     Queued,
-    /// The queue is as long as it may be.
+    /// The queue is full.
     Full,
-    /// A worker had it, and has gone with it.
+    /// The worker that had taken the request has ended.
     Lost,
 }
 
-/// A lease; and with it what the thread says already, when it has the request.
+/// A lease; and when the thread has the request already, what was received of the answer.
 pub type Granted = (Lease, Option<Received>);
 
 impl Leased {
-    /// `None` for who is in the queue.
+    /// `None` while the ticket waits in the queue.
     ///
     /// # Errors
-    /// `QuotaExceeded`: too many wait. `ConnectionAborted`: a worker has ended with the request.
+    /// `QuotaExceeded`: the queue is full. `ConnectionAborted`: a worker ended with the request.
     pub fn granted(self) -> io::Result<Option<Granted>> {
         match self {
             Leased::Now(lease) => Ok(Some((lease, None))),
@@ -60,7 +60,7 @@ impl Leased {
     }
 }
 
-/// What a thread has said behind the end of an answer: the beginning of the next.
+/// Bytes from a thread that belong to the next answer: they arrived behind the end of the one before.
 #[derive(Debug, Default)]
 pub struct Received {
     pub bytes: Vec<u8>,

@@ -1,7 +1,8 @@
-//! The supervisor as engines share it: behind a lock, with a bell for threads that wait for a worker.
+//! The supervisor as the threads of an engine share it: behind a lock, with a condition variable for threads that wait
+//! for a worker.
 //!
-//! The event engine has the lock to itself and never waits. In the threaded engines one thread waits for what the
-//! supervisor watches, and the others for the bell.
+//! The event engine is the only user of its lock and never blocks on it. In the threaded engines one thread waits for
+//! the descriptors of the supervisor; the threads of clients wait for the condition variable.
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
@@ -15,16 +16,16 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct SharedSupervisor {
     supervisor: Mutex<Supervisor>,
-    /// A worker may have become free.
-    bell: Condvar,
+    /// Notified when a worker may have become free.
+    worker_free: Condvar,
 }
 
 impl SharedSupervisor {
     pub fn new(specs: Vec<Spec>) -> io::Result<SharedSupervisor> {
-        Ok(SharedSupervisor { supervisor: Mutex::new(Supervisor::new(specs)?), bell: Condvar::new() })
+        Ok(SharedSupervisor { supervisor: Mutex::new(Supervisor::new(specs)?), worker_free: Condvar::new() })
     }
 
-    /// Starts the workers and waits for all.
+    /// Starts the workers and waits until all are ready.
     ///
     /// # Errors
     /// An application cannot be imported: exit code 3.
@@ -32,27 +33,27 @@ impl SharedSupervisor {
         self.lock().start(clock)
     }
 
-    /// The supervisor itself. A thread that panicked has left nothing half done in it.
+    /// The supervisor itself. A poisoned lock is taken as it is: a thread that panicked has left nothing half done in it.
     pub fn lock(&self) -> MutexGuard<'_, Supervisor> {
         self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the supervisor look at what has happened, and rings for those who wait.
+    /// Lets the supervisor look at what has happened, and wakes threads that wait for a worker.
     pub fn turn(&self, now: Instant) {
         let mut supervisor = self.lock();
         supervisor.turn(now);
-        self.ring(supervisor);
+        self.notify(supervisor);
     }
 
-    /// Whose turn it is now at the thread, if it has another request already.
+    /// Gives the thread back. Returns the ticket of the next request that the thread has taken up already, if any.
     pub fn give_back(&self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
         let mut supervisor = self.lock();
         let next = supervisor.give_back(lease, handback, now);
-        self.ring(supervisor);
+        self.notify(supervisor);
         next
     }
 
-    /// Waits for a free worker, for as long as `left` at most.
+    /// Waits for a free worker, for `left` at most; `None` when that time is over.
     ///
     /// # Errors
     /// As `Leased::granted` has them.
@@ -68,32 +69,34 @@ impl SharedSupervisor {
             answer = supervisor.lease(pool, ticket, request).granted();
             matches!(answer, Ok(None))
         };
-        let waited = self.bell.wait_timeout_while(self.lock(), left, waits);
-        self.ring(waited.unwrap_or_else(PoisonError::into_inner).0);
+        let waited = self.worker_free.wait_timeout_while(self.lock(), left, waits);
+        self.notify(waited.unwrap_or_else(PoisonError::into_inner).0);
         answer
     }
 
-    /// The ticket waits no longer.
+    /// Takes a ticket out of the queue: its client has left, or has waited for long enough.
     pub fn leave(&self, ticket: Ticket, now: Instant) {
         let mut supervisor = self.lock();
         supervisor.leave(ticket, now);
-        self.ring(supervisor);
+        self.notify(supervisor);
     }
 
-    /// Reads what a thread says. One that has gone without taking its request up is like a connection that was reset: the
-    /// request has not begun.
+    /// Reads from the stream of a thread.
+    ///
+    /// # Errors
+    /// `ConnectionReset`: the worker ended before it took up the request, so that the request has not begun.
     pub fn read(&self, lease: &Lease, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         match read_with_files(&lease.socket, room, files)? {
-            0 if self.lock().is_untaken(lease) => Err(io::ErrorKind::ConnectionReset.into()),
+            0 if self.lock().has_not_begun(lease) => Err(io::ErrorKind::ConnectionReset.into()),
             count => Ok(count),
         }
     }
 
-    /// Tells those who wait that it may be their turn. Tickets are for an engine that takes them itself.
-    fn ring(&self, mut supervisor: MutexGuard<'_, Supervisor>) {
+    /// Wakes all threads that wait for a worker, if a ticket was woken. Which ticket it was concerns the event engine only.
+    fn notify(&self, mut supervisor: MutexGuard<'_, Supervisor>) {
         if !supervisor.take_woken().is_empty() {
             drop(supervisor);
-            self.bell.notify_all();
+            self.worker_free.notify_all();
         }
     }
 }

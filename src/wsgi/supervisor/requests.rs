@@ -181,7 +181,7 @@ impl Supervisor {
 
     /// A thread has closed its stream before it said anything about the request that it was given: whether that
     /// still lies in its inbox, so that it has not begun.
-    pub fn is_untaken(&mut self, lease: &Lease) -> bool {
+    pub fn has_not_begun(&mut self, lease: &Lease) -> bool {
         let worker = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid);
         worker.is_some() && self.take_back(lease.seat).is_some()
     }
