@@ -74,8 +74,8 @@ pub enum Handback {
     Free(Received),
     /// The client has left, and no byte of the request has been sent to the thread.
     Unsent,
-    /// The client has left during the exchange: the bytes of the request that are still to be sent, what was received of
-    /// the answer and is not parsed yet, and where in the frames the answer is.
+    /// The client has left during the exchange: the bytes of the request that are still to be sent, what was received
+    /// of the answer and is not parsed yet, and where in the frames the answer is.
     Busy { unsent: Vec<u8>, received: Received, reader: Reader },
     /// The worker ended before it began with the request: the request needs another worker.
     NotBegun,

@@ -55,8 +55,8 @@ impl Pool {
         }
     }
 
-    /// Begins a new generation, if a reload was asked for. One reload at a time: call this when the newest generation is
-    /// ready, or has failed, or was given up.
+    /// Begins a new generation, if a reload was asked for. One reload at a time: call this when the newest generation
+    /// is ready, or has failed, or was given up.
     pub fn begin_reload_if_asked(&mut self) {
         if std::mem::take(&mut self.reload_asked) {
             log::info!(target: "wsgi", "{}: reloading", self.spec.app);
@@ -66,7 +66,8 @@ impl Pool {
         }
     }
 
-    /// Counts a worker that ended by a fault. The first is replaced at once, the next ones after longer and longer pauses.
+    /// Counts a worker that ended by a fault. The first is replaced at once, the next ones after longer and longer
+    /// pauses.
     pub fn count_failure(&mut self, longest: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 {

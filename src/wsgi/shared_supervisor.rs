@@ -33,7 +33,8 @@ impl SharedSupervisor {
         self.lock().start(clock)
     }
 
-    /// The supervisor itself. A poisoned lock is taken as it is: a thread that panicked has left nothing half done in it.
+    /// The supervisor itself. A poisoned lock is taken as it is: a thread that panicked has left nothing half done in
+    /// it.
     pub fn lock(&self) -> MutexGuard<'_, Supervisor> {
         self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -92,7 +93,8 @@ impl SharedSupervisor {
         }
     }
 
-    /// Wakes all threads that wait for a worker, if a ticket was woken. Which ticket it was concerns the event engine only.
+    /// Wakes all threads that wait for a worker, if a ticket was woken. Which ticket it was concerns the event engine
+    /// only.
     fn notify(&self, mut supervisor: MutexGuard<'_, Supervisor>) {
         if !supervisor.take_woken().is_empty() {
             drop(supervisor);

@@ -1,33 +1,35 @@
-//! Who gets which thread, in the order in which they asked; and how each is given back.
+//! Which request gets which thread, in the order in which they asked; and how each thread is given back.
 //!
 //! ```text
 //!            lease: a thread is idle                        answered: give_back
 //!  (asked) ─────────────────────────► Leased ──────────────────────────────────► Idle
-//!     │ none is                          │ the client has left                     ▲
-//!     ├──► in an inbox ──its turn──► Due ──┤ lease                                    │
+//!     │ all are busy                     │ the client has left                     ▲
+//!     ├──► in an inbox ──its turn──► Due ┤ lease                                   │
 //!     │     ▲ │ recall            lease  ▼                                         │
-//!     └──► waiting                    Finishing ──────── its last word ─────────────┘
+//!     └──► waiting                    Finishing ────── its last frame ──────────────┘
 //! ```
-//! A thread that is busy has its next requests in its inbox, so that it need not wait for us between two of them. What lies
-//! there has not begun: when its client leaves, its thread is in trouble, or another thread is idle, it is recalled and
-//! waits as before. What was taken up is bound to the thread, and its turn comes when the one before it is through.
+//! A busy thread has its next requests in its inbox, so that it does not wait for the server between two of them. A
+//! request in an inbox has not begun. It is recalled, and waits as before, when its client leaves, its thread is stuck
+//! or its worker ends, or another thread is idle. A request that the thread has taken up stays with that thread: its
+//! turn comes when the one before it is finished.
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
 use crate::wsgi::inbox::{DEPTH, Recalled};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::supervisor::{Handback, Lease, Leased, Received, STRIDE, Seat, Supervisor, Ticket};
 use crate::wsgi::watch::{unwatch, watch};
-use crate::wsgi::worker::{Duty, State, Went, Worker};
+use crate::wsgi::worker::{Duty, Progress, State, Worker};
 use rustix::net::SendFlags;
 use std::time::Instant;
 
 impl Supervisor {
-    /// A free thread of the pool for `ticket`, in the order in which they asked. `request`: all of it, if it is known.
+    /// Reserves a thread of the pool for `ticket`; first come, first served. `request`: the whole frame of the request,
+    /// if it is known.
     pub fn lease(&mut self, pool: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         if let Some(leased) = self.claim(pool, ticket) {
             return leased;
         }
-        let (behind, roomiest) = self.inboxes(pool);
+        let (behind, roomiest) = self.inbox_load(pool);
         let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
         let place = waiting.iter().position(|other| *other == ticket);
         let is_first = place.unwrap_or(waiting.len()) == 0;
@@ -51,7 +53,7 @@ impl Supervisor {
         leased
     }
 
-    /// Lays a request in the inbox of a thread that is busy; whether there is one with room, and it is small enough.
+    /// Pushes a request to the inbox of a busy thread. False if no inbox has room or the request is too large.
     fn push_behind(&mut self, seat: Option<Seat>, ticket: Ticket, request: Option<&[u8]>) -> bool {
         let (Some(seat), Some(request)) = (seat, request) else { return false };
         let busy = self.thread(seat);
@@ -60,7 +62,8 @@ impl Supervisor {
         is_pushed
     }
 
-    /// Lets a thread that is idle begin: with the request, or with what is to come over its stream.
+    /// Starts an idle thread: with the request itself, or with an empty slot, so that it reads the request from its
+    /// stream.
     fn begin(&mut self, seat: Seat, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         let idle = self.thread(seat);
         let is_sent = request.is_some_and(|request| idle.inbox.push(Some(request)));
@@ -72,7 +75,7 @@ impl Supervisor {
         if is_sent { Leased::Sent(lease, Received::default()) } else { Leased::Now(lease) }
     }
 
-    /// What became of a request that was laid in an inbox; `None` when it was not.
+    /// The state of a request that was pushed to an inbox; `None` for any other.
     fn claim(&mut self, pool: usize, ticket: Ticket) -> Option<Leased> {
         if let Some(place) = self.lost.iter().position(|other| *other == ticket) {
             self.lost.swap_remove(place);
@@ -101,8 +104,8 @@ impl Supervisor {
         Lease { socket: threads[seat.thread].socket.clone(), pool: *pool, pid: process.pid(), seat }
     }
 
-    /// How many requests are bound to threads behind others, and the thread with the most room for one more.
-    fn inboxes(&self, pool: usize) -> (usize, Option<Seat>) {
+    /// How many requests are behind others at threads, and the thread with the fewest of them that can take one more.
+    fn inbox_load(&self, pool: usize) -> (usize, Option<Seat>) {
         let (mut behind, mut best) = (0, None);
         for (key, worker) in self.workers.iter().filter(|(_, worker)| worker.pool == pool) {
             for (number, thread) in worker.threads.iter().enumerate() {
@@ -117,7 +120,7 @@ impl Supervisor {
         (behind, best.map(|(_, seat)| seat))
     }
 
-    /// The ticket waits no longer, wherever it does.
+    /// Takes a ticket out of the queue, out of the inboxes, and out of `lost`.
     pub fn leave(&mut self, ticket: Ticket, now: Instant) {
         self.lost.retain(|other| *other != ticket);
         let seats = self
@@ -128,7 +131,7 @@ impl Supervisor {
             let thread = self.thread(seat);
             if thread.next.contains(&Some(ticket)) {
                 self.recall(seat);
-                // One that was taken up will be answered, for nobody.
+                // A request that was taken up will be answered, but nobody wants the answer.
                 let taken = self.thread(seat).next.iter_mut();
                 taken.filter(|next| **next == Some(ticket)).for_each(|next| *next = None);
             } else if let Duty::Due(due, received) = &mut thread.duty
@@ -144,19 +147,20 @@ impl Supervisor {
         }
     }
 
-    /// The thread is through with a request, or its client is with it. Whose turn it is now, if there is one.
+    /// Takes a thread back whose request is finished or whose client has left. Returns the ticket of the next request
+    /// that the thread has taken up, if any.
     pub fn give_back(&mut self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
-        // It may have ended meanwhile, and its place been given to another.
+        // The worker may have ended, and another may have its key now.
         let seat = lease.seat;
         let worker = self.workers.get(seat.worker).filter(|worker| worker.process.pid() == lease.pid)?;
         self.changed |= !matches!(handback, Handback::Free(_)) || worker.ended.is_some();
         match handback {
             Handback::Unsent => {
-                // It may be waiting for a frame by now; this one it passes over.
+                // The thread reads its stream for the request. It skips a CANCEL.
                 let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
                 match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                     Ok(HEADER) => self.on_free(seat, Received::default(), now),
-                    _ => self.doom(seat.worker, now),
+                    _ => self.mark_crashed(seat.worker, now),
                 }
             }
             Handback::Free(received) => self.on_free(seat, received, now),
@@ -165,8 +169,8 @@ impl Supervisor {
             }
             Handback::NotBegun | Handback::Broken => {
                 let duty = std::mem::replace(&mut self.thread(seat).duty, Duty::Idle);
-                self.doom(seat.worker, now);
-                self.lose(seat);
+                self.mark_crashed(seat.worker, now);
+                self.mark_lost(seat);
                 if let (Handback::NotBegun, Duty::Leased(ticket)) = (handback, duty) {
                     self.pools[lease.pool].waiting.push_front(ticket);
                 }
@@ -179,14 +183,14 @@ impl Supervisor {
         }
     }
 
-    /// A thread has closed its stream before it said anything about the request that it was given: whether that
-    /// still lies in its inbox, so that it has not begun.
+    /// For a thread that has closed its stream and sent nothing: whether the request that it is leased for is still in
+    /// its inbox, so that it has not begun. The request is removed from the inbox.
     pub fn has_not_begun(&mut self, lease: &Lease) -> bool {
         let worker = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid);
-        worker.is_some() && self.take_back(lease.seat).is_some()
+        worker.is_some() && self.recall_with_leased(lease.seat).is_some()
     }
 
-    /// A thread has said something that nobody has asked for, or has closed its socket.
+    /// A thread without a request has sent something, or has closed its socket.
     pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
         let Some(worker) = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid)
         else {
@@ -195,19 +199,19 @@ impl Supervisor {
         let is_idle = matches!(worker.threads[lease.seat.thread].duty, Duty::Idle);
         if is_idle && matches!(worker.state, State::Serving | State::Worn) {
             self.changed = true;
-            self.doom(lease.seat.worker, now);
+            self.mark_crashed(lease.seat.worker, now);
         }
     }
 
-    /// Tickets that are worth another `lease`.
+    /// Takes the tickets that may get a thread now: their sessions should call `lease` again.
     pub fn take_woken(&mut self) -> Vec<Ticket> {
         std::mem::take(&mut self.woken)
     }
 
-    /// Wakes who is first in the queue if there may be a thread for it. A thread that is idle while nobody waits helps
-    /// the one with the most to do.
+    /// Wakes the first ticket of the queue if there may be a thread for it. If a thread is idle and the queue is empty,
+    /// the requests behind the busiest thread are recalled first.
     pub(super) fn wake(&mut self, pool: usize) {
-        let (behind, roomiest) = self.inboxes(pool);
+        let (behind, roomiest) = self.inbox_load(pool);
         let is_idle = !self.pools[pool].idle.is_empty();
         if is_idle && behind > 0 && self.pools[pool].waiting.is_empty() {
             let of_pool = self.workers.iter().filter(|(_, worker)| worker.pool == pool);
@@ -234,18 +238,19 @@ impl Supervisor {
         self.wake(self.workers[key].pool);
     }
 
-    /// What a thread has not taken up waits again, before all others; but for the one that it is leased for. One whose
-    /// lease is over is not begun with any more.
+    /// Moves the requests that a thread has not taken up back to the head of the queue. The request that it is leased
+    /// for goes back into the inbox if it was there. If that lease is over, the request is dropped.
     fn recall(&mut self, seat: Seat) {
-        let request = self.take_back(seat);
+        let request = self.recall_with_leased(seat);
         let thread = self.thread(seat);
         if let (Some(request), Duty::Leased(_)) = (request, &thread.duty) {
             thread.inbox.push(Some(&request));
         }
     }
 
-    /// The same, and the one that it is leased for, if that is among them, is its session's to send again.
-    fn take_back(&mut self, seat: Seat) -> Option<Vec<u8>> {
+    /// As `recall`, but returns the request that the thread is leased for, if it was in the inbox: its session has to
+    /// send it again.
+    fn recall_with_leased(&mut self, seat: Seat) -> Option<Vec<u8>> {
         let Worker { threads, pool, state, .. } = &mut self.workers[seat.worker];
         let thread = &mut threads[seat.thread];
         let Recalled { count, first, empty } = thread.inbox.recall();
@@ -257,7 +262,7 @@ impl Supervisor {
         for ticket in thread.next.drain(thread.next.len() - behind..).rev().flatten() {
             waiting.push_front(ticket);
         }
-        // There was one more than those behind the one whose turn it is.
+        // One more than those in `next`: the first is the request of `duty` itself, which has not been taken up either.
         let whole = first.filter(|_| count > behind);
         match thread.duty {
             Duty::Due(ticket, _) if whole.is_some() => {
@@ -272,9 +277,9 @@ impl Supervisor {
         }
     }
 
-    /// The client has left. What its thread still says about the request is for nobody, until its last word.
+    /// The client has left. The rest of the answer is read and thrown away, up to its last frame.
     fn abandon(&mut self, seat: Seat, mut unsent: Vec<u8>, received: Received, reader: Reader, now: Instant) {
-        let has_begun = self.take_back(seat).is_none();
+        let has_begun = self.recall_with_leased(seat).is_none();
         let Worker { threads, pool, .. } = &mut self.workers[seat.worker];
         let thread = &mut threads[seat.thread];
         match thread.duty {
@@ -282,7 +287,8 @@ impl Supervisor {
             _ if !has_begun => return self.on_free(seat, received, now),
             _ => {}
         }
-        // With another taken up behind it, it is through with this one, and the other is not to be cancelled.
+        // If the thread has taken up another request, it has finished this one: a CANCEL would hit the other. The empty
+        // slot makes the thread read the CANCEL if it comes too late for this request.
         if thread.next.is_empty() {
             unsent.extend_from_slice(&frames::header(ToWorker::Cancel, 0, 0, 0));
             thread.inbox.push(None);
@@ -294,17 +300,17 @@ impl Supervisor {
         self.finish(seat, now);
     }
 
-    /// Goes on with a request whose client has left, until the thread is free.
+    /// Continues with a request whose client has left, as far as that goes in one turn.
     pub(super) fn finish(&mut self, seat: Seat, now: Instant) {
         let thread = &mut self.workers[seat.worker].threads[seat.thread];
-        match thread.go_on() {
-            Went::Free(received) => {
+        match thread.finish_request() {
+            Progress::Free(received) => {
                 unwatch(&self.poll, &*thread.socket);
                 self.on_free(seat, received, now);
             }
-            Went::Broken => self.doom(seat.worker, now),
-            Went::Waiting => {}
-            Went::More => self.changed = true,
+            Progress::Broken => self.mark_crashed(seat.worker, now),
+            Progress::Waiting => {}
+            Progress::More => self.changed = true,
         }
     }
 
@@ -317,7 +323,7 @@ impl Supervisor {
             if *left == 0 && worker.state == State::Serving {
                 worker.state = State::Worn;
                 self.recall_all(seat.worker);
-                self.fill(index, now);
+                self.start_missing(index, now);
             }
         }
         let worker = &mut self.workers[seat.worker];
@@ -331,34 +337,34 @@ impl Supervisor {
             None => {
                 thread.duty = Duty::Idle;
                 match worker.state {
-                    // It would be taken for the next answer.
-                    _ if !received.bytes.is_empty() => self.doom(seat.worker, now),
+                    // The bytes belong to no request, and would be taken for the next answer.
+                    _ if !received.bytes.is_empty() => self.mark_crashed(seat.worker, now),
                     State::Starting | State::Serving | State::Worn => self.pools[index].idle.push(seat),
                     State::Retiring => self.retire(seat.worker, now),
-                    State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
-                    State::Doomed { .. } | State::Crashed { .. } => {}
+                    State::Ending { .. } if worker.is_idle() => worker.state = State::Ending { kill_at: now },
+                    State::Ending { .. } | State::Crashed { .. } => {}
                 }
             }
         }
         self.wake(index);
     }
 
-    /// What a thread has taken up behind a request that it will not end.
-    pub(super) fn lose(&mut self, seat: Seat) {
+    /// Marks the requests as lost that a thread has taken up behind one that it will not finish.
+    pub(super) fn mark_lost(&mut self, seat: Seat) {
         let lost = std::mem::take(&mut self.thread(seat).next);
         self.lost.extend(lost.iter().flatten());
         self.woken.extend(lost.iter().flatten());
     }
 
-    /// Forgets a worker that has ended, once nobody can come for an answer that it gave before.
-    pub(super) fn bury(&mut self, key: usize, now: Instant) {
+    /// Removes a worker that has ended, once no session can ask for an answer that it sent before.
+    pub(super) fn remove_if_done(&mut self, key: usize, now: Instant) {
         for thread in 0..self.workers[key].threads.len() {
             let seat = Seat { worker: key, thread };
             self.finish(seat, now);
             let thread = self.thread(seat);
             if let Duty::Finishing { .. } = thread.duty {
                 thread.duty = Duty::Idle;
-                self.lose(seat);
+                self.mark_lost(seat);
             }
         }
         if self.stopping || !self.workers[key].is_awaited() {
