@@ -112,7 +112,9 @@ impl Thread {
             Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => {
                 Greeting::Failed(format!("the import failed\n{}", String::from_utf8_lossy(a).trim_end()))
             }
-            _ => Greeting::Failed("its worker does not speak as it should; does it write to its socket?".into()),
+            _ => Greeting::Failed(
+                "its worker sent something that is not a frame; does the application write to its socket?".into(),
+            ),
         }
     }
 
