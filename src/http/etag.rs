@@ -1,6 +1,6 @@
 //! Entity tags: read from fields, compared, and made from a file's identity (RFC 9110, section 8.8.3).
 //!
-//! What follows from a comparison is `conditional`'s matter.
+//! What follows from a comparison is decided in `conditional`.
 
 use crate::http::chars::{is_ows, trim_ows};
 
@@ -8,7 +8,7 @@ use crate::http::chars::{is_ows, trim_ows};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag<'a> {
     pub weak: bool,
-    /// What stands between the quotes.
+    /// The bytes between the quotes.
     pub opaque: &'a [u8],
 }
 
@@ -45,7 +45,7 @@ impl<'a> Tag<'a> {
 }
 
 /// etagc: VCHAR without the double quote, and obs-text. A backslash is a byte like any other and escapes nothing, a
-/// comma is one too: an entity-tag is no quoted-string.
+/// comma is one too: an entity-tag is not a quoted-string.
 const fn is_etagc(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
 }
