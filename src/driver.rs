@@ -106,7 +106,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         }
         let op = session.next_op(io.ready());
         let result = match op {
-            // What is here already goes first, when its turn comes again.
+            // Input that is buffered already is handled in the next turn, before more is read.
             Op::Read(Peer::Client) | Op::Wait if more => {
                 io.tick();
                 return Turn::Yield;

@@ -1,5 +1,5 @@
-//! What engines do for the supervisor of the Python workers beyond leasing: in the threaded ones a thread of its own
-//! waits for what it watches; in the end every engine lets the workers go.
+//! What engines do for the supervisor of the Python workers, besides leasing: in the threaded engines a thread of its
+//! own waits for its descriptors; at the end every engine ends the workers.
 
 use crate::app::App;
 use crate::engine::Ending;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long workers may take to end when the server does.
+/// How long workers may take to end when the server ends.
 const LEAVE: Duration = Duration::from_secs(2);
-/// The same when requests have been cut, whose time is over: for the applications' own cleaning up.
+/// The same if requests have been cut off: time for the applications to clean up.
 const LEAVE_CUT: Duration = Duration::from_millis(500);
-/// How soon the supervisor's thread sees a deadline that others have brought forward, and a signal.
+/// How soon the supervisor's thread notices a signal, or a deadline that another thread has moved to an earlier time.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Starts the thread that supervises the workers, if there are any.
@@ -45,7 +45,7 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the workers end, and ends those that do not.
+/// Tells the workers to end, and kills those that do not.
 pub fn end(app: &App, ending: Ending) {
     let Some(wsgi) = &app.wsgi else { return };
     let leave = match ending {
@@ -60,7 +60,7 @@ pub fn end(app: &App, ending: Ending) {
         if until <= now {
             return supervisor.kill_all();
         }
-        // What can fail here passes; the next turn finds out by itself.
+        // An error here passes: the next turn looks again.
         let _ = supervisor.wait(Some((until - now).min(SLICE)));
         supervisor.turn(Instant::now());
     }
