@@ -110,6 +110,15 @@ pub struct Limits {
     // A thousand pages of the usual size with their compressed forms; less than one browser tab.
     #[arg(long = "cache-size", value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
     pub cache: usize,
+
+    /// Most bytes in temporary files, of all clients together
+    ///
+    /// What clients take slowly of upstreams' and applications' answers, and bodies that are gathered for them, go there when
+    /// they are large. At the limit an answer waits for its client, and a request is answered 503. With 0 there are no such
+    /// files. The files are in TMPDIR, which may be memory. One answer takes 1 GiB at most.
+    // Four of the largest answers, or bodies of the largest size.
+    #[arg(long = "spool-limit", value_name = "SIZE", default_value = "4G", value_parser = units::size)]
+    pub spool: u64,
 }
 
 /// How long the server waits for a client. Only `grace` may be zero, and no timeout is longer than a year.

@@ -3,32 +3,30 @@
 //! Python application does not start.
 #![forbid(unsafe_code)]
 
+mod logging;
+
 use dustdevil::app::{App, SERVER, index};
 use dustdevil::config::{Config, Verbosity};
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};
-use log::{Log, Metadata, Record};
-use simple_logger::SimpleLogger;
-use std::fmt::Arguments;
-use std::io::{IsTerminal, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use logging::tell;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
 fn main() -> ExitCode {
     let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    match run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(format_args!("error: {error}"));
-            ExitCode::from(error.code)
-        }
+    let ended = run(&config);
+    if let Err(error) = &ended {
+        tell(format_args!("error: {error}"));
     }
+    logging::close();
+    ended.map_or_else(|error| ExitCode::from(error.code), |()| ExitCode::SUCCESS)
 }
 
 fn run(config: &Config) -> Result<(), StartError> {
-    start_logging(config);
+    logging::start(config)
+        .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
     config.check()?;
     raise_descriptor_limit(config);
     survive(signal_hook::consts::SIGXFSZ);
@@ -49,38 +47,6 @@ fn run(config: &Config) -> Result<(), StartError> {
         print_banner(&app, config, &urls);
     }
     engine.run(&app).map_err(failed)
-}
-
-/// Diagnostics go to standard error; the access log has standard output for itself.
-fn start_logging(config: &Config) {
-    let colors = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let logger = SimpleLogger::new().with_level(config.verbosity.level()).with_colors(colors).with_utc_timestamps();
-    log::set_max_level(logger.max_level());
-    // It fails only where a logger is set already.
-    let _ = log::set_boxed_logger(Box::new(Diagnostics(logger)));
-}
-
-/// Standard error may be a pipe whose reader has gone, or a file on a full disk. Printing to it panics then, in
-/// simple_logger as anywhere; what cannot be told is not worth the server's life.
-struct Diagnostics(SimpleLogger);
-
-impl Log for Diagnostics {
-    fn enabled(&self, metadata: &Metadata) -> bool {
-        self.0.enabled(metadata)
-    }
-
-    fn log(&self, record: &Record) {
-        let _ = catch_unwind(AssertUnwindSafe(|| self.0.log(record)));
-    }
-
-    fn flush(&self) {
-        self.0.flush();
-    }
-}
-
-/// A line on standard error, if it takes one.
-fn tell(line: Arguments) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.

@@ -14,6 +14,7 @@ on_every_engine! {
         client.send("GET /a/./%7eb?q=%7e HTTP/1.1\r\nHost: site.example:81\r\nConnection: x-private, close\r\nX-Private: 1\r\n\
             X-Public: 2\r\nTE: trailers\r\nKeep-Alive: x\r\nProxy-Connection: y\r\nX-Forwarded-For: 6.6.6.6\r\n\
             X-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\nForwarded: for=6.6.6.6\r\nX-Forwarded-Port: 1\r\nX-Real-IP: 6.6.6.6\r\nProxy: x\r\n\
+            Front-End-Https: on\r\nX-Scheme: https\r\nX-Original-URL: /admin\r\nClient_IP: 6.6.6.6\r\n\
             Proxy-Authorization: x\r\nVia: 1.0 before\r\nX_Forwarded_For: 6.6.6.6\r\nContent_Length: 9\r\nX_Own: 3\r\n\r\n");
         let response = client.read_response();
         assert_eq!((response.status, response.reason.as_str(), response.text().as_str()), (200, "Fine", "hello"));
@@ -40,6 +41,10 @@ on_every_engine! {
             ("proxy", None),
             ("x-forwarded-port", None),
             ("x-real-ip", None),
+            ("front-end-https", None),
+            ("x-scheme", None),
+            ("x-original-url", None),
+            ("client_ip", None),
             ("content-length", None),
             ("transfer-encoding", None),
             ("x-forwarded-for", Some("127.0.0.1")),

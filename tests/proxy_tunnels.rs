@@ -113,8 +113,15 @@ on_every_engine! {
             ("h2c", None),
             ("H2C, HTTP/2.0, TLS/1.0", None),
             ("h2c, websocket", Some("websocket")),
+            ("websocket, h2c-14, \"h2c\"", Some("websocket")),
+            ("h2c/2, H2C-17, h2, h3-29, https/2", None),
+            ("\"h2c", None),
+            ("websocket, \"a, h2c, b", Some("websocket")),
+            ("h2c;q=1, h2c x, (h2c), a/b/c, /h2c, h2c/", None),
+            ("WebSocket/13 ,, ,h2c,\tSPDY/3.1", Some("WebSocket/13, SPDY/3.1")),
+            ("websocket\r\nUpgrade: h2c, x", Some("websocket, x")),
         ] {
-            client.send(format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {asked}\r\n\
+            client.send(format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: {asked}\r\n\
                 HTTP2-Settings: x\r\n\r\n"));
             assert_eq!(client.read_response().status, 200);
             let head = upstream.last_head();

@@ -6,6 +6,7 @@
 //! ```
 //! Bytes that a client sent are escaped, so that a line is always one line.
 
+use crate::app::sink::{News, RETRY, Sink};
 use crate::config;
 use crate::http::date::Now;
 use crate::http::escape;
@@ -13,29 +14,19 @@ use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::proto::responder::decimal;
 use crate::start_error::StartError;
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
+/// Bytes that wait for a slow reader: a tenth of a second of 100,000 requests a second.
+const ROOM: usize = 1024 * 1024;
 /// What is kept of a request line that is no HTTP.
 const GARBAGE: usize = 256;
 
-/// Where the lines go.
+/// Where the lines go, if they go anywhere.
 #[derive(Debug)]
 pub struct AccessLog {
     sink: Option<Sink>,
-    /// Whether a failure to write has been reported; once is enough.
-    failed: AtomicBool,
-    /// Held while lines are written: a pipe takes much at once in pieces, and those of two threads would mix.
-    turn: Mutex<()>,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Stdout,
-    File(File),
 }
 
 /// A line without its end, empty where nothing is logged: what is known when the request has come, kept until its response has gone.
@@ -47,60 +38,75 @@ pub struct Line {
 }
 
 impl AccessLog {
+    /// Opens it. A FIFO that nobody reads does not keep the server from starting.
+    ///
+    /// # Errors
+    /// The file cannot be opened; the sentence names it and a remedy.
     pub fn open(to: &config::AccessLog) -> Result<AccessLog, StartError> {
         let sink = match to {
             config::AccessLog::Off => None,
-            config::AccessLog::Stdout => Some(Sink::Stdout),
-            config::AccessLog::File(path) => match OpenOptions::new().append(true).create(true).open(path) {
-                Ok(file) => Some(Sink::File(file)),
-                Err(error) => {
+            config::AccessLog::Stdout => {
+                let failed =
+                    |error| StartError::new(format!("cannot write the access log to standard output: {error}"));
+                Some(Sink::inherited(io::stdout(), ROOM).map_err(failed)?)
+            }
+            config::AccessLog::File(path) => {
+                let sink = Sink::open(path, ROOM).map_err(|error| {
                     let path = path.display();
-                    return Err(StartError::new(format!(
+                    StartError::new(format!(
                         "cannot open the access log {path}: {error}; choose another file with --access-log, or off"
-                    )));
+                    ))
+                })?;
+                if let Some(cause) = sink.stopped() {
+                    log::warn!("the access log {} waits: {cause}; it is tried again every second", path.display());
                 }
-            },
+                Some(sink)
+            }
         };
-        Ok(AccessLog { sink, failed: AtomicBool::new(false), turn: Mutex::default() })
+        Ok(AccessLog { sink })
     }
 
     pub fn is_on(&self) -> bool {
         self.sink.is_some()
     }
 
-    /// Writes the lines gathered in `lines` and empties it.
-    pub fn flush(&self, lines: &mut Vec<u8>) {
-        if lines.is_empty() {
+    /// When `flush` is to be called even if there are no new lines: some wait for their reader.
+    pub fn next_flush(&self, now: Instant) -> Option<Instant> {
+        self.sink.as_ref().filter(|sink| sink.is_unsettled()).map(|_| now + RETRY)
+    }
+
+    /// Writes the lines gathered in `lines` and empties it. What is not taken at once waits for the next call.
+    pub fn flush(&self, lines: &mut Vec<u8>, now: Instant) {
+        let Some(sink) = &self.sink else { return };
+        if lines.is_empty() && !sink.is_unsettled() {
             return;
         }
-        let turn = self.turn.lock();
-        let result = match &self.sink {
-            None => Ok(()),
-            Some(Sink::File(file)) => (&*file).write_all(lines),
-            Some(Sink::Stdout) => write_stdout(lines),
-        };
-        drop(turn);
+        let news = sink.write(lines, now);
         lines.clear();
-        if let Err(error) = result
-            && !self.failed.swap(true, Ordering::Relaxed)
-        {
-            log::error!("the access log cannot be written: {error}");
+        if let Some(news) = news {
+            tell(&news);
+        }
+    }
+
+    /// Writes what waits, if it is taken at once, and tells how many lines were lost.
+    pub fn close(&self) {
+        if let Some(news) = self.sink.as_ref().and_then(Sink::close) {
+            tell(&news);
         }
     }
 }
 
-/// Past the line buffer of `std`, which would split what came as one piece.
-fn write_stdout(lines: &[u8]) -> io::Result<()> {
-    let stdout = io::stdout();
-    let mut rest = lines;
-    while !rest.is_empty() {
-        match rustix::io::write(&stdout, rest) {
-            Ok(count) => rest = &rest[count..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+fn tell(news: &News) {
+    match news {
+        News::Stopped(cause) => log::error!(
+            "the access log cannot be written for now: {cause}; {} KiB of lines wait, further ones are lost",
+            ROOM / 1024
+        ),
+        News::Resumed { lost } => log::warn!("the access log is written again; lines lost: {lost}"),
+        News::Closed { lost, cause } => {
+            log::warn!("the access log was not written to its end: {cause}; lines lost: {lost}")
         }
     }
-    Ok(())
 }
 
 /// Adds the line of a request that is answered already: nothing is kept and nothing allocated.
@@ -187,7 +193,7 @@ impl Line {
 mod tests {
     use super::*;
     use std::net::Ipv4Addr;
-    use std::time::{Instant, SystemTime};
+    use std::time::SystemTime;
 
     #[test]
     fn a_line_is_one_line_whatever_was_sent() {

@@ -4,6 +4,7 @@
 use crate::app::debug::delay::Drip;
 use crate::app::debug::stream::{Lines, Noise};
 use crate::app::files::cache::{Content, Stored};
+use crate::app::files::listing::pages::Pages;
 use crate::app::spool::Spool;
 use crate::cost;
 use flate2::Compression;
@@ -52,6 +53,8 @@ pub enum Body {
     Lines(Lines),
     /// What an upstream has said and the client has yet to take.
     Spool(Box<Spool>),
+    /// The names of a directory.
+    Listing(Box<Pages>),
 }
 
 #[derive(Debug)]
@@ -114,6 +117,7 @@ impl Body {
                 0 => Ok(Pulled::End),
                 cost => Ok(Pulled::Some { cost }),
             },
+            Body::Listing(pages) => Ok(pages.pull(out)?.map_or(Pulled::End, |cost| Pulled::Some { cost })),
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),
@@ -171,36 +175,37 @@ pub enum Compressor {
     Deflate,
 }
 
+/// A compressor at work. What it has made is taken from `output`.
 #[derive(Debug)]
-enum Coder {
+pub enum Coder {
     Gzip(GzEncoder<Vec<u8>>),
     /// RFC 9110, section 8.4.1.2: "deflate" is the zlib format.
     Deflate(ZlibEncoder<Vec<u8>>),
 }
 
 impl Coder {
-    fn new(compressor: Compressor) -> Coder {
+    pub fn new(compressor: Compressor) -> Coder {
         match compressor {
             Compressor::Gzip => Coder::Gzip(GzEncoder::new(Vec::new(), LEVEL)),
             Compressor::Deflate => Coder::Deflate(ZlibEncoder::new(Vec::new(), LEVEL)),
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Coder::Gzip(coder) => coder.write_all(bytes),
             Coder::Deflate(coder) => coder.write_all(bytes),
         }
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    pub fn finish(&mut self) -> io::Result<()> {
         match self {
             Coder::Gzip(coder) => coder.try_finish(),
             Coder::Deflate(coder) => coder.try_finish(),
         }
     }
 
-    fn output(&mut self) -> &mut Vec<u8> {
+    pub fn output(&mut self) -> &mut Vec<u8> {
         match self {
             Coder::Gzip(coder) => coder.get_mut(),
             Coder::Deflate(coder) => coder.get_mut(),

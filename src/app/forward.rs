@@ -15,9 +15,11 @@
 mod failing;
 mod presence;
 mod protocol;
+mod room;
 
 pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
+pub use room::Room;
 
 use crate::app::App;
 use crate::app::body::Body;
@@ -85,6 +87,8 @@ pub struct Forward {
     content_ended: bool,
     /// Content of the response that the client has no room for yet.
     spool: Spool,
+    /// The spool has no room: when it is tried again.
+    looks_again: Option<Instant>,
     /// Content of the response that is sent after the upstream is released.
     rest: Option<Body>,
     /// The connection has carried other exchanges before.
@@ -118,6 +122,8 @@ impl Forward {
     /// is received in full before the upstream is asked.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
+        let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
+        let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (gather(&group.spool), 0)));
         let mut forward = Forward {
             group,
             lease,
@@ -127,9 +133,10 @@ impl Forward {
             input: Buffer::default(),
             files: Vec::new(),
             output: Buffer::default(),
-            gathered: gathers.then(|| (Gathered::default(), 0)),
+            gathered,
             content_ended: false,
-            spool: Spool::default(),
+            spool,
+            looks_again: None,
             rest: None,
             reused: false,
             new_only: false,
@@ -200,7 +207,7 @@ impl Forward {
 
     /// Whether the upstream is to be read. `client_backlog`: bytes that the client has not taken yet.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
-        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.spool.has_room() };
+        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.looks_again.is_none() };
         let open = self.stage == Stage::Open;
         open && !self.closed && room && self.input.len() < self.protocol.largest_head()
     }
@@ -359,28 +366,6 @@ impl Forward {
         }
     }
 
-    // ---- memory: an exchange that waits gives its buffers back
-
-    pub fn unpark(&mut self, spare: &mut Buffer) {
-        if self.input.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
-        }
-    }
-
-    pub fn park(&mut self, spare: &mut Buffer) {
-        if self.input.is_empty() && spare.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
-        }
-        self.input.park();
-        self.output.park();
-    }
-
-    /// The exchange is over: what else was received is dropped.
-    pub fn leave_room(&mut self, spare: &mut Buffer) {
-        self.input.clear();
-        self.park(spare);
-    }
-
     // ---- progress
 
     /// Writes the request from its beginning.
@@ -414,13 +399,14 @@ impl Forward {
         if self.tunnel {
             return Ok(self.pass(conn, output, moved));
         }
-        if self.stage != Stage::Open || !self.spool.has_room() {
-            return Ok(if moved { Flow::Moved } else { Flow::Waiting });
-        }
+        let room = if self.stage == Stage::Open { self.make_room(output.len(), now) } else { None };
+        let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
         let closed = self.closed && self.broken.is_none();
         let mut source = Source { input: &mut self.input, files: &mut self.files, closed };
-        let mut sink = Sink { conn, output, spool: &mut self.spool, app, now };
-        match self.protocol.step(&mut source, &mut sink)? {
+        let mut sink = Sink { conn, output, room, spool: &mut self.spool, app, now };
+        let step = self.protocol.step(&mut source, &mut sink)?;
+        self.spool.settle();
+        match step {
             Step::Wait if moved => Ok(Flow::Moved),
             Step::Wait => Ok(Flow::Waiting),
             Step::Moved => Ok(Flow::Moved),
@@ -486,7 +472,7 @@ impl Forward {
         let usable = self.input.is_empty() && !self.closed && !self.write_closed && sent_all;
         self.stage = Stage::Over { keep: keep && usable };
         self.rest = match rest {
-            None if !self.spool.is_empty() => Some(Body::Spool(Box::new(std::mem::take(&mut self.spool)))),
+            None if !self.spool.is_empty() => Some(Body::Spool(Box::new(self.spool.take()))),
             rest => rest,
         };
     }

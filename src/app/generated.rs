@@ -1,10 +1,11 @@
-//! Content that is made for the request at hand: a text, a listing. It has no validators and no parts; preconditions
+//! Content that is made for the request at hand, such as a text. It has no validators and no parts; preconditions
 //! and content codings hold for it as for any representation.
 
 use crate::app::coding;
 use crate::app::exchange::Next;
 use crate::app::files;
 use crate::app::pages::{self, Format};
+use crate::cost;
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::Now;
@@ -29,16 +30,20 @@ pub enum Compress {
 /// `vary` names the fields besides Accept-Encoding that the content depends on.
 pub fn answer(
     request: &Request,
-    responder: Responder,
+    mut responder: Responder,
     now: &Now,
     content_type: &str,
     vary: Vary,
     compress: Compress,
     content: &[u8],
 ) -> Next {
+    let length = content.len();
     let Some((coding, content)) = code(request, compress, content) else {
         return coding::not_acceptable(request, responder);
     };
+    // Made by the caller, and compressed here.
+    let per_byte = if coding == Coding::Identity { 1 } else { cost::COMPRESSED_BYTE };
+    responder.spend(per_byte * length);
     let Ok(content) = content else {
         let sentence = "The content could not be compressed.";
         return pages::error(Format::of(request), responder, Status::INTERNAL_SERVER_ERROR, sentence);

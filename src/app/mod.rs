@@ -2,9 +2,11 @@
 
 pub mod access_log;
 pub mod body;
+pub mod change;
 pub mod coding;
 pub mod cors;
 pub mod debug;
+pub mod delay;
 pub mod echo;
 pub mod exchange;
 pub mod files;
@@ -13,8 +15,10 @@ pub mod gathered;
 pub mod generated;
 pub mod index;
 pub mod pages;
+pub mod prepare;
 pub mod proxy;
 pub mod routes;
+pub mod sink;
 pub mod spool;
 pub mod temporary;
 pub mod trace;
@@ -24,11 +28,13 @@ pub mod user_agent;
 pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
+use crate::app::change::Store;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
 use crate::app::proxy::Proxy;
 use crate::app::routes::Route;
+use crate::app::temporary::SpoolAccount;
 use crate::app::wsgi::Wsgi;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
@@ -38,6 +44,7 @@ use crate::http::request::Request;
 use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
@@ -62,11 +69,13 @@ pub struct App {
     /// Further sites, each below its own prefix, the longest first.
     pub sites: Vec<Site>,
     /// The store of files at `/files/`.
-    pub store: Option<Root>,
+    pub store: Option<Store>,
     /// What other servers answer.
     pub proxy: Proxy,
     /// What Python applications answer.
     pub wsgi: Option<Wsgi>,
+    /// What is kept for all clients in temporary files, and in memory instead.
+    pub spool: Arc<SpoolAccount>,
 }
 
 impl App {
@@ -88,7 +97,8 @@ impl App {
         let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
         let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
         sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
-        let store = config.directory.as_deref().map(open).transpose()?;
+        let store = config.directory.as_deref().map(open).transpose()?.map(Store::new);
+        let spool = SpoolAccount::new(config.limits.spool);
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
             limits: config.limits.clone(),
@@ -103,8 +113,9 @@ impl App {
             site,
             sites,
             store,
-            proxy: Proxy::new(&config.proxy)?,
-            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted)?,
+            proxy: Proxy::new(&config.proxy, &spool)?,
+            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted, &spool)?,
+            spool,
         })
     }
 

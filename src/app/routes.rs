@@ -7,9 +7,11 @@ use crate::app::pages::{self, Format};
 use crate::app::wsgi::Wsgi;
 use crate::app::{cors, debug, echo, files, index, proxy, trace, upload, user_agent, wsgi};
 use crate::config::Config;
+use crate::config::proxy::PathRule;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
 use crate::http::request::Request;
+use crate::http::spelling;
 use crate::http::status::Status;
 use crate::http::target::Form;
 use crate::proto::responder::Responder;
@@ -90,6 +92,7 @@ pub fn table(config: &Config) -> Vec<Route> {
 pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let method = request.method();
     match elsewhere(app, request) {
+        Some(Elsewhere::Nobody) => return not_found(request, responder),
         Some(_) if app.cors && method == Method::Options && cors::is_preflight(request) => {
             return options(app, ELSEWHERE, request, responder);
         }
@@ -135,13 +138,41 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
 enum Elsewhere<'a> {
     Upstream(&'a proxy::Mount),
     Application(&'a Wsgi, &'a wsgi::Mount),
+    /// The path has a second meaning, by which it leaves its prefix.
+    Nobody,
+}
+
+impl Elsewhere<'_> {
+    fn is(&self, other: &Elsewhere) -> bool {
+        match (self, other) {
+            (Elsewhere::Upstream(mount), Elsewhere::Upstream(other)) => std::ptr::eq(*mount, *other),
+            (Elsewhere::Application(_, mount), Elsewhere::Application(_, other)) => std::ptr::eq(*mount, *other),
+            _ => false,
+        }
+    }
+}
+
+/// Who answers a request, if it is not answered here. A path that climbs is nobody's, and so is one that another server
+/// would take for one that climbs, or for one below another prefix: whoever answers it may do so.
+fn elsewhere<'a>(app: &'a App, request: &Request) -> Option<Elsewhere<'a>> {
+    let target = &request.target;
+    if !matches!(target.form, Form::Origin | Form::Absolute) || target.climbs {
+        return None;
+    }
+    let found = mounted(app, request.path())?;
+    let passes_all = matches!(found, Elsewhere::Upstream(_)) && app.proxy.paths == PathRule::Raw;
+    if passes_all || !spelling::is_ambiguous(request.path(), target.plain) {
+        return Some(found);
+    }
+    let read = spelling::read_leniently(request.path());
+    let is_same = read.and_then(|read| mounted(app, &read)).is_some_and(|other| other.is(&found));
+    Some(if is_same { found } else { Elsewhere::Nobody })
 }
 
 /// What is mounted deepest has a path: /static/ before an application or an upstream at /.
-fn elsewhere<'a>(app: &'a App, request: &Request) -> Option<Elsewhere<'a>> {
-    let has_path = matches!(request.target.form, Form::Origin | Form::Absolute) && !request.target.climbs;
-    let upstream = app.proxy.find(request);
-    let application = app.wsgi.as_ref().filter(|_| has_path).and_then(|wsgi| Some((wsgi, wsgi.find(request.path())?)));
+fn mounted<'a>(app: &'a App, path: &[u8]) -> Option<Elsewhere<'a>> {
+    let upstream = app.proxy.find(path);
+    let application = app.wsgi.as_ref().and_then(|wsgi| Some((wsgi, wsgi.find(path)?)));
     let (depth, found) = match (upstream, application) {
         (Some(upstream), Some((_, mount))) if upstream.depth() >= mount.depth() => {
             (upstream.depth(), Elsewhere::Upstream(upstream))
@@ -150,7 +181,7 @@ fn elsewhere<'a>(app: &'a App, request: &Request) -> Option<Elsewhere<'a>> {
         (Some(upstream), None) => (upstream.depth(), Elsewhere::Upstream(upstream)),
         (None, None) => return None,
     };
-    let is_deeper = |route: &Route| route.path.len() > depth && route.matches(request.path());
+    let is_deeper = |route: &Route| route.path.len() > depth && route.matches(path);
     (!app.routes.iter().any(is_deeper)).then_some(found)
 }
 

@@ -11,6 +11,7 @@
 //!    └────────────an answer─────────────┴──────────no answer────────────────────────────────┘
 //! ```
 
+use crate::app::temporary::SpoolAccount;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -97,13 +98,20 @@ pub struct Group {
     pub connect_timeout: Duration,
     /// How long an upstream may be silent.
     pub timeout: Duration,
+    /// Counts the temporary files of requests and answers that are under way.
+    pub spool: Arc<SpoolAccount>,
     /// Counts requests: the search begins at another upstream each time.
     turn: AtomicUsize,
 }
 
 impl Group {
-    pub fn new(upstreams: Vec<Arc<Upstream>>, connect_timeout: Duration, timeout: Duration) -> Group {
-        Group { upstreams, connect_timeout, timeout, turn: AtomicUsize::new(0) }
+    pub fn new(
+        upstreams: Vec<Arc<Upstream>>,
+        connect_timeout: Duration,
+        timeout: Duration,
+        spool: &Arc<SpoolAccount>,
+    ) -> Group {
+        Group { upstreams, connect_timeout, timeout, spool: spool.clone(), turn: AtomicUsize::new(0) }
     }
 
     /// The next upstream that is not in `tried`; `None` when all have been tried.
@@ -147,7 +155,7 @@ mod tests {
     fn the_least_busy_of_the_healthy_is_next() {
         let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker(id)));
         let second = Duration::from_secs(1);
-        let group = Group::new((0..3).map(upstream).collect(), second, second);
+        let group = Group::new((0..3).map(upstream).collect(), second, second, &SpoolAccount::new(0));
         let now = Instant::now();
         let first = group.pick(now, &[]).unwrap();
         let other = group.pick(now, &[]).unwrap();
@@ -165,7 +173,7 @@ mod tests {
     #[test]
     fn one_request_finds_out_whether_an_upstream_is_well_again() {
         let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker(id)));
-        let group = Group::new((0..2).map(upstream).collect(), PENALTY, PENALTY);
+        let group = Group::new((0..2).map(upstream).collect(), PENALTY, PENALTY, &SpoolAccount::new(0));
         let now = Instant::now();
         group.upstreams[0].on_failed(now);
         let later = now + PENALTY;

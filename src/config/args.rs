@@ -129,6 +129,7 @@ pub(super) struct Args {
     /// Access log: a file, - for standard output, or off
     ///
     /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
+    /// Nobody waits for the reader of a pipe or terminal: 1 MiB of lines may wait, further ones are dropped and counted.
     #[arg(long, value_name = "PATH|-|off", default_value = "-", value_parser = access_log(), help_heading = LOGS)]
     pub(super) access_log: AccessLog,
 

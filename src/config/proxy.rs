@@ -20,6 +20,10 @@ pub struct ProxyRules {
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
+    /// Which paths reach an upstream
+    #[arg(long = "proxy-path", value_name = "RULE", value_enum, default_value = "strict", requires = "proxy")]
+    pub paths: PathRule,
+
     /// Gather request bodies before an upstream sees them
     ///
     /// In memory, and beyond 1 MiB in a temporary file. Without it they are passed on as they arrive.
@@ -44,10 +48,21 @@ pub struct ProxyRules {
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// What it says in X-Forwarded-* and Forwarded is kept and added to. From others it is replaced or taken out. To a
-    /// Python application its X-Forwarded-Proto says whether the client came by https.
+    /// What it says of the client in X-Forwarded-*, Forwarded, X-Real-IP and fields like them reaches upstreams, which
+    /// find this server's own X-Forwarded-* and Forwarded added to it, and Python applications, to which its
+    /// X-Forwarded-Proto says whether the client came by https. From any other address nothing of these fields passes.
     #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,
+}
+
+/// Which paths reach an upstream. The prefix is found on the normalised path; a path with a segment `..` never passes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PathRule {
+    /// All but those that some server could read as a .. or as below another prefix, such as /a/..;/b and /a/..%252fb
+    #[default]
+    Strict,
+    /// All without a segment .. as RFC 3986 reads it, for upstreams known to read nothing else
+    Raw,
 }
 
 impl ProxyRules {
@@ -163,6 +178,11 @@ pub struct TrustedProxy {
     network: IpAddr,
     /// The length of the network's prefix in bits.
     prefix: u8,
+}
+
+/// Whether a peer may say for whom it asks.
+pub fn is_trusted(trusted: &[TrustedProxy], peer: IpAddr) -> bool {
+    trusted.iter().any(|trusted| trusted.holds(peer))
 }
 
 impl TrustedProxy {

@@ -50,7 +50,8 @@ fn no_arguments_give_the_documented_defaults() {
             target: 8192,
             body_size: 1 << 30,
             connections: 10_000,
-            cache: 64 << 20
+            cache: 64 << 20,
+            spool: 4 << 30
         }
     );
     assert_eq!(

@@ -22,6 +22,7 @@ use crate::cost;
 use crate::driver::{self, Turn};
 use crate::engine::evented::Evented;
 use crate::engine::links::Links;
+use crate::engine::signals::Unread;
 use crate::engine::timers::Timers;
 use crate::engine::{AcceptFailure, Ending, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
@@ -93,6 +94,7 @@ pub struct EventEngine<'a> {
     app: &'a App,
     poll: Poll,
     signals: Signals,
+    unread: Unread,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
     links: Links,
@@ -115,6 +117,7 @@ impl<'a> EventEngine<'a> {
     /// Registers listeners and signals; nothing is accepted before `run`.
     pub fn new(app: &'a App, listeners: Vec<std::net::TcpListener>) -> io::Result<EventEngine<'a>> {
         let poll = Poll::new()?;
+        let unread = Unread::watch()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         if let Some(wsgi) = &app.wsgi {
             signals.add_signal(SIGHUP)?;
@@ -138,6 +141,7 @@ impl<'a> EventEngine<'a> {
             app,
             poll,
             signals,
+            unread,
             listeners,
             clients: Slab::new(),
             links: Links::default(),
@@ -175,7 +179,8 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
-            self.app.access_log.flush(&mut self.scratch.log);
+            self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
+            self.app.spool.free_some();
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
@@ -185,12 +190,13 @@ impl<'a> EventEngine<'a> {
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
         let can_accept = self.can_accept() && self.accept_paused.is_none();
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
         if !is_idle || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
             return Some(Duration::ZERO);
         }
         let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
-        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown]
+        let log = self.app.access_log.next_flush(self.now.instant);
+        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown, log]
             .into_iter()
             .flatten()
             .min()?;
@@ -231,6 +237,7 @@ impl<'a> EventEngine<'a> {
                 _ => self.signalled += 1,
             }
         }
+        self.unread.clear();
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }

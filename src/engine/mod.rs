@@ -10,6 +10,7 @@ pub mod latch;
 pub mod links;
 pub mod pool;
 pub mod shared_pool;
+pub mod signals;
 pub mod threaded;
 pub mod timers;
 pub mod upstream;
@@ -81,6 +82,7 @@ impl Ready<'_> {
             Ready::Threaded(engine, threads) => workers::supervise(app).and_then(|()| engine.run(threads)),
         };
         workers::end(app, *ended.as_ref().unwrap_or(&Ending::Cut));
+        app.access_log.close();
         ended.map(drop)
     }
 }

@@ -22,11 +22,12 @@
 //! The alternative, to poll each socket together with the latch, costs every request a third system call.
 //! This way a request on a connection that stays is recv and send, and nothing else.
 
-use crate::app::App;
-use crate::driver::{self, Turn};
+use crate::app::{App, sink};
+use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
+use crate::engine::signals::Unread;
 use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
@@ -65,6 +66,7 @@ pub struct ThreadedEngine {
     shared: Arc<Shared>,
     /// A byte for every signal.
     signals: UnixStream,
+    unread: Unread,
 }
 
 /// What the threads share.
@@ -114,6 +116,7 @@ struct Seat {
 impl ThreadedEngine {
     /// Takes signals over; nothing is accepted before `run`.
     pub fn new(app: Arc<App>, listeners: Vec<TcpListener>) -> io::Result<ThreadedEngine> {
+        let unread = Unread::watch()?;
         let (signals, end) = UnixStream::pair()?;
         pipe::register(SIGINT, end.try_clone()?)?;
         pipe::register(SIGTERM, end)?;
@@ -139,11 +142,11 @@ impl ThreadedEngine {
             cut: Latch::new()?,
             ended: Latch::new()?,
         };
-        Ok(ThreadedEngine { shared: Arc::new(shared), signals })
+        Ok(ThreadedEngine { shared: Arc::new(shared), signals, unread })
     }
 
     /// Serves until a signal ends it.
-    pub fn run(mut self, threads: Threads) -> io::Result<Ending> {
+    pub fn run(self, threads: Threads) -> io::Result<Ending> {
         let serve: fn(Seat) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
@@ -160,8 +163,13 @@ impl ThreadedEngine {
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
+        let log = &self.shared.app.access_log;
         while !self.signalled() {
-            await_any(&[self.signals.as_fd()], None)?;
+            // Any thread may leave lines that wait for their reader: the main thread tries them again.
+            let now = Instant::now();
+            let deadline = log.next_flush(now).or_else(|| log.is_on().then(|| now + sink::PAUSE));
+            await_any(&[self.signals.as_fd()], deadline)?;
+            log.flush(&mut Vec::new(), Instant::now());
         }
         tell_ending();
         self.shared.end();
@@ -179,8 +187,12 @@ impl ThreadedEngine {
     }
 
     /// Whether a signal has come since the last time it was asked.
-    fn signalled(&mut self) -> bool {
-        matches!(self.signals.read(&mut [0]), Ok(1))
+    fn signalled(&self) -> bool {
+        let signalled = matches!((&self.signals).read(&mut [0]), Ok(1));
+        if signalled {
+            self.unread.clear();
+        }
+        signalled
     }
 }
 
@@ -325,9 +337,17 @@ fn serve_seat(seat: &Seat) {
         io.begin_turn(!idle);
         let scratch = scratch.get_or_insert_with(|| shared.take_scratch());
         turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
-        shared.app.access_log.flush(&mut scratch.log);
+        shared.app.access_log.flush(&mut scratch.log, io.now().instant);
+        free_discarded(shared);
     }
     shared.give_back(scratch);
+    drop(session);
+    free_discarded(shared);
+}
+
+/// Frees what sessions have left in temporary files. Here a thread has the time: it holds up one client at most.
+fn free_discarded(shared: &Shared) {
+    while shared.app.spool.free_some() {}
 }
 
 /// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown.

@@ -165,7 +165,8 @@ fn normalise_escapes(raw: &[u8]) -> Result<Vec<u8>, Violation> {
     Ok(path)
 }
 
-fn hex(digit: u8) -> Option<u8> {
+/// The value of a hexadecimal digit.
+pub fn hex(digit: u8) -> Option<u8> {
     (digit as char).to_digit(16).map(|value| value as u8)
 }
 

@@ -33,7 +33,7 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
+            _ if self.prepares() => Phase::Handling,
             // Empty lines begin no request, nor does the half of one: they win no time.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
@@ -51,9 +51,9 @@ impl Session {
     /// When there is something to do at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
         let phase = self.due().or_else(|| self.limit(app));
-        match self.question_due() {
+        match self.forward() {
             None => phase,
-            question => phase.into_iter().chain(question).min(),
+            Some(forward) => phase.into_iter().chain(self.question_due()).chain(forward.room_due()).min(),
         }
     }
 

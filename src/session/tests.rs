@@ -10,6 +10,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
+mod listing;
+
 /// Both ends of a connection.
 struct Ends {
     app: App,
@@ -18,6 +20,8 @@ struct Ends {
     wire: Wire,
     start: Instant,
     turn: Turn,
+    /// What the drives have cost, one by one, since this was last taken.
+    costs: Vec<usize>,
 }
 
 /// What is between them.
@@ -114,7 +118,12 @@ impl Ends {
     /// A connection that has just been accepted.
     fn new(flags: &[&str]) -> Ends {
         // The site is the package's own directory: there, and the same on every machine.
-        let words = ["dustdevil", env!("CARGO_MANIFEST_DIR"), "--debug-endpoints"];
+        Ends::of(env!("CARGO_MANIFEST_DIR"), flags)
+    }
+
+    /// The same to a server of the site at `root`.
+    fn of(root: &str, flags: &[&str]) -> Ends {
+        let words = ["dustdevil", root, "--debug-endpoints"];
         let config = Config::from_args(words.iter().chain(flags)).unwrap();
         let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
         let start = now.instant;
@@ -133,6 +142,7 @@ impl Ends {
             },
             start,
             turn: Turn::Yield,
+            costs: Vec::new(),
         };
         ends.drive();
         ends
@@ -142,6 +152,7 @@ impl Ends {
     fn drive(&mut self) {
         for _ in 0..100_000 {
             self.turn = driver::drive(&mut self.session, &mut self.wire, &self.app, &mut self.scratch);
+            self.costs.push(self.scratch.spent);
             if self.turn != Turn::Yield {
                 return;
             }

@@ -2,6 +2,7 @@
 //! The bytes are what the client sent; the worker reads them as Latin-1, as PEP 3333 wants.
 
 use crate::http::escape;
+use crate::http::forwarded::speaks_for_a_client;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::proto::responder::decimal;
@@ -16,6 +17,8 @@ pub struct Surroundings<'a> {
     pub content: Option<u64>,
     /// `http`, or what a trusted proxy says.
     pub scheme: &'a str,
+    /// Whether the client is a proxy that may say for whom it asks.
+    pub trusted: bool,
 }
 
 /// Appends the environ to `out`.
@@ -51,18 +54,18 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     if let Some(authority) = request.target.authority {
         pair(out, b"HTTP_HOST", authority);
     }
-    fields(request, out);
+    fields(request, around.trusted, out);
     // Without the last NUL, which would begin another name.
     out.pop();
 }
 
 /// The fields, each name once: repeated ones joined (RFC 9110, section 5.3; Cookie by RFC 9113, section 8.2.3).
-fn fields(request: &Request, out: &mut Vec<u8>) {
+fn fields(request: &Request, trusted: bool, out: &mut Vec<u8>) {
     let all = &request.head.fields;
     for (index, field) in all.iter().enumerate() {
         let name = field.name.of(request.bytes);
         let replaced = field.known == Name::Host && request.target.authority.is_some();
-        if replaced || is_left_out(field.known, name) {
+        if replaced || is_left_out(field.known, name) || (!trusted && speaks_for_a_client(name)) {
             continue;
         }
         let same = |other: &crate::http::head::Field| {
@@ -127,16 +130,21 @@ mod tests {
     use std::net::SocketAddr;
 
     fn environ(text: &str, mount: &str, content: Option<u64>) -> Vec<(String, String)> {
+        let (mount, scheme) = (mount.as_bytes(), "http");
+        environ_of(text, &Surroundings { mount, content, scheme, trusted: false })
+    }
+
+    fn environ_of(text: &str, around: &Surroundings) -> Vec<(String, String)> {
         let limits = HeadLimits { size: 4096, target: 1024, fields: 32 };
         let (bytes, mut head) = (text.as_bytes(), Head::default());
         assert!(head.parse(bytes, &limits, &mut 0).unwrap());
         let target = Target::parse(head.method, head.target.of(bytes)).unwrap();
         let peer: SocketAddr = "10.1.2.3:4567".parse().unwrap();
         let ends = Ends { peer_port: peer.port(), local: "127.0.0.1:80".parse().unwrap() };
-        let request = Request { bytes, head: &head, target, peer: peer.ip(), ends, has_content: content.is_some() };
-        let around = Surroundings { mount: mount.as_bytes(), content, scheme: "http" };
+        let request =
+            Request { bytes, head: &head, target, peer: peer.ip(), ends, has_content: around.content.is_some() };
         let mut out = Vec::new();
-        write(&request, &around, &mut out);
+        write(&request, around, &mut out);
         let text: String = out.iter().map(|byte| char::from(*byte)).collect();
         let parts: Vec<&str> = text.split('\0').collect();
         assert!(parts.len().is_multiple_of(2), "{text:?}");
@@ -195,6 +203,29 @@ mod tests {
         assert_eq!(value(&environ, "CONTENT_LENGTH"), None);
         assert_eq!(value(&environ, "SCRIPT_NAME").as_deref(), Some(""));
         assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_speaks_for_a_client() {
+        let text = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
+             X-Forwarded-Anything: x\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nFront-End-Https: on\r\n\
+             X-Original-URL: /admin\r\nVia: 1.1 a\r\n\r\n";
+        for trusted in [false, true] {
+            let around = Surroundings { mount: b"", content: None, scheme: "http", trusted };
+            let environ = environ_of(text, &around);
+            for (name, expected) in [
+                ("HTTP_X_FORWARDED_FOR", "6.6.6.6"),
+                ("HTTP_X_FORWARDED_PROTO", "https"),
+                ("HTTP_X_FORWARDED_ANYTHING", "x"),
+                ("HTTP_FORWARDED", "for=6.6.6.6"),
+                ("HTTP_X_REAL_IP", "6.6.6.6"),
+                ("HTTP_FRONT_END_HTTPS", "on"),
+                ("HTTP_X_ORIGINAL_URL", "/admin"),
+            ] {
+                assert_eq!(value(&environ, name).as_deref(), trusted.then_some(expected), "{name}");
+            }
+            assert_eq!(value(&environ, "HTTP_VIA").as_deref(), Some("1.1 a"));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::{Engine, PATIENCE, TempDir};
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,8 @@ pub struct Setup {
     env: Vec<(String, String)>,
     address: Option<SocketAddr>,
     closed_stdout: bool,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
 }
 
 /// A run that came to its end: what the shell sees.
@@ -89,6 +92,18 @@ impl Setup {
         self
     }
 
+    /// Standard output goes here and is not collected: the test reads it, or nobody does.
+    pub fn stdout_to(mut self, file: impl Into<OwnedFd>) -> Setup {
+        self.stdout = Some(file.into());
+        self
+    }
+
+    /// The same for standard error; with it the banner is not seen, so it goes together with `silent_at`.
+    pub fn stderr_to(mut self, file: impl Into<OwnedFd>) -> Setup {
+        self.stderr = Some(file.into());
+        self
+    }
+
     fn spawn(&self, fresh: &TempDir) -> Child {
         let binary = OsString::from(env!("CARGO_BIN_EXE_dustdevil"));
         let mut words = self.wrapper.iter().chain([&binary]).chain(&self.args);
@@ -100,7 +115,11 @@ impl Setup {
             }
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = |file: &Option<OwnedFd>| match file {
+            Some(file) => Stdio::from(file.try_clone().unwrap()),
+            None => Stdio::piped(),
+        };
+        command.stdin(Stdio::null()).stdout(output(&self.stdout)).stderr(output(&self.stderr));
         command.spawn().expect("the binary starts")
     }
 
@@ -123,14 +142,9 @@ impl Setup {
         }
         let fresh = TempDir::new();
         let mut child = self.spawn(&fresh);
-        let stdout = child.stdout.take().unwrap();
-        let out = if self.closed_stdout {
-            drop(stdout);
-            Collected::default()
-        } else {
-            collect(stdout)
-        };
-        let err = collect(child.stderr.take().unwrap());
+        let stdout = child.stdout.take().filter(|_| !self.closed_stdout);
+        let out = stdout.map_or_else(Collected::default, collect);
+        let err = child.stderr.take().map_or_else(Collected::default, collect);
         let addresses = self.address.into_iter().collect();
         let mut server = Server { child, out, err, addresses, exited: None, _folder: fresh };
         server.await_listening();

@@ -3,7 +3,9 @@
 pub mod cache;
 pub mod caching;
 pub mod incoming;
+mod links;
 pub mod listing;
+pub mod lock;
 pub mod lookup;
 pub mod mime;
 pub mod neighbours;

@@ -3,15 +3,16 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::forward::ROOM;
+use crate::app::forward::{ROOM, Room};
 use crate::app::gathered::Gathered;
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::spool::Spool;
+use crate::app::temporary::NoRoom;
 use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
-use crate::proto::conn::{Conn, HIGH_WATER};
+use crate::proto::conn::Conn;
 use crate::proto::responder::Responder;
 use crate::wsgi::frames;
 use std::io;
@@ -58,6 +59,7 @@ pub struct Source<'a> {
 pub struct Sink<'a> {
     pub conn: &'a mut Conn,
     pub output: &'a mut Buffer,
+    pub room: Room,
     pub spool: &'a mut Spool,
     pub app: &'a App,
     pub now: &'a Now,
@@ -68,18 +70,13 @@ impl Sink<'_> {
         Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
     }
 
-    /// Whether content can be taken.
-    pub fn has_room(&self) -> bool {
-        self.spool.has_room()
-    }
-
-    /// Takes a piece of content. It goes to the client at once if there is room, else to the spool.
+    /// Takes a piece of content, for the client at once or through the spool.
     pub fn content(&mut self, data: &[u8]) -> Result<(), Failure> {
-        if self.spool.is_empty() && self.output.len() < HIGH_WATER {
-            self.conn.encode(data, self.output);
-            return Ok(());
+        match self.room {
+            Room::Output => self.conn.encode(data, self.output),
+            Room::Spool => self.spool.push(data).map_err(Failure::of_disk)?,
         }
-        self.spool.push(data).map_err(Failure::of_disk)
+        Ok(())
     }
 }
 
@@ -105,7 +102,11 @@ impl Failure {
         Failure { status, reason: format!("cannot connect: {error}") }
     }
 
+    /// A temporary file cannot be had, or not be written or read.
     pub fn of_disk(error: io::Error) -> Failure {
+        if NoRoom::is_cause_of(&error) {
+            return Failure { status: Status::SERVICE_UNAVAILABLE, reason: error.to_string() };
+        }
         let reason = format!("no temporary file can be written: {error}");
         Failure { status: Status::INTERNAL_SERVER_ERROR, reason }
     }

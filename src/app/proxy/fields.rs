@@ -2,6 +2,7 @@
 //! connection stay on it, those that tell who stands in between are ours to say.
 
 use crate::app::forward::Sink;
+use crate::http::forwarded::{is_one_of, speaks_for_a_client};
 use crate::http::head::{Field, Name};
 use crate::http::list;
 use crate::http::method::Method;
@@ -14,10 +15,12 @@ use std::io::Write;
 use std::net::IpAddr;
 
 /// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on. Those of
-/// proxy authentication are about a proxy that a client has chosen, which this is not.
-const HOP_BY_HOP: [&str; 11] = [
+/// proxy authentication are about a proxy that a client has chosen, which this is not; `HTTP2-Settings` goes with an
+/// upgrade that is never passed on.
+const HOP_BY_HOP: [&str; 12] = [
     "connection",
     "content-length",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
     "proxy-authorization",
@@ -40,21 +43,8 @@ const OURS: [&str; 8] = [
     "x-forwarded-host",
     "x-forwarded-proto",
 ];
-/// How what else proxies say of the client begins (-Port, -Prefix, -User): only one that is trusted may.
-const TOLD_BY_PROXIES: [&str; 2] = ["x-forwarded-", "x-real-ip"];
 /// The name under which this server appears in `Via`.
 const PSEUDONYM: &str = "dustdevil";
-
-/// Whether a name is one of these, or would be taken for one behind a gateway that makes both `-` and `_`
-/// the same variable, as CGI and WSGI do: `X_Forwarded_For` must not say what `X-Forwarded-For` may not.
-fn is_one_of(names: &[&str], name: &[u8]) -> bool {
-    names.iter().any(|one| one.len() == name.len() && begins_with(name, one))
-}
-
-fn begins_with(name: &[u8], start: &str) -> bool {
-    let same = |(byte, other): (&u8, u8)| byte.eq_ignore_ascii_case(&other) || (*byte == b'_' && other == b'-');
-    name.len() >= start.len() && name.iter().zip(start.bytes()).all(same)
-}
 
 /// The fields that pass: neither of one connection, nor named by `Connection`.
 fn passing<'a>(fields: &'a [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
@@ -95,7 +85,7 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
     line(out, b"Host", request.host());
     for (name, value) in passing(&request.head.fields, request.bytes) {
-        if !is_one_of(&OURS, name) && (trusted || !TOLD_BY_PROXIES.iter().any(|start| begins_with(name, start))) {
+        if !is_one_of(&OURS, name) && (trusted || !speaks_for_a_client(name)) {
             line(out, name, value);
         }
     }

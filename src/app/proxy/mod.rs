@@ -13,8 +13,10 @@ use crate::app::exchange::Next;
 use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
 use crate::app::proxy::exchange::HttpExchange;
+use crate::app::temporary::SpoolAccount;
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, Place, ProxyRules, TrustedProxy};
+use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, TrustedProxy, is_trusted};
+use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
 use crate::http::head::Name;
@@ -22,7 +24,6 @@ use crate::http::list;
 use crate::http::method::Method;
 use crate::http::request::Request;
 use crate::http::status::Status;
-use crate::http::target::Form;
 use crate::proto::client::Framing;
 use crate::proto::responder::Responder;
 use crate::start_error::StartError;
@@ -40,6 +41,8 @@ pub struct Proxy {
     trusted: Vec<TrustedProxy>,
     /// Whether content is gathered before an upstream sees it.
     buffer: bool,
+    /// Which paths pass.
+    pub paths: PathRule,
 }
 
 /// A prefix and what answers below it.
@@ -58,9 +61,10 @@ impl Proxy {
     ///
     /// # Errors
     /// A name has no address.
-    pub fn new(rules: &ProxyRules) -> Result<Proxy, StartError> {
+    pub fn new(rules: &ProxyRules, spool: &Arc<SpoolAccount>) -> Result<Proxy, StartError> {
         let mut ids = 0..;
-        let mut proxy = Proxy { trusted: rules.trusted.clone(), buffer: rules.buffer, ..Proxy::default() };
+        let mut proxy =
+            Proxy { trusted: rules.trusted.clone(), buffer: rules.buffer, paths: rules.paths, ..Proxy::default() };
         for (prefix, origins) in rules.mounts() {
             let mut upstreams = Vec::new();
             for origin in &origins {
@@ -78,7 +82,7 @@ impl Proxy {
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.clone());
-            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout);
+            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
             proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
         }
         proxy.mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
@@ -90,21 +94,14 @@ impl Proxy {
         self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.shown.as_str()))
     }
 
-    /// Whose a request is, if it is not answered here. A path that climbs is nobody's, however the upstream
-    /// would read it: it could leave the prefix.
-    pub fn find(&self, request: &Request) -> Option<&Mount> {
-        if self.mounts.is_empty() || !matches!(request.target.form, Form::Origin | Form::Absolute) {
-            return None;
-        }
-        if request.target.climbs || hides_a_climb(request.path()) {
-            return None;
-        }
-        self.mounts.iter().find(|mount| is_below(request.path(), mount.prefix.as_bytes()))
+    /// The prefix that a path is below.
+    pub fn find(&self, path: &[u8]) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| is_below(path, mount.prefix.as_bytes()))
     }
 
     /// Passes a request on.
     pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
-        let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
+        let trusted = is_trusted(&self.trusted, request.peer);
         let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
@@ -152,7 +149,7 @@ impl Mount {
     }
 
     /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the
-    /// upstream's to say. Where the prefix itself came in another spelling, the path is the normalised one.
+    /// upstream's to say, within what `PathRule` allows. Where the prefix itself came in another spelling, the path is the normalised one.
     fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
         let raw = request.target.raw_path;
         let path = if is_below(raw, self.prefix.as_bytes()) { raw } else { request.path() };
@@ -181,43 +178,37 @@ fn is_below(path: &[u8], prefix: &[u8]) -> bool {
     rest.is_empty() || rest[0] == b'/' || prefix.ends_with(b"/")
 }
 
-/// Whether a segment would be `..` for an upstream that takes an encoded slash, or a backslash, for a slash.
-fn hides_a_climb(path: &[u8]) -> bool {
-    let Some(first) = memchr::memmem::find(path, b"..") else { return false };
-    // Two dots alone between separators of any kind; escapes are in upper case here.
-    let mut at = Some(first);
-    while let Some(dots) = at {
-        let (before, behind) = (&path[..dots], &path[dots + 2..]);
-        let begins = [&b"/"[..], b"\\", b"%2F", b"%5C"].iter().any(|separator| before.ends_with(separator));
-        let ends = [&b"/"[..], b"\\", b"%2F", b"%5C"].iter().any(|separator| behind.starts_with(separator));
-        if begins && (ends || behind.is_empty()) {
-            return true;
-        }
-        at = memchr::memmem::find(&path[dots + 1..], b"..").map(|next| dots + 1 + next);
-    }
-    false
-}
-
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(request: &Request) -> bool {
     let token = request.head.method_token.of(request.bytes);
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
 }
 
-/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content. Never
-/// HTTP itself: what went through such a tunnel would pass every rule of this server by.
+/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
 fn upgrade(request: &Request) -> Option<Vec<u8>> {
     let mut options = request.values(Name::Connection).flat_map(list::elements);
     if request.head.minor == 0 || request.has_content || !options.any(|one| one.eq_ignore_ascii_case(b"upgrade")) {
         return None;
     }
-    let is_http = |protocol: &&[u8]| {
-        let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default();
-        [&b"http"[..], b"h2", b"h2c", b"h3", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
-    };
     let protocols = request.values(Name::Upgrade).flat_map(list::elements);
-    let wanted: Vec<&[u8]> = protocols.filter(|protocol| !is_http(protocol)).collect();
+    let wanted: Vec<&[u8]> = protocols.filter(|protocol| may_be_tunnelled(protocol)).collect();
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
+}
+
+/// Whether an upstream may be asked for a protocol: `protocol-name ["/" protocol-version]`, both tokens (RFC 9110, section
+/// 7.8), and not HTTP itself, be it a draft of it or within TLS. What went through such a tunnel would pass every
+/// rule of this server by. What is no such member is dropped: an upstream could read it in its own way.
+fn may_be_tunnelled(protocol: &[u8]) -> bool {
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    let is_http = match name {
+        // h2, h2c, h2c-14, h3, h3-29.
+        [b'h' | b'H', digit, ..] if digit.is_ascii_digit() => true,
+        name => [&b"http"[..], b"tls", b"ssl"]
+            .iter()
+            .any(|start| name.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))),
+    };
+    is_token(name) && parts.next().is_none_or(is_token) && !is_http
 }
 
 /// The addresses of an upstream, each with its name for the log.
@@ -247,12 +238,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_climb_is_found_in_any_spelling() {
-        for path in ["/a/..%2Fb", "/a%2F..%2Fb", "/a%5C../b", "/a/..\\b", "/a%2F..", "/x..y/a..%2F/..%5C"] {
-            assert!(hides_a_climb(path.as_bytes()), "{path}");
+    fn http_is_never_tunnelled_in_any_spelling() {
+        for good in ["websocket", "WebSocket", "websocket/13", "SPDY/3.1", "tcp", "IRC/6.9", "x", "he2c"] {
+            assert!(may_be_tunnelled(good.as_bytes()), "{good}");
         }
-        for path in ["/a/b", "/...", "/a..%2Fb", "/..%2E%2Fb..", "/a%2F...%2F", "/v1..v2", "/a%2F.%2Fb"] {
-            assert!(!hides_a_climb(path.as_bytes()), "{path}");
+        for http in
+            ["h2c", "H2C", "h2c-14", "h2c/1", "h2", "h2-17", "h3", "h3-29", "HTTP/2.0", "http", "https/1", "TLS/1.2"]
+        {
+            assert!(!may_be_tunnelled(http.as_bytes()), "{http}");
+        }
+        for malformed in [
+            "",
+            "\"h2c\"",
+            "\"websocket\"",
+            "web socket",
+            "/1",
+            "a/",
+            "a/b/c",
+            "a;b",
+            "a\tb",
+            "a=\"h2c",
+            "\u{e9}",
+            "(h2c)",
+        ] {
+            assert!(!may_be_tunnelled(malformed.as_bytes()), "{malformed}");
         }
     }
 

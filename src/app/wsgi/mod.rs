@@ -6,9 +6,10 @@ pub mod exchange;
 use crate::app::exchange::Next;
 use crate::app::forward::{Forward, Protocol};
 use crate::app::pages::{self, Format};
+use crate::app::temporary::SpoolAccount;
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::app::wsgi::exchange::WsgiExchange;
-use crate::config::proxy::TrustedProxy;
+use crate::config::proxy::{TrustedProxy, is_trusted};
 use crate::config::wsgi::WsgiRules;
 use crate::http::date::Now;
 use crate::http::head::Name;
@@ -33,7 +34,7 @@ const QUEUE: Duration = Duration::from_secs(10);
 pub struct Wsgi {
     /// The longest prefix first.
     mounts: Vec<Mount>,
-    /// Proxies whose X-Forwarded-Proto is believed.
+    /// Proxies whose fields about the client are believed.
     trusted: Vec<TrustedProxy>,
     /// The serial of the next request: an answer must carry the same.
     serial: AtomicU32,
@@ -53,7 +54,11 @@ impl Wsgi {
     ///
     /// # Errors
     /// The folder of the applications cannot be entered.
-    pub fn new(rules: &WsgiRules, trusted: &[TrustedProxy]) -> Result<Option<Wsgi>, StartError> {
+    pub fn new(
+        rules: &WsgiRules,
+        trusted: &[TrustedProxy],
+        spool: &Arc<SpoolAccount>,
+    ) -> Result<Option<Wsgi>, StartError> {
         if rules.apps.is_empty() {
             return Ok(None);
         }
@@ -61,7 +66,7 @@ impl Wsgi {
         let mut mounts = Vec::new();
         for (pool, mount) in rules.apps.iter().enumerate() {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
-            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout);
+            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout, spool);
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
@@ -87,8 +92,7 @@ impl Wsgi {
     }
 
     /// The server speaks no TLS itself: only a proxy in front of it knows that the client came by https.
-    fn scheme(&self, request: &Request) -> &'static str {
-        let trusted = self.trusted.iter().any(|trusted| trusted.holds(request.peer));
+    fn scheme(request: &Request, trusted: bool) -> &'static str {
         let is_https = |(name, value): (&[u8], &[u8])| {
             name.eq_ignore_ascii_case(b"x-forwarded-proto") && value.eq_ignore_ascii_case(b"https")
         };
@@ -99,7 +103,9 @@ impl Wsgi {
     pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
         // With content, CONTENT_LENGTH is added when all of the content has been received.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
-        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme: self.scheme(request), content };
+        let trusted = is_trusted(&self.trusted, request.peer);
+        let scheme = Wsgi::scheme(request, trusted);
+        let around = Surroundings { mount: mount.prefix.as_bytes(), scheme, content, trusted };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) % SERIALS;

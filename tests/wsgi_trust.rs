@@ -1,0 +1,60 @@
+//! Whose word about the client reaches an application: that of a proxy that is trusted, and of nobody else.
+
+mod common;
+
+use common::python::serve_source;
+use common::{TempDir, exchange, on_every_engine};
+
+/// Shows every variable that could be about the client, and what of the connection is certain.
+const SHOW: &str = "
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    names = sorted(name for name in environ if name.startswith('HTTP_') and name not in ('HTTP_HOST', 'HTTP_CONNECTION'))
+    lines = ['%s=%s' % (name, environ[name]) for name in names + ['REMOTE_ADDR', 'wsgi.url_scheme']]
+    return ['\\n'.join(lines).encode('latin-1')]
+";
+const CLAIMS: [(&str, &str); 14] = [
+    ("X-Forwarded-For", "6.6.6.6"),
+    ("X-Forwarded-Host", "evil"),
+    ("X-Forwarded-Port", "666"),
+    ("X-Forwarded-Prefix", "/evil"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Ssl", "on"),
+    ("Forwarded", "for=6.6.6.6;proto=https"),
+    ("X-Real-IP", "6.6.6.6"),
+    ("Front-End-Https", "on"),
+    ("X-Scheme", "https"),
+    ("X-Url-Scheme", "https"),
+    ("X-Original-URL", "/admin"),
+    ("X-Rewrite-URL", "/admin"),
+    ("Client-IP", "6.6.6.6"),
+];
+
+on_every_engine! {
+    fn a_stranger_says_nothing_of_the_client_and_a_trusted_proxy_does(engine: Engine) {
+        let folder = TempDir::new();
+        let spelled = |spell: fn(&str) -> String| {
+            CLAIMS.map(|(name, value)| format!("{}: {value}\r\n", spell(name))).concat()
+        };
+        let plain = spelled(str::to_owned);
+        let odd = [plain.clone(), spelled(str::to_lowercase), spelled(|name| name.replace('-', "_"))];
+        let request = |claims: &str| format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{claims}X-Mine: 1\r\n\r\n");
+        let certain = "HTTP_X_MINE=1\nREMOTE_ADDR=127.0.0.1\nwsgi.url_scheme=http";
+        for args in [&[][..], &["--trusted-proxy", "10.0.0.0/8"]] {
+            let Some(server) = serve_source(engine, &folder, SHOW, args) else { return };
+            for claims in &odd {
+                assert_eq!(exchange(&server, request(claims)).text(), certain, "{args:?}, {claims}");
+            }
+        }
+        let Some(server) = serve_source(engine, &folder, SHOW, &["--trusted-proxy", "127.0.0.1"]) else { return };
+        let text = exchange(&server, request(&plain)).text();
+        for (name, value) in CLAIMS {
+            let variable = format!("HTTP_{}={value}", name.to_uppercase().replace('-', "_"));
+            assert!(text.lines().any(|line| line == variable), "{variable} in {text}");
+        }
+        assert!(text.ends_with("REMOTE_ADDR=127.0.0.1\nwsgi.url_scheme=https"), "{text}");
+        // Of two names for one variable only the one with hyphens is certain to be the proxy's.
+        let text = exchange(&server, request(&odd[2])).text();
+        assert_eq!(text, format!("HTTP_FORWARDED=for=6.6.6.6;proto=https\n{certain}"));
+    }
+}
