@@ -41,7 +41,7 @@ fn run(config: &mut Config) -> Result<(), StartError> {
     let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
     if let Some(wsgi) = &app.wsgi {
-        wsgi.host.start(Instant::now)?;
+        wsgi.supervisor.start(Instant::now)?;
     }
     let urls = listener::urls(&listeners);
     let failed = |error| StartError::new(format!("the engine failed: {error}"));

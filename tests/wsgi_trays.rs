@@ -359,7 +359,7 @@ fn they_are_taken_up_in_the_order_in_which_they_came() {
     assert_eq!(seen(&server), expected);
 }
 
-/// Those on the tray count as waiting.
+/// Requests in inboxes count as waiting.
 #[test]
 fn the_queue_is_as_long_as_was_said() {
     let Some((server, _folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };

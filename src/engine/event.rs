@@ -30,7 +30,7 @@ use crate::engine::{AcceptFailure, Ending, PAUSE, READABLE, WRITABLE, ready_bits
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
-use crate::wsgi::tray::DEPTH;
+use crate::wsgi::inbox::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
@@ -128,7 +128,7 @@ impl<'a> EventEngine<'a> {
         if let Some(wsgi) = &app.wsgi {
             signals.add_signal(SIGHUP)?;
             poll.registry().register(
-                &mut SourceFd(&wsgi.host.lock().as_fd().as_raw_fd()),
+                &mut SourceFd(&wsgi.supervisor.lock().as_fd().as_raw_fd()),
                 WORKERS,
                 Interest::READABLE,
             )?;
@@ -203,7 +203,7 @@ impl<'a> EventEngine<'a> {
         if !is_idle || (waited_for && place.is_none()) {
             return Some(Duration::ZERO);
         }
-        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.host.lock().next_turn(self.now.instant));
+        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
         let log = self.app.access_log.next_flush(self.now.instant);
         let next =
             [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, log]
@@ -226,9 +226,9 @@ impl<'a> EventEngine<'a> {
                 }
             }
             Token(token) if token % 2 == 1 => {
-                let host = self.app.wsgi.as_ref().map(|wsgi| &wsgi.host);
+                let supervisor = self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor);
                 let (registry, now) = (self.poll.registry(), self.now.instant);
-                if let Some(client) = self.links.on_event(token / 2, event, registry, host, now) {
+                if let Some(client) = self.links.on_event(token / 2, event, registry, supervisor, now) {
                     self.enqueue(client);
                 }
             }
@@ -243,7 +243,7 @@ impl<'a> EventEngine<'a> {
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
             match (signal, &self.app.wsgi) {
-                (SIGHUP, Some(wsgi)) => wsgi.host.lock().reload(self.now.instant),
+                (SIGHUP, Some(wsgi)) => wsgi.supervisor.lock().reload(self.now.instant),
                 _ => self.signalled += 1,
             }
         }
@@ -456,7 +456,7 @@ impl<'a> EventEngine<'a> {
             link,
             links: &mut self.links,
             registry: self.poll.registry(),
-            host: self.app.wsgi.as_ref().map(|wsgi| &wsgi.host),
+            supervisor: self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor),
             woken,
         };
         (session, io, &mut self.scratch)
@@ -465,7 +465,7 @@ impl<'a> EventEngine<'a> {
     /// Lets the supervisor of the workers look at what has happened.
     fn supervise(&mut self) {
         let Some(wsgi) = &self.app.wsgi else { return };
-        let mut supervisor = wsgi.host.lock();
+        let mut supervisor = wsgi.supervisor.lock();
         let now = self.now.instant;
         if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
             supervisor.turn(now);
@@ -488,7 +488,7 @@ impl<'a> EventEngine<'a> {
     /// Queues those for whom a worker may have become free.
     fn wake(&mut self) {
         let Some(wsgi) = &self.app.wsgi else { return };
-        let woken = wsgi.host.lock().take_woken();
+        let woken = wsgi.supervisor.lock().take_woken();
         for key in woken {
             if let Some(client) = self.clients.get_mut(key) {
                 client.woken = true;

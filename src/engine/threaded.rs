@@ -405,7 +405,7 @@ fn serve(seat: Seat) {
 
 fn serve_seat(seat: &Seat) {
     let Seat { shared, link, .. } = seat;
-    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.host, seat.key));
+    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.supervisor, seat.key));
     let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
     let ends = Ends { peer_port: link.peer.port(), local: link.local };
     let mut session = Session::new(link.peer.ip(), Instant::now()).between(ends);

@@ -3,8 +3,8 @@
 //!
 //! Left to the caller: what can be offered at all, and the Vary field.
 //!
-//! One rule: a malformed element, or one with a malformed weight, is ignored. A guess at its meaning could give a client
-//! what it cannot read. If a name is given twice, its lowest weight counts, for the same reason.
+//! One rule: a malformed element, or one with a malformed weight, is ignored. A guess at its meaning could give a
+//! client what it cannot read. If a name is given twice, its lowest weight counts, for the same reason.
 
 use crate::http::chars::{is_token, quoted_string_len, trim_ows};
 use crate::http::list;

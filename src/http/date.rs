@@ -135,7 +135,8 @@ fn clf_of(imf: &[u8; IMF_LEN]) -> [u8; CLF_LEN] {
 
 /// The time of one turn of an engine, with the two renderings every response and log line needs.
 ///
-/// The engine passes in the time that it has read from the clock. A thousand responses in one second render the date once.
+/// The engine passes in the time that it has read from the clock. A thousand responses in one second render the date
+/// once.
 #[derive(Clone, Debug)]
 pub struct Now {
     /// For deadlines.

@@ -29,7 +29,7 @@ pub fn html(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// As `html`, but borrows text in which nothing has to be escaped, as in most.
+/// As `html`, but text in which nothing has to be escaped is borrowed. Most text is of that kind.
 pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
     let is_safe = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
     if text.iter().all(is_safe) {

@@ -162,8 +162,8 @@ pub fn write_unsatisfied_range(total: u64, out: &mut Vec<u8>) {
 
 /// The framing of a multipart/byteranges body (RFC 9110, section 14.6; RFC 2046, section 5.1.1).
 ///
-/// For each range `write_part_head` and its bytes, then `write_end`; `content_length` is the sum in advance. Each delimiter
-/// begins with CRLF, also the first, where it is an empty preamble.
+/// For each range `write_part_head` and its bytes, then `write_end`; `content_length` is the sum in advance. Each
+/// delimiter begins with CRLF, also the first, where it is an empty preamble.
 #[derive(Clone, Copy, Debug)]
 pub struct Multipart<'a> {
     /// 1 to 70 characters that need no quotes (letters and digits), unlikely in the content.

@@ -90,7 +90,7 @@ mod tests {
     use crate::driver::{self, Connected, Transport, Turn};
     use crate::http::date::Now;
     use crate::session::Scratch;
-    use crate::wsgi::supervisor::Left;
+    use crate::wsgi::supervisor::Handback;
     use std::fs::File;
     use std::io;
     use std::net::Ipv4Addr;
@@ -161,7 +161,7 @@ mod tests {
             Ok(())
         }
 
-        fn release(&mut self, keep: bool, _left: Option<Left>) {
+        fn release(&mut self, keep: bool, _handback: Option<Handback>) {
             self.kept = Some(keep);
         }
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::config::Config;
 use crate::driver::{self, Connected, Transport, Turn};
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::supervisor::Handback;
 use std::net::Ipv4Addr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -111,7 +111,7 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn release(&mut self, _keep: bool, _left: Option<Left>) {}
+    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
 
 impl Ends {

@@ -6,7 +6,7 @@ use dustdevil::app::upstreams::{Reuse, Upstream};
 use dustdevil::driver::{Connected, Transport};
 use dustdevil::http::date::Now;
 use dustdevil::session::Ready;
-use dustdevil::wsgi::supervisor::Left;
+use dustdevil::wsgi::supervisor::Handback;
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -76,5 +76,5 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn release(&mut self, _keep: bool, _left: Option<Left>) {}
+    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
