@@ -52,7 +52,7 @@ use std::time::{Duration, Instant};
 const STACK: usize = 256 * 1024;
 /// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB, and no buffer that
 /// grew beyond its usual size.
-const SPARE: usize = 64;
+const SPARE: usize = 16;
 /// How often the main thread looks for what is to be done without a request.
 const CHORES: Duration = Duration::from_secs(1);
 /// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
