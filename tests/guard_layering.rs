@@ -282,7 +282,7 @@ fn every_module_has_its_layer() {
     for source in sources() {
         assert!(
             layer_of(source.top()).is_some(),
-            "{}: say in tests/layering.rs and in the map of src/lib.rs which layer `{}` is in",
+            "{}: say in tests/guard_layering.rs and in the map of src/lib.rs which layer `{}` is in",
             source.path.display(),
             source.top()
         );

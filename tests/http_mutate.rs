@@ -1,7 +1,7 @@
 //! A seeded mutator over the parsers of `http` and over a whole connection: nothing a peer sends panics, and each parser
 //! keeps its promise.
 //!
-//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test mutate` for more than the default number of inputs; the
+//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test http_mutate` for more than the default number of inputs; the
 //! number is that of all parsers together. The same number and seed give the same inputs; a failure names its input.
 
 #[path = "fuzz/checks.rs"]

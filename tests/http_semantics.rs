@@ -1,6 +1,6 @@
 //! What a request means: methods, targets, preconditions, ranges, codings, as RFC 9110 has them, byte by byte.
 //!
-//! The tables say for one request what comes back; tests/matrix.rs has the combinations.
+//! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
 
 mod common;
 

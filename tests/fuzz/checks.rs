@@ -1,5 +1,5 @@
-//! What must hold for any bytes at all, one check for each parser of a message: run by `tests/mutate.rs` on seeded
-//! mutations, by `scripts/fuzz` on inputs that coverage leads to, and by `tests/regressions.rs` on what these found.
+//! What must hold for any bytes at all, one check for each parser of a message: run by `tests/http_mutate.rs` on seeded
+//! mutations, by `scripts/fuzz` on inputs that coverage leads to, and by `tests/http_regressions.rs` on what these found.
 //!
 //! Every check panics where a promise is broken. Common to all: the same answer however the bytes are cut, nothing
 //! consumed that was not given, nothing pointed at that is not there.
