@@ -258,31 +258,6 @@ on_every_engine! {
         });
     }
 
-    #[skip(Iterative, "serves one client at a time")]
-    fn lines_of_the_access_log_are_never_torn(engine: Engine) {
-        let server = Server::start_on(engine, &[]);
-        // As much as may wait for a reader that is slow: none of it may be lost.
-        let agent = "a".repeat(1500);
-        let batch = format!("GET /echo/x HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n").repeat(20);
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    let mut client = Client::connect(&server);
-                    for _ in 0..4 {
-                        client.send(&batch);
-                        (0..20).for_each(|_| assert_eq!(client.read_response().status, 200));
-                    }
-                });
-            }
-        });
-        let lines = server.log_lines(640);
-        assert_eq!(lines.len(), 640);
-        let end = format!("\"GET /echo/x HTTP/1.1\" 200 1 \"-\" \"{agent}\"");
-        for line in lines {
-            assert!(line.starts_with("127.0.0.1 - - [") && line.ends_with(&end), "{line}");
-        }
-    }
-
     /// Out of descriptors: those inside are served on, those outside wait, and nothing spins.
     #[skip(Iterative, "serves one client at a time")]
     fn descriptors_that_run_out_are_waited_for(engine: Engine) {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::place::Place;
 use common::{Client, Server, Setup, TempDir, eventually, on_every_engine};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -173,5 +174,19 @@ on_every_engine! {
             }
         }
         assert_eq!(total, 24 << 20);
+    }
+
+    fn empty_lines_win_no_time(engine: Engine) {
+        let place = Place::with(engine, &["--header-timeout", "1s", "--keep-alive-timeout", "1s"]);
+        for first in ["", "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let mut client = Client::connect(&place.server);
+            client.send(first);
+            let since = Instant::now();
+            // Whole ones, and ones in halves.
+            while ["\r\n", "\r", "\n\r", "\n"].iter().all(|part| client.try_send(part).is_ok()) {
+                assert!(since.elapsed() < Duration::from_secs(5), "still open");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
     }
 }

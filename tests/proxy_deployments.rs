@@ -4,8 +4,8 @@
 mod common;
 
 use common::upstream::{Upstream, field, ok};
-use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, noise, on_every_engine};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, free_port, noise, on_every_engine};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -42,10 +42,6 @@ fn start(program: &str, args: &[&str], folder: &Path) -> Option<Program> {
 }
 
 /// A port that was free a moment ago: what these programs listen on has to be said beforehand.
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 fn await_port(port: u16, folder: &Path) -> SocketAddr {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     eventually("the program listens", || {

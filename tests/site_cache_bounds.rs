@@ -3,13 +3,10 @@
 
 mod common;
 
-use common::{Client, Engine, Server, Setup, TempDir, on_every_engine};
+use common::{Client, Engine, SETTLED, Server, Setup, TempDir, on_every_engine};
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
-/// Longer than a file has to be left alone before it is kept.
-const SETTLED: Duration = Duration::from_millis(3200);
 /// What a server may take besides its cache, in KiB: buffers, and what an allocator keeps for later.
 const SLACK: u64 = 6 * 1024;
 

@@ -2,30 +2,12 @@
 
 mod common;
 
-use common::{Engine, Response, Server, Setup, TempDir, exchange, get, gunzip, on_every_engine};
-use flate2::{Compression, write::GzEncoder};
-use std::fs::{self, File};
-use std::io::Write;
-use std::os::unix::fs::symlink;
+use common::{Engine, SETTLED, Server, Setup, TempDir, ask, get, gunzip, on_every_engine};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
     Setup::on(engine).arg(place.join("site")).args(flags).start()
-}
-
-fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
-    exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
-}
-
-fn set_modified(place: &TempDir, name: &str, time: SystemTime) {
-    File::options().write(true).open(place.join(name)).unwrap().set_modified(time).unwrap();
-}
-
-fn gzip(text: &str) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).unwrap();
-    encoder.finish().unwrap()
 }
 
 on_every_engine! {
@@ -36,6 +18,18 @@ on_every_engine! {
         let answer = get(&server, "/app.3f2a9c1b.js");
         for name in ["Cache-Control", "Expires", "Age"] {
             assert_eq!(answer.field(name), None, "{answer:?}");
+        }
+    }
+
+    fn no_answer_has_an_age(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/a.txt", "a");
+        let server = serve(&place, engine, &[]);
+        for path in ["/a.txt", "/missing", "/echo/x", "/"] {
+            let answer = ask(&server, "GET", path, "Cache-Control: no-cache\r\nPragma: no-cache\r\n");
+            for name in ["Age", "Pragma", "Warning", "Expires", "Cache-Control"] {
+                assert!(answer.values(name).is_empty(), "{path}: {answer:?}");
+            }
         }
     }
 
@@ -99,7 +93,7 @@ on_every_engine! {
         place.write("site/a.txt", "many words ".repeat(20_000));
         let server = serve(&place, engine, &[]);
         // Only a file that has been left alone for a while is kept.
-        thread::sleep(Duration::from_millis(3500));
+        thread::sleep(SETTLED);
         let fields = "Accept-Encoding: gzip\r\n";
         let before = ask(&server, "HEAD", "/a.txt", fields);
         for _ in 0..3 {
@@ -136,7 +130,7 @@ on_every_engine! {
     fn a_read_whose_precondition_fails_is_412(engine: Engine) {
         let place = TempDir::new();
         place.write("site/note.txt", "note");
-        set_modified(&place, "site/note.txt", UNIX_EPOCH + Duration::from_secs(784_111_777));
+        place.set_modified("site/note.txt", UNIX_EPOCH + Duration::from_secs(784_111_777));
         let server = serve(&place, engine, &[]);
         let etag = get(&server, "/note.txt").field("ETag").unwrap().to_owned();
         for method in ["GET", "HEAD"] {
@@ -154,7 +148,7 @@ on_every_engine! {
     fn last_modified_is_never_in_the_future(engine: Engine) {
         let place = TempDir::new();
         place.write("site/note.txt", "note");
-        set_modified(&place, "site/note.txt", SystemTime::now() + Duration::from_secs(1_000_000));
+        place.set_modified("site/note.txt", SystemTime::now() + Duration::from_secs(1_000_000));
         let server = serve(&place, engine, &[]);
         let answer = get(&server, "/note.txt");
         let date = httpdate::parse_http_date(answer.field("Date").unwrap()).unwrap();
@@ -170,7 +164,7 @@ on_every_engine! {
         place.write("site/note.txt", "note");
         let server = serve(&place, engine, &[]);
         for seconds in [0, 1] {
-            set_modified(&place, "site/note.txt", UNIX_EPOCH + Duration::from_secs(seconds));
+            place.set_modified("site/note.txt", UNIX_EPOCH + Duration::from_secs(seconds));
             let answer = get(&server, "/note.txt");
             assert_eq!(answer.field("Last-Modified"), None, "{seconds}");
             let etag = answer.field("ETag").expect("an ETag all the same");
@@ -178,108 +172,7 @@ on_every_engine! {
             let since = "If-Modified-Since: Fri, 31 Dec 2100 23:59:59 GMT\r\n";
             assert_eq!(ask(&server, "GET", "/note.txt", since).status, 200, "no date, no condition on it");
         }
-        set_modified(&place, "site/note.txt", UNIX_EPOCH + Duration::from_secs(2));
+        place.set_modified("site/note.txt", UNIX_EPOCH + Duration::from_secs(2));
         assert_eq!(get(&server, "/note.txt").field("Last-Modified"), Some("Thu, 01 Jan 1970 00:00:02 GMT"));
-    }
-
-    fn a_neighbour_made_beforehand_is_sent_to_who_takes_it(engine: Engine) {
-        let place = TempDir::new();
-        let text = "the same words ".repeat(100);
-        place.write("site/page.html", &text);
-        place.write("site/page.html.gz", gzip(&text));
-        place.write("site/page.html.br", "BROTLI");
-        place.write("site/page.html.zst", "ZSTD");
-        place.write("site/image.png", "PNG");
-        place.write("site/image.png.gz", gzip("PNG"));
-        place.write("site/alone.png", "PNG");
-        place.write("site/sub/index.html", "sub");
-        place.write("site/sub/index.html.br", "BR SUB");
-        let server = serve(&place, engine, &["--precompressed", "--try-html", "--cache-control=*.html=no-cache"]);
-        let take = |path: &str, accept: &str| ask(&server, "GET", path, &format!("Accept-Encoding: {accept}\r\n"));
-        for (accept, coding, body) in [
-            ("gzip, deflate, br, zstd", Some("br"), &b"BROTLI"[..]),
-            ("br;q=0.5, zstd", Some("zstd"), b"ZSTD"),
-            ("gzip, zstd", Some("zstd"), b"ZSTD"),
-            ("BR", Some("br"), b"BROTLI"),
-            ("x-gzip", Some("gzip"), &gzip(&text)),
-            ("gzip", Some("gzip"), &gzip(&text)),
-            ("*", Some("br"), b"BROTLI"),
-            ("br;q=0", None, text.as_bytes()),
-            ("identity", None, text.as_bytes()),
-            ("identity, br;q=0.5", None, text.as_bytes()),
-            ("identity;q=0, br", Some("br"), b"BROTLI"),
-        ] {
-            let answer = take("/page.html", accept);
-            assert_eq!((answer.status, answer.field("Content-Encoding")), (200, coding), "{accept}");
-            assert_eq!(answer.body, body, "{accept}");
-            assert_eq!(answer.content_length(), Some(body.len()), "{accept}");
-            assert_eq!(answer.field("Content-Type"), Some("text/html; charset=utf-8"), "{accept}");
-            assert_eq!(answer.field("Vary"), Some("Accept-Encoding"), "{accept}");
-            assert_eq!(answer.field("Cache-Control"), Some("no-cache"), "that of the original: {accept}");
-            let head = ask(&server, "HEAD", "/page.html", &format!("Accept-Encoding: {accept}\r\n"));
-            assert_eq!(head.lasting_fields(), answer.lasting_fields(), "{accept}");
-        }
-        // Each its own strong tag, and each is revalidated as itself.
-        let tags = ["identity", "br", "zstd", "gzip", "deflate"];
-        let tags = tags.map(|accept| take("/page.html", accept).field("ETag").unwrap().to_owned());
-        for (at, tag) in tags.iter().enumerate() {
-            assert!(tag.starts_with('"') && !tags[..at].contains(tag), "{tags:?}");
-        }
-        let conditional = |tag: &str| take("/page.html", &format!("br\r\nIf-None-Match: {tag}")).status;
-        assert_eq!((conditional(&tags[1]), conditional(&tags[0]), conditional(&tags[3])), (304, 200, 200));
-        // Only a deflate is made: nobody keeps such files.
-        assert_eq!(take("/page.html", "deflate").field("Content-Encoding"), Some("deflate"));
-        // A type that is never compressed on the fly may have a neighbour all the same.
-        assert_eq!(gunzip(&take("/image.png", "gzip").body), b"PNG");
-        assert_eq!(take("/image.png", "br").field("Vary"), Some("Accept-Encoding"));
-        assert_eq!(get(&server, "/image.png").field("Vary"), Some("Accept-Encoding"));
-        assert_eq!(take("/alone.png", "br").field("Vary"), None, "nothing to choose from");
-        // Index files and --try-html have neighbours as well, and each is itself a file.
-        for path in ["/sub/", "/sub/index.html", "/sub/index"] {
-            assert_eq!(take(path, "br").body, b"BR SUB", "{path}");
-        }
-        let itself = take("/page.html.gz", "gzip");
-        assert_eq!((itself.field("Content-Encoding"), itself.media_type().as_str()), (None, "application/gzip"));
-        // A part is a part of the file as it is.
-        let part = take("/page.html", "br\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice(), part.field("Content-Range")), (200, &b"BROTLI"[..], None));
-        let part = take("/page.html", "identity\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]));
-        let without = serve(&place, engine, &[]);
-        assert_eq!(ask(&without, "GET", "/page.html", "Accept-Encoding: br\r\n").text(), text);
-    }
-
-    fn a_neighbour_that_is_old_or_outside_or_no_file_is_none(engine: Engine) {
-        let place = TempDir::new();
-        place.write("outside/secret", "SECRET");
-        place.write("site/page.html", "new");
-        place.write("site/page.html.br", "OLD");
-        symlink("../outside/secret", place.join("site/page.html.gz")).unwrap();
-        fs::create_dir(place.join("site/page.html.zst")).unwrap();
-        let time = UNIX_EPOCH + Duration::new(1_700_000_000, 500);
-        set_modified(&place, "site/page.html", time);
-        set_modified(&place, "site/page.html.br", time - Duration::from_nanos(1));
-        let server = serve(&place, engine, &["--precompressed"]);
-        let take = || ask(&server, "GET", "/page.html", "Accept-Encoding: br, zstd, gzip\r\n");
-        let answer = take();
-        assert_eq!((answer.text().as_str(), answer.field("Content-Encoding"), answer.field("Vary")), ("new", None, None));
-        set_modified(&place, "site/page.html.br", time);
-        assert_eq!((take().text().as_str(), take().field("Content-Encoding")), ("OLD", Some("br")));
-        fs::remove_file(place.join("site/page.html.br")).unwrap();
-        assert_eq!(take().text(), "new");
-        let all = serve(&place, engine, &["--precompressed", "--symlinks=all"]);
-        assert_eq!(ask(&all, "GET", "/page.html", "Accept-Encoding: gzip\r\n").text(), "SECRET");
-    }
-
-    fn a_large_neighbour_streams_as_it_is(engine: Engine) {
-        let place = TempDir::new();
-        let coded = common::noise(300_000);
-        place.write("site/large.js", vec![b' '; 1_000_000]);
-        place.write("site/large.js.br", &coded);
-        let server = serve(&place, engine, &["--precompressed"]);
-        let answer = ask(&server, "GET", "/large.js", "Accept-Encoding: br\r\n");
-        assert!(answer.body == coded);
-        assert_eq!(answer.content_length(), Some(300_000));
-        assert_eq!(answer.field("Accept-Ranges"), None);
     }
 }

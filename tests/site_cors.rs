@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Engine, Response, Server, Setup, TempDir, exchange, get, on_every_engine};
+use common::{Engine, Server, Setup, TempDir, ask, exchange, get, on_every_engine};
 
 fn place() -> TempDir {
     let place = TempDir::new();
@@ -15,10 +15,6 @@ fn place() -> TempDir {
 fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
     let store = place.join("store");
     Setup::on(engine).arg(place.join("site")).arg("--directory").arg(store).args(flags).start()
-}
-
-fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
-    exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
 }
 
 on_every_engine! {

@@ -2,9 +2,7 @@
 
 mod common;
 
-use common::{
-    Client, Framing, Response, Server, Setup, TempDir, eventually, exchange, get, gunzip, noise, on_every_engine,
-};
+use common::{Client, Framing, Server, Setup, TempDir, ask, eventually, get, gunzip, noise, on_every_engine};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -39,10 +37,6 @@ impl Place {
     fn serve(&self, engine: common::Engine, more: &[&str]) -> Server {
         Setup::on(engine).arg(self.outside.join("site")).args(more).start()
     }
-}
-
-fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
-    exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
 }
 
 /// The references of a page, as a browser reads them.
@@ -418,114 +412,6 @@ on_every_engine! {
         answer.expect_status(&[200, 204]);
         assert!(answer.lists("Allow", "GET") && !answer.lists("Allow", "PUT"), "{answer:?}");
         assert_eq!(fs::read(place.site("note.txt")).unwrap(), b"a note");
-    }
-
-    fn text_is_gzipped_when_accepted_and_says_vary(engine: Engine) {
-        let place = Place::new();
-        let words = "the same words again and again ".repeat(2000);
-        for name in ["long.html", "long.css", "long.js", "long.json", "long.svg", "long.txt"] {
-            fs::write(place.site(name), &words).unwrap();
-            let server = place.serve(engine, &[]);
-            let plain = get(&server, &format!("/{name}"));
-            assert_eq!(plain.field("Content-Encoding"), None, "{name}");
-            assert!(plain.lists("Vary", "Accept-Encoding"), "Vary without the coding too: {plain:?}");
-            assert_eq!(plain.text(), words);
-            let coded = ask(&server, "GET", &format!("/{name}"), "Accept-Encoding: gzip\r\n");
-            assert_eq!(coded.field("Content-Encoding"), Some("gzip"), "{name}");
-            assert!(coded.lists("Vary", "Accept-Encoding"), "{coded:?}");
-            assert_eq!(coded.field("Content-Type"), plain.field("Content-Type"));
-            assert_ne!(coded.framing, Framing::Close, "its end is told");
-            assert!(coded.body.len() < words.len() / 4, "{} bytes", coded.body.len());
-            assert_eq!(gunzip(&coded.body), words.as_bytes());
-        }
-    }
-
-    fn compressed_types_are_left_alone(engine: Engine) {
-        let place = Place::new();
-        let pixels = vec![0; 50_000];
-        let names = ["image.png", "photo.jpg", "archive.zip", "clip.mp4", "font.woff2", "data.gz"];
-        for name in names {
-            fs::write(place.site(name), &pixels).unwrap();
-        }
-        let server = place.serve(engine, &[]);
-        for name in names {
-            let answer = ask(&server, "GET", &format!("/{name}"), "Accept-Encoding: gzip\r\n");
-            assert_eq!(answer.field("Content-Encoding"), None, "{name}");
-            assert_eq!(answer.content_length(), Some(pixels.len()), "{name}");
-            assert!(answer.body == pixels, "{name}");
-        }
-    }
-
-    fn the_weights_of_accept_encoding_are_honoured(engine: Engine) {
-        let place = Place::new();
-        let words = "the same words again and again ".repeat(500);
-        fs::write(place.site("long.html"), &words).unwrap();
-        let server = place.serve(engine, &[]);
-        let cases = [
-            ("gzip", Some(true)),
-            ("gzip, deflate, br, zstd", Some(true)),
-            ("br;q=1.0, gzip;q=0.8, *;q=0.1", Some(true)),
-            ("gzip;q=0.001", Some(true)),
-            ("GZIP", Some(true)),
-            ("x-gzip", None),
-            ("*", None),
-            ("identity;q=0, gzip", Some(true)),
-            ("gzip;q=0", Some(false)),
-            ("gzip;q=0.0, deflate;q=0", Some(false)),
-            ("gzip;q=0, *;q=1", Some(false)),
-            ("*;q=0", Some(false)),
-            ("identity", Some(false)),
-            ("identity;q=1, gzip;q=0.5", None),
-            ("", Some(false)),
-            ("br", Some(false)),
-            ("gzip;q=2", None),
-            ("gzip;q=abc", None),
-            (";;;,,,==gzip", None),
-        ];
-        for (accept, expected) in cases {
-            let answer = ask(&server, "GET", "/long.html", &format!("Accept-Encoding: {accept}\r\n"));
-            answer.expect_status(&[200, 406]);
-            let coded = answer.field("Content-Encoding") == Some("gzip");
-            assert!(expected.is_none_or(|expected| expected == coded), "Accept-Encoding: {accept}");
-            match answer.field("Content-Encoding") {
-                Some("gzip") => assert_eq!(gunzip(&answer.body), words.as_bytes(), "{accept}"),
-                None if answer.status == 200 => assert_eq!(answer.text(), words, "{accept}"),
-                _ => {}
-            }
-        }
-    }
-
-    fn a_coded_answer_to_http_1_0_is_not_chunked(engine: Engine) {
-        let place = Place::new();
-        let words = "the same words again and again ".repeat(5000);
-        fs::write(place.site("long.html"), &words).unwrap();
-        let server = place.serve(engine, &[]);
-        for connection in ["close", "keep-alive"] {
-            let request =
-                format!("GET /long.html HTTP/1.0\r\nAccept-Encoding: gzip\r\nConnection: {connection}\r\n\r\n");
-            let answer = exchange(&server, request);
-            assert_ne!(answer.framing, Framing::Chunked, "{connection}");
-            let body = if answer.field("Content-Encoding").is_some() { gunzip(&answer.body) } else { answer.body };
-            assert!(body == words.as_bytes(), "{connection}");
-        }
-    }
-
-    fn a_coded_answer_leaves_the_connection_in_step(engine: Engine) {
-        let place = Place::new();
-        let words = "the same words again and again ".repeat(5000);
-        fs::write(place.site("long.html"), &words).unwrap();
-        let server = place.serve(engine, &[]);
-        let mut client = Client::connect(&server);
-        for _ in 0..3 {
-            client.send(concat!(
-                "GET /long.html HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
-                "HEAD /long.html HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
-                "GET /note.txt HTTP/1.1\r\nHost: x\r\n\r\n",
-            ));
-            assert!(gunzip(&client.read_response().body) == words.as_bytes());
-            assert_eq!(client.read_response_to_head().status, 200);
-            assert_eq!(client.read_response().text(), "a note");
-        }
     }
 
     fn an_empty_file_is_an_empty_answer(engine: Engine) {

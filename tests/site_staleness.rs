@@ -6,7 +6,7 @@
 
 mod common;
 
-use common::{Client, Engine, Server, Setup, TempDir, on_every_engine};
+use common::{Client, Engine, SETTLED, Server, Setup, TempDir, on_every_engine};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File, FileTimes};
 use std::io::Write;
@@ -17,8 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than a file has to be left alone before it is kept.
-const SETTLED: Duration = Duration::from_millis(3200);
 /// A file that is kept in memory, and one that is kept open.
 const SIZES: [usize; 2] = [3_000, 300_000];
 /// As many versions stand ready; the change with number n brings version n % VERSIONS.

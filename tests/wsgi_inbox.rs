@@ -5,7 +5,6 @@ mod common;
 
 use common::python::serve_source;
 use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
-use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
@@ -117,10 +116,7 @@ fn expect(mut client: Client, body: &[u8]) -> Response {
 
 /// Signals the workers that there are now.
 fn signal_workers(server: &Server, name: &str) {
-    let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
-    let children = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-    let pids: Vec<String> =
-        children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    let pids = server.children();
     assert!(Command::new("kill").arg(format!("-{name}")).args(&pids).status().unwrap().success(), "{pids:?}");
 }
 

@@ -30,13 +30,6 @@ fn occupy(server: &Server, path: &str) -> Client {
     client
 }
 
-/// The pids of the workers that there are now.
-fn workers(server: &Server) -> Vec<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
-    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
-}
-
 fn kill(pid: &str) {
     assert!(Command::new("sh").args(["-c", "kill -9 \"$0\"", pid]).status().unwrap().success());
 }
@@ -323,10 +316,10 @@ except FileExistsError:
         let folder = TempDir::new();
         let args = ["--wsgi-reload", "--wsgi-workers", "2"];
         let Some(server) = serve_source(engine, &folder, &answering("old"), &args) else { return };
-        for pid in workers(&server) {
+        for pid in server.children() {
             kill(&pid);
             let replaced = |pids: &[String]| pids.len() == 2 && !pids.contains(&pid);
-            eventually("its successor", || replaced(&workers(&server)).then_some(()));
+            eventually("its successor", || replaced(&server.children()).then_some(()));
         }
         thread::sleep(Duration::from_millis(1200));
         folder.write("fresh.py", answering("newer"));
@@ -395,7 +388,7 @@ except FileExistsError:
         let Some(server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
         let mut in_flight = [occupy(&server, "/slow?60"), occupy(&server, "/slow?60")];
         let mut waiting: Vec<Client> = (0..6).map(|_| occupy(&server, "/pid")).collect();
-        let pids = workers(&server);
+        let pids = server.children();
         assert_eq!(pids.len(), 2);
         pids.iter().for_each(|pid| kill(pid));
         assert!(in_flight.iter_mut().all(|client| client.read_response().status == 502));
@@ -407,7 +400,7 @@ except FileExistsError:
     fn killing_idle_workers_costs_no_request(engine: Engine) {
         let Some(server) = serve(engine, &["--wsgi-workers", "3"]) else { return };
         for size in [0, 10, 300_000, 2_000_000] {
-            let pids = eventually("three workers", || Some(workers(&server)).filter(|pids| pids.len() == 3));
+            let pids = eventually("three workers", || Some(server.children()).filter(|pids| pids.len() == 3));
             assert_eq!(get(&server, "/hello").status, 200);
             pids.iter().for_each(|pid| kill(pid));
             let answer = post(&server, "/echo", &vec![7; size]);

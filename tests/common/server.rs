@@ -3,7 +3,7 @@
 use super::{Engine, PATIENCE, TempDir};
 use std::ffi::OsString;
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -166,6 +166,35 @@ impl Setup {
     }
 }
 
+impl Outcome {
+    /// A refusal to start: the exit code, and words made for a person.
+    #[track_caller]
+    pub fn expect_refusal(&self, codes: &[i32], words: &[&str]) {
+        let Outcome { code, stdout, stderr } = self;
+        assert!(code.is_some_and(|code| codes.contains(&code)), "exit {code:?}, not one of {codes:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{word:?} in {stderr:?}");
+        }
+        for debris in ["panicked", "RUST_BACKTRACE", "Os {", "kind:", "Error {", "http://"] {
+            assert!(!stderr.contains(debris), "{debris:?} in {stderr:?}");
+        }
+        assert!(stdout.is_empty(), "{stdout}");
+    }
+}
+
+/// A server of a store alone, so that `/` is the page that names the routes.
+pub fn store_server(engine: Engine, more: &[&str]) -> (Server, TempDir) {
+    let store = TempDir::new();
+    let server = Setup::on(engine).args(["--directory", store.arg()]).args(more).start();
+    (server, store)
+}
+
+/// A port that was free a moment ago. Another program may have it by the time that it is bound: for servers that cannot
+/// say which port they chose.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
 /// Runs the binary to its end with these arguments and nothing else.
 pub fn run(args: &[&str]) -> Outcome {
     Setup::default().args(args).run()
@@ -236,6 +265,13 @@ impl Server {
         let status = await_exit(&mut self.child, patience);
         self.exited = status;
         status.unwrap_or_else(|| panic!("still running after {patience:?}"))
+    }
+
+    /// The pids of the processes that it has started and that run now: the workers of Python applications.
+    pub fn children(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
     /// How many sockets the process holds: the listeners and its connections.
