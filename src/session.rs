@@ -20,6 +20,7 @@ mod phase;
 mod presence;
 mod receiving;
 mod scratch;
+pub mod testing;
 
 pub use op::{Op, Peer, Ready};
 pub use phase::Phase;

@@ -65,8 +65,11 @@ fn sources() -> Vec<Source> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&top, &mut files);
-    // A file of this name is compiled for tests only.
-    files.retain(|path| !path.ends_with("tests.rs"));
+    // `tests.rs` and what is below `tests/` is compiled for tests only. `testing.rs` is for tests too, and may look up.
+    files.retain(|path| {
+        let inner = path.strip_prefix(&top).unwrap();
+        !inner.iter().any(|part| ["tests", "tests.rs", "testing.rs"].iter().any(|name| part == *name))
+    });
     files.sort();
     assert!(!files.is_empty(), "no source in {}", top.display());
     let read = |path: PathBuf| {
@@ -305,6 +308,17 @@ fn imports_go_down() {
         }
     }
     assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
+}
+
+/// It drives a whole session, and so stands above every engine.
+#[test]
+fn nothing_that_serves_uses_what_is_for_tests() {
+    for source in sources() {
+        let named = source.code.match_indices("testing").filter(|(at, _)| starts_word(&source.code, *at));
+        for (at, _) in named {
+            assert!(source.code[..at].ends_with("pub mod "), "{}: session::testing is for tests", source.place(at));
+        }
+    }
 }
 
 #[test]

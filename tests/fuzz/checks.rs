@@ -8,6 +8,7 @@
 
 use dustdevil::app::App;
 use dustdevil::config::{AccessLog, Config};
+use dustdevil::driver::{self, Turn};
 use dustdevil::http::chars::{is_field_value_byte, is_ows, is_tchar, is_token, quoted_string_len, trim_ows};
 use dustdevil::http::chunked::{self, ChunkedDecoder};
 use dustdevil::http::date::Now;
@@ -18,7 +19,8 @@ use dustdevil::http::response::ResponseHead;
 use dustdevil::http::target::{self, Form, Target};
 use dustdevil::http::{escape, list};
 use dustdevil::proto::client::Content;
-use dustdevil::session::{Op, Ready, Scratch, Session};
+use dustdevil::session::testing::Wire;
+use dustdevil::session::{Scratch, Session};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -423,34 +425,25 @@ fn small_app() -> App {
 fn transcript(app: &App, input: &[u8], ends: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let now = Now::new(Instant::now(), UNIX_EPOCH + Duration::from_secs(1_795_248_000));
     let mut session = Session::new(IpAddr::V4(Ipv4Addr::LOCALHOST), now.instant);
-    let mut scratch = Scratch::default();
+    let (mut wire, mut scratch) = (Wire::new(now), Scratch::default());
     let mut ends = ends.into_iter().chain([input.len()]);
-    let (mut sent, mut end, mut answers) = (0, 0, Vec::new());
-    // Every read but the last gives a byte, every write takes some, and nothing is answered for nothing.
+    let mut sent = 0;
+    // Every turn reads a byte, sends some of an answer, or is the last before the next bytes come.
     for _ in 0..100 + 10 * input.len() {
-        session.advance(app, &now, &mut scratch);
-        match session.next_op(Ready::ALL) {
-            Op::Read(_) => {
-                while sent == end
-                    && let Some(next) = ends.next()
-                {
-                    end = next.max(end);
+        wire.window = 1000;
+        match driver::drive(&mut session, &mut wire, app, &mut scratch) {
+            Turn::Close => return wire.answer,
+            // The client had no room, and now it has.
+            Turn::Wait(_) if wire.window == 0 => {}
+            Turn::Wait(_) => match ends.next() {
+                Some(end) if end > sent => {
+                    wire.send(&input[sent..end]);
+                    sent = end;
                 }
-                let room = session.room();
-                let count = room.len().min(end - sent);
-                room[..count].copy_from_slice(&input[sent..sent + count]);
-                sent += count;
-                session.on_read(count, now.instant);
-            }
-            Op::Write { .. } => {
-                let unsent = session.unsent().concat();
-                let count = unsent.len().min(1000);
-                answers.extend_from_slice(&unsent[..count]);
-                session.on_written(count, now.instant);
-            }
-            Op::ShutdownWrite(peer) => session.on_shut_down(peer),
-            Op::Close => return answers,
-            other => panic!("nothing here asks for {other:?}"),
+                Some(_) => {}
+                None => wire.ended = true,
+            },
+            Turn::Yield => {}
         }
     }
     panic!("the session does not come to its end");
