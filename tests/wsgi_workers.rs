@@ -5,6 +5,7 @@ mod common;
 
 use common::python::{apps, has_python, serve, serve_source};
 use common::{Client, Engine, Response, Server, TempDir, eventually, exchange, get, on_every_engine, run};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -70,6 +71,22 @@ fn an_application_that_cannot_be_imported_ends_the_start() {
     for args in [["--wsgi", "app"], ["--wsgi", "a b:c"], ["--wsgi-timeout", "0"], ["--static", "x"]] {
         assert_eq!(run(&args).code, Some(2), "{args:?}");
     }
+}
+
+/// The signal that asks a worker for its stacks killed an interpreter that did not catch it yet.
+#[test]
+fn an_interpreter_that_starts_slowly_is_waited_for() {
+    if !has_python() {
+        return;
+    }
+    let folder = TempDir::new();
+    folder.write("fresh.py", answering("there"));
+    let python = folder.write("slow_python", "#!/bin/sh\nsleep 1\nexec python3 \"$@\"\n");
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let flags = ["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg(), "--wsgi-timeout", "300ms"];
+    let server = Server::start(&[&flags[..], &["--python", python.to_str().unwrap()]].concat());
+    server.expect_stderr("slow_python is still starting and goes on");
+    assert_eq!(get(&server, "/").text(), "there");
 }
 
 #[test]

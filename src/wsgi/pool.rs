@@ -3,7 +3,6 @@
 use crate::wsgi::Spec;
 use crate::wsgi::process::Process;
 use crate::wsgi::supervisor::Ticket;
-use rustix::process::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -70,11 +69,18 @@ impl Pool {
         }
     }
 
-    /// An import may take its time; who waits for it learns what it is at.
-    pub fn show_import(&self, process: &Process) {
-        let (pid, Spec { app, timeout, .. }) = (process.pid(), &self.spec);
-        log::warn!(target: "wsgi", "worker {pid} has been importing {app} for {timeout:?} and goes on: its stacks follow");
-        process.signal(Signal::USR1);
+    /// Logs that an import takes long, and makes the worker print its stacks: the user sees what it is doing. False: the
+    /// interpreter itself is still starting, and has to be looked at again.
+    pub fn show_import(&self, process: &Process) -> bool {
+        let (pid, Spec { app, timeout, python, .. }) = (process.pid(), &self.spec);
+        let can_dump = process.can_dump_stacks();
+        if can_dump {
+            log::warn!(target: "wsgi", "worker {pid} has been importing {app} for {timeout:?} and goes on: its stacks follow");
+            process.dump_stacks();
+        } else {
+            log::warn!(target: "wsgi", "worker {pid} of {app}: {} is still starting and goes on", python.display());
+        }
+        can_dump
     }
 
     /// Takes an idle worker off the list.

@@ -3,7 +3,6 @@
 use crate::wsgi::pool::CRASHED;
 use crate::wsgi::supervisor::{DUMP, LEAVE, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
-use rustix::process::Signal;
 use std::time::Instant;
 
 impl Supervisor {
@@ -41,7 +40,7 @@ impl Supervisor {
         let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
         let timeout = pool.spec.timeout;
         log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
-        worker.process.signal(Signal::USR1);
+        worker.process.dump_stacks();
         // Requests in its other threads get the chance to end.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
         worker.state = State::Doomed { kill_at: now + grace };
