@@ -51,6 +51,36 @@ on_every_engine! {
         expect_refused(&server, format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(), &[431]);
     }
 
+    /// Host counts as any other.
+    fn as_many_fields_are_taken_as_the_flag_says(engine: Engine) {
+        for (flags, most) in [(&["--max-fields", "3"][..], 3), (&[], 100)] {
+            let (server, _store) = store_server(engine, flags);
+            let request = |count: usize| format!("GET /echo/x HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
+            for count in [1, most - 1, most] {
+                assert_eq!(exchange(&server, request(count)).status, 200, "{count} of {most}");
+            }
+            for count in [most + 1, most + 2] {
+                expect_refused(&server, request(count).as_bytes(), &[431]);
+            }
+        }
+    }
+
+    /// All that stands in the request line counts: path, query, and in absolute form the scheme and host.
+    fn a_target_may_be_as_long_as_the_flag_says(engine: Engine) {
+        for (flags, most) in [(&["--max-target-length", "100"][..], 100), (&[], 8192)] {
+            let (server, _store) = store_server(engine, flags);
+            for start in ["/echo/", "/echo/x?", "http://host.example/echo/"] {
+                let request = |length: usize| {
+                    format!("GET {start}{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length - start.len()))
+                };
+                for length in [most - 1, most] {
+                    assert_eq!(exchange(&server, request(length)).status, 200, "{start}, {length} of {most}");
+                }
+                expect_refused(&server, request(most + 1).as_bytes(), &[414]);
+            }
+        }
+    }
+
     fn a_method_without_an_end_is_refused(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let message = format!("{} / HTTP/1.1\r\nHost: x\r\n\r\n", "A".repeat(100_000));

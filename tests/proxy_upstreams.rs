@@ -46,6 +46,39 @@ on_every_engine! {
         assert_eq!(tries, 1, "it is left alone for a while: {}", server.stderr());
     }
 
+    /// `--proxy-timeout` counts from when the connection stands.
+    fn an_upstream_that_does_not_accept_is_a_504_and_another_takes_over(engine: Engine) {
+        let full = FullBacklog::new();
+        let flags = ["--proxy-connect-timeout", "300ms", "--proxy-timeout", "600s"];
+        let server = proxy(engine, &format!("/=http://{}", full.address), &flags);
+        let mut client = Client::connect(&server);
+        let start = Instant::now();
+        client.send(GET);
+        assert_eq!(client.read_response().status, 504);
+        assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+        expect_log(&server, &[&full.address.to_string(), "did not accept a connection in time"]);
+        let upstream = Upstream::answering(ok("x"));
+        let server = proxy(engine, &format!("/=http://{},http://{}", full.address, upstream.address), &flags);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().text(), "x");
+    }
+
+    fn an_upstream_that_accepts_within_the_time_is_waited_for(engine: Engine) {
+        let full = FullBacklog::new();
+        let server = proxy(engine, &format!("/=http://{}", full.address), &["--proxy-connect-timeout", "60s"]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        // Those that fill the backlog say nothing and are let go.
+        let _upstream = Upstream::on(full.listener.try_clone().unwrap(), |link| {
+            while link.head()?.is_some() {
+                link.say(ok("x"))?;
+            }
+            Ok(())
+        });
+        assert_eq!(client.read_response().text(), "x");
+    }
+
     fn several_upstreams_share_the_requests(engine: Engine) {
         let upstreams = [(); 3].map(|()| Upstream::answering(ok("x")));
         let urls = upstreams.each_ref().map(|upstream| format!("http://{}", upstream.address));

@@ -1,6 +1,7 @@
 //! Upstreams for the tests of the reverse proxy, some that behave and some that do not: each a few lines of std sockets.
 
 use super::{Engine, PATIENCE, Server, Setup, eventually};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,6 +86,32 @@ impl Upstream {
 
     pub fn last_head(&self) -> String {
         self.heads().pop().expect("a request came through")
+    }
+}
+
+/// A socket that listens and completes no further connection: its backlog is full and nobody accepts.
+pub struct FullBacklog {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    _waiting: Vec<Socket>,
+}
+
+impl FullBacklog {
+    pub fn new() -> FullBacklog {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let connect = |_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        };
+        // A backlog of 1 holds two on Linux.
+        let waiting = (0..8).map(connect).collect();
+        FullBacklog { listener, address, _waiting: waiting }
     }
 }
 
