@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::python::{has_python, serve_source};
+use common::python::{has_python, is_running, serve_source};
 use common::{Client, TempDir, eventually, get, on_every_engine};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 /// `/late` leaves a thread that writes when the next response is under way; `/slow` is that response.
@@ -67,22 +67,20 @@ on_every_engine! {
             assert_eq!(get(&server, "/late").text(), "whole");
             if between == "/slow" {
                 assert_eq!(get(&server, between).text(), "tick".repeat(6));
-            } else {
-                thread::sleep(Duration::from_millis(600));
             }
-            assert_eq!(get(&server, "/").text(), format!("{pid}BrokenPipeError"), "then {between}");
+            let told = format!("{pid}BrokenPipeError");
+            eventually("the late write to fail", || (get(&server, "/").text() == told).then_some(()));
         }
     }
 
-    fn a_request_that_kills_workers_again_and_again_holds_others_up_for_a_second(engine: Engine) {
+    /// The longest pause before the next worker is a second: a unit test of src/wsgi/pool.rs has that.
+    fn requests_that_kill_workers_again_and_again_cost_no_other(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, CRASHING, &[]) else { return };
         for _ in 0..7 {
             assert_eq!(get(&server, "/crash").status, 502);
         }
-        let start = Instant::now();
         assert_eq!(get(&server, "/").text(), "alive");
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
 
     /// As `systemctl kill --signal=HUP` does it, and a terminal that goes.
@@ -92,27 +90,32 @@ on_every_engine! {
         let pid = get(&server, "/").text();
         let mut client = Client::connect(&server);
         client.send("GET /slow HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-        thread::sleep(Duration::from_millis(200));
+        assert_eq!(client.read_head().status, 200);
         server.signal("HUP");
         assert!(Command::new("kill").args(["-HUP", pid.trim()]).status().unwrap().success());
-        assert_eq!(client.read_response().text(), "tick".repeat(6));
+        let rest = String::from_utf8(client.read_to_end()).unwrap();
+        assert!(rest.matches("tick").count() == 6 && rest.ends_with("0\r\n\r\n"), "{rest}");
         eventually("the new worker", || (get(&server, "/").text() != pid).then_some(()));
     }
 
     fn an_end_by_force_does_not_wait_for_an_application_that_hangs(engine: Engine) {
         let folder = TempDir::new();
-        for (grace, signals) in [("0", 1), ("10s", 2)] {
+        for (grace, signals) in [("0", 1), ("600s", 2)] {
             let Some(mut server) = serve_source(engine, &folder, HANGING, &["--grace-period", grace]) else { return };
             let mut client = Client::connect(&server);
             client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
             client.read_head();
             let start = Instant::now();
-            for _ in 0..signals {
+            server.signal("TERM");
+            if signals == 2 {
+                // Two that come together count as one.
+                let address = server.address();
+                eventually("the port to be closed", || TcpStream::connect(address).is_err().then_some(()));
                 server.signal("TERM");
-                thread::sleep(Duration::from_millis(100));
             }
             server.await_exit(common::PATIENCE);
-            assert!(start.elapsed() < Duration::from_millis(1700), "{:?}", start.elapsed());
+            // A worker may take ten seconds to leave where nothing is forced.
+            assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
         }
     }
 }
@@ -125,17 +128,19 @@ fn a_worker_whose_server_ended_before_it_began_imports_nothing() {
         return;
     }
     folder.write("fresh.py", "open('imported', 'w').close()");
-    let python = folder.write("slow_python", "#!/bin/sh\nsleep 0.5\ntouch begun\nexec python3 \"$@\"\n");
+    let script = "#!/bin/sh\necho $$ > pid\ntouch begun\nwhile [ ! -e go ]; do sleep 0.05; done\nexec python3 \"$@\"\n";
+    let python = folder.write("late_python", script);
     std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
     let mut server = Command::new(env!("CARGO_BIN_EXE_dustdevil"))
         .args(["--port", "0", "--wsgi", "fresh:app", "--wsgi-chdir", folder.arg(), "--python"])
         .arg(&python)
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(250));
+    eventually("the interpreter to be started", || folder.join("begun").exists().then_some(()));
     server.kill().unwrap();
     server.wait().unwrap();
-    eventually("the interpreter", || folder.join("begun").exists().then_some(()));
-    thread::sleep(Duration::from_secs(1));
+    folder.write("go", "");
+    let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+    eventually("the interpreter to end", || (!is_running(pid.trim())).then_some(()));
     assert!(!folder.join("imported").exists());
 }

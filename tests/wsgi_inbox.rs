@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::python::serve_source;
-use common::{Client, Engine, Response, Server, TempDir, eventually, get, noise, on_every_engine};
+use common::python::{Held, serve_source};
+use common::{Client, Engine, PATIENCE, Response, Server, TempDir, eventually, get, noise, on_every_engine};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
@@ -46,6 +46,7 @@ def temporary(content):
 
 def app(environ, start_response):
     kind, _, name = environ["PATH_INFO"].strip("/").partition("/")
+    name = name or kind
     if kind == "seen":
         start_response("200 OK", list(PLAIN))
         return [",".join(seen).encode()]
@@ -55,6 +56,10 @@ def app(environ, start_response):
         os._exit(11)
     if kind == "slow":
         time.sleep(float(name))
+    if kind == "held":
+        open(environ["QUERY_STRING"] + ".begun", "w").close()
+        while not os.path.exists(environ["QUERY_STRING"]):
+            time.sleep(0.005)
     if kind == "linger":
         # The thread takes nothing up for a while after its answer.
         time.sleep(0.2)
@@ -101,10 +106,23 @@ fn send(server: &Server, path: &str, body: &[u8]) -> Client {
     client
 }
 
-/// A request that the only worker is at for so long that what is asked next waits behind it.
-fn occupy(server: &Server, seconds: &str) -> Client {
-    let client = ask(server, &format!("/slow/{seconds}"));
-    thread::sleep(Duration::from_millis(100));
+/// A request that keeps the only worker busy until it is released: what is asked meanwhile waits behind it.
+fn occupy(server: &Server, folder: &TempDir) -> Held {
+    Held::begin(server, folder.join("go"))
+}
+
+fn release(held: Held) {
+    assert_eq!(held.release().text(), "held");
+}
+
+/// Sends a request with content. The server has read its head when this returns.
+fn send_expecting(server: &Server, path: &str, body: &[u8]) -> Client {
+    let mut client = Client::connect(server);
+    let head =
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    client.send(head);
+    assert_eq!(client.read_response().status, 100);
+    client.send(body);
     client
 }
 
@@ -131,6 +149,10 @@ fn expect_each(asked: Vec<(usize, Client)>) {
     }
 }
 
+fn contains(line: &[u8], words: &[u8]) -> bool {
+    line.windows(words.len()).any(|window| window == words)
+}
+
 fn seen(server: &Server) -> Vec<String> {
     get(server, "/seen").text().split(',').map(str::to_owned).collect()
 }
@@ -138,8 +160,8 @@ fn seen(server: &Server) -> Vec<String> {
 on_every_engine! {
     #[skip(Iterative, "serves one client at a time")]
     fn each_gets_its_own_answer_whatever_its_kind(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &[]) else { return };
-        let slow = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &[]) else { return };
+        let held = occupy(&server, &folder);
         let (small, large) = (noise(60_000), noise(300_000));
         let asked = (0..48).map(|number| match number % 8 {
             0 => (ask(&server, &format!("/file/{number}")), format!("in a file: {number}").into_bytes()),
@@ -150,7 +172,7 @@ on_every_engine! {
             _ => (ask(&server, &format!("/name/{number}")), number.to_string().into_bytes()),
         });
         let asked: Vec<_> = asked.collect();
-        expect(slow, b"0.3");
+        release(held);
         for (mut client, body) in asked {
             match body.is_empty() {
                 true => assert_eq!(client.read_response().status, 500),
@@ -161,12 +183,12 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn a_crash_among_them_costs_one(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &[]) else { return };
-        let slow = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &[]) else { return };
+        let held = occupy(&server, &folder);
         let mut asked = ask_for_each(&server, 0..12);
         let crash = ask(&server, "/crash/x");
         asked.extend(ask_for_each(&server, 12..24));
-        expect(slow, b"0.3");
+        release(held);
         let mut crash = crash;
         assert_eq!(crash.read_response().status, 502);
         expect_each(asked);
@@ -174,14 +196,14 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn one_that_gets_stuck_among_them_costs_itself(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &["--wsgi-timeout", "1s"]) else { return };
-        let slow = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &["--wsgi-timeout", "3s"]) else { return };
+        let held = occupy(&server, &folder);
         let first = ask(&server, "/name/first");
         thread::sleep(Duration::from_millis(30));
         let mut stuck = ask(&server, "/slow/60");
         thread::sleep(Duration::from_millis(30));
         let rest = ask_for_each(&server, 0..12);
-        expect(slow, b"0.3");
+        release(held);
         expect(first, b"first");
         assert_eq!(stuck.read_response().status, 504);
         expect_each(rest);
@@ -189,17 +211,19 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn who_leaves_is_not_served(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &[]) else { return };
-        let slow = occupy(&server, "1");
+        let Some((server, folder)) = serve(engine, &[]) else { return };
+        let held = occupy(&server, &folder);
         let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/n{number}")))).collect();
-        thread::sleep(Duration::from_millis(100));
         let (left, stayed): (Vec<_>, Vec<_>) = asked.into_iter().partition(|(number, _)| number % 3 == 0);
         let left = left.into_iter().map(|(number, client)| {
             client.abort();
             format!("n{number}")
         });
         let left: Vec<String> = left.collect();
-        expect(slow, b"1");
+        // The server has noticed all of them before the worker is free.
+        let noticed = || server.stdout().split(|byte| *byte == b'\n').filter(|line| contains(line, b"\" 499 ")).count();
+        eventually("a line in the log for each that has left", || (noticed() == left.len()).then_some(()));
+        release(held);
         for (number, client) in stayed {
             expect(client, format!("n{number}").as_bytes());
         }
@@ -231,34 +255,33 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn a_worker_that_is_free_takes_over(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &["--wsgi-workers", "2"]) else { return };
-        let long = occupy(&server, "5");
-        let short = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &["--wsgi-workers", "2"]) else { return };
+        let long = Held::begin(&server, folder.join("long"));
+        let short = occupy(&server, &folder);
         let asked = ask_for_each(&server, 0..24);
-        expect(short, b"0.3");
+        release(short);
         expect_each(asked);
-        assert!(!long.is_answered(), "they waited for the longest");
+        assert!(!long.client.is_answered());
     }
 
     #[skip(Iterative, "serves one client at a time")]
     fn a_reload_loses_none(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &[]) else { return };
-        let slow = occupy(&server, "1.5");
+        let Some((server, folder)) = serve(engine, &[]) else { return };
+        let held = occupy(&server, &folder);
         let asked = ask_for_each(&server, 0..24);
-        thread::sleep(Duration::from_millis(50));
         server.signal("HUP");
-        // The new worker is there long before the old one is through.
+        // The new worker answers them: the old one is still busy.
         expect_each(asked);
-        assert!(!slow.is_answered(), "they waited for the old worker");
-        expect(slow, b"1.5");
+        assert!(!held.client.is_answered());
+        release(held);
     }
 
     #[skip(Iterative, "serves one client at a time")]
     fn a_worker_that_is_worn_hands_on_what_waits(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &["--wsgi-max-requests", "5"]) else { return };
-        let slow = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &["--wsgi-max-requests", "5"]) else { return };
+        let held = occupy(&server, &folder);
         let asked: Vec<_> = (0..40).map(|_| ask(&server, "/pid/x")).collect();
-        expect(slow, b"0.3");
+        release(held);
         let pids = asked.into_iter().map(|mut client| {
             let answer = client.read_response();
             assert_eq!(answer.status, 200, "{}", answer.text());
@@ -297,17 +320,18 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn a_file_that_cannot_be_sent_is_not_the_next_ones(engine: Engine) {
-        let Some((server, _folder)) = serve(engine, &[]) else { return };
-        let slow = occupy(&server, "0.3");
+        let Some((server, folder)) = serve(engine, &[]) else { return };
+        let held = occupy(&server, &folder);
         let mut broken = ask(&server, "/broken/x");
         thread::sleep(Duration::from_millis(30));
         let files: Vec<_> = (0..4).map(|number| (number, ask(&server, &format!("/file/{number}")))).collect();
         thread::sleep(Duration::from_millis(100));
         // The worker answers all of them before the server sees the first of the answers.
         server.signal("STOP");
+        folder.write("go", "");
         thread::sleep(Duration::from_millis(400));
         server.signal("CONT");
-        expect(slow, b"0.3");
+        release(held);
         assert_eq!(broken.read_response().status, 500);
         for (number, client) in files {
             expect(client, format!("in a file: {number}").as_bytes());
@@ -317,57 +341,57 @@ on_every_engine! {
     #[skip(Iterative, "serves one client at a time")]
     fn the_end_of_the_grace_period_begins_none_of_them(engine: Engine) {
         let Some((mut server, folder)) = serve(engine, &["--grace-period", "500ms"]) else { return };
-        let _slow = occupy(&server, "1.5");
+        let _held = occupy(&server, &folder);
         let _asked: Vec<_> = (0..3).map(|number| ask(&server, &format!("/mark/m{number}"))).collect();
         thread::sleep(Duration::from_millis(100));
         server.signal("TERM");
-        server.await_exit(Duration::from_secs(5));
-        assert_eq!(folder.entries(), [PathBuf::from("fresh.py")]);
+        server.await_exit(PATIENCE);
+        assert_eq!(folder.entries(), ["fresh.py", "go.begun"].map(PathBuf::from));
     }
 
     #[skip(Iterative, "serves one client at a time")]
     fn the_end_of_the_server_waits_for_them(engine: Engine) {
-        let Some((mut server, _folder)) = serve(engine, &["--grace-period", "20s"]) else { return };
-        let slow = occupy(&server, "1");
-        let asked = ask_for_each(&server, 0..12);
-        thread::sleep(Duration::from_millis(100));
+        let Some((mut server, folder)) = serve(engine, &["--grace-period", "60s"]) else { return };
+        let held = occupy(&server, &folder);
+        let asked: Vec<_> = (0..12).map(|number| (number, send_expecting(&server, &format!("/post/{number}"), b"x"))).collect();
         server.signal("TERM");
-        expect(slow, b"1");
-        expect_each(asked);
-        assert!(server.await_exit(Duration::from_secs(5)).success());
+        release(held);
+        for (number, client) in asked {
+            expect(client, format!("{number}:x").as_bytes());
+        }
+        assert!(server.await_exit(PATIENCE).success());
     }
 }
 
 #[test]
 fn they_are_taken_up_in_the_order_in_which_they_came() {
-    let Some((server, _folder)) = serve(Engine::Event, &[]) else { return };
-    let slow = occupy(&server, "0.5");
+    let Some((server, folder)) = serve(Engine::Event, &[]) else { return };
+    let held = occupy(&server, &folder);
     let asked = (0..40).map(|number| {
         let client = ask(&server, &format!("/name/{number}"));
         thread::sleep(Duration::from_millis(2));
         (number, client)
     });
     let asked: Vec<_> = asked.collect();
-    expect(slow, b"0.5");
+    release(held);
     expect_each(asked);
     let expected: Vec<String> =
-        ["0.5".into()].into_iter().chain((0..40).map(|number: u32| number.to_string())).collect();
+        ["held".into()].into_iter().chain((0..40).map(|number: u32| number.to_string())).collect();
     assert_eq!(seen(&server), expected);
 }
 
 /// Those on the tray count as waiting.
 #[test]
 fn the_queue_is_as_long_as_was_said() {
-    let Some((server, _folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
-    let slow = occupy(&server, "1");
+    let Some((server, folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
+    let held = occupy(&server, &folder);
     let asked = ask_for_each(&server, 0..3);
-    thread::sleep(Duration::from_millis(50));
     for _ in 0..3 {
         let mut more = ask(&server, "/name/more");
         let answer = more.read_response();
         assert_eq!((answer.status, answer.field("Retry-After")), (503, Some("1")));
     }
-    expect(slow, b"1");
+    release(held);
     expect_each(asked);
 }
 

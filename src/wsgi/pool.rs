@@ -96,3 +96,36 @@ impl Pool {
         Some(most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_workers_grow_to_the_longest() {
+        let mut pool = Pool::new(Spec {
+            app: "a:b".into(),
+            python: "python3".into(),
+            folder: ".".into(),
+            workers: 1,
+            threads: 1,
+            timeout: UNSTARTED,
+            max_requests: None,
+            queue: 1,
+            watch: false,
+        });
+        let now = Instant::now();
+        let pauses: Vec<_> = (0..40)
+            .map(|_| {
+                pool.count_failure(CRASHED, now);
+                pool.pause.map(|until| until - now)
+            })
+            .collect();
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(
+            pauses[..7],
+            [None, millis(100), millis(200), millis(400), millis(800), Some(CRASHED), Some(CRASHED)]
+        );
+        assert!(pauses[7..].iter().all(|pause| *pause == Some(CRASHED)) && CRASHED == Duration::from_secs(1));
+    }
+}

@@ -19,8 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Longer than anything here takes on a busy machine: reached only by a server that hangs.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here takes on a machine with a load of 16: reached only by a server that hangs. Shorter than the
+/// server's own timeouts of a minute, so that none of these ends what hangs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than a file has to be left alone before the server keeps its content in memory.
 pub const SETTLED: Duration = Duration::from_millis(3200);

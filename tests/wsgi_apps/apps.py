@@ -77,11 +77,25 @@ def ours(environ, start_response):
     return text(start_response, "x", headers=PLAIN + [("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "mine")])
 
 
+def await_file(name):
+    while not os.path.exists(name):
+        time.sleep(0.005)
+
+
 def stream(environ, start_response):
+    """The second piece comes when the file is there that the query names."""
     start_response("200 OK", list(PLAIN))
     yield b"first"
-    time.sleep(1)
+    await_file(environ["QUERY_STRING"])
     yield b"second"
+
+
+def held(environ, start_response):
+    """Makes the file NAME.begun, and answers when NAME is there: the query is NAME."""
+    name = environ["QUERY_STRING"]
+    open(name + ".begun", "w").close()
+    await_file(name)
+    return text(start_response, "held")
 
 
 def write(environ, start_response):
