@@ -1,5 +1,5 @@
-//! What is particular to an engine: what its threads are, who waits for whom, and how a signal reaches those who wait.
-//! What they have in common is in every other file, where each test runs on all of them.
+//! What differs between the engines: their threads, which client waits for which, and how a signal ends each kind of wait.
+//! What they have in common is in every other file, where each test runs on all engines.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn settled(server: &Server) -> Client {
     client
 }
 
-/// Whether an answer comes within a moment that would be ample.
+/// Whether an answer comes soon. For clients that must get none: a busy machine may hide a fault, and never makes one up.
 fn is_answered_soon(client: &Client) -> bool {
     let until = Instant::now() + Duration::from_millis(400);
     while Instant::now() < until {
@@ -73,11 +73,11 @@ fn threads_are_bounded_by_max_connections() {
     assert_eq!(waiting.read_response().text(), "x");
 }
 
-/// Needs the right to become another user, one without any process, since the limit counts all that a user has.
+/// Needs the right to become another user. The limit counts all processes of a user, so each run has a user of its own.
 #[test]
 fn threads_that_cannot_be_started_are_waited_for() {
-    const NOBODY_ELSE: &str = "54321";
-    let other_user = ["setpriv", "--reuid", NOBODY_ELSE, "--regid", NOBODY_ELSE, "--clear-groups"];
+    let user = (1_000_000 + std::process::id()).to_string();
+    let other_user = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
     let mut probe = Command::new(other_user[0]);
     probe.args(&other_user[1..]).args([env!("CARGO_BIN_EXE_dustdevil"), "--version"]);
     if !probe.output().is_ok_and(|output| output.status.success()) {
@@ -100,18 +100,17 @@ fn threads_that_cannot_be_started_are_waited_for() {
     assert!(server.stderr().matches("cannot start a thread").count() < 100, "it pauses in between");
 }
 
-// ---- who waits for whom
+// ---- which client waits for which
 
 #[test]
 fn a_full_pool_starves_until_an_idle_client_is_let_go() {
     for (engine, args) in [(Engine::Pool, &["--pool-size", "1"][..]), (Engine::Iterative, &[])] {
         let server = Setup::on(engine).args(args).args(["--keep-alive-timeout", "1s"]).start();
         let mut idle = settled(&server);
-        let began = Instant::now();
         let mut waiting = Client::connect(&server);
         waiting.send(REQUEST);
         assert_eq!(waiting.read_response().text(), "x");
-        assert!(began.elapsed() > Duration::from_millis(900), "{engine:?} served two at once");
+        assert!(idle.is_answered(), "{engine:?} served two at once");
         idle.expect_closed();
     }
 }
@@ -157,17 +156,20 @@ fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
         "drip" => client.send("GET /debug/drip?duration=60&bytes=2 HTTP/1.1\r\nHost: x\r\n\r\n"),
         _ => {}
     }
-    // For the server to be where it waits; were it not, the test would still hold.
+    // Most often the server waits by then. If it does not, the test still holds.
     thread::sleep(Duration::from_millis(50));
     client
 }
 
+/// No timeout of a connection ends what waits: only the grace period does.
 fn server_with(engine: Engine, grace: &str) -> (Server, TempDir) {
     let store = TempDir::new();
     store.write_sparse("huge", 256 << 20);
-    let server =
-        Setup::on(engine).args(["--directory", store.arg(), "--debug-endpoints", "--grace-period", grace]).start();
-    (server, store)
+    let mut setup = Setup::on(engine).args(["--directory", store.arg(), "--debug-endpoints", "--grace-period", grace]);
+    for flag in ["--header-timeout", "--keep-alive-timeout", "--body-timeout", "--write-timeout"] {
+        setup = setup.args([flag, "600s"]);
+    }
+    (setup.start(), store)
 }
 
 fn await_closed_port(server: &Server) {
@@ -180,11 +182,8 @@ on_every_engine! {
         for wait in WAITS {
             let (mut server, store) = server_with(engine, "300ms");
             let _client = waiting_client(&server, &store, wait);
-            let began = Instant::now();
             server.signal("TERM");
             assert_eq!(server.await_exit(PATIENCE).code(), Some(0), "{wait}");
-            let took = began.elapsed();
-            assert!(took < Duration::from_secs(3), "{wait}: {took:?}");
             assert_eq!(store.entries().len(), 1, "{wait}: something is left behind");
         }
     }
@@ -201,7 +200,7 @@ on_every_engine! {
         }
     }
 
-    fn what_is_in_flight_is_finished_and_is_the_last(engine: Engine) {
+    fn a_request_in_flight_is_finished_and_is_the_last(engine: Engine) {
         for (wait, rest, status) in [("head", "st: x\r\n\r\n", 200), ("body", "done", 201)] {
             let (mut server, store) = server_with(engine, "60s");
             let mut client = waiting_client(&server, &store, wait);
@@ -219,10 +218,11 @@ on_every_engine! {
 
     fn a_delay_in_flight_ends_in_its_time_and_is_the_last(engine: Engine) {
         let (mut server, _store) = server_with(engine, "60s");
-        let mut client = settled(&server);
+        let mut client = Client::connect(&server);
         let began = Instant::now();
-        client.send("GET /debug/delay/1 HTTP/1.1\r\nHost: x\r\n\r\n");
-        thread::sleep(Duration::from_millis(100));
+        // Both are read at once: with the first answer the second request is under way.
+        client.send(format!("{REQUEST}GET /debug/delay/1 HTTP/1.1\r\nHost: x\r\n\r\n"));
+        assert_eq!(client.read_response().text(), "x");
         server.signal("TERM");
         let answer = client.read_response();
         assert!(began.elapsed() >= Duration::from_millis(950), "early: {:?}", began.elapsed());
@@ -265,18 +265,19 @@ on_every_engine! {
         let store = TempDir::new();
         let server = Setup::on(engine).args(["--directory", store.arg()]).through(&few).start();
         let mut inside = Vec::new();
-        let waiting = loop {
+        let mut waiting = loop {
             let mut client = Client::connect(&server);
             client.send(REQUEST);
-            if !is_answered_soon(&client) {
+            eventually("an answer, or a warning", || {
+                (client.is_answered() || server.stderr().contains("cannot accept")).then_some(())
+            });
+            if !client.is_answered() {
                 break client;
             }
             assert_eq!(client.read_response().text(), "x");
             inside.push(client);
         };
-        let mut waiting = waiting;
         assert!((1..20).contains(&inside.len()), "{} connections", inside.len());
-        eventually("a warning", || server.stderr().contains("cannot accept").then_some(()));
         inside[0].send(REQUEST);
         assert_eq!(inside[0].read_response().text(), "x", "those inside are served on");
         inside.clear();

@@ -1,5 +1,5 @@
-//! The hot path allocates nothing: requests over a kept connection for a file that is kept, an error, a page that the
-//! client has already. The driver runs over a transport in memory, everything else is the server's own.
+//! The hot path allocates nothing: requests on a kept connection for a cached file, for a file that is missing, and for one
+//! that the client has already. The transport is in memory; everything else is the code that serves.
 
 use allocation_counter::measure;
 use dustdevil::app::App;
@@ -9,7 +9,7 @@ use dustdevil::session::testing::Connection;
 use std::time::{Duration, SystemTime};
 
 fn open(flags: &[&str]) -> Connection {
-    // The package's own directory is the site: it was made long ago, so its files are kept.
+    // The directory of the package is the site.
     let words = ["dustdevil", env!("CARGO_MANIFEST_DIR"), "--access-log", "/dev/null"];
     let config = Config::from_args(words.iter().chain(flags)).unwrap();
     // A year ahead: no file is too young to be kept, however fresh the checkout.
@@ -30,7 +30,7 @@ fn ask(connection: &mut Connection, request: &[u8]) {
     connection.scratch.log.clear();
 }
 
-/// Asks until everything has been taken in, then counts what a hundred further requests allocate.
+/// Asks until everything is in the cache, then counts the allocations of a hundred further requests.
 fn allocations(flags: &[&str], request: &str, status: u16) -> u64 {
     let mut connection = open(flags);
     for _ in 0..10 {
@@ -55,7 +55,7 @@ fn a_kept_file_is_sent_without_an_allocation() {
     let index = "GET /src/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(allocations(&["--index", "lib.rs"], index, 200), 0);
     for larger in ["src/app/files/site.rs", "src/session.rs"] {
-        // Sent from where it lies in memory, or as a file, and logged when that has been done.
+        // These are sent from the cache or by sendfile, and logged when all is sent.
         let larger = format!("GET /{larger} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(allocations(&[], &larger, 200), 0);
     }
@@ -73,7 +73,7 @@ fn a_browser_is_answered_without_an_allocation() {
 }
 
 #[test]
-fn what_the_client_has_and_what_is_not_there_are_told_without_an_allocation() {
+fn a_304_and_a_404_are_sent_without_an_allocation() {
     let missing = "GET /nothing/here.html HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n";
     assert_eq!(allocations(&[], missing, 404), 0);
     let mut connection = open(&[]);

@@ -1,6 +1,5 @@
-//! Every flag of `--help` is named by a black-box test: a flag that no test sets is a promise that nothing keeps.
-//!
-//! Naming is the least: it does not show that the test is a good one. It shows at once when a new flag has none.
+//! Every flag of `--help` is set by a black-box test. This shows when a new flag has no test; it does not show that a test
+//! is a good one.
 
 mod common;
 
@@ -8,7 +7,7 @@ use common::run;
 use std::fs;
 use std::path::Path;
 
-/// The flags of a help text, each as all the ways to write it: `["--port", "-p"]`.
+/// The flags of a help text, each with all its spellings: `["-p", "--port"]`.
 fn flags(help: &str) -> Vec<Vec<&str>> {
     let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
     let ways = lines.map(|line| line.split([' ', ',', '=', '[']).filter(|word| word.starts_with('-')).collect());

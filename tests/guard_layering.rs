@@ -1,7 +1,7 @@
-//! The walls of the house: imports go down, sockets and the clock stay where they belong. Reads the source itself, so a
-//! wall is missed by nobody who adds a file. The map is in the crate's own documentation (src/lib.rs).
+//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. This test reads the
+//! source files, so a new file is checked as well. The map of the layers is in the documentation of the crate (src/lib.rs).
 //!
-//! Comments, strings and what is compiled for tests only do not count.
+//! Comments, strings and code that is compiled only for tests do not count.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("L6 the program", &["main", "lib", "logging"]),
 ];
 
-/// Each kind of contact with the world, the words that give it away, and the modules (or single files) that may have it.
+/// Each kind of contact with the system, the words that show it, and the modules (or single files) that may have it.
 const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
     (
         "sockets",
@@ -310,7 +310,7 @@ fn imports_go_down() {
     assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
 }
 
-/// It drives a whole session, and so stands above every engine.
+/// `session::testing` drives a whole session, so it imports from layers above its own.
 #[test]
 fn nothing_that_serves_uses_what_is_for_tests() {
     for source in sources() {

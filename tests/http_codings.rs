@@ -61,7 +61,7 @@ const CODINGS: &[(&str, &str)] = &[
     ("compress, br, zstd, exi, pack200-gzip", ""),
     ("gzipped, agzip, gzip2", ""),
     ("", ""),
-    // A malformed element is none.
+    // A malformed element is ignored.
     ("gzip;q=1.001", ""),
     ("gzip;q=2", ""),
     ("gzip;q=-1", ""),
@@ -72,7 +72,7 @@ const CODINGS: &[(&str, &str)] = &[
     ("gzip;level=9", ""),
     ("\"gzip\"", ""),
     ("gzip deflate", ""),
-    // Nothing is left.
+    // No coding is left that the client accepts.
     ("identity;q=0", "406"),
     ("*;q=0", "406"),
     ("identity;q=0, br", "406"),
@@ -117,7 +117,7 @@ on_every_engine! {
                 assert!(answer.lists("Vary", "Accept-Encoding") && answer.values("Vary").len() == 1, "{answer:?}");
             }
         }
-        // A refusal is told in plain bytes, whoever asks.
+        // An error page is sent without a coding, even if the client accepts none.
         assert_eq!(place.ask("GET", "/missing", "Accept-Encoding: *;q=0\r\n").status, 404);
     }
 

@@ -210,7 +210,7 @@ on_every_engine! {
         }
     }
 
-    fn clients_that_vanish_hurt_nobody(engine: Engine) {
+    fn clients_that_vanish_do_not_disturb_others(engine: Engine) {
         let (server, store) = store_server(engine, &[]);
         store.write("big", noise(1 << 20));
         for part in ["", "GET /", "GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n", SECOND] {

@@ -75,7 +75,7 @@ on_every_engine! {
         }
     }
 
-    fn dates_in_three_forms_are_one_and_invalid_ones_none(engine: Engine) {
+    fn all_three_forms_of_a_date_are_read_and_invalid_dates_ignored(engine: Engine) {
         let place = Place::new(engine);
         for date in DATES {
             assert_eq!(place.ask("GET", "/letters", &format!("If-Modified-Since: {date}\r\n")).status, 304, "{date}");

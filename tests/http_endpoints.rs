@@ -1,4 +1,4 @@
-//! The small endpoints and the rules every route shares: HEAD, OPTIONS, 405, 501, error pages.
+//! The small endpoints: the page that names the routes, /echo/ and /user-agent.
 
 mod common;
 

@@ -1,7 +1,7 @@
-//! The wire: what is no HTTP, where a message ends, when a connection lives on, and the limits.
+//! Framing: which bytes are not HTTP, and where a message ends.
 //!
-//! The rule behind every table here: a request is answered right, or the connection closes; no byte whose meaning is in
-//! doubt is ever read as a second request.
+//! The rule behind every table here: a request is answered correctly, or the connection closes. A byte whose meaning is not
+//! certain is never read as a second request.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// What is no HTTP/1.1 message: bytes, and the statuses that say so. All of these close the connection.
+/// Bytes that are not an HTTP/1.1 message, and the statuses that may answer them. The connection closes after each.
 type Refused = (&'static str, &'static [u16]);
 
 const BAD: &[u16] = &[400];
@@ -261,7 +261,7 @@ on_every_engine! {
         client.expect_closed();
     }
 
-    fn a_body_nobody_wants_is_never_read_as_a_request(engine: Engine) {
+    fn an_unwanted_body_is_never_read_as_a_request(engine: Engine) {
         let (server, _store) = store_server(engine, &["--max-body-size", "10"]);
         let inner = "GET /echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
         let counted = format!("Content-Length: {}\r\n\r\n{inner}", inner.len());

@@ -69,7 +69,7 @@ const RANGES: &[(&str, Sent)] = &[
     ("bytes=,5-9", Part(5, 9)),
     ("bytes=5-9,", Part(5, 9)),
     ("bytes=5-9, ,", Part(5, 9)),
-    // Those that touch or overlap are one, and those past the end are none.
+    // Ranges that touch or overlap are merged; ranges past the end are dropped.
     ("bytes=5-7,8-9", Part(5, 9)),
     ("bytes=5-8,7-9", Part(5, 9)),
     ("bytes=5-9,26-30", Part(5, 9)),
@@ -86,7 +86,7 @@ const RANGES: &[(&str, Sent)] = &[
     ("bytes=18446744073709551616-18446744073709551617", Nothing),
     ("bytes=-0", Nothing),
     ("bytes=-0,30-", Nothing),
-    // Malformed, of another unit, or abusive: as if it were not there.
+    // Malformed, of another unit, or abusive: the field is ignored.
     ("bytes=9-5", Whole),
     ("bytes=5-9,9-5", Whole),
     ("bytes=", Whole),
@@ -170,20 +170,20 @@ on_every_engine! {
                 }
                 Nothing => assert_eq!(answer.field("Content-Range"), Some("bytes */26"), "{value}"),
             }
-            // Ranges are for GET alone.
+            // Ranges apply to GET only.
             let head = place.ask("HEAD", "/letters", &format!("Range: {value}\r\n"));
             assert_eq!((head.status, head.content_length()), (200, Some(26)), "HEAD {value}");
             assert_eq!(head.field("Content-Range"), None);
         }
     }
 
-    fn two_range_fields_are_none(engine: Engine) {
+    fn two_range_fields_are_ignored(engine: Engine) {
         let place = Place::new(engine);
         let answer = place.ask("GET", "/letters", "Range: bytes=0-1\r\nRange: bytes=4-5\r\n");
         assert_eq!((answer.status, answer.text().as_str()), (200, LETTERS));
     }
 
-    fn ranges_of_nothing(engine: Engine) {
+    fn ranges_of_an_empty_file(engine: Engine) {
         let place = Place::new(engine);
         for (value, status) in
             [("bytes=0-", 416), ("bytes=0-0", 416), ("bytes=-0", 416), ("bytes=-1", 200), ("bytes=5-1", 200), ("x=0-", 200)]
@@ -214,10 +214,10 @@ on_every_engine! {
             let answer = place.ask("GET", "/letters", &format!("{fields}Range: bytes=1-2\r\n"));
             let expected = if *counts { (206, "bc") } else { (200, LETTERS) };
             assert_eq!((answer.status, answer.text().as_str()), expected, "{value}");
-            // A range that cannot be had, under a condition that does not hold, is ignored as well.
+            // A range past the end is ignored, too, when the condition does not hold.
             let past = place.ask("GET", "/letters", &format!("{fields}Range: bytes=99-\r\n"));
             assert_eq!(past.status, if *counts { 416 } else { 200 }, "{value}");
-            // Without a Range it means nothing.
+            // Without Range, If-Range is ignored.
             assert_eq!(place.ask("GET", "/letters", &fields).status, 200, "{value}");
         }
         let twice = format!("If-Range: {etag}\r\nIf-Range: {etag}\r\nRange: bytes=1-2\r\n");

@@ -1,6 +1,6 @@
 //! Request smuggling: every spelling of a message that two servers might read differently, each with a second request
-//! behind it on the same connection. Either the first was rightly accepted and the second is answered exactly once, or
-//! the connection closes and no byte behind the doubt is answered.
+//! behind it on the same connection. Either the first message is valid and the second is answered exactly once, or the
+//! connection closes and no byte behind the invalid one is answered.
 //!
 //! Each is sent whole, byte by byte, and in two segments cut at the places where parsers keep state.
 
@@ -51,7 +51,7 @@ fn stored(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>, content: &'static st
     Case { stored: Some(content), ..upload(fields, body, Accepted(201)) }
 }
 
-/// Field lines that are no Transfer-Encoding and look like one to somebody.
+/// Field lines that are not Transfer-Encoding, and that some servers take for it.
 const NO_TRANSFER_ENCODING: &[&[u8]] = &[
     b"Transfer-Encoding : chunked\r\n",
     b"Transfer-Encoding\t: chunked\r\n",
@@ -222,7 +222,7 @@ const OTHER_FIELDS: &[&str] = &[
     "Max-Forwards: 0\r\n",
 ];
 
-/// Field lines with a Content-Length that is none.
+/// Field lines with an invalid Content-Length.
 const NO_LENGTHS: &[&[u8]] = &[
     b"Content-Length: +5\r\n",
     b"Content-Length: -5\r\n",
@@ -286,7 +286,7 @@ const LENGTHS: &[&str] = &[
     "Content-Length: 00000000000000000000000000000000000000005\r\n",
 ];
 
-/// Chunked bodies that are none. Where a wrong reading finds a request in them, it is HIDDEN.
+/// Invalid chunked bodies. Where a wrong reading finds a request in one, it is HIDDEN.
 fn broken_chunks() -> Vec<Vec<u8>> {
     let hidden = HIDDEN;
     let length = hidden.len();
@@ -389,7 +389,7 @@ const CHUNKS: &[(&str, &str)] = &[
     ("5\r\nhello\r\n0\r\nConnection: close\r\nExpect: x\r\n\r\n", "hello"),
 ];
 
-/// Heads that are none, of a request without a body.
+/// Invalid heads of a request without a body.
 const BROKEN_HEADS: &[&[u8]] = &[
     b"GET\t/echo/x\tHTTP/1.1\r\nHost: x\r\n\r\n",
     b"GET /echo/x\tHTTP/1.1\r\nHost: x\r\n\r\n",
@@ -573,7 +573,7 @@ fn check_all(engine: Engine, cases: impl IntoIterator<Item = Case>) {
 }
 
 on_every_engine! {
-    fn what_only_looks_like_transfer_encoding_is_refused(engine: Engine) {
+    fn a_field_that_only_looks_like_transfer_encoding_is_refused(engine: Engine) {
         let body = format!("0\r\n\r\n{HIDDEN}");
         let length = format!("Content-Length: {}\r\n", body.len());
         check_all(engine, NO_TRANSFER_ENCODING.iter().flat_map(|lines| {
@@ -652,7 +652,7 @@ on_every_engine! {
     fn a_broken_chunk_ends_the_connection(engine: Engine) {
         let field = "Transfer-Encoding: chunked\r\n";
         check_all(engine, broken_chunks().into_iter().flat_map(|body| {
-            // Where nobody wants the content the answer is there before the doubt.
+            // Where the content is not wanted, the answer is sent before the invalid chunk is read.
             let unwanted = [b"POST /echo/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", &body[..]].concat();
             [upload(field, &body, BAD), case(unwanted, Last(405))]
         }));
@@ -757,7 +757,7 @@ on_every_engine! {
         ]);
     }
 
-    fn what_follows_a_body_is_read_as_a_head(engine: Engine) {
+    fn bytes_after_a_body_are_read_as_a_head(engine: Engine) {
         // Too short a length: the rest of the content is the next head, and none.
         let short = |rest: &str| format!("POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello{rest}");
         let store = TempDir::new();

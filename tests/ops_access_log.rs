@@ -1,4 +1,5 @@
-//! The access log: its format, where it goes, and that its lines are whole. Logs that nobody reads are in tests/ops_logs.rs.
+//! The access log: its format, where it goes, and that its lines are whole. What happens to logs without a reader is in
+//! tests/ops_logs.rs.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! From the command line to the exit code: starting, refusing to start, logging, ending.
+//! From the command line to the exit code: starting, refusing to start, ending.
 
 mod common;
 
@@ -134,7 +134,7 @@ on_every_engine! {
         }
     }
 
-    fn sigterm_ends_a_server_nobody_spoke_to(engine: Engine) {
+    fn sigterm_ends_a_server_that_had_no_client(engine: Engine) {
         let (mut server, _store) = store_server(engine, &[]);
         server.signal("TERM");
         assert_eq!(server.await_exit(PATIENCE).code(), Some(0));

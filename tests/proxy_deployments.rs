@@ -1,5 +1,5 @@
-//! As it is deployed: before gunicorn, behind nginx, behind HAProxy. Each needs its tool and says skipped without it;
-//! `scripts/deployments` brings gunicorn and makes the long runs.
+//! Deployments: in front of gunicorn, behind nginx, behind HAProxy. A test whose program is missing says so and is skipped;
+//! `scripts/deployments` installs gunicorn and makes the long runs.
 
 mod common;
 
@@ -41,7 +41,6 @@ fn start(program: &str, args: &[&str], folder: &Path) -> Option<Program> {
     }
 }
 
-/// A port that was free a moment ago: what these programs listen on has to be said beforehand.
 fn await_port(port: u16, folder: &Path) -> SocketAddr {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     eventually("the program listens", || {
@@ -67,7 +66,7 @@ def app(environ, start_response):
     return [("%s=%s\n" % (name, environ.get(name))).encode() for name in names]
 "#;
 
-/// A Python that has gunicorn; `None`, and a word why, where there is none.
+/// A Python that has gunicorn. `None`, with a line that says why, where there is none.
 fn python_with_gunicorn() -> Option<String> {
     let python = std::env::var("GUNICORN_PYTHON").unwrap_or_else(|_| "python3".into());
     let asked = Command::new(&python).args(["-c", "import gunicorn"]).stderr(Stdio::null()).status();
@@ -119,7 +118,7 @@ fn haproxy_cfg(port: u16, behind: SocketAddr) -> String {
     )
 }
 
-/// What is behind: files, a store, and an upstream of its own, for who says what the proxy in front has said.
+/// The server behind the proxy: files, a store, and an upstream that answers with what it was told of the client.
 struct Behind {
     server: Server,
     upstream: Upstream,
@@ -211,7 +210,7 @@ fn check_through(front: SocketAddr, behind: &Behind) {
 }
 
 on_every_engine! {
-    fn it_stands_before_gunicorn(engine: Engine) {
+    fn the_proxy_works_in_front_of_gunicorn(engine: Engine) {
         let folder = TempDir::new();
         let socket = folder.join("gunicorn.sock");
         let Some(_gunicorn) = gunicorn(&folder, &format!("unix:{}", socket.display()), "1") else { return };
@@ -250,7 +249,7 @@ on_every_engine! {
     }
 
     /// gunicorn closes what is idle for a second: no request is lost to that.
-    fn it_outlives_gunicorns_idle_connections(engine: Engine) {
+    fn idle_connections_that_gunicorn_closes_cost_no_request(engine: Engine) {
         let folder = TempDir::new();
         let port = free_port();
         let Some(_gunicorn) = gunicorn(&folder, &format!("127.0.0.1:{port}"), "4") else { return };
@@ -265,7 +264,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time, and the connections that nginx keeps are several")]
-    fn it_stands_behind_nginx(engine: Engine) {
+    fn the_server_works_behind_nginx(engine: Engine) {
         let behind = behind(engine);
         let (folder, port) = (TempDir::new(), free_port());
         folder.write("nginx.conf", nginx_conf(port, behind.server.address()));
@@ -275,7 +274,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time, and the connections that HAProxy keeps are several")]
-    fn it_stands_behind_haproxy(engine: Engine) {
+    fn the_server_works_behind_haproxy(engine: Engine) {
         let behind = behind(engine);
         let (folder, port) = (TempDir::new(), free_port());
         folder.write("haproxy.cfg", haproxy_cfg(port, behind.server.address()));

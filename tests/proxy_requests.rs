@@ -1,4 +1,4 @@
-//! The reverse proxy: what of a request reaches the upstream, and under which name.
+//! The reverse proxy: which parts of a request reach the upstream, and at which path.
 
 mod common;
 
@@ -171,7 +171,7 @@ on_every_engine! {
         assert_eq!(upstream.heads().len(), passed, "nothing leaves the prefix");
     }
 
-    fn what_is_mounted_deepest_answers(engine: Engine) {
+    fn the_longest_prefix_answers(engine: Engine) {
         let (all, inner) = (Upstream::answering(ok("all")), Upstream::answering(ok("inner")));
         let folder = TempDir::new();
         folder.write("f", "static");
@@ -220,7 +220,7 @@ on_every_engine! {
         assert_eq!(client.read_response().status, 508);
     }
 
-    fn nothing_is_smuggled(engine: Engine) {
+    fn no_request_is_smuggled_upstream(engine: Engine) {
         let upstream = Upstream::answering(ok("x"));
         let server = proxy_to(engine, &upstream);
         for framing in [

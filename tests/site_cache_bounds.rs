@@ -1,5 +1,5 @@
-//! What the cache may take is what `--cache-size` says, whatever is asked for: many files, large files, compressed
-//! variants, many names.
+//! The cache takes no more memory than `--cache-size`, whatever is requested: many files, large files, compressed variants,
+//! many names.
 
 mod common;
 
@@ -7,14 +7,14 @@ use common::{Client, Engine, SETTLED, Server, Setup, TempDir, on_every_engine};
 use std::fs;
 use std::thread;
 
-/// What a server may take besides its cache, in KiB: buffers, and what an allocator keeps for later.
+/// Memory that a server may take besides its cache, in KiB: buffers, and what the allocator keeps.
 const SLACK: u64 = 6 * 1024;
 
 fn serve(place: &TempDir, engine: Engine, cache: &str) -> Server {
     Setup::on(engine).arg(place.path()).args(["--access-log", "off", "--cache-size", cache]).start()
 }
 
-/// Asks for each path on one connection; what that adds to the server's memory, in KiB.
+/// Requests each path on one connection. Returns how much the memory of the server grew, in KiB.
 fn growth(server: &Server, paths: &[String], fields: &str) -> u64 {
     let mut client = Client::connect(server);
     let mut ask = |path: &String| {
@@ -52,7 +52,7 @@ on_every_engine! {
         assert!(bounded < 4 * 1024 + SLACK, "{bounded} KiB for a cache of 4 MiB");
         let none = growth(&serve(&place, engine, "0"), &paths, "");
         assert!(none < SLACK, "{none} KiB for no cache");
-        // So that the test would notice: with room, they are kept.
+        // With enough room they are kept: the test would notice.
         let roomy = growth(&serve(&place, engine, "1G"), &paths, "");
         assert!(roomy > count as u64 * 10, "{roomy} KiB: was anything kept?");
     }
@@ -75,7 +75,7 @@ on_every_engine! {
         assert!(open < 64 + 32, "{open} descriptors");
     }
 
-    /// An allocator keeps for later what compressing has needed: what counts is that more files do not add to it.
+    /// The allocator keeps the memory that compressing has used: what counts is that more files do not add to it.
     fn compressed_variants_count(engine: Engine) {
         let place = TempDir::new();
         let words = |number: usize| common::noise(20_000 + number).iter().flat_map(|b| [b' ', b'a' + b % 26]).collect();

@@ -1,4 +1,4 @@
-//! What a cache needs to know: validators, Cache-Control, and what a 304 repeats.
+//! What caches are told: validators, Cache-Control, and the fields that a 304 repeats.
 
 mod common;
 
@@ -87,7 +87,7 @@ on_every_engine! {
         }
     }
 
-    /// What is coded while it is sent has no length the first time; once it is kept it could have one.
+    /// A file that is compressed while it is sent has no Content-Length. Later, from the cache, it could have one.
     fn head_tells_the_same_before_and_after_a_coding_is_kept(engine: Engine) {
         let place = TempDir::new();
         place.write("site/a.txt", "many words ".repeat(20_000));
@@ -154,7 +154,7 @@ on_every_engine! {
         let date = httpdate::parse_http_date(answer.field("Date").unwrap()).unwrap();
         let modified = httpdate::parse_http_date(answer.field("Last-Modified").unwrap()).unwrap();
         assert!(modified <= date, "{answer:?}");
-        // Such a date tells nothing apart: a range is not glued to what may be another content.
+        // A date in the future is no validator: the range is ignored, since the content may be another one.
         let fields = format!("Range: bytes=0-0\r\nIf-Range: {}\r\n", answer.field("Date").unwrap());
         assert_eq!(ask(&server, "GET", "/note.txt", &fields).status, 200);
     }

@@ -1,4 +1,4 @@
-//! What other sites' scripts are told.
+//! CORS: which scripts of other sites may read an answer.
 
 mod common;
 
@@ -28,7 +28,7 @@ on_every_engine! {
         }
     }
 
-    fn every_response_says_who_may_read_it(engine: Engine) {
+    fn every_response_says_which_origin_may_read_it(engine: Engine) {
         let place = place();
         for (flag, origin, vary) in [
             ("--cors", "*", false),
@@ -72,7 +72,7 @@ on_every_engine! {
             ("/long.css", "If-Match: \"x\"\r\n", "Accept-Encoding, Origin"),
             ("/long.css", "Accept-Encoding: *;q=0\r\n", "Accept-Encoding, Origin"),
         ] {
-            // field() insists that it stands once.
+            // field() fails if the field is there twice.
             assert_eq!(ask(&server, "GET", path, fields).field("Vary"), Some(vary), "{path} {fields}");
         }
     }

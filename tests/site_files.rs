@@ -1,4 +1,4 @@
-//! A site of files at `/`: what a browser meets.
+//! A site of files at `/`: what a browser gets.
 
 mod common;
 
@@ -290,7 +290,7 @@ on_every_engine! {
             "/plain/inner/../../note.txt",
         ] {
             let answer = get(&server, target);
-            // Resolved or refused, as issue by issue decides; never another file.
+            // Resolved or refused, and never another file.
             answer.expect_status(&[200, 301, 308, 400, 404]);
             assert!(answer.status != 200 || answer.text() == "a note", "{target}");
         }
@@ -319,7 +319,7 @@ on_every_engine! {
         }
     }
 
-    fn what_is_no_plain_file_is_404_and_blocks_nobody(engine: Engine) {
+    fn pipes_and_sockets_are_404_and_do_not_block(engine: Engine) {
         let place = Place::new();
         let made = Command::new("mkfifo").arg(place.site("pipe")).status().expect("mkfifo is there");
         assert!(made.success());

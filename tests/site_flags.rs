@@ -1,4 +1,4 @@
-//! The flags that say how a site is served: what stands for a path, and what is served at all.
+//! The flags of a site: which file a path leads to, and which files are served at all.
 
 mod common;
 
@@ -75,7 +75,7 @@ on_every_engine! {
             assert_eq!(answer.media_type(), "text/html");
             assert!(answer.lists("Vary", "Accept"), "{answer:?}");
             assert_eq!(ask(&server, "HEAD", path, NAVIGATION).lasting_fields(), answer.lasting_fields());
-            // Whoever does not name HTML wants a file, and there is none.
+            // A request that does not accept HTML by name is for a file, and the file is missing.
             for accept in ["", "Accept: */*\r\n", "Accept: application/json\r\n", "Accept: text/html;q=0, */*\r\n"] {
                 let answer = ask(&server, "GET", path, accept);
                 assert_eq!(answer.status, 404, "{path} {accept}");
@@ -223,7 +223,7 @@ on_every_engine! {
         }
     }
 
-    fn a_listing_is_json_for_who_asks_for_it(engine: Engine) {
+    fn a_listing_is_json_on_request(engine: Engine) {
         let place = place();
         let path = place.write("site/docs/\"quoted\"\n.txt", "12345");
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_709_251_199);

@@ -12,7 +12,7 @@ fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
 }
 
 on_every_engine! {
-    fn a_neighbour_made_beforehand_is_sent_to_who_takes_it(engine: Engine) {
+    fn a_precompressed_file_is_sent_if_its_coding_is_accepted(engine: Engine) {
         let place = TempDir::new();
         let text = "the same words ".repeat(100);
         place.write("site/page.html", &text);
@@ -49,7 +49,7 @@ on_every_engine! {
             let head = ask(&server, "HEAD", "/page.html", &format!("Accept-Encoding: {accept}\r\n"));
             assert_eq!(head.lasting_fields(), answer.lasting_fields(), "{accept}");
         }
-        // Each its own strong tag, and each is revalidated as itself.
+        // Each coding has a strong tag of its own, and is revalidated by that tag only.
         let tags = ["identity", "br", "zstd", "gzip", "deflate"];
         let tags = tags.map(|accept| take("/page.html", accept).field("ETag").unwrap().to_owned());
         for (at, tag) in tags.iter().enumerate() {
@@ -57,20 +57,20 @@ on_every_engine! {
         }
         let conditional = |tag: &str| take("/page.html", &format!("br\r\nIf-None-Match: {tag}")).status;
         assert_eq!((conditional(&tags[1]), conditional(&tags[0]), conditional(&tags[3])), (304, 200, 200));
-        // Only a deflate is made: nobody keeps such files.
+        // deflate is made while sending: there are no precompressed files of it.
         assert_eq!(take("/page.html", "deflate").field("Content-Encoding"), Some("deflate"));
-        // A type that is never compressed on the fly may have a neighbour all the same.
+        // A type that is never compressed while sending may have a precompressed file, too.
         assert_eq!(gunzip(&take("/image.png", "gzip").body), b"PNG");
         assert_eq!(take("/image.png", "br").field("Vary"), Some("Accept-Encoding"));
         assert_eq!(get(&server, "/image.png").field("Vary"), Some("Accept-Encoding"));
         assert_eq!(take("/alone.png", "br").field("Vary"), None, "nothing to choose from");
-        // Index files and --try-html have neighbours as well, and each is itself a file.
+        // Index files and files of --try-html may have precompressed ones, and each of these is a file of its own.
         for path in ["/sub/", "/sub/index.html", "/sub/index"] {
             assert_eq!(take(path, "br").body, b"BR SUB", "{path}");
         }
         let itself = take("/page.html.gz", "gzip");
         assert_eq!((itself.field("Content-Encoding"), itself.media_type().as_str()), (None, "application/gzip"));
-        // A part is a part of the file as it is.
+        // A range is taken of the file itself, never of a coding.
         let part = take("/page.html", "br\r\nRange: bytes=0-2");
         assert_eq!((part.status, part.body.as_slice(), part.field("Content-Range")), (200, &b"BROTLI"[..], None));
         let part = take("/page.html", "identity\r\nRange: bytes=0-2");
@@ -79,7 +79,7 @@ on_every_engine! {
         assert_eq!(ask(&without, "GET", "/page.html", "Accept-Encoding: br\r\n").text(), text);
     }
 
-    fn a_neighbour_that_is_old_or_outside_or_no_file_is_none(engine: Engine) {
+    fn a_precompressed_file_that_is_old_or_outside_or_no_file_is_ignored(engine: Engine) {
         let place = TempDir::new();
         place.write("outside/secret", "SECRET");
         place.write("site/page.html", "new");
@@ -101,7 +101,7 @@ on_every_engine! {
         assert_eq!(ask(&all, "GET", "/page.html", "Accept-Encoding: gzip\r\n").text(), "SECRET");
     }
 
-    fn a_large_neighbour_streams_as_it_is(engine: Engine) {
+    fn a_large_precompressed_file_is_sent_as_it_is(engine: Engine) {
         let place = TempDir::new();
         let coded = common::noise(300_000);
         place.write("site/large.js", vec![b' '; 1_000_000]);

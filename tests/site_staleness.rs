@@ -1,5 +1,5 @@
-//! What is kept in memory is never served once it is old: an answer is one whole version of the file, and none that had
-//! already been replaced when the request was sent.
+//! The cache never serves old content: an answer is one whole version of the file, and that version had not been replaced
+//! yet when the request was sent.
 //!
 //! Files are kept only once they have been left alone for a while (`SETTLED`), so these tests first wait: a file that
 //! has just been written would be read anew each time and prove nothing.
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 
 /// A file that is kept in memory, and one that is kept open.
 const SIZES: [usize; 2] = [3_000, 300_000];
-/// As many versions stand ready; the change with number n brings version n % VERSIONS.
+/// How many versions are prepared. Change number n brings version n % VERSIONS.
 const VERSIONS: usize = 64;
 
-/// How much is done: everything on the event engine, less where the same code runs under another.
+/// How much is done: most on the event engine, less on the others, which run the same code.
 struct Extent {
     files: usize,
     changes: usize,
@@ -115,7 +115,7 @@ fn read_while_changing(server: &Server, path: &str, extent: &Extent, split: bool
             begun.store(number, SeqCst);
             swap(number);
             completed.store(number, SeqCst);
-            // Now and then it stands still for long enough to be kept and found again.
+            // Every eighth version stays for long enough to get into the cache and be served from it.
             thread::sleep(Duration::from_micros(if number % 8 == 0 { 1000 } else { 50 }));
             if Instant::now() > until || readers.iter().any(|reader| reader.is_finished()) {
                 break;
@@ -146,7 +146,7 @@ on_every_engine! {
             thread::sleep(SETTLED);
             for number in 0..extent.files {
                 let path = format!("/{}", name(number));
-                // Twice: the first may take it in, the second finds it.
+                // Twice: the first may put it into the cache, the second finds it there.
                 for _ in 0..2 {
                     assert_eq!(version(&ask(&mut client, &path)), (round - 1) * 2, "{path}");
                 }
@@ -182,7 +182,7 @@ on_every_engine! {
         }
     }
 
-    /// The files stay as they are: only the way to them changes.
+    /// The files do not change: only the path to them does.
     fn a_directory_that_is_exchanged_takes_its_files_along(engine: Engine) {
         let extent = extent(engine);
         let place = TempDir::new();
@@ -194,7 +194,7 @@ on_every_engine! {
         let server = serve(&place, engine);
         let mut away: Vec<String> = (0..VERSIONS).map(|number| number.to_string()).collect();
         read_while_changing(&server, "/now/file", &extent, false, |number| {
-            // The place of the one that comes is taken by the one that goes.
+            // The directory that goes takes the path of the one that comes.
             let (comes, goes) = (number % VERSIONS, (number - 1) % VERSIONS);
             let (from, to) = (place.join(&away[comes]), place.join("site/now"));
             renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).unwrap();

@@ -1,4 +1,4 @@
-//! DELETE /files/{name}, where the user allows it.
+//! DELETE /files/{name}, where a flag allows it.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn delete(server: &Server, path: &str, fields: &str) -> Response {
 }
 
 on_every_engine! {
-    fn it_is_not_allowed_unless_asked_for(engine: Engine) {
+    fn delete_is_off_by_default(engine: Engine) {
         let place = place();
         let server = serve(&place, engine, &[]);
         let answer = delete(&server, "/files/old", "");
@@ -68,7 +68,7 @@ on_every_engine! {
             assert_eq!(delete(&server, &format!("/files/{name}"), "").status, 409, "{name}");
         }
         assert_eq!(place.entries(), before);
-        // A link goes, what it leads to stays.
+        // A link is removed, and the file that it leads to stays.
         assert_eq!(delete(&server, "/files/link", "").status, 204);
         assert!(fs::symlink_metadata(place.join("store/link")).is_err());
         assert!(place.join("store/kept").exists());
@@ -89,7 +89,7 @@ on_every_engine! {
             assert_eq!(delete(&server, "/files/old", &fields).status, 412, "{fields}");
             assert!(place.join("store/old").exists());
         }
-        // There is nothing the condition could be about.
+        // There is no file that the condition could be compared with.
         assert_eq!(delete(&server, "/files/missing", "If-Match: *\r\n").status, 404);
         assert_eq!(delete(&server, "/files/old", &format!("If-Match: {etag}\r\n")).status, 204);
         assert_eq!(delete(&server, "/files/kept", &format!("If-Unmodified-Since: {modified}\r\n")).status, 204);

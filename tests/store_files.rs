@@ -1,4 +1,4 @@
-//! `/files/{name}` with `--directory`: reading and writing a store, and what an upload may never leave behind.
+//! `/files/{name}` with `--directory`: reading and writing a store, and that an upload that fails leaves nothing behind.
 
 mod common;
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-/// A folder with a secret beside the store: whatever escapes the store meets it.
+/// A store with a secret beside it: a request that gets out of the store finds the secret.
 struct Place {
     outside: TempDir,
     store: PathBuf,
@@ -85,7 +85,7 @@ const ESCAPES: &[&str] = &[
 ];
 
 on_every_engine! {
-    fn a_file_comes_as_octet_stream_whatever_its_name(engine: Engine) {
+    fn every_file_is_sent_as_octet_stream(engine: Engine) {
         let place = Place::new();
         let server = place.serve(engine, &[]);
         for name in ["inside.txt", "page.html", "noext"] {
@@ -109,7 +109,7 @@ on_every_engine! {
         assert_eq!((empty.status, empty.content_length()), (200, Some(0)));
     }
 
-    fn what_is_missing_or_no_file_is_404(engine: Engine) {
+    fn a_missing_name_or_a_folder_is_404(engine: Engine) {
         let place = Place::new();
         let server = place.serve(engine, &[]);
         for path in
@@ -263,7 +263,7 @@ on_every_engine! {
         let answer = upload(&server, "PUT", &target, b"written");
         answer.expect_status(&[400, 404, 414]);
         place.settles_to(&UNTOUCHED);
-        // The longest name the disk takes works, temporary file or not.
+        // The longest name that the disk takes works: the name of the temporary file does not depend on it.
         let longest = "n".repeat(255);
         assert_eq!(upload(&server, "PUT", &format!("/files/{longest}"), b"written").status, 201);
         assert_eq!(place.read(&longest), b"written");

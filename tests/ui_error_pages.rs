@@ -10,7 +10,7 @@ use std::fs;
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
 on_every_engine! {
-    fn an_error_page_speaks_the_clients_type(engine: Engine) {
+    fn an_error_page_is_in_the_type_that_the_client_accepts(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let cases = [
             ("", "text/html"),
@@ -30,7 +30,7 @@ on_every_engine! {
         }
     }
 
-    fn the_error_speaks_the_format_that_is_preferred(engine: Engine) {
+    fn every_error_is_in_the_format_that_the_client_prefers(engine: Engine) {
         let place = Place::with(engine, &["--max-body-size", "1K"]);
         for (accept, expected) in [
             ("", "text/html"),

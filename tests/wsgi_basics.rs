@@ -1,5 +1,5 @@
-//! Python applications: what they are told of a request, and what becomes of what they answer. The applications are in
-//! tests/wsgi_apps; how workers live and die is in tests/wsgi_workers.rs.
+//! Python applications: what the environ says of a request, and what the client gets of an answer. The applications are in
+//! tests/wsgi_apps; how workers start and end is in tests/wsgi_workers.rs.
 
 mod common;
 
@@ -150,7 +150,7 @@ on_every_engine! {
         }
     }
 
-    fn what_is_given_is_sent_before_the_next_is_made(engine: Engine) {
+    fn each_piece_is_sent_before_the_next_is_made(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         let mut client = Client::connect(&server);
         let folder = TempDir::new();
@@ -182,13 +182,13 @@ on_every_engine! {
         server.expect_stderr("ValueError: raised on purpose");
     }
 
-    fn what_breaks_off_is_cut_visibly(engine: Engine) {
+    fn an_answer_that_breaks_off_is_cut_visibly(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         assert!(cut_body(&server, "/breaks_off").windows(4).any(|four| four == b"some"));
         assert!(cut_body(&server, "/replaced_late").windows(5).any(|five| five == b"begun"));
         assert_eq!(cut_body(&server, "/too_short"), b"short");
         server.expect_stderr("in the middle");
-        // A lie in the other direction harms nobody.
+        // More content than promised: the rest is dropped, and the connection goes on.
         let mut client = Client::connect(&server);
         client.send("GET /too_long HTTP/1.1\r\nHost: h\r\n\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(client.read_response().body, b"long");

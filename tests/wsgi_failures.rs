@@ -1,5 +1,5 @@
-//! What was found by judging the hosting of Python applications from outside: what threads of an application do after its
-//! response, how soon a service is back, and what signals do.
+//! Python applications that misbehave: threads that write after their response, requests that kill workers, reloads, and
+//! ends by force.
 
 mod common;
 
@@ -59,7 +59,7 @@ def app(environ, start_response):
 ";
 
 on_every_engine! {
-    fn what_is_written_after_a_response_is_in_no_other(engine: Engine) {
+    fn a_late_write_is_not_in_another_response(engine: Engine) {
         let folder = TempDir::new();
         for between in ["/slow", "/"] {
             let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
@@ -120,7 +120,8 @@ on_every_engine! {
     }
 }
 
-/// All that an interpreter is told is in its socket's buffer before it runs: it must not import an application for nobody.
+/// Everything that a worker needs is in the buffer of its socket before the interpreter runs. If the server has ended
+/// meanwhile, the worker must not import the application.
 #[test]
 fn a_worker_whose_server_ended_before_it_began_imports_nothing() {
     let folder = TempDir::new();

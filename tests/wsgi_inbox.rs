@@ -1,5 +1,5 @@
-//! Requests that wait behind the one that a worker is at: answered in their order, whatever they are and whoever leaves, and
-//! none of them lost with it.
+//! Requests that wait in the inbox of a busy worker: they are answered in their order, whatever they are and whichever client
+//! leaves, and none of them is lost when the worker ends.
 
 mod common;
 
@@ -159,7 +159,7 @@ fn seen(server: &Server) -> Vec<String> {
 
 on_every_engine! {
     #[skip(Iterative, "serves one client at a time")]
-    fn each_gets_its_own_answer_whatever_its_kind(engine: Engine) {
+    fn each_request_gets_its_own_answer_whatever_its_kind(engine: Engine) {
         let Some((server, folder)) = serve(engine, &[]) else { return };
         let held = occupy(&server, &folder);
         let (small, large) = (noise(60_000), noise(300_000));
@@ -182,7 +182,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn a_crash_among_them_costs_one(engine: Engine) {
+    fn a_crash_costs_only_its_own_request(engine: Engine) {
         let Some((server, folder)) = serve(engine, &[]) else { return };
         let held = occupy(&server, &folder);
         let mut asked = ask_for_each(&server, 0..12);
@@ -195,7 +195,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn one_that_gets_stuck_among_them_costs_itself(engine: Engine) {
+    fn a_stuck_request_costs_no_other(engine: Engine) {
         let Some((server, folder)) = serve(engine, &["--wsgi-timeout", "3s"]) else { return };
         let held = occupy(&server, &folder);
         let first = ask(&server, "/name/first");
@@ -210,7 +210,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn who_leaves_is_not_served(engine: Engine) {
+    fn a_waiting_request_whose_client_leaves_is_not_served(engine: Engine) {
         let Some((server, folder)) = serve(engine, &[]) else { return };
         let held = occupy(&server, &folder);
         let asked: Vec<_> = (0..24).map(|number| (number, ask(&server, &format!("/name/n{number}")))).collect();
@@ -233,7 +233,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn who_leaves_in_the_middle_stops_only_itself(engine: Engine) {
+    fn a_client_that_leaves_during_its_answer_stops_only_that(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &[]) else { return };
         for round in 0..5 {
             let mut endless = ask(&server, &format!("/endless/e{round}"));
@@ -265,7 +265,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn a_reload_loses_none(engine: Engine) {
+    fn a_reload_loses_no_waiting_request(engine: Engine) {
         let Some((server, folder)) = serve(engine, &[]) else { return };
         let held = occupy(&server, &folder);
         let asked = ask_for_each(&server, 0..24);
@@ -294,7 +294,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn what_no_thread_had_begun_with_is_not_lost_with_the_worker(engine: Engine) {
+    fn requests_that_no_thread_has_begun_survive_the_worker(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &["--wsgi-threads", "4", "--wsgi-queue", "4"]) else { return };
         expect(ask(&server, "/name/first"), b"first");
         signal_workers(&server, "STOP");
@@ -305,7 +305,7 @@ on_every_engine! {
         expect_each(asked);
     }
 
-    fn a_worker_that_ends_before_it_has_all_of_a_request_does_not_cost_it(engine: Engine) {
+    fn a_worker_that_ends_before_it_has_the_whole_request_does_not_cost_it(engine: Engine) {
         let Some((server, _folder)) = serve(engine, &[]) else { return };
         for size in [100_000, 1_000_000, 3_000_000] {
             expect(ask(&server, "/name/first"), b"first");
@@ -319,7 +319,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn a_file_that_cannot_be_sent_is_not_the_next_ones(engine: Engine) {
+    fn a_file_that_cannot_be_sent_is_not_in_the_next_answer(engine: Engine) {
         let Some((server, folder)) = serve(engine, &[]) else { return };
         let held = occupy(&server, &folder);
         let mut broken = ask(&server, "/broken/x");
@@ -339,7 +339,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn the_end_of_the_grace_period_begins_none_of_them(engine: Engine) {
+    fn no_waiting_request_is_begun_after_the_grace_period(engine: Engine) {
         let Some((mut server, folder)) = serve(engine, &["--grace-period", "500ms"]) else { return };
         let _held = occupy(&server, &folder);
         let _asked: Vec<_> = (0..3).map(|number| ask(&server, &format!("/mark/m{number}"))).collect();
@@ -350,7 +350,7 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn the_end_of_the_server_waits_for_them(engine: Engine) {
+    fn shutdown_waits_for_waiting_requests(engine: Engine) {
         let Some((mut server, folder)) = serve(engine, &["--grace-period", "60s"]) else { return };
         let held = occupy(&server, &folder);
         let asked: Vec<_> = (0..12).map(|number| (number, send_expecting(&server, &format!("/post/{number}"), b"x"))).collect();
@@ -364,7 +364,7 @@ on_every_engine! {
 }
 
 #[test]
-fn they_are_taken_up_in_the_order_in_which_they_came() {
+fn requests_are_taken_up_in_the_order_of_arrival() {
     let Some((server, folder)) = serve(Engine::Event, &[]) else { return };
     let held = occupy(&server, &folder);
     let asked = (0..40).map(|number| {
@@ -380,9 +380,9 @@ fn they_are_taken_up_in_the_order_in_which_they_came() {
     assert_eq!(seen(&server), expected);
 }
 
-/// Those on the tray count as waiting.
+/// Requests in the inbox of a worker count as waiting.
 #[test]
-fn the_queue_is_as_long_as_was_said() {
+fn the_queue_is_as_long_as_the_flag_says() {
     let Some((server, folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
     let held = occupy(&server, &folder);
     let asked = ask_for_each(&server, 0..3);
@@ -395,9 +395,10 @@ fn the_queue_is_as_long_as_was_said() {
     expect_each(asked);
 }
 
-/// The turn of one comes, and is gone before it is taken, as another thread of the worker talks nonsense.
+/// The worker is ended because another of its threads sends an invalid frame, between the moment when a request's turn comes
+/// and the moment when its session takes it up.
 #[test]
-fn nothing_is_left_of_a_worker_whose_turn_was_not_taken() {
+fn no_socket_of_a_crashed_worker_stays_open() {
     let Some((server, folder)) = serve(Engine::Event, &["--wsgi-threads", "2"]) else { return };
     // The next workers come up when this one has gone for good.
     folder.write("hesitate", "");

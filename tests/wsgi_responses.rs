@@ -1,5 +1,5 @@
-//! What becomes of answers that few applications give: heads of any size, statuses without content, more content than
-//! was promised, every kind of iterable, exception and file. The applications are tests/wsgi_apps/odd.py.
+//! Answers that few applications give: heads of any size, statuses without content, more content than was promised, every
+//! kind of iterable, exception and file. The applications are tests/wsgi_apps/odd.py.
 
 mod common;
 
@@ -149,7 +149,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/how_ended").text(), "file");
     }
 
-    /// It would be cut when the time is over for the worker.
+    /// The application hangs in close(). A client that had to wait for it would get an answer that is cut off.
     fn an_answer_is_complete_before_close_returns(engine: Engine) {
         let Some(server) = serve_app(engine, "odd:app", &["--wsgi-timeout", "3s"]) else { return };
         assert_eq!(get(&server, "/closes_slowly").text(), "ab");

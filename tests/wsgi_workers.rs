@@ -1,5 +1,4 @@
-//! How the workers of Python applications live: started, crashed, stuck, flooding, replaced, reloaded, ended; and who of
-//! the clients notices.
+//! Workers of Python applications: started, crashed, stuck, replaced, reloaded, ended; and which requests that costs.
 
 mod common;
 
@@ -39,7 +38,7 @@ fn answering(word: &str) -> String {
     format!("def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n")
 }
 
-/// Changes the source again and again: a change made before the worker first looked at its sources is none to it.
+/// Changes the source again and again: a change that was made before the worker first looked at the file is not noticed.
 fn change_until_noticed(server: &Server, folder: &TempDir) {
     let mut looks = 0;
     eventually("the new source", || {
@@ -144,7 +143,7 @@ on_every_engine! {
         server.expect_stderr("place_where_it_hangs");
     }
 
-    fn what_an_application_prints_is_in_the_log_at_once(engine: Engine) {
+    fn output_of_an_application_is_logged_at_once(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         let pid = worker_pid(&server);
         get(&server, "/says");
@@ -336,7 +335,7 @@ except FileExistsError:
         assert_eq!(get(&server, "/how_closed").text(), "", "the application never saw it");
     }
 
-    /// Whichever of the workers watched, its successor does.
+    /// One worker watches the sources. When it is replaced, another has to.
     fn a_changed_source_is_noticed_by_replaced_workers(engine: Engine) {
         let folder = TempDir::new();
         let args = ["--wsgi-reload", "--wsgi-workers", "2"];
@@ -407,7 +406,7 @@ except FileExistsError:
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn a_kill_costs_the_request_in_flight_and_none_that_waits(engine: Engine) {
+    fn a_kill_costs_the_request_in_flight_and_no_waiting_one(engine: Engine) {
         let (Some(server), folder) = (serve(engine, &["--wsgi-workers", "2"]), TempDir::new()) else { return };
         let mut in_flight = ["a", "b"].map(|name| Held::begin(&server, folder.join(name)));
         let mut waiting: Vec<Client> = (0..6).map(|_| occupy(&server, "/pid")).collect();

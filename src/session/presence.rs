@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn who_sends_no_more_is_asked_once_with_what_comes_anyway() {
+    fn a_half_closed_client_is_probed_once_with_bytes_of_the_answer() {
         let mut ends = open();
         let start = ends.start();
         ends.pass(100);
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_gone_takes_the_exchange_along() {
+    fn a_client_that_has_gone_ends_the_exchange() {
         let mut ends = open();
         ends.wire.broken = true;
         ends.drive();

@@ -1,5 +1,5 @@
-//! A client that sends bytes as given and reads answers by the letter of RFC 9112: what a lenient client would forgive
-//! is a failed test here.
+//! A client that sends bytes as given and reads answers strictly by RFC 9112: what a lenient client would accept fails the
+//! test here.
 
 use super::{PATIENCE, Server, shown};
 use std::io::{self, Read, Write};
@@ -25,7 +25,7 @@ pub struct Response {
     pub framing: Framing,
 }
 
-/// How the end of the body was told.
+/// How the end of the body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// No body by the method or the status, whatever the fields say.

@@ -1,5 +1,5 @@
-//! What every black-box test stands on: the real binary on a port of its own, a client that sees bytes, and a folder
-//! that goes away again. Nothing here knows a route; nothing here waits without an end.
+//! What every black-box test uses: the real binary on a port of its own, a client that sees bytes, and a temporary folder.
+//! Every wait here ends: after `PATIENCE` the test fails.
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file is a crate and uses its own part of this
 

@@ -10,7 +10,7 @@ pub const MODIFIED: u64 = 784_111_777;
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-/// Every route of the place, with a word on none.
+/// Targets of every route of the place, and some of no route.
 pub const ROUTES: &[&str] = &[
     "/",
     "/letters",

@@ -1,4 +1,4 @@
-//! What has to happen to bytes that are no valid message.
+//! What has to happen to bytes that are not a valid message.
 
 use super::{Client, SECOND, Server, shown};
 

@@ -1,4 +1,4 @@
-//! The server under test: started as a user starts it, its words collected, stopped in Drop whatever happened.
+//! The server under test: started as a user starts it, its output collected, killed in Drop.
 
 use super::{Engine, PATIENCE, TempDir};
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a child has written so far; a thread fills it so that a full pipe never stops the child.
+/// What a child has written so far. A thread reads it, so that a full pipe never stops the child.
 type Collected = Arc<Mutex<Vec<u8>>>;
 
 pub struct Server {
@@ -86,13 +86,13 @@ impl Setup {
         self
     }
 
-    /// Nobody reads standard output: a log pipe whose reader has gone.
+    /// Standard output is a pipe whose reader has gone.
     pub fn closed_stdout(mut self) -> Setup {
         self.closed_stdout = true;
         self
     }
 
-    /// Standard output goes here and is not collected: the test reads it, or nobody does.
+    /// Standard output goes here and is not collected: the test may read it or not.
     pub fn stdout_to(mut self, file: impl Into<OwnedFd>) -> Setup {
         self.stdout = Some(file.into());
         self
@@ -322,13 +322,13 @@ impl Drop for Server {
             eprintln!("--- the server's standard error:\n{words}---");
             return;
         }
-        // No test has to remember this one: nothing a peer does ends or panics the server.
+        // Checked for every test: nothing that a peer does ends or panics the server.
         assert!(early.is_none(), "the server ended by itself: {early:?}: {words}");
         assert!(!words.contains("panicked"), "the server panicked: {words}");
     }
 }
 
-/// Tries until there is an answer, and gives up loudly.
+/// Tries until there is a value. Fails after `PATIENCE`; `what` says what was waited for.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

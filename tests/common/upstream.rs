@@ -1,4 +1,4 @@
-//! Upstreams for the tests of the reverse proxy, some that behave and some that do not: each a few lines of std sockets.
+//! Upstreams for the tests of the reverse proxy, valid and faulty ones: each is a few lines over a socket.
 
 use super::{Engine, PATIENCE, Server, Setup, eventually};
 use socket2::{Domain, Socket, Type};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// A server behind the server: what it does with a connection is up to the test.
+/// A server that the proxy passes requests to. The test says what it does with a connection.
 pub struct Upstream {
     pub address: SocketAddr,
     pub accepted: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ impl Upstream {
                 let mut link = Link { stream, buffer: Vec::new(), number, heads: kept.clone() };
                 let (serve, over) = (serve.clone(), over.clone());
                 thread::spawn(move || {
-                    // What a connection ends with is the test's to see, from the other side.
+                    // How the connection ended is checked from the other side.
                     let _ = serve(&mut link);
                     over.fetch_add(1, Ordering::SeqCst);
                 });
@@ -67,11 +67,11 @@ impl Upstream {
         })
     }
 
-    /// One that takes a head, and then neither content nor the word.
+    /// One that reads a head, and then neither reads nor answers.
     pub fn silent() -> Upstream {
         Upstream::start(|link| {
             link.head()?;
-            thread::sleep(Duration::from_secs(3));
+            thread::sleep(PATIENCE * 2);
             Ok(())
         })
     }
@@ -89,7 +89,7 @@ impl Upstream {
     }
 }
 
-/// A socket that listens and completes no further connection: its backlog is full and nobody accepts.
+/// A socket that listens and completes no further connection: its backlog is full, and no connection is accepted.
 pub struct FullBacklog {
     pub listener: TcpListener,
     pub address: SocketAddr,

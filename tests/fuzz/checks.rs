@@ -237,7 +237,7 @@ fn is_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-/// Without the spaces and tabs in front; form feed, which `trim_ascii` takes too, is none.
+/// Without spaces and tabs in front. `trim_ascii` would drop form feeds, too.
 fn behind_bws(bytes: &[u8]) -> &[u8] {
     &bytes[bytes.iter().take_while(|&&byte| is_ows(byte)).count()..]
 }
