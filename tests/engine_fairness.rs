@@ -168,8 +168,8 @@ on_every_engine! {
             thread::sleep(Duration::from_millis(300));
             let before = processor_ticks(&server);
             served(&server, 20);
-            // Each chunk was a system call once, and cost nothing of the budget: a turn took seconds. In processor time,
-            // so that other programs do not count.
+            // Each chunk was a system call once, and cost nothing of the budget: a turn took seconds. In processor
+            // time, so that other programs do not count.
             let used = processor_ticks(&server) - before;
             assert!(used < 1000, "{used} ticks of processor time for 20 small answers");
         });

@@ -1,5 +1,5 @@
-//! What differs between the engines: their threads, which client waits for which, and how a signal ends each kind of wait.
-//! What they have in common is in every other file, where each test runs on all engines.
+//! What differs between the engines: their threads, which client waits for which, and how a signal ends each kind of
+//! wait. What they have in common is in every other file, where each test runs on all engines.
 
 mod common;
 
@@ -24,7 +24,8 @@ fn settled(server: &Server) -> Client {
     client
 }
 
-/// Whether an answer comes soon. For clients that must get none: a busy machine may hide a fault, and never makes one up.
+/// Whether an answer comes soon. For clients that must get none: a busy machine may hide a fault, and never makes one
+/// up.
 fn is_answered_soon(client: &Client) -> bool {
     let until = Instant::now() + Duration::from_millis(400);
     while Instant::now() < until {

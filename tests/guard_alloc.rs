@@ -1,5 +1,5 @@
-//! The hot path allocates nothing: requests on a kept connection for a cached file, for a file that is missing, and for one
-//! that the client has already. The transport is in memory; everything else is the code that serves.
+//! The hot path allocates nothing: requests on a kept connection for a cached file, for a file that is missing, and for
+//! one that the client has already. The transport is in memory; everything else is the code that serves.
 
 use allocation_counter::measure;
 use dustdevil::app::App;

@@ -1,5 +1,6 @@
-//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. This test reads the
-//! source files, so a new file is checked as well. The map of the layers is in the documentation of the crate (src/lib.rs).
+//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. This test reads
+//! the source files, so a new file is checked as well. The map of the layers is in the documentation of the crate
+//! (src/lib.rs).
 //!
 //! Comments, strings and code that is compiled only for tests do not count.
 

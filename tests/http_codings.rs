@@ -1,4 +1,5 @@
-//! Content codings (RFC 9110, sections 8.4 and 12.5.3): what is compressed, for which Accept-Encoding, and how the answer says so.
+//! Content codings (RFC 9110, sections 8.4 and 12.5.3): what is compressed, for which Accept-Encoding, and how the
+//! answer says so.
 //!
 //! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
 

@@ -1,4 +1,4 @@
-//! Connections: how long they live, and in which order what comes over them is answered.
+//! Connections: how long they live, and the order of the answers on them.
 
 mod common;
 
@@ -157,7 +157,7 @@ on_every_engine! {
         }
     }
 
-    /// What comes behind a last request is not answered, nor does it destroy the answer to that.
+    /// Bytes behind the last request of a connection are not answered, and do not destroy the answer to that request.
     fn the_last_answer_arrives_whatever_comes_behind_it(engine: Engine) {
         let (server, store) = store_server(engine, &[]);
         let content = noise(400_000);
@@ -201,7 +201,7 @@ on_every_engine! {
             let mut client = Client::connect(&server);
             client.send("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n");
             assert_eq!(client.read_response().status, 413);
-            // A server that closes at once answers these by a reset, which on the open network overtakes the 413.
+            // A server that closes at once answers these with a reset. On a real network the reset overtakes the 413.
             for _ in 0..10 {
                 client.send(noise(5_000));
                 thread::sleep(Duration::from_millis(2));

@@ -1,4 +1,4 @@
-//! Cookies as a client sends them and as it is told to keep them (RFC 6265).
+//! Cookies: Cookie and Set-Cookie (RFC 6265).
 
 mod common;
 

@@ -229,7 +229,8 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn many_delays_run_side_by_side(engine: Engine) {
-        // Each delay has a thread of the pool, also when its client has left; there are twenty unless more are asked for.
+        // Each delay has a thread of the pool, also when its client has left; there are twenty unless more are asked
+        // for.
         let pool: &[&str] = if engine == Engine::Pool { &["--pool-size", "40"] } else { &[] };
         let server = Server::start_on(engine, &[&["--debug-endpoints"], pool].concat());
         let waiting = |seconds: u32| -> Vec<Client> {

@@ -1,7 +1,7 @@
 //! Framing: which bytes are not HTTP, and where a message ends.
 //!
-//! The rule behind every table here: a request is answered correctly, or the connection closes. A byte whose meaning is not
-//! certain is never read as a second request.
+//! The rule behind every table here: a request is answered correctly, or the connection closes. A byte whose meaning is
+//! not certain is never read as a second request.
 
 mod common;
 

@@ -51,7 +51,7 @@ on_every_engine! {
         expect_refused(&server, format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(), &[431]);
     }
 
-    /// Host counts as any other.
+    /// Host counts, too.
     fn as_many_fields_are_taken_as_the_flag_says(engine: Engine) {
         for (flags, most) in [(&["--max-fields", "3"][..], 3), (&[], 100)] {
             let (server, _store) = store_server(engine, flags);
@@ -65,7 +65,7 @@ on_every_engine! {
         }
     }
 
-    /// All that stands in the request line counts: path, query, and in absolute form the scheme and host.
+    /// Path and query count, and in absolute form the scheme and host.
     fn a_target_may_be_as_long_as_the_flag_says(engine: Engine) {
         for (flags, most) in [(&["--max-target-length", "100"][..], 100), (&[], 8192)] {
             let (server, _store) = store_server(engine, flags);
@@ -118,7 +118,7 @@ on_every_engine! {
         assert!(store.entries().is_empty(), "{:?}", store.entries());
     }
 
-    /// Chunks of a byte with a long extension are little content and much to read.
+    /// Chunks of a byte with a long extension are little content and many bytes to read.
     fn framing_counts_where_content_is_only_drained(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let mut client = Client::connect(&server);

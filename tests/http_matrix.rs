@@ -1,5 +1,5 @@
-//! Coding, range, entity tag, method and precondition in every combination. What each cell has to be is said by a small
-//! model of RFC 9110, written from its text: sections 12.5.3 (coding), 13.2.2 (the order of preconditions), 13.1.5
+//! Coding, range, entity tag, method and precondition in every combination. A small model of RFC 9110 says what the
+//! answer has to be, written from the text: sections 12.5.3 (coding), 13.2.2 (the order of preconditions), 13.1.5
 //! (If-Range), 14.2 (Range) and 15.4.5 (304).
 
 mod common;
@@ -8,17 +8,17 @@ use common::{Client, Response, Setup, TempDir, gunzip, on_every_engine};
 use std::fs::File;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A file of the site, the condition that is put on it in the same words, and what is known of it beforehand.
+/// A file of the site, and what the model knows of it.
 struct Subject {
     path: &'static str,
     content: Vec<u8>,
     /// Codings the server has to choose from besides identity, as it prefers them.
     codings: &'static [&'static str],
-    /// What a neighbour on the disk holds.
+    /// The content of the precompressed file beside it, if there is one.
     stored: Option<(&'static str, Vec<u8>)>,
 }
 
-/// What `GET` in each coding said, taken once: the model treats tags as opaque.
+/// What `GET` answered in each coding, asked once: to the model, tags are opaque.
 struct Known {
     etags: Vec<(&'static str, String)>,
     last_modified: String,
@@ -63,7 +63,7 @@ enum Mention {
     OwnWeak,
     /// The tag of the same file in another coding, or of another file.
     Other,
-    /// In a list behind a stranger's.
+    /// In a list, behind a tag of no file.
     Listed,
     Star,
 }
@@ -299,8 +299,8 @@ fn check_parts(content: &[u8], parts: &[(usize, usize)], answer: &Response) {
     }
 }
 
-/// Every cell in which the fields have something to say. Conditions of which the one silences the other are crossed in
-/// full; so are coding and range with each.
+/// Every combination in which the fields matter. Conditions of which one makes the server ignore another are combined
+/// in full; so are coding and range with each.
 fn cells(each: &mut impl FnMut(Cell)) {
     for method in ["GET", "HEAD"] {
         for &accepted in ACCEPTED {
@@ -380,7 +380,7 @@ on_every_engine! {
             }
             let mut cells_of_subject = Vec::new();
             cells(&mut |cell| cells_of_subject.push(cell));
-            // On one connection and pipelined: an answer out of step fails the next cell.
+            // Pipelined on one connection: an answer that is not the one expected fails the next combination.
             for batch in cells_of_subject.chunks(50) {
                 let requests: String = batch.iter().map(|cell| cell.request(subject, &known)).collect();
                 client.send(requests);

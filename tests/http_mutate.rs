@@ -1,8 +1,9 @@
-//! A seeded mutator over the parsers of `http` and over a whole connection: nothing a peer sends panics, and each parser
-//! keeps its promise.
+//! Seeded mutations of inputs to the parsers of `http` and to a whole connection: no input panics, and each parser does
+//! what its documentation says.
 //!
-//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test http_mutate` for more than the default number of inputs; the
-//! number is that of all parsers together. The same number and seed give the same inputs; a failure names its input.
+//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test http_mutate` for more than the default number of
+//! inputs; the number is that of all parsers together. The same number and seed give the same inputs; a failure names
+//! its input.
 
 #[path = "fuzz/checks.rs"]
 mod checks;
@@ -237,7 +238,7 @@ fn conditions() {
         };
         assert_ne!(conditions.evaluate(false, Some(&current), NOW), Outcome::NotModified);
         assert_ne!(conditions.evaluate(true, None, NOW), Outcome::NotModified);
-        // Nothing to match yet: If-Match decides alone.
+        // There is no file yet: only If-Match decides.
         let created = conditions.evaluate(false, None, NOW) == Outcome::Proceed;
         assert_eq!(created, values[0].is_empty());
         // A condition that a GET passes, with nothing known but its tag, a PUT passes as well, and the other way round.
@@ -325,7 +326,7 @@ fn accept_encoding() {
         if let Choice::Use(coding) = accept::negotiate([input, other].into_iter(), offered) {
             assert!(offered.contains(&coding));
         }
-        // What refuses plain bytes says so with a weight of zero.
+        // A field that refuses identity says so with a weight of zero.
         if accept::negotiate([input].into_iter(), &[Identity]) == Choice::NotAcceptable {
             assert!(input.windows(2).any(|window| window == b"=0"));
         }

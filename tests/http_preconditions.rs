@@ -1,4 +1,5 @@
-//! Preconditions and the validators they compare (RFC 9110, sections 8.8 and 13): what they make of GET, HEAD and uploads.
+//! Preconditions and the validators they compare (RFC 9110, sections 8.8 and 13): what they mean for GET, HEAD and
+//! uploads.
 //!
 //! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
 
@@ -66,7 +67,7 @@ const PRECONDITIONS: &[(&str, u16)] = &[
     ("If-Range: E", 200),
 ];
 
-/// Preconditions of an upload over a file that is there, and over none.
+/// Preconditions of an upload, its status where the file exists, and its status where it does not.
 const UPLOADS: &[(&str, u16, u16)] = &[
     ("", 204, 201),
     ("If-None-Match: *", 412, 201),
@@ -104,7 +105,7 @@ on_every_engine! {
                     assert_eq!(answer.field("Content-Type"), None, "nothing that the client has already");
                 }
             }
-            // What is not there has no state to compare, and a refusal stays what it is.
+            // A missing file has no state to compare, and other refusals stay as they are.
             assert_eq!(place.ask("GET", "/missing", &filled(fields, &etag)).status, 404, "{fields}");
             assert_eq!(place.ask("GET", "/sub", &filled(fields, &etag)).status, 301, "{fields}");
             assert_eq!(place.ask("DELETE", "/letters", &filled(fields, &etag)).status, 405, "{fields}");
@@ -120,7 +121,7 @@ on_every_engine! {
                 ("If-Match: \"x\"\r\n", 412),
                 ("If-None-Match: \"x\"\r\n", 200),
                 ("If-None-Match: *\r\n", 304),
-                // No date to compare with.
+                // There is no date to compare with.
                 ("If-Modified-Since: Fri, 31 Dec 9999 23:59:59 GMT\r\n", 200),
                 ("If-Unmodified-Since: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 200),
                 ("Range: bytes=0-0\r\n", 200),
@@ -143,7 +144,7 @@ on_every_engine! {
         fs::write(&path, "shorter").unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         assert_ne!(place.etag("/letters"), first, "the same time, another size");
-        // A time in the future is told as now, that of a reproducible build not at all.
+        // A time in the future is sent as now; the time of a reproducible build is not sent.
         let now = std::time::SystemTime::now();
         for (modified, told) in [(0, false), (1, false), (2, true), (4_000_000_000, true)] {
             let time = UNIX_EPOCH + Duration::from_secs(modified);

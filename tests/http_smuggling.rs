@@ -2,7 +2,7 @@
 //! behind it on the same connection. Either the first message is valid and the second is answered exactly once, or the
 //! connection closes and no byte behind the invalid one is answered.
 //!
-//! Each is sent whole, byte by byte, and in two segments cut at the places where parsers keep state.
+//! Each is sent whole, byte by byte, and in two segments, cut where parsers keep state.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// What stands behind every message. It asks for the close, so that the answers have an end.
+/// The request behind every message. It asks for the close, so that the answers have an end.
 const SECOND: &str = "GET /echo/second HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 /// What is hidden in a body: its answer is the proof that a body was read as a request.
 const HIDDEN: &str = "GET /echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -22,7 +22,7 @@ enum Expected {
     Refused(&'static [u16]),
     /// This answer, then the second request's.
     Accepted(u16),
-    /// This answer, given before the doubt was met, or the last by the request's own wish; then the end.
+    /// This answer, then the end: it was sent before the invalid bytes were read, or the request asked for the close.
     Last(u16),
 }
 
@@ -166,7 +166,7 @@ const NO_CHUNKED: &[&[u8]] = &[
     b" chunked\r\nTransfer-Encoding: \"",
 ];
 
-/// Chunked is last and the end of the message certain, but its content is not understood.
+/// Chunked comes last, so the end of the message is certain, but the other coding is not supported.
 const UNKNOWN_CODINGS: &[&[u8]] = &[
     b" gzip, chunked",
     b" identity, chunked",
@@ -194,7 +194,7 @@ const CHUNKED: &[&str] = &[
     "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n",
 ];
 
-/// Fields with names and values of their own: beside them, Content-Length alone counts.
+/// Other fields: the length of the body is that of Content-Length.
 const OTHER_FIELDS: &[&str] = &[
     "Transfer_Encoding: chunked\r\n",
     "Transfer-Encodin: chunked\r\n",
@@ -370,7 +370,7 @@ fn broken_chunks() -> Vec<Vec<u8>> {
     with_hidden.into_iter().map(String::into_bytes).collect()
 }
 
-/// Chunked bodies in every form that is one, and what they carry.
+/// Valid chunked bodies in every form, and their content.
 const CHUNKS: &[(&str, &str)] = &[
     ("0\r\n\r\n", ""),
     ("000000000\r\n\r\n", ""),
@@ -734,7 +734,7 @@ on_every_engine! {
             unmet("Expect: y 100-continue\r\n"),
             upload(format!("Expect:\r\n 100-continue\r\nContent-Length: {length}\r\n"), HIDDEN, BAD),
             upload(format!("Expect: 100-continue\nContent-Length: {length}\r\n"), HIDDEN, BAD),
-            // Nobody told the client to go on: whether what follows is the content, only the client knows.
+            // The client got no 100, so it may send the content or not: the server cannot know what follows.
             case(format!("GET /echo/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n{HIDDEN}"), Last(200)),
             case(format!("POST /echo/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n{HIDDEN}"), Last(405)),
             case(format!("HEAD /echo/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n{HIDDEN}"), Last(200)),
@@ -758,7 +758,7 @@ on_every_engine! {
     }
 
     fn bytes_after_a_body_are_read_as_a_head(engine: Engine) {
-        // Too short a length: the rest of the content is the next head, and none.
+        // The length is too short: the rest of the content is read as the next head, and is invalid.
         let short = |rest: &str| format!("POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello{rest}");
         let store = TempDir::new();
         let server = Setup::on(engine).args(["--directory", store.arg()]).start();
@@ -768,7 +768,7 @@ on_every_engine! {
             let statuses: Vec<u16> = answers(&mut client, false).iter().map(|answer| answer.status).collect();
             assert_eq!(statuses, [405, 400], "{rest:?}");
         }
-        // A CRLF too many is forgiven.
+        // One CRLF too many is skipped.
         let mut client = Client::connect(&server);
         client.send(format!("{}{SECOND}", short("\r\n")));
         let statuses: Vec<u16> = answers(&mut client, false).iter().map(|answer| answer.status).collect();

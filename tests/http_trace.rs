@@ -1,5 +1,4 @@
-//! TRACE: the request comes back as it arrived, without its credentials, and only where that is wanted
-//! (RFC 9110, section 9.3.8).
+//! TRACE (RFC 9110, section 9.3.8): the answer is the request as it arrived, without credentials. A flag allows it.
 
 mod common;
 

@@ -103,7 +103,7 @@ on_every_engine! {
     fn the_whole_machine_is_not_served_by_mistake(engine: Engine) {
         let outcome = Setup::on(engine).folder("/").args(["--port", "0"]).run();
         outcome.expect_refusal(&[1, 2], &["/"]);
-        // A store alone is no site, wherever it is started.
+        // With a store alone there is no site, also when it is started in `/`.
         let store = TempDir::new();
         let server = Setup::on(engine).folder("/").args(["--directory", store.arg()]).start();
         assert_eq!(get(&server, "/etc/passwd").status, 404);
@@ -176,7 +176,7 @@ on_every_engine! {
         }
         assert_eq!(head.content_length(), Some(content.len()));
         assert!(received[..content.len()] == content);
-        // The request behind it came before the signal; answered or not, the connection ends.
+        // The request behind it came before the signal. It may be answered or not; then the connection ends.
         client.read_to_end();
         assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
     }
@@ -205,7 +205,7 @@ on_every_engine! {
         eventually("nothing left behind", || store.entries().is_empty().then_some(()));
     }
 
-    /// Printing to a full disk panics, and so did the banner and every diagnostic.
+    /// Printing to a full disk panics: the banner and every diagnostic did.
     fn a_standard_error_that_takes_nothing_ends_nothing(engine: Engine) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let port = address.port().to_string();

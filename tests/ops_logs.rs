@@ -1,5 +1,5 @@
-//! Logs without a reader, logs that do not exist yet, and full disks: no request waits for them, no line is torn, and lost
-//! lines are counted and reported.
+//! Logs without a reader, logs that do not exist yet, and full disks: no request waits for them, no line is torn, and
+//! lost lines are counted and reported.
 
 mod common;
 
@@ -100,8 +100,8 @@ fn set_nonblocking(file: impl AsFd, on: bool) {
     fcntl_setfl(&file, if on { flags | OFlags::NONBLOCK } else { flags - OFlags::NONBLOCK }).unwrap();
 }
 
-/// Fills a pipe, socket or terminal without a reader to the last byte. A terminal passes bytes on a little later: it is full
-/// when there is still no room after a while.
+/// Fills a pipe, socket or terminal without a reader to the last byte. A terminal passes bytes on a little later: it is
+/// full when there is still no room after a while.
 fn fill(file: &OwnedFd) {
     set_nonblocking(file, true);
     let while_it_moves = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -145,8 +145,8 @@ fn read_fifo(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
-/// An address of loopback that nothing else uses, for a server whose banner cannot be read. A port of 127.0.0.1 that is free
-/// now may belong to another test by the time the server binds it.
+/// An address of loopback that nothing else uses, for a server whose banner cannot be read. A port of 127.0.0.1 that is
+/// free now may belong to another test by the time the server binds it.
 fn own_address() -> SocketAddr {
     static NUMBER: AtomicU8 = AtomicU8::new(1);
     let [high, low, ..] = std::process::id().to_le_bytes();

@@ -12,14 +12,7 @@ use std::time::Duration;
 
 on_every_engine! {
     fn content_is_passed_as_it_came(engine: Engine) {
-        let upstream = Upstream::start(|link| {
-            while let Some(head) = link.head()? {
-                let content = link.content(&head)?;
-                link.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len()))?;
-                link.say(&content)?;
-            }
-            Ok(())
-        });
+        let upstream = Upstream::echoing();
         let server = proxy_to(engine, &upstream);
         let content = noise(700_000);
         let mut client = Client::connect(&server);
@@ -43,14 +36,7 @@ on_every_engine! {
     }
 
     fn content_is_buffered_on_request(engine: Engine) {
-        let upstream = Upstream::start(|link| {
-            while let Some(head) = link.head()? {
-                let content = link.content(&head)?;
-                link.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len()))?;
-                link.say(&content)?;
-            }
-            Ok(())
-        });
+        let upstream = Upstream::echoing();
         let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--proxy-buffer"]);
         for size in [10, 3_000_000] {
             let content = noise(size);

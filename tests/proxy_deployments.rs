@@ -1,5 +1,5 @@
-//! Deployments: in front of gunicorn, behind nginx, behind HAProxy. A test whose program is missing says so and is skipped;
-//! `scripts/deployments` installs gunicorn and makes the long runs.
+//! Deployments: in front of gunicorn, behind nginx, behind HAProxy. A test whose program is missing says so and is
+//! skipped; `scripts/deployments` installs gunicorn and makes the long runs.
 
 mod common;
 

@@ -64,8 +64,8 @@ fn ask(server: &Server, size: usize) -> Client {
     client
 }
 
-/// Several answers whose clients do not read at first: they fill the files up to the limit, and arrive whole when the clients
-/// read.
+/// Several answers whose clients do not read at first: they fill the files up to the limit, and arrive whole when the
+/// clients read.
 fn read_late(engine: Engine, server: &Server, limit: usize, size: usize) {
     let count = if engine == Engine::Iterative { 1 } else { 4 };
     let mut clients = Vec::new();

@@ -1,5 +1,5 @@
-//! The cache takes no more memory than `--cache-size`, whatever is requested: many files, large files, compressed variants,
-//! many names.
+//! The cache takes no more memory than `--cache-size`, whatever is requested: many files, large files, compressed
+//! variants, many names.
 
 mod common;
 

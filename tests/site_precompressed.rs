@@ -1,4 +1,5 @@
-//! Files that were compressed beforehand (`--precompressed`): when a `.br`, `.zst` or `.gz` beside a file is sent in its place.
+//! Files that were compressed beforehand (`--precompressed`): when a `.br`, `.zst` or `.gz` beside a file is sent in
+//! its place.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! The cache never serves old content: an answer is one whole version of the file, and that version had not been replaced
-//! yet when the request was sent.
+//! The cache never serves old content: an answer is one whole version of the file, and that version had not been
+//! replaced yet when the request was sent.
 //!
 //! Files are kept only once they have been left alone for a while (`SETTLED`), so these tests first wait: a file that
 //! has just been written would be read anew each time and prove nothing.

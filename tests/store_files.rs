@@ -1,4 +1,5 @@
-//! `/files/{name}` with `--directory`: reading and writing a store, and that an upload that fails leaves nothing behind.
+//! `/files/{name}` with `--directory`: reading and writing a store, and that an upload that fails leaves nothing
+//! behind.
 
 mod common;
 

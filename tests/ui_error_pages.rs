@@ -1,4 +1,5 @@
-//! Error pages: in the format that the client prefers, the user's own where there is one, and nothing reflected unescaped.
+//! Error pages: in the format that the client prefers, the user's own where there is one, and nothing reflected
+//! unescaped.
 
 mod common;
 

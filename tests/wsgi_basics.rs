@@ -1,5 +1,5 @@
-//! Python applications: what the environ says of a request, and what the client gets of an answer. The applications are in
-//! tests/wsgi_apps; how workers start and end is in tests/wsgi_workers.rs.
+//! Python applications: what the environ says of a request, and what the client gets of an answer. The applications are
+//! in tests/wsgi_apps; how workers start and end is in tests/wsgi_workers.rs.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn value(page: &Response, name: &str) -> Option<String> {
     page.text().lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
-/// Chunks of an answer that breaks off, up to its visible end.
+/// The chunks of an answer that breaks off. Fails if the answer looks complete.
 fn cut_body(server: &Server, path: &str) -> Vec<u8> {
     let mut client = Client::connect(server);
     client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));

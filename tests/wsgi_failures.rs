@@ -1,5 +1,5 @@
-//! Python applications that misbehave: threads that write after their response, requests that kill workers, reloads, and
-//! ends by force.
+//! Python applications that misbehave: threads that write after their response, requests that kill workers, reloads,
+//! and ends by force.
 
 mod common;
 

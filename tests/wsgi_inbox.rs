@@ -1,5 +1,5 @@
-//! Requests that wait in the inbox of a busy worker: they are answered in their order, whatever they are and whichever client
-//! leaves, and none of them is lost when the worker ends.
+//! Requests that wait in the inbox of a busy worker: they are answered in their order, whatever they are and whichever
+//! client leaves, and none of them is lost when the worker ends.
 
 mod common;
 
@@ -395,12 +395,12 @@ fn the_queue_is_as_long_as_the_flag_says() {
     expect_each(asked);
 }
 
-/// The worker is ended because another of its threads sends an invalid frame, between the moment when a request's turn comes
-/// and the moment when its session takes it up.
+/// The worker is ended because another of its threads sends an invalid frame, between the moment when a request's turn
+/// comes and the moment when its session takes it up.
 #[test]
 fn no_socket_of_a_crashed_worker_stays_open() {
     let Some((server, folder)) = serve(Engine::Event, &["--wsgi-threads", "2"]) else { return };
-    // The next workers come up when this one has gone for good.
+    // The next workers start slowly, after this one has ended.
     folder.write("hesitate", "");
     expect(ask(&server, "/name/first"), b"first");
     thread::sleep(Duration::from_millis(100));

@@ -1,5 +1,5 @@
-//! What applications do to the process that they share with the worker: closed streams, signals, children, threads. It costs
-//! no other request. The applications are tests/wsgi_apps/odd.py.
+//! What applications do to the process that they share with the worker: closed streams, signals, children, threads. It
+//! costs no other request. The applications are tests/wsgi_apps/odd.py.
 
 mod common;
 

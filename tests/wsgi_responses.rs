@@ -1,5 +1,5 @@
-//! Answers that few applications give: heads of any size, statuses without content, more content than was promised, every
-//! kind of iterable, exception and file. The applications are tests/wsgi_apps/odd.py.
+//! Answers that few applications give: heads of any size, statuses without content, more content than was promised,
+//! every kind of iterable, exception and file. The applications are tests/wsgi_apps/odd.py.
 
 mod common;
 

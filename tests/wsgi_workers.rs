@@ -38,7 +38,8 @@ fn answering(word: &str) -> String {
     format!("def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n")
 }
 
-/// Changes the source again and again: a change that was made before the worker first looked at the file is not noticed.
+/// Changes the source again and again: a change that was made before the worker first looked at the file is not
+/// noticed.
 fn change_until_noticed(server: &Server, folder: &TempDir) {
     let mut looks = 0;
     eventually("the new source", || {

@@ -226,6 +226,34 @@ fn lingering_ends_with_the_client_or_after_its_time() {
     }
 }
 
+#[test]
+fn a_tunnel_is_closed_when_neither_side_has_sent_for_the_proxy_timeout() {
+    let config = Config::from_args(["dustdevil", "--proxy=/=http://127.0.0.1:1", "--proxy-timeout=5s"]).unwrap();
+    let mut ends = Connection::new(App::new(&config).unwrap());
+    let say = |ends: &mut Connection, bytes: &str| {
+        ends.wire.upstream = Some(bytes.into());
+        ends.drive();
+    };
+    ends.wire.upstream = Some(Vec::new());
+    ends.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    say(&mut ends, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(ends.statuses(), [101]);
+    for _ in 0..3 {
+        ends.pass(4_999);
+        say(&mut ends, "x");
+        assert_eq!(ends.received(), "x");
+        ends.pass(4_999);
+        ends.send("y");
+    }
+    assert!(ends.wire.forwarded.ends_with(b"yyy"));
+    ends.pass(4_999);
+    assert_eq!((ends.wire.kept, ends.wire.shut_down), (None, false));
+    ends.pass(1);
+    assert_eq!((ends.wire.kept, ends.wire.shut_down), (Some(false), true));
+    ends.finish_sending();
+    assert!(ends.is_closed());
+}
+
 // ---- order, ends, refusals
 
 #[test]

@@ -69,8 +69,8 @@ impl Pool {
         }
     }
 
-    /// Logs that an import takes long, and makes the worker print its stacks: the user sees what it is doing. False: the
-    /// interpreter itself is still starting, and has to be looked at again.
+    /// Logs that an import takes long, and makes the worker print its stacks: the user sees what it is doing. False:
+    /// the interpreter itself is still starting, and has to be looked at again.
     pub fn show_import(&self, process: &Process) -> bool {
         let (pid, Spec { app, timeout, python, .. }) = (process.pid(), &self.spec);
         let can_dump = process.can_dump_stacks();

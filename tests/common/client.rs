@@ -1,5 +1,5 @@
-//! A client that sends bytes as given and reads answers strictly by RFC 9112: what a lenient client would accept fails the
-//! test here.
+//! A client that sends bytes as given and reads answers strictly by RFC 9112: what a lenient client would accept fails
+//! the test here.
 
 use super::{PATIENCE, Server, shown};
 use std::io::{self, Read, Write};

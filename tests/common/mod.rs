@@ -1,5 +1,5 @@
-//! What every black-box test uses: the real binary on a port of its own, a client that sees bytes, and a temporary folder.
-//! Every wait here ends: after `PATIENCE` the test fails.
+//! What every black-box test uses: the real binary on a port of its own, a client that sees bytes, and a temporary
+//! folder. Every wait here ends: after `PATIENCE` the test fails.
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file is a crate and uses its own part of this
 
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Longer than anything here takes on a machine with a load of 16: reached only by a server that hangs. Shorter than the
-/// server's own timeouts of a minute, so that none of these ends what hangs.
+/// Longer than anything here takes on a machine with a load of 16: reached only by a server that hangs. Shorter than
+/// the server's own timeouts of a minute, so that none of these ends what hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Longer than a file has to be left alone before the server keeps its content in memory.

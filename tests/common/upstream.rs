@@ -67,6 +67,18 @@ impl Upstream {
         })
     }
 
+    /// One that answers every request with its content.
+    pub fn echoing() -> Upstream {
+        Upstream::start(|link| {
+            while let Some(head) = link.head()? {
+                let content = link.content(&head)?;
+                link.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len()))?;
+                link.say(&content)?;
+            }
+            Ok(())
+        })
+    }
+
     /// One that reads a head, and then neither reads nor answers.
     pub fn silent() -> Upstream {
         Upstream::start(|link| {
