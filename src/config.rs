@@ -1,14 +1,15 @@
 //! The command line and the environment, turned into one `Config` of plain data.
 //!
 //! A flag is declared once: its field carries the name, the default, the parser and the help. `DUSTDEVIL_<FLAG>`
-//! follows from the name (`environment`). What is in a `Config` has been parsed, and nobody checks it again, except
-//! that directories can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
+//! follows from the name (`environment`). A `Config` holds parsed values, which are not checked again. Only directories
+//! can change: `check` looks at those once, at start. Opening, binding and logging are left to others.
 
 mod args;
 pub mod glob;
 pub mod proxy;
 pub mod responses;
 pub mod site;
+mod threads;
 mod values;
 pub mod wsgi;
 
@@ -30,14 +31,14 @@ use crate::config::wsgi::WsgiRules;
 use crate::start_error::StartError;
 use crate::units;
 
-/// All that the user decides.
+/// Everything that the user decides.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The site at `/`. Absent only when `directory` or `proxy` says what to serve.
     pub root: Option<PathBuf>,
     /// The store behind `/files/`.
     pub directory: Option<PathBuf>,
-    /// Whether a directory without an index shows its names.
+    /// Whether a directory without an index file is listed.
     pub listing: bool,
     /// Whether DELETE removes files of the store.
     pub delete: bool,
@@ -45,18 +46,20 @@ pub struct Config {
     pub responses: ResponseRules,
     /// Whether /echo and /user-agent answer.
     pub endpoints: bool,
-    /// What the paths of the debug endpoints begin with; None when they are off.
+    /// The prefix of the debug endpoints; None when they are off.
     pub debug_prefix: Option<String>,
     /// Whether TRACE is answered.
     pub trace_method: bool,
     /// Where to listen; empty means loopback, IPv4 and IPv6.
     pub binds: Vec<Bind>,
-    /// The port of every bind that names none; 0 lets the system pick.
+    /// The port for every address without one; 0 lets the system pick.
     pub port: u16,
     pub engine: Engine,
-    /// Workers of the pool.
+    /// The threads of `--engine pool`.
     pub pool_size: usize,
     pub limits: Limits,
+    /// Of the numbers above, those that the user chose.
+    pub chosen: Chosen,
     pub timeouts: Timeouts,
     pub proxy: ProxyRules,
     pub wsgi: WsgiRules,
@@ -64,7 +67,14 @@ pub struct Config {
     pub verbosity: Verbosity,
 }
 
-/// What a client may ask of us at most. `default()` holds the defaults of the flags.
+/// Numbers that are somebody's decision and no default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chosen {
+    pub connections: bool,
+    pub pool_size: bool,
+}
+
+/// The limits on what clients may ask for. `default()` holds the defaults of the flags.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub struct Limits {
@@ -92,21 +102,22 @@ pub struct Limits {
     /// Largest request body; 0 means no limit
     ///
     /// Beyond it the request is answered 413. An upload goes to disk, not to memory, so this guards the disk.
-    // `u64::MAX` is no limit.
+    // `u64::MAX` means no limit.
     #[arg(long = "max-body-size", value_name = "SIZE", default_value = "1G", value_parser = body_size)]
     pub body_size: u64,
 
     /// Most connections open at once
     ///
-    /// Beyond it a client waits in the system's queue until another leaves.
+    /// Beyond it an idle connection is closed for a new client; while none is idle, the client waits in the system's
+    /// queue.
     // With the largest head in every buffer this is 160 MB, which a small machine still has.
     #[arg(long = "max-connections", value_name = "COUNT", default_value = "10000", value_parser = count)]
     pub connections: usize,
 
     /// Memory for files served lately; 0 keeps none
     ///
-    /// Small files are kept whole, larger ones open, and both with what gzip made of them. They are checked
-    /// against the disk once a turn of the loop.
+    /// Small files are kept whole, larger ones open, and both with their compressed form. They are checked against the
+    /// disk once in a turn of the loop.
     // A thousand pages of the usual size with their compressed forms; less than one browser tab.
     #[arg(long = "cache-size", value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
     pub cache: usize,
@@ -121,38 +132,38 @@ pub struct Limits {
     pub spool: u64,
 }
 
-/// How long we wait for a client. None is zero but `grace`, and none is longer than a year.
+/// How long the server waits for a client. Only `grace` may be zero, and no timeout is longer than a year.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Timeouts")]
 pub struct Timeouts {
     /// Time for a whole request head to arrive
     ///
-    /// Counted from its first byte, however steadily the rest drips in. Beyond it the request is answered 408.
+    /// Counted from its first byte, however steadily the rest arrives. Beyond it the request is answered 408.
     // A head is one or two packets; 10 s covers several retransmissions on a bad line.
     #[arg(long = "header-timeout", value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub header: Duration,
 
     /// How long an idle connection is kept
-    // The closer of an idle connection can cross a request on the wire, so the client's side should be first. Balancers
-    // and proxies let go after 60 s (AWS ALB, nginx's upstream pool): we wait a little longer than they do.
+    // If the server closes an idle connection, a request may be on its way already: the client should close first.
+    // Balancers and proxies close after 60 s (AWS ALB, nginx's upstream pool); the server waits a little longer.
     #[arg(long = "keep-alive-timeout", value_name = "TIME", default_value = "75s", value_parser = timeout)]
     pub keep_alive: Duration,
 
-    /// How long a request body may stand still
+    /// How long a request body may make no progress
     ///
-    /// Any byte that arrives starts it anew. Beyond it the request is answered 408.
+    /// Any byte that arrives restarts the time. Beyond it the request is answered 408.
     // Half a minute outlasts a handover between mobile cells, the longest common silence of a live client.
     #[arg(long = "body-timeout", value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub body: Duration,
 
-    /// How long a response may stand still
+    /// How long a response may make no progress
     ///
-    /// Any byte that the client takes starts it anew. Beyond it the connection is closed.
+    /// Any byte that the client takes restarts the time. Beyond it the connection is closed.
     // As for the body, in the other direction.
     #[arg(long = "write-timeout", value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub write: Duration,
 
-    /// Time to finish what is in flight after SIGINT or SIGTERM
+    /// Time to finish requests in flight after SIGINT or SIGTERM
     ///
     /// A second signal ends the server at once, and so does a time of 0.
     // Docker kills 10 s after it has asked.
@@ -160,7 +171,7 @@ pub struct Timeouts {
     pub grace: Duration,
 }
 
-/// How connections are waited for.
+/// How the server waits for connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
     /// One thread and one event loop for all connections
@@ -205,8 +216,7 @@ impl Config {
     /// Reads a command line, its first word the program's name, and the environment below it.
     ///
     /// # Errors
-    /// A usage error (exit code 2), or the text of --help or --version (exit code 0): `clap::Error::exit` does right
-    /// by both.
+    /// A usage error (exit code 2), or the text of --help or --version (exit code 0): `clap::Error::exit` handles both.
     pub fn from_args<I>(args: I) -> Result<Config, clap::Error>
     where
         I: IntoIterator,
@@ -215,7 +225,8 @@ impl Config {
         Config::resolve(args, |name| env::var_os(name), env::current_dir)
     }
 
-    /// Enforces that what is to be served is there. Call it before binding: a server with nothing to serve is not up.
+    /// Checks that the directories to serve exist. Call it before binding: a server without anything to serve must not
+    /// accept clients.
     ///
     /// # Errors
     /// Exit code 1, not 2: the command line is well-formed, and the same one works once the directory is there.
@@ -232,7 +243,7 @@ impl Config {
         Ok(())
     }
 
-    /// `from_args` with the process's surroundings as arguments, so that tests can choose them.
+    /// As `from_args`, with the environment and the current directory as arguments, so that tests can choose them.
     fn resolve<I>(
         args: I,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -268,6 +279,7 @@ impl Config {
             engine: args.engine,
             pool_size: args.pool_size,
             limits: args.limits,
+            chosen: args.chosen,
             timeouts: args.timeouts,
             proxy: args.proxy,
             wsgi: args.wsgi,
@@ -295,7 +307,7 @@ impl Default for Timeouts {
 }
 
 impl Bind {
-    /// The address to listen on, `port` where it names none itself.
+    /// The address to listen on; `port` is used if it has none itself.
     pub fn address(&self, port: u16) -> SocketAddr {
         let mut address = self.address;
         if !self.has_port {
@@ -323,7 +335,7 @@ impl FromStr for Bind {
         if let Ok(address) = text.parse() {
             return Ok(Bind { address, has_port: true });
         }
-        // `IpAddr` parses neither brackets nor a zone; a `SocketAddr` with a port lent to it parses both.
+        // `IpAddr` parses neither brackets nor a zone. `SocketAddr` parses both, so a port is added here.
         [format!("{text}:0"), format!("[{text}]:0")]
             .iter()
             .find_map(|lent| lent.parse().ok())

@@ -1,12 +1,12 @@
-//! The one place where an `Op` becomes a system call. No policy: the session says what, the transport
-//! says what can be done now, and the engine learns how to wait.
+//! The one place where an `Op` becomes a system call. It has no policy: the session says what it wants, the transport
+//! says what can be done now, and the engine learns what to wait for.
 
 use crate::app::App;
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::{Heard, Left};
+use crate::wsgi::supervisor::{Handback, Received};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -15,63 +15,65 @@ use std::time::Instant;
 /// What an engine learns from driving a session.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// When nothing that is wanted is ready: drive again when it is, or at the deadline.
+    /// Nothing that the session wants is ready: drive it again when something is, or at the deadline.
     Wait(Option<Instant>),
-    /// When the budget is spent: drive again after the others.
+    /// The budget is spent: drive it again after the other sessions.
     Yield,
-    /// When the connection is over.
+    /// The connection is over.
     Close,
 }
 
-/// How a socket to an upstream was come by.
+/// How the session got its socket to an upstream.
 #[derive(Debug)]
 pub enum Connected {
-    /// It is being connected; the first write tells whether that succeeded.
+    /// It is being connected. The first write shows whether that succeeded.
     New,
     /// It has carried exchanges before: the upstream may be about to close it.
     Reused,
-    /// The request has been sent, and this has been heard of the answer.
-    Sent(Heard),
+    /// The request has been sent; these bytes of the answer have been received already.
+    Sent(Received),
 }
 
-/// A client's socket as an engine offers it, and at times an upstream's. `WouldBlock` clears what `ready`
-/// said; a call that is known to block is not made.
+/// A client's socket as an engine offers it, and the upstream's if the exchange has one. `WouldBlock` clears the bit of
+/// `ready`. A call that is known to block is not made.
 pub trait Transport {
     fn now(&mut self) -> &Now;
-    /// Reads the clock anew, where no call does: something has happened since `now`.
+    /// Reads the clock again, if the transport does not do so after each call: `now` may be out of date.
     fn tick(&mut self) {}
-    /// Whether the server is shutting down: what is under way is then the last of its connection.
+    /// Whether the server is shutting down: the exchange under way is the last of its connection.
     fn is_ending(&self) -> bool;
-    /// Whether its calls wait, until the deadline that `block_until` tells them.
+    /// Whether its calls block, until the deadline given to `block_until`.
     const WAITS: bool = false;
-    /// The deadline of the call that follows.
+    /// Sets the deadline of the next call.
     fn block_until(&mut self, _deadline: Option<Instant>) {}
-    /// What need not be waited for; all of it where the calls themselves wait.
+    /// What is ready; everything, if the calls themselves block.
     fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
-    /// Writes two parts as if they were one. `more`: bytes follow at once, so that a short head need not travel alone.
+    /// Writes two parts with one call. `more`: bytes follow at once, so that a short head need not be sent in a packet
+    /// of its own.
     fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize>;
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
     fn shut_down_write(&mut self) -> io::Result<()>;
-    /// Makes closing the socket a reset.
+    /// Makes the close of the socket send a reset.
     fn reset_on_close(&mut self);
 
-    // ---- the upstream's socket; none before `connect` and after `release`
+    // ---- the upstream's socket, which exists from `connect` to `release`
 
-    /// Gets a socket: one that waits idle, if there is one fit for `reuse`, or a new one. `WouldBlock`: there is none now, and
-    /// the session is driven again when it has been given one. `request`: all of it, for who can take it at once.
+    /// Gets a socket: an idle one that is acceptable by `reuse`, or a new one. `WouldBlock`: none is free now, and the
+    /// session is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected>;
-    /// Reads; descriptors that came with the bytes are added to `files`.
+    /// Reads. Descriptors that arrive with the bytes are added to `files`.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
-    /// Writes; with the first byte goes `file`, if there is one.
+    /// Writes. `file`, if there is one, is passed with the first byte.
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     fn shut_down_upstream(&mut self) -> io::Result<()>;
-    /// Gives the socket back, to be used again if `keep`; a worker's as it was `left`.
-    fn release(&mut self, keep: bool, left: Option<Left>);
+    /// Gives the socket back. `keep`: it can be used again. `handback`: in which state a worker's thread is given back.
+    fn release(&mut self, keep: bool, handback: Option<Handback>);
 }
 
-/// Reads the request that a session waits for, as far as it has come, and leaves it to `drive`: what is found out from
-/// now on holds for it. An engine that does so with several sessions before it drives them finds it out once for all.
+/// Reads what has arrived of the request that a session waits for, and leaves the rest to `drive`. What is found out
+/// after this read (about files, for example) is new enough for that request. An engine that reads ahead for several
+/// sessions before it drives them finds it out once for all of them.
 pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scratch) {
     if !session.awaits_request() || !io.ready().has(Ready::CLIENT_READ) {
         return;
@@ -84,7 +86,7 @@ pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut
     }
 }
 
-/// Drives a session until it waits, ends, or has used its budget up.
+/// Drives a session until it waits, ends, or has used up its budget.
 pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
     session.unpark(scratch);
     scratch.spent = 0;
@@ -94,7 +96,7 @@ pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch
 }
 
 fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
-    // What the session before has left over is not this one's.
+    // The work that the session before has left over does not count for this one.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
     scratch.spent += scratch.take_work();
@@ -104,7 +106,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         }
         let op = session.next_op(io.ready());
         let result = match op {
-            // What is here already goes first, when its turn comes again.
+            // Input that is buffered already is handled in the next turn, before more is read.
             Op::Read(Peer::Client) | Op::Wait if more => {
                 io.tick();
                 return Turn::Yield;
@@ -135,7 +137,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         };
         match result {
             Ok(count) => scratch.spent += count,
-            // Of two sockets the other may be ready: the transport has noted that this one is not.
+            // The transport has noted that this socket is not ready. The other one may be.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match session.forward() {
                 Some(_) => continue,
                 None => return Turn::Wait(session.deadline(app)),
@@ -155,13 +157,13 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
     }
 }
 
-/// The calls on the upstream's socket.
+/// Makes the call that an `Op` asks for on the upstream's socket.
 fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scratch: &mut Scratch) -> io::Result<usize> {
     // The session wants these only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
         Op::Connect => match io.connect(forward.upstream(), forward.reuse(), forward.whole_request()) {
-            Ok(Connected::Sent(heard)) => session.on_sent(heard, io.now().instant),
+            Ok(Connected::Sent(received)) => session.on_sent(received, io.now().instant),
             Ok(connected) => session.on_connected(matches!(connected, Connected::Reused), io.now().instant),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
             Err(error) => return Err(error),
@@ -179,8 +181,8 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scrat
             return Ok(count);
         }
         Op::Release { keep } => {
-            let left = forward.take_left();
-            io.release(keep, left);
+            let handback = forward.take_handback();
+            io.release(keep, handback);
             session.on_released(scratch);
         }
         _ => {

@@ -1,8 +1,8 @@
 //! The environment as a second command line: `DUSTDEVIL_MAX_FIELDS=50` becomes the word `--max-fields=50`.
 //!
-//! It knows no flag: names, kinds and conflicts come from the clap `Command`, and clap parses the values. `config` puts
-//! the words in front of the real command line. clap's own `env` would have to be repeated for each flag, doesn't name
-//! the variable in its errors, and can't be tested without changing the process's environment.
+//! It knows no single flag: names, kinds and conflicts come from the clap `Command`, and clap parses the values.
+//! `config` puts the words in front of the real command line. clap's own `env` would have to be repeated for each flag,
+//! doesn't name the variable in its errors, and can't be tested without changing the process's environment.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -26,7 +26,7 @@ pub fn words(
     let is_given = |flag: &Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
     let mut words = Vec::new();
     for flag in command.get_arguments() {
-        // ROOT is no flag: a positional has no name to go by.
+        // ROOT is not a flag: a positional argument has no name for a variable.
         let Some(long) = flag.get_long() else {
             continue;
         };
@@ -35,7 +35,7 @@ pub fn words(
             continue;
         }
         let name = format!("DUSTDEVIL_{}", long.to_ascii_uppercase().replace('-', "_"));
-        // Empty is how unit files and compose files say "not set".
+        // In unit files and compose files, an empty value means "not set".
         let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
             continue;
         };
@@ -43,7 +43,8 @@ pub fn words(
             let message = format!("invalid value {value:?} for '{name}': write {remedy}");
             command.clone().error(ErrorKind::InvalidValue, message)
         })?;
-        // Alone, so that the error names the variable and not a flag that nobody wrote.
+        // Each variable is parsed alone, so that an error names the variable and not a flag that the user did not
+        // write.
         if let Err(mut error) = command.clone().try_get_matches_from(&new) {
             error.insert(ContextKind::InvalidArg, ContextValue::String(name));
             return Err(error);
@@ -53,7 +54,7 @@ pub fn words(
     Ok(words)
 }
 
-/// One variable as words, or what should be written in its place.
+/// One variable as words. The error is the remedy: what to write instead.
 fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'static str> {
     let with = |value: &[u8]| {
         let mut word = format!("--{long}=").into_bytes();
@@ -80,14 +81,14 @@ fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
             Some("2") => 2,
             _ => return Err("0, 1 or 2"),
         }),
-        // --help and --version are asked for, not configured.
+        // --help and --version make no sense in an environment.
         _ => Vec::new(),
     };
     Ok(words)
 }
 
 /// Whether a value is a pair such as `NAME: VALUE`, whose second half is free text and may hold commas. It cannot hold
-/// a newline, so these stand one a line.
+/// a newline, so that each pair stands on its own line.
 fn takes_pairs(flag: &Arg) -> bool {
     let names = flag.get_value_names().unwrap_or_default();
     names.iter().any(|name| name.contains(['=', ':']))

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{Bind, Config};
+use crate::config::{Bind, Config, Timeouts};
 use crate::start_error::StartError;
 
 /// Connections that may wait to be accepted. Linux cuts it to net.core.somaxconn, 4096 itself since Linux 5.4; more
@@ -31,7 +31,7 @@ pub fn bind_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
     let candidates = candidates(config);
     let mut attempt = 1;
     loop {
-        match bind_each(&candidates, config.port) {
+        match bind_each(&candidates, config) {
             Ok(listeners) => return Ok(listeners),
             Err(failure) if config.port == 0 && failure.is_busy() && attempt < ATTEMPTS => {
                 attempt += 1;
@@ -68,12 +68,14 @@ fn candidates(config: &Config) -> Vec<Candidate> {
     config.binds.iter().map(|&bind| Candidate { bind, optional: false }).collect()
 }
 
-/// Opens the candidates once. `port` serves those that name none; while it is 0, the first of them settles it.
-fn bind_each(candidates: &[Candidate], mut port: u16) -> Result<Vec<TcpListener>, Failure> {
+/// Opens the candidates once. The configuration's port serves those that name none; while it is 0, the first of them
+/// settles it.
+fn bind_each(candidates: &[Candidate], config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut port = config.port;
     let mut listeners = Vec::with_capacity(candidates.len());
     for candidate in candidates {
         let address = candidate.bind.address(port);
-        match listen(address) {
+        match listen(address, &config.timeouts) {
             Ok((listener, bound)) => {
                 if !candidate.bind.has_port() {
                     port = bound.port();
@@ -95,14 +97,20 @@ fn bind_each(candidates: &[Candidate], mut port: u16) -> Result<Vec<TcpListener>
 }
 
 /// Opens one listening socket; also returns its address, where port 0 has become a port.
-fn listen(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+///
+/// On Linux an accepted socket inherits the options of its listener: a few calls at start in place of some a connection.
+/// They are copied when the handshake ends, not when the connection is accepted. So all of them are set before
+/// `listen`: a client may connect from then on, however long the engine takes to come.
+fn listen(address: SocketAddr, timeouts: &Timeouts) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart would otherwise wait a minute for the old connections in TIME_WAIT. On Linux this doesn't let two
     // programs listen on one port (socket(7)).
     socket.set_reuse_address(true)?;
-    // On Linux an accepted socket inherits this from its listener: one call at start in place of one a connection.
     // Without it Nagle's algorithm holds back the tail of a response until the client acknowledges the rest.
     socket.set_tcp_nodelay(true)?;
+    // For the engines whose calls wait. A new connection must send its head within `header`.
+    socket.set_read_timeout(Some(timeouts.header))?;
+    socket.set_write_timeout(Some(timeouts.write))?;
     if address.is_ipv6() {
         // [::] would take the IPv4 port too, and 0.0.0.0 beside it fail, unless a sysctl (bindv6only) says otherwise.
         socket.set_only_v6(true)?;
@@ -291,11 +299,15 @@ mod tests {
         assert!(!is_missing(&Errno::ACCESS.into()));
     }
 
+    /// As soon as a client can connect: nothing comes between `bind_all` and its connection here.
     #[test]
-    fn accepted_sockets_inherit_nodelay() {
-        let listeners = bind_all(&config(&["--port=0"])).unwrap();
+    fn accepted_sockets_inherit_their_options() {
+        let config = config(&["--port=0", "--header-timeout=7s", "--write-timeout=11s"]);
+        let listeners = bind_all(&config).unwrap();
         let _client = std::net::TcpStream::connect(listeners[0].local_addr().unwrap()).unwrap();
         let (accepted, _) = listeners[0].accept().unwrap();
         assert!(accepted.nodelay().unwrap());
+        assert_eq!(accepted.read_timeout().unwrap(), Some(config.timeouts.header));
+        assert_eq!(accepted.write_timeout().unwrap(), Some(config.timeouts.write));
     }
 }

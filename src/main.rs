@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 fn main() -> ExitCode {
-    let config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let ended = run(&config);
+    let mut config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let ended = run(&mut config);
     if let Err(error) = &ended {
         tell(format_args!("error: {error}"));
     }
@@ -24,10 +24,14 @@ fn main() -> ExitCode {
     ended.map_or_else(|error| ExitCode::from(error.code), |()| ExitCode::SUCCESS)
 }
 
-fn run(config: &Config) -> Result<(), StartError> {
+fn run(config: &mut Config) -> Result<(), StartError> {
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
     config.check()?;
+    warn_of_root();
+    if let Some(lowered) = config.fit_threads()? {
+        log::warn!("{lowered}");
+    }
     raise_descriptor_limit(config);
     survive(signal_hook::consts::SIGXFSZ);
     if !config.wsgi.apps.is_empty() {
@@ -37,7 +41,7 @@ fn run(config: &Config) -> Result<(), StartError> {
     let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
     if let Some(wsgi) = &app.wsgi {
-        wsgi.host.start(Instant::now)?;
+        wsgi.supervisor.start(Instant::now)?;
     }
     let urls = listener::urls(&listeners);
     let failed = |error| StartError::new(format!("the engine failed: {error}"));
@@ -47,6 +51,16 @@ fn run(config: &Config) -> Result<(), StartError> {
         print_banner(&app, config, &urls);
     }
     engine.run(&app).map_err(failed)
+}
+
+/// A server needs no privilege to serve; one that has all of them gives all of them away with its first fault.
+fn warn_of_root() {
+    if rustix::process::geteuid().is_root() {
+        log::warn!(
+            "started as root, which a server does not need: start it as another user, with `setpriv --reuid=USER \
+             --regid=GROUP --clear-groups` before the command or with User= in the unit of systemd"
+        );
+    }
 }
 
 /// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.

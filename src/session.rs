@@ -6,7 +6,7 @@
 //! | Idle      | read                              | keep-alive                | bytes arrive; EOF or shutdown close  |
 //! | Head      | read                              | header, from first byte   | complete; refused; expiry 408        |
 //! | Receiving | read while the sink has room      | body, since last progress | end of content; refused; expiry 408  |
-//! | Handling  | none; with an upstream, both ways | when the exchange is due  | it is due; answered; 502, 504        |
+//! | Handling  | none; with an upstream, both ways | when the exchange is due  | it is due; prepared; answered; 502, 504 |
 //! | Sending   | write                             | write, since last progress| all is sent: Idle or Lingering       |
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
@@ -17,6 +17,7 @@ mod ending;
 mod forwarding;
 mod op;
 mod phase;
+mod preparing;
 mod presence;
 mod receiving;
 mod scratch;
@@ -121,6 +122,10 @@ impl Session {
     pub fn between(mut self, ends: Ends) -> Session {
         self.ends = ends;
         self
+    }
+
+    pub fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     // ---- what is wanted: computed from state
@@ -299,7 +304,7 @@ impl Session {
     fn receive(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
-            (Reading::Body(_), Writing::Idle) if matches!(self.exchange, Exchange::Delay(_)) => false,
+            (Reading::Body(_), Writing::Idle) if self.prepares() => false,
             // A response under way goes first: its exchange is not waiting for content.
             (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
             _ => false,
@@ -394,6 +399,7 @@ impl Session {
             }
             Next::Stream(body) => self.exchange = Exchange::Stream(body),
             Next::Sleep(delay) => self.exchange = Exchange::Delay(delay),
+            Next::Prepare(preparation) => self.exchange = Exchange::Prepare(preparation),
             Next::Receive(receive) => {
                 self.exchange = Exchange::Receive(receive);
                 match self.conn.reading {
@@ -405,24 +411,17 @@ impl Session {
         }
     }
 
-    /// Begins a response that is due, or moves a piece of its content to the output.
+    /// Begins a response that is due, prepares one, or moves a piece of its content to the output.
     fn respond(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         if self.exchange.due().is_some_and(|due| due > now.instant) {
             return false;
         }
         match (&mut self.exchange, &self.conn.writing) {
             (Exchange::Delay(_), _) => self.finish_waiting(app, now, scratch),
+            (Exchange::Prepare(_), _) => self.prepare(app, now, scratch),
             (Exchange::Stream(_), Writing::Body(_)) => self.pull(now, scratch),
             _ => false,
         }
-    }
-
-    fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
-        let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
-        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        let next = delay.finish(responder, now);
-        self.follow(next, app, now, scratch);
-        true
     }
 
     fn pull(&mut self, now: &Now, scratch: &mut Scratch) -> bool {

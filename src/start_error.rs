@@ -1,7 +1,7 @@
 //! Why the server could not start: one sentence for the person at the terminal, and the exit code.
 //!
-//! Whoever meets the failure writes the sentence (what, where, why, what to do); `main` prints it and exits, and
-//! nobody else does. A wrong command line is not a `StartError`: clap reports it and exits with 2.
+//! The code that meets the failure writes the sentence (what, where, why, what to do). Only `main` prints it and exits.
+//! A wrong command line is not a `StartError`: clap reports it and exits with 2.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use std::fmt;
 pub struct StartError {
     /// Names the address or path, the cause and a remedy; no newline and no full stop at the end.
     pub message: String,
-    /// What the process exits with.
+    /// The exit code of the process.
     pub code: u8,
 }
 
 impl StartError {
-    /// A failure of the machine's state rather than of the command line: exit code 1.
+    /// A failure that the state of the machine causes, not the command line: exit code 1.
     pub fn new(message: impl Into<String>) -> StartError {
         StartError { message: message.into(), code: 1 }
     }

@@ -1,6 +1,6 @@
 //! Numbers as people write them: counts (`100`), sizes (`16K`) and durations (`10s`).
 //!
-//! Pure: text in, value or the reason out. The reason completes a sentence that the caller begins with the flag's name.
+//! Pure: text in, value or reason out. The reason completes a sentence that the caller begins with the flag's name.
 //! Which values make sense for which flag is left to `config`.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ const LONGEST: Duration = Duration::from_secs(8760 * 60 * 60);
 
 /// Parses a whole number, digits only.
 ///
-/// `str::parse` alone would also take `+5`.
+/// `str::parse` alone would also accept `+5`.
 pub fn number(text: &str) -> Result<u64, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("not a whole number; write digits only, such as 100".into());

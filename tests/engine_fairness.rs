@@ -259,10 +259,12 @@ on_every_engine! {
         for client in &mut held {
             client.send(REQUEST);
             assert_eq!(client.read_response().status, 200);
+            // An idle one would give way.
+            client.send(&REQUEST[..20]);
         }
         let over: Vec<Client> = (0..4).map(|_| Client::connect(&server)).collect();
         for client in &mut held {
-            client.send(REQUEST);
+            client.send(&REQUEST[20..]);
             assert_eq!(client.read_response().status, 200, "those inside are served on");
         }
         drop(over);

@@ -66,6 +66,8 @@ fn a_thread_lives_as_long_as_its_connection() {
 fn threads_are_bounded_by_max_connections() {
     let server = Server::start_on(Engine::Threads, &["--max-connections", "3"]);
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
+    // An idle one would give way.
+    inside.iter_mut().for_each(|client| client.send("GET /"));
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
     assert!(!is_answered_soon(&waiting), "a fourth is served");
@@ -85,9 +87,11 @@ fn threads_that_cannot_be_started_are_waited_for() {
         eprintln!("skipped: not allowed to become another user here");
         return;
     }
-    // Main, the acceptor and three clients.
-    let wrapper: Vec<&str> = other_user.into_iter().chain(["prlimit", "--nproc=5"]).collect();
+    // Main, the acceptor, three clients, and another program of this user, of which the server knows nothing.
+    let beside = ["prlimit", "--nproc=6", "sh", "-c", "sleep 30 >/dev/null 2>&1 & exec \"$@\"", "sh"];
+    let wrapper: Vec<&str> = other_user.into_iter().chain(beside).collect();
     let server = Setup::on(Engine::Threads).through(&wrapper).folder("/tmp").start();
+    server.expect_stderr("--max-connections is lowered to 4 for --engine threads: this user may have 6 threads");
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
@@ -106,7 +110,7 @@ fn threads_that_cannot_be_started_are_waited_for() {
 #[test]
 fn a_full_pool_starves_until_an_idle_client_is_let_go() {
     for (engine, args) in [(Engine::Pool, &["--pool-size", "1"][..]), (Engine::Iterative, &[])] {
-        let server = Setup::on(engine).args(args).args(["--keep-alive-timeout", "1s"]).start();
+        let server = Setup::on(engine).args(args).args(["--keep-alive-timeout", "10m"]).start();
         let mut idle = settled(&server);
         let mut waiting = Client::connect(&server);
         waiting.send(REQUEST);
@@ -120,6 +124,7 @@ fn a_full_pool_starves_until_an_idle_client_is_let_go() {
 fn a_pool_serves_as_many_as_it_has_workers() {
     let server = Server::start_on(Engine::Pool, &["--pool-size", "3"]);
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
+    inside.iter_mut().for_each(|client| client.send("GET /"));
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
     assert!(!is_answered_soon(&waiting), "a fourth is served");

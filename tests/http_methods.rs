@@ -44,7 +44,12 @@ on_every_engine! {
                 let full = place.ask("GET", route, fields);
                 let head = place.ask("HEAD", route, fields);
                 assert_eq!(head.status, full.status, "{route} {fields}");
-                assert_eq!(head.lasting_fields(), full.lasting_fields(), "{route} {fields}");
+                let mut told = full.lasting_fields();
+                if full.field("Content-Encoding").is_some() && head.content_length().is_none() {
+                    // Only compressing tells this length (RFC 9110, section 9.3.2).
+                    told.retain(|(name, _)| name != "content-length");
+                }
+                assert_eq!(head.lasting_fields(), told, "{route} {fields}");
                 assert!(head.body.is_empty() && head.framing == Framing::None);
             }
         }

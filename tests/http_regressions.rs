@@ -17,6 +17,11 @@ fn finds() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "a method so long that the target behind it crosses the limit of the head: 431 when the bytes ended there, 414 \
          when there were more of them",
         ),
+        (
+            "session",
+            [b"GET /".to_vec(), vec![b't'; 2043]].concat(),
+            "a target longer than the head may be: 431 when the bytes were cut at exactly the limit of the head, else 414",
+        ),
     ]
 }
 

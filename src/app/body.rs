@@ -1,27 +1,24 @@
 //! The content of a response that does not fit in the output buffer at once: pulled piece by piece while
-//! the client takes it. The only user of flate2.
+//! the client takes it.
 
+use crate::app::compress::{Coder, Coders, Compressor};
 use crate::app::debug::delay::Drip;
+use crate::app::debug::gather::Received;
+use crate::app::debug::inspect::Shown;
 use crate::app::debug::stream::{Lines, Noise};
-use crate::app::files::cache::{Content, Stored};
+use crate::app::files::cache::Stored;
+use crate::app::files::content::Content;
+use crate::app::files::listing::pages::Pages;
+use crate::app::files::variant::{Compressing, Joined};
 use crate::app::spool::Spool;
-use crate::cost;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes that are read from a source for one pull. Compressing these takes about half a millisecond,
-/// which is as long as one connection may hold up the others.
+/// Bytes that are copied for one pull.
 pub const SLICE: usize = 32 * 1024;
-/// Compressed content is kept of files up to here.
-const KEPT: u64 = 4 * 1024 * 1024;
-/// flate2's default. Level 9 gains a percent for twice the time.
-const LEVEL: Compression = Compression::new(6);
 
 /// Where the rest of a response's content comes from.
 #[derive(Debug)]
@@ -39,9 +36,9 @@ pub enum Body {
         bytes: Arc<[u8]>,
         at: usize,
     },
-    /// Bytes and file ranges in turn: the parts of multipart/byteranges.
+    /// Bytes and ranges of a content in turn: the parts of multipart/byteranges.
     Pieces {
-        file: Option<Arc<File>>,
+        content: Box<Content>,
         pieces: VecDeque<Piece>,
     },
     /// Compressed while it is sent.
@@ -50,8 +47,14 @@ pub enum Body {
     Drip(Drip),
     Noise(Noise),
     Lines(Lines),
+    /// A request's content, on its way back.
+    Received(Box<Received>),
+    /// A request as JSON.
+    Shown(Box<Shown>),
     /// What an upstream has said and the client has yet to take.
     Spool(Box<Spool>),
+    /// The names of a directory.
+    Listing(Box<Pages>),
 }
 
 #[derive(Debug)]
@@ -85,10 +88,21 @@ impl Body {
         match self {
             Body::File(range) if range.at < range.end => Ok(Pulled::InPlace),
             Body::File(_) => Ok(Pulled::End),
-            Body::Pieces { pieces, .. } => loop {
-                match pieces.front() {
+            Body::Pieces { content, pieces } => loop {
+                match pieces.front_mut() {
                     None => return Ok(Pulled::End),
-                    Some(Piece::Range { at, end }) if at < end => return Ok(Pulled::InPlace),
+                    Some(Piece::Range { at, end }) if *at < *end && content.file().is_some() => {
+                        return Ok(Pulled::InPlace);
+                    }
+                    Some(Piece::Range { at, end }) if *at < *end => {
+                        let want = (*end - *at).min(SLICE as u64) as usize;
+                        content.read(*at, want, |piece| {
+                            out.extend_from_slice(piece);
+                            Ok(())
+                        })?;
+                        *at += want as u64;
+                        return Ok(Pulled::Some { cost: want });
+                    }
                     Some(Piece::Range { .. }) => drop(pieces.pop_front()),
                     Some(Piece::Bytes(bytes)) => {
                         out.extend_from_slice(bytes);
@@ -114,13 +128,17 @@ impl Body {
                 0 => Ok(Pulled::End),
                 cost => Ok(Pulled::Some { cost }),
             },
+            Body::Listing(pages) => Ok(pages.pull(out)?.map_or(Pulled::End, |cost| Pulled::Some { cost })),
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),
+            Body::Received(received) => received.pull(out),
+            Body::Shown(shown) => shown.pull(out),
         }
     }
 
     /// When the next piece may be pulled; `None` for at once.
+    #[inline]
     pub fn due(&self) -> Option<Instant> {
         match self {
             Body::Drip(drip) => drip.due(),
@@ -132,8 +150,8 @@ impl Body {
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match self {
             Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
-            Body::Pieces { file: Some(file), pieces } => match pieces.front() {
-                Some(Piece::Range { at, end }) if at < end => Some((file, *at, end - at)),
+            Body::Pieces { content, pieces } => match pieces.front() {
+                Some(Piece::Range { at, end }) if at < end => Some((content.file()?, *at, end - at)),
                 _ => None,
             },
             _ => None,
@@ -164,156 +182,83 @@ impl Body {
     }
 }
 
-/// A content coding that can be made on the fly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compressor {
-    Gzip,
-    Deflate,
-}
-
-#[derive(Debug)]
-enum Coder {
-    Gzip(GzEncoder<Vec<u8>>),
-    /// RFC 9110, section 8.4.1.2: "deflate" is the zlib format.
-    Deflate(ZlibEncoder<Vec<u8>>),
-}
-
-impl Coder {
-    fn new(compressor: Compressor) -> Coder {
-        match compressor {
-            Compressor::Gzip => Coder::Gzip(GzEncoder::new(Vec::new(), LEVEL)),
-            Compressor::Deflate => Coder::Deflate(ZlibEncoder::new(Vec::new(), LEVEL)),
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Coder::Gzip(coder) => coder.write_all(bytes),
-            Coder::Deflate(coder) => coder.write_all(bytes),
-        }
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        match self {
-            Coder::Gzip(coder) => coder.try_finish(),
-            Coder::Deflate(coder) => coder.try_finish(),
-        }
-    }
-
-    fn output(&mut self) -> &mut Vec<u8> {
-        match self {
-            Coder::Gzip(coder) => coder.get_mut(),
-            Coder::Deflate(coder) => coder.get_mut(),
-        }
-    }
-}
-
-/// Content that is compressed while it is sent, and kept for the next who wants it when it is not too much.
+/// Content that is compressed while it is sent: as it is made for all, or for this client alone where nothing is kept.
 #[derive(Debug)]
 pub struct Coded {
     stored: Arc<Stored>,
-    at: u64,
     compressor: Compressor,
-    coder: Coder,
-    /// What has been made so far; `None` when it is not to be kept.
-    made: Option<Vec<u8>>,
-    finished: bool,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The variant that all clients share; the first `at` bytes of it have been taken.
+    Shared {
+        at: usize,
+        coders: Arc<Coders>,
+    },
+    Own(Box<Compressing>),
 }
 
 impl Coded {
-    pub fn new(compressor: Compressor, stored: Arc<Stored>) -> Coded {
-        let made = (stored.meta.size <= KEPT).then(Vec::new);
-        Coded { stored, at: 0, compressor, coder: Coder::new(compressor), made, finished: false }
+    /// `None` when there is no coder to make it with.
+    pub fn new(compressor: Compressor, stored: Arc<Stored>, coders: &Arc<Coders>) -> Option<Coded> {
+        let begin = || Some(Compressing::new(Coder::new(compressor, coders.permit()?), stored.meta.size));
+        let source = match stored.join(compressor, begin) {
+            Joined::Shared => Source::Shared { at: 0, coders: Arc::clone(coders) },
+            Joined::Alone => Source::Own(Box::new(begin()?)),
+            Joined::Busy => return None,
+        };
+        Some(Coded { stored, compressor, source })
     }
 
     fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
-        let mut cost = 0;
-        // The coder keeps much before it gives something: go on until it does, or the slice is used up.
-        while !self.finished && self.coder.output().is_empty() && cost < cost::ADVANCE {
-            let want = (self.stored.meta.size - self.at).min(SLICE as u64) as usize;
-            if want == 0 {
-                self.coder.finish()?;
-                self.finished = true;
-                break;
+        let before = out.len();
+        let (cost, complete) = match &mut self.source {
+            Source::Shared { at, .. } => self.stored.pull(self.compressor, at, out)?,
+            Source::Own(compressing) => {
+                let cost = compressing.step(&self.stored.content)?;
+                out.append(compressing.output());
+                (cost, compressing.is_finished())
             }
-            let count = self.feed(want)?;
-            self.at += count as u64;
-            cost += cost::COMPRESSED_BYTE * count;
-        }
-        let output = self.coder.output();
-        if output.is_empty() && self.finished {
-            if let Some(made) = self.made.take() {
-                self.stored.keep_variant(self.compressor, made.into());
-            }
-            return Ok(Pulled::End);
-        }
-        if let Some(made) = &mut self.made {
-            made.extend_from_slice(output);
-        }
-        out.append(output);
-        Ok(Pulled::Some { cost })
-    }
-
-    /// Gives the coder up to `want` of the bytes that come next.
-    fn feed(&mut self, want: usize) -> io::Result<usize> {
-        match &self.stored.content {
-            Content::Memory(bytes) => {
-                let at = self.at as usize;
-                self.coder.write(&bytes[at..at + want])?;
-                Ok(want)
-            }
-            Content::Copy(file) | Content::Open(file) => {
-                let mut slice = vec![0; want];
-                let count = file.read_at(&mut slice, self.at)?;
-                if count == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                self.coder.write(&slice[..count])?;
-                Ok(count)
-            }
-        }
+        };
+        Ok(if complete && out.len() == before { Pulled::End } else { Pulled::Some { cost } })
     }
 }
 
-/// Compresses small content at once.
-pub fn compress(compressor: Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
-    let mut coder = Coder::new(compressor);
-    coder.write(content)?;
-    coder.finish()?;
-    Ok(std::mem::take(coder.output()))
+impl Drop for Coded {
+    fn drop(&mut self) {
+        if let Source::Shared { coders, .. } = &self.source {
+            self.stored.leave(self.compressor, !coders.are_scarce());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-
-    #[test]
-    fn small_content_is_compressed_at_once() {
-        let content = b"hello hello hello";
-        let mut gzip = Vec::new();
-        let coded = compress(Compressor::Gzip, content).unwrap();
-        flate2::read::GzDecoder::new(&coded[..]).read_to_end(&mut gzip).unwrap();
-        assert_eq!(gzip, content);
-        let mut deflate = Vec::new();
-        let coded = compress(Compressor::Deflate, content).unwrap();
-        flate2::read::ZlibDecoder::new(&coded[..]).read_to_end(&mut deflate).unwrap();
-        assert_eq!(deflate, content);
-    }
 
     #[test]
     fn pieces_come_in_their_order() {
-        let file = Arc::new(File::open("/dev/null").unwrap());
-        let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
-        let mut body = Body::Pieces { file: Some(file), pieces: pieces.into() };
-        let mut out = Vec::new();
-        assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
-        assert_eq!(body.pull(&mut out).unwrap(), Pulled::InPlace);
-        assert_eq!(body.file_range().map(|(_, at, len)| (at, len)), Some((3, 2)));
-        body.on_sent(2);
-        assert!(body.file_range().is_none());
-        assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
-        assert_eq!(body.pull(&mut out).unwrap(), Pulled::End);
-        assert_eq!(out, b"ab");
+        let file = Content::Open(Arc::new(File::open("/dev/null").unwrap()));
+        for content in [file, Content::Memory(b"0123456789"[..].into())] {
+            let is_file = content.file().is_some();
+            let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
+            let mut body = Body::Pieces { content: Box::new(content), pieces: pieces.into() };
+            let mut out = Vec::new();
+            assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
+            if is_file {
+                assert_eq!(body.pull(&mut out).unwrap(), Pulled::InPlace);
+                assert_eq!(body.file_range().map(|(_, at, len)| (at, len)), Some((3, 2)));
+                body.on_sent(2);
+            } else {
+                assert!(body.file_range().is_none());
+                assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 2 });
+            }
+            assert!(body.file_range().is_none());
+            assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });
+            assert_eq!(body.pull(&mut out).unwrap(), Pulled::End);
+            assert_eq!(out, if is_file { &b"ab"[..] } else { b"a34b" });
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Content codings that are made on the fly: which name stands for which compressor.
 
-use crate::app::body::{self, Compressor};
+use crate::app::compress::{Coders, Compressor};
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
 use crate::http::accept::Coding;
@@ -21,9 +21,9 @@ pub fn compressor(coding: Coding) -> Option<Compressor> {
 }
 
 /// Small content in a coding.
-pub fn code(coding: Coding, content: &[u8]) -> io::Result<Cow<'_, [u8]>> {
+pub fn code<'a>(coding: Coding, content: &'a [u8], coders: &Coders) -> io::Result<Cow<'a, [u8]>> {
     match compressor(coding) {
-        Some(compressor) => body::compress(compressor, content).map(Cow::Owned),
+        Some(compressor) => coders.compress(compressor, content).map(Cow::Owned),
         None => Ok(Cow::Borrowed(content)),
     }
 }
@@ -35,4 +35,14 @@ pub fn not_acceptable(request: &Request, responder: Responder) -> Next {
     let sentence =
         "This can be sent as it is or as gzip or deflate; the request's Accept-Encoding allows none of these.";
     pages::finish_error(Format::of(request), fields, Status::NOT_ACCEPTABLE, sentence)
+}
+
+/// The client excludes what is not compressed, and as much is being compressed as may be.
+pub fn no_coder(format: Format, responder: Responder) -> Next {
+    let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
+    fields.field("Retry-After", "1");
+    fields.vary(Vary::ACCEPT_ENCODING);
+    let sentence = "The server compresses as much as it may at the moment, and the request's Accept-Encoding excludes what \
+                    is not compressed; try again soon, or accept identity.";
+    pages::finish_error(format, fields, Status::SERVICE_UNAVAILABLE, sentence)
 }

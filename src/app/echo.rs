@@ -9,7 +9,7 @@ use crate::http::request::Request;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
-pub fn answer(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let text = escape::decode_lenient(request.path().strip_prefix(b"/echo/").unwrap_or_default());
-    generated::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly, &text)
+    generated::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly(&app.coders), &text)
 }

@@ -5,11 +5,13 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::debug::delay::Delay;
-use crate::app::debug::gather::{self, Gather};
+use crate::app::debug::gather::Gather;
+use crate::app::delay::Delay;
 use crate::app::forward::Forward;
 use crate::app::pages::Format;
+use crate::app::prepare::Preparation;
 use crate::app::upload::Upload;
+use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::io;
 use std::time::Instant;
@@ -25,6 +27,8 @@ pub enum Next {
     Receive(Receive),
     /// The response is not to be written yet.
     Sleep(Delay),
+    /// The response cannot be written before it is prepared.
+    Prepare(Box<Preparation>),
     /// Another process answers.
     Forward(Box<Forward>),
 }
@@ -46,9 +50,9 @@ impl Receive {
     }
 
     /// The content is complete: answers.
-    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>) -> Next {
+    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>, now: &Now) -> Next {
         match self {
-            Receive::Upload(upload) => upload.finish(app, format, responder),
+            Receive::Upload(upload) => upload.finish(app, format, responder, now),
             Receive::Gather(gather) => gather.finish(responder),
         }
     }
@@ -57,7 +61,7 @@ impl Receive {
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
         match self {
             Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
-            Receive::Gather(_) => gather::too_large(format, responder),
+            Receive::Gather(gather) => gather.fail(error, format, responder),
         }
     }
 }
@@ -69,17 +73,19 @@ pub enum Exchange {
     None,
     Receive(Receive),
     Delay(Delay),
+    Prepare(Box<Preparation>),
     Stream(Body),
     Forward(Box<Forward>),
 }
 
 impl Exchange {
     /// The moment before which there is nothing to do, if time is all it waits for.
+    #[inline]
     pub fn due(&self) -> Option<Instant> {
         match self {
             Exchange::Delay(delay) => Some(delay.until),
             Exchange::Stream(body) => body.due(),
-            Exchange::None | Exchange::Receive(_) | Exchange::Forward(_) => None,
+            Exchange::None | Exchange::Receive(_) | Exchange::Prepare(_) | Exchange::Forward(_) => None,
         }
     }
 }

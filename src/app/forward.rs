@@ -1,16 +1,16 @@
-//! A request that another process answers: the upstream's side of an exchange. It owns the buffers towards
-//! the upstream, and the protocol spoken there; it has no socket and no clock. What differs between the
-//! protocols is behind `Protocol`, and neither session nor engine knows which it is.
+//! A request that another process answers: the upstream's side of an exchange. It owns the buffers for the upstream and
+//! the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs between the protocols:
+//! neither session nor engine knows which it is.
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
 //!                                │    ▲ └─none free─► Queued ──given one──► Open    │
 //!                                │    └─────────── Dropping ◄──failed, may retry────┤
-//!                                └──nobody left──► failed: 502, 503, 504 ◄──────────┘
+//!                                └─no other left─► failed: 502, 503, 504 ◄──────────┘
 //!
 //!  client ─► push ─► (gathered) ─► output ─► upstream ─► input ─► protocol ─► (spool) ─► the client's output
 //! ```
-//! Back-pressure: content is taken while `has_room`, the upstream is read while `wants_input`.
+//! Back-pressure: the client's content is read while `has_room`, the upstream is read while `wants_input`.
 
 mod failing;
 mod presence;
@@ -29,41 +29,43 @@ use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
-use crate::wsgi::supervisor::{Heard, Left};
+use crate::wsgi::supervisor::{Handback, Received};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Room for a read from the upstream.
+/// Bytes of a read from the upstream.
 pub const ROOM: usize = 64 * 1024;
+/// Bytes of the first read of an answer.
 const FIRST_ROOM: usize = 16 * 1024;
 
 /// How far the upstream's connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The request's content is gathered first.
+    /// The request's content is received in full before the upstream is asked.
     Gathering,
     Unconnected,
-    /// No connection is free: it is given one.
+    /// No worker is free: the request waits until one is.
     Queued,
     /// Nothing has been written yet.
     Connecting,
     Open,
-    /// The connection is given up, and another is to be had.
+    /// The connection is given back, and another one is tried.
     Dropping,
-    /// The upstream's part is done, well or badly.
+    /// The exchange with the upstream is over, whether it succeeded or not.
     Over {
+        /// The connection can carry another exchange.
         keep: bool,
     },
 }
 
-/// What came of an advance.
+/// The result of `advance`.
 #[derive(Debug)]
 pub enum Flow {
     Waiting,
     Moved,
-    /// The response is complete; what the output does not hold yet comes with `on_released`.
+    /// The upstream is no longer needed. Content that is not in the output yet comes with `on_released`.
     Complete,
     Failed(Failure),
 }
@@ -72,48 +74,52 @@ pub enum Flow {
 pub struct Forward {
     group: Arc<Group>,
     lease: Lease,
-    /// Upstreams that could not be reached.
+    /// The ids of the upstreams that were tried in vain.
     tried: Vec<usize>,
     stage: Stage,
     protocol: Protocol,
     input: Buffer,
     files: Vec<OwnedFd>,
     output: Buffer,
-    /// Content that was gathered, and how much of it has gone to the output.
+    /// Content that was received in full first, and how much of it has been moved to the output.
     gathered: Option<(Gathered, u64)>,
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
+    /// Content of the response that the client has no room for yet.
     spool: Spool,
-    /// When the spool is looked at again, which has no room.
+    /// The spool has no room: when it is tried again.
     looks_again: Option<Instant>,
+    /// Content of the response that is sent after the upstream is released.
     rest: Option<Body>,
-    /// Whether the connection has carried others before, and whether only a new one will do.
+    /// The connection has carried other exchanges before.
     reused: bool,
-    fresh: bool,
+    /// Only a new connection is acceptable.
+    new_only: bool,
+    /// Bytes written to the upstream.
     written: u64,
-    /// Whether the upstream has said anything.
-    heard: bool,
+    /// The upstream has sent something.
+    answer_begun: bool,
     /// The upstream sends no more.
     closed: bool,
-    /// Why it does not, when that was no orderly close.
+    /// Why it sends no more, if the connection was not closed in order.
     broken: Option<Failure>,
-    /// The upstream takes no more.
-    deaf: bool,
-    /// It was silent for too long.
+    /// Writing to the upstream has failed: it takes no more.
+    write_closed: bool,
+    /// The deadline has passed.
     expired: bool,
     tunnel: bool,
     /// The upstream's socket is shut down for writing.
     shut_down: bool,
-    /// The worker has gone, and had not begun with the request.
-    untaken: bool,
-    /// Whose turn it is to be read when both can be: the one that was not read last.
+    /// The worker has ended and had not begun with the request.
+    not_begun: bool,
+    /// Which side is read next when both can be: true if the upstream was read last.
     pub client_next: bool,
     pub presence: Presence,
 }
 
 impl Forward {
-    /// Begins an exchange with the next of the group; `None` when it is empty. `gathers`: the upstream is
-    /// to have the content whole.
+    /// Begins an exchange with the next upstream of the group; `None` when the group is empty. `gathers`: the content
+    /// is received in full before the upstream is asked.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
         let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
@@ -133,16 +139,16 @@ impl Forward {
             looks_again: None,
             rest: None,
             reused: false,
-            fresh: false,
+            new_only: false,
             written: 0,
-            heard: false,
+            answer_begun: false,
             closed: false,
             broken: None,
-            deaf: false,
+            write_closed: false,
             expired: false,
             tunnel: false,
             shut_down: false,
-            untaken: false,
+            not_begun: false,
             client_next: false,
             presence: Presence::default(),
         };
@@ -153,7 +159,7 @@ impl Forward {
         Some(forward)
     }
 
-    // ---- what is wanted
+    // ---- what it wants
 
     pub fn stage(&self) -> Stage {
         self.stage
@@ -163,9 +169,9 @@ impl Forward {
         &self.lease
     }
 
-    /// Which connections that have been idle will do.
+    /// Which idle connections are acceptable.
     pub fn reuse(&self) -> Reuse {
-        match self.fresh {
+        match self.new_only {
             true => Reuse::Nothing,
             false if self.protocol.may_repeat() => Reuse::Any,
             false => Reuse::Recent,
@@ -183,10 +189,10 @@ impl Forward {
     /// Whether more of the client's content can be taken.
     pub fn has_room(&self) -> bool {
         let over = matches!(self.stage, Stage::Over { .. });
-        !over && !self.content_ended && !self.deaf && self.output.len() < HIGH_WATER
+        !over && !self.content_ended && !self.write_closed && self.output.len() < HIGH_WATER
     }
 
-    /// Whether it is the client who is waited for.
+    /// Whether the exchange waits for the client to send content.
     pub fn awaits_content(&self) -> bool {
         !self.tunnel && self.has_room() && self.output.is_empty() && self.stage != Stage::Connecting
     }
@@ -199,21 +205,21 @@ impl Forward {
         }
     }
 
-    /// `client_backlog`: bytes that the client has yet to take.
+    /// Whether the upstream is to be read. `client_backlog`: bytes that the client has not taken yet.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.looks_again.is_none() };
         let open = self.stage == Stage::Open;
         open && !self.closed && room && self.input.len() < self.protocol.largest_head()
     }
 
-    /// Whether the client's end of a tunnel is to be shut down for writing: the upstream says no more.
+    /// Whether the client's side of a tunnel is to be shut down for writing: the upstream sends no more.
     pub fn has_said_all(&self) -> bool {
         self.tunnel && self.closed && self.input.is_empty()
     }
 
-    /// Whether the upstream's end is to be shut down for writing: the client says no more.
+    /// Whether the upstream's side of a tunnel is to be shut down for writing: the client sends no more.
     pub fn wants_shut_down(&self) -> bool {
-        self.tunnel && self.content_ended && self.output.is_empty() && !self.shut_down && !self.deaf
+        self.tunnel && self.content_ended && self.output.is_empty() && !self.shut_down && !self.write_closed
     }
 
     /// How long the present stage may last without progress.
@@ -224,12 +230,12 @@ impl Forward {
         }
     }
 
-    // ---- what the driver needs and tells
+    // ---- for the driver: buffers, and what system calls returned
 
     /// Where the next bytes from the upstream go, and the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
-        // Most answers are smaller, and room for more has to be cleared first.
-        let size = if self.heard { ROOM } else { FIRST_ROOM };
+        // Room is zeroed before a read. Most answers fit in less.
+        let size = if self.answer_begun { ROOM } else { FIRST_ROOM };
         (self.input.room(size), &mut self.files)
     }
 
@@ -237,14 +243,14 @@ impl Forward {
         self.input.fill(count);
         match count {
             0 => self.closed = true,
-            _ => self.on_heard(),
+            _ => self.on_answer_begun(),
         }
         self.client_next = true;
     }
 
-    fn on_heard(&mut self) {
-        if !self.heard {
-            self.heard = true;
+    fn on_answer_begun(&mut self) {
+        if !self.answer_begun {
+            self.answer_begun = true;
             self.lease.on_answer();
         }
     }
@@ -258,7 +264,7 @@ impl Forward {
         (self.output.filled(), file.map(AsFd::as_fd))
     }
 
-    /// All of the request, where none of it is in a file or still to come: for who takes it in one piece.
+    /// The whole request, if all of it is in the output: for an upstream that takes requests in one piece.
     pub fn whole_request(&self) -> Option<&[u8]> {
         let rest = self.gathered.as_ref().is_some_and(|(gathered, at)| *at < gathered.len());
         (self.protocol.is_taken_whole() && !rest).then(|| self.output.filled())
@@ -277,14 +283,14 @@ impl Forward {
         self.stage = Stage::Connecting;
     }
 
-    /// The request has been sent, and this is what has come of the answer.
-    pub fn on_sent(&mut self, heard: Heard) {
+    /// The request has been sent. `received`: the beginning of the answer.
+    pub fn on_sent(&mut self, received: Received) {
         self.on_connected(true);
         self.on_written(self.output.len());
-        self.files = heard.files;
-        if !heard.bytes.is_empty() {
-            self.input.push(&heard.bytes);
-            self.on_heard();
+        self.files = received.files;
+        if !received.bytes.is_empty() {
+            self.input.push(&received.bytes);
+            self.on_answer_begun();
         }
     }
 
@@ -296,12 +302,12 @@ impl Forward {
         self.shut_down = true;
     }
 
-    /// Whether content is left that does not come from the upstream any more.
+    /// Whether content of the response is left that does not need the upstream any more.
     pub fn has_rest(&self) -> bool {
         self.rest.is_some()
     }
 
-    /// The connection is given back.
+    /// The connection has been given back.
     pub fn on_released(&mut self) -> Option<Body> {
         if self.stage == Stage::Dropping {
             self.stage = Stage::Unconnected;
@@ -309,37 +315,38 @@ impl Forward {
         self.rest.take()
     }
 
-    /// How the worker is left that the exchange was with, if it was with one.
-    pub fn take_left(&mut self) -> Option<Left> {
+    /// In which state the worker's thread is given back; `None` for an upstream that is not a worker.
+    pub fn take_handback(&mut self) -> Option<Handback> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         Some(match () {
-            _ if self.stage == Stage::Dropping => Left::Untaken,
-            // It may have ended since; what it has said of others before is theirs all the same.
+            _ if self.stage == Stage::Dropping => Handback::NotBegun,
+            // Even if the worker has ended since: the bytes belong to requests that it answered before.
             _ if wsgi.is_free() => {
-                Left::Free(Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
+                Handback::Free(Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
             }
-            _ if wsgi.is_broken() || self.closed => Left::Broken,
-            _ if self.written == 0 => Left::Unasked,
-            _ if self.expired => Left::Stuck,
+            _ if wsgi.is_broken() || self.closed => Handback::Broken,
+            _ if self.written == 0 => Handback::Unsent,
+            _ if self.expired => Handback::Stuck,
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
-                    unsent.extend_from_slice(&gathered.memory().unwrap_or_default()[*at as usize..]);
+                    // It is in memory, where reading cannot fail.
+                    let _ = gathered.append_slice(*at, usize::MAX, &mut unsent);
                 }
-                let heard = Heard { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
-                Left::Busy { unsent, heard, reader: wsgi.take_reader() }
+                let received = Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
+                Handback::Busy { unsent, received, reader: wsgi.take_reader() }
             }
         })
     }
 
-    /// Nobody wants the answer any more.
+    /// The client has left: the answer is not wanted any more.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
     }
 
     // ---- the client's content
 
-    /// Takes a piece of the request's content, or in a tunnel whatever the client sends.
+    /// Takes a piece of the request's content; in a tunnel, any bytes of the client.
     pub fn push(&mut self, data: &[u8]) -> io::Result<()> {
         self.client_next = false;
         match &mut self.gathered {
@@ -360,7 +367,7 @@ impl Forward {
         }
     }
 
-    // ---- what is done
+    // ---- progress
 
     /// Writes the request from its beginning.
     fn begin(&mut self) {
@@ -372,7 +379,7 @@ impl Forward {
         self.protocol.begin(gathered, &mut self.output);
     }
 
-    /// Goes on as far as it can: a piece of the request, a piece of the response.
+    /// Makes one step: moves a piece of the request, and a piece of the response.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
@@ -416,7 +423,7 @@ impl Forward {
         }
     }
 
-    /// Moves gathered content to the output, unless it goes as a file.
+    /// Moves a piece of gathered content to the output, unless it is passed as a descriptor.
     fn refill(&mut self) -> Result<bool, Failure> {
         let Some((gathered, at)) = &mut self.gathered else { return Ok(false) };
         let as_file = self.protocol.passes_files() && gathered.file().is_some();
@@ -439,14 +446,14 @@ impl Forward {
         Ok(true)
     }
 
-    /// Passes what the upstream says through a tunnel.
+    /// In a tunnel: passes what the upstream has sent on to the client.
     fn pass(&mut self, conn: &mut Conn, output: &mut Buffer, moved: bool) -> Flow {
         if !self.input.is_empty() && output.len() < HIGH_WATER {
             conn.encode(self.input.filled(), output);
             self.input.clear();
             return Flow::Moved;
         }
-        if self.has_said_all() && ((self.content_ended && self.output.is_empty()) || self.deaf) {
+        if self.has_said_all() && ((self.content_ended && self.output.is_empty()) || self.write_closed) {
             self.broken = None;
             self.stage = Stage::Over { keep: false };
             return Flow::Complete;
@@ -463,7 +470,7 @@ impl Forward {
             && self.gathered.as_ref().is_none_or(|(gathered, at)| {
                 *at == gathered.len() || (self.protocol.passes_files() && gathered.file().is_some())
             });
-        let usable = self.input.is_empty() && !self.closed && !self.deaf && sent_all;
+        let usable = self.input.is_empty() && !self.closed && !self.write_closed && sent_all;
         self.stage = Stage::Over { keep: keep && usable };
         self.rest = match rest {
             None if !self.spool.is_empty() => Some(Body::Spool(Box::new(self.spool.take()))),

@@ -1,10 +1,12 @@
-//! Content that is made for the request at hand: a text, a listing. It has no validators and no parts; preconditions
+//! Content that is made for the request at hand, such as a text. It has no validators and no parts; preconditions
 //! and content codings hold for it as for any representation.
 
 use crate::app::coding;
+use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files;
 use crate::app::pages::{self, Format};
+use crate::cost;
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::Now;
@@ -15,13 +17,13 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::borrow::Cow;
 
-/// When content is to be compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compress {
+/// When content is to be compressed, and within which bounds.
+#[derive(Clone, Copy, Debug)]
+pub enum Compress<'a> {
     /// However short it is, when the client accepts it.
-    Gladly,
+    Gladly(&'a Coders),
     /// When the client excludes plain bytes.
-    WhenNeeded,
+    WhenNeeded(&'a Coders),
 }
 
 /// Answers 200 with `content`, unless a precondition fails (RFC 9110, section 13).
@@ -29,16 +31,19 @@ pub enum Compress {
 /// `vary` names the fields besides Accept-Encoding that the content depends on.
 pub fn answer(
     request: &Request,
-    responder: Responder,
+    mut responder: Responder,
     now: &Now,
     content_type: &str,
     vary: Vary,
     compress: Compress,
     content: &[u8],
 ) -> Next {
-    let Some((coding, content)) = code(request, compress, content) else {
+    let length = content.len();
+    let Some((coding, content)) = code(request, compress, content, &mut responder) else {
         return coding::not_acceptable(request, responder);
     };
+    // The caller has made it.
+    responder.spend(length);
     let Ok(content) = content else {
         let sentence = "The content could not be compressed.";
         return pages::error(Format::of(request), responder, Status::INTERNAL_SERVER_ERROR, sentence);
@@ -73,13 +78,20 @@ fn code<'a>(
     request: &Request,
     compress: Compress,
     content: &'a [u8],
+    responder: &mut Responder,
 ) -> Option<(Coding, std::io::Result<Cow<'a, [u8]>>)> {
-    let offers: [&[Coding]; 2] = match compress {
-        Compress::Gladly => [&[Coding::Gzip, Coding::Deflate, Coding::Identity], &[]],
-        Compress::WhenNeeded => [&[Coding::Identity], &[Coding::Gzip, Coding::Deflate]],
+    let (offers, coders): ([&[Coding]; 2], _) = match compress {
+        Compress::Gladly(coders) => ([&[Coding::Gzip, Coding::Deflate, Coding::Identity], &[]], coders),
+        Compress::WhenNeeded(coders) => ([&[Coding::Identity], &[Coding::Gzip, Coding::Deflate]], coders),
     };
-    offers.into_iter().find_map(|offered| match accept::negotiate(request.values(Name::AcceptEncoding), offered) {
-        Choice::Use(coding) => Some((coding, coding::code(coding, content))),
-        Choice::NotAcceptable => None,
-    })
+    let coding = offers.into_iter().find_map(|offered| {
+        match accept::negotiate(request.values(Name::AcceptEncoding), offered) {
+            Choice::Use(coding) => Some(coding),
+            Choice::NotAcceptable => None,
+        }
+    })?;
+    if coding != Coding::Identity {
+        responder.spend(cost::COMPRESSION + cost::COMPRESSED_BYTE * content.len());
+    }
+    Some((coding, coding::code(coding, content, coders)))
 }

@@ -17,7 +17,15 @@ pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> 
         text.push('\n');
     }
     let content_type = Format::Plain.content_type();
-    generated::answer(request, responder, now, content_type, Vary::NOTHING, Compress::WhenNeeded, text.as_bytes())
+    generated::answer(
+        request,
+        responder,
+        now,
+        content_type,
+        Vary::NOTHING,
+        Compress::WhenNeeded(&app.coders),
+        text.as_bytes(),
+    )
 }
 
 /// A line a route: its methods, its path, what it is.

@@ -2,9 +2,12 @@
 
 pub mod access_log;
 pub mod body;
+pub mod change;
 pub mod coding;
+pub mod compress;
 pub mod cors;
 pub mod debug;
+pub mod delay;
 pub mod echo;
 pub mod exchange;
 pub mod files;
@@ -13,6 +16,7 @@ pub mod gathered;
 pub mod generated;
 pub mod index;
 pub mod pages;
+pub mod prepare;
 pub mod proxy;
 pub mod routes;
 pub mod sink;
@@ -25,6 +29,8 @@ pub mod user_agent;
 pub mod wsgi;
 
 use crate::app::access_log::AccessLog;
+use crate::app::change::Store;
+use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
 use crate::app::files::site::Site;
@@ -41,6 +47,7 @@ use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
@@ -60,12 +67,14 @@ pub struct App {
     pub routes: Vec<Route>,
     /// What the paths of the debug endpoints begin with, when they are on.
     pub debug_prefix: Option<String>,
+    /// How much is compressed at a time.
+    pub coders: Arc<Coders>,
     /// The site of files at `/`.
     pub site: Option<Site>,
     /// Further sites, each below its own prefix, the longest first.
     pub sites: Vec<Site>,
     /// The store of files at `/files/`.
-    pub store: Option<Root>,
+    pub store: Option<Store>,
     /// What other servers answer.
     pub proxy: Proxy,
     /// What Python applications answer.
@@ -93,7 +102,7 @@ impl App {
         let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
         let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
         sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
-        let store = config.directory.as_deref().map(open).transpose()?;
+        let store = config.directory.as_deref().map(open).transpose()?.map(Store::new);
         let spool = SpoolAccount::new(config.limits.spool);
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
@@ -106,6 +115,7 @@ impl App {
             trace: config.trace_method,
             routes: routes::table(config),
             debug_prefix: config.debug_prefix.clone(),
+            coders: Coders::new(),
             site,
             sites,
             store,
@@ -119,6 +129,25 @@ impl App {
     pub fn site_of(&self, path: &[u8]) -> Option<&Site> {
         let deeper = self.sites.iter().find(|site| path.starts_with(site.prefix.as_bytes()));
         deeper.or(self.site.as_ref())
+    }
+
+    /// When `do_chores` is to be called even if no request comes.
+    pub fn next_chore(&self, now: Instant) -> Option<Instant> {
+        let expiries = self.all_sites().filter_map(|site| site.listings.next_expiry());
+        let discarded = self.spool.has_discarded().then_some(now);
+        self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).min()
+    }
+
+    /// What no request asks for: writes the access log's `lines`, and those that waited for their reader, and gives back
+    /// memory and disk that nobody uses any more, a piece of it at a time.
+    pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
+        self.access_log.flush(lines, now);
+        self.spool.free_some();
+        self.all_sites().for_each(|site| site.listings.expire(now));
+    }
+
+    fn all_sites(&self) -> impl Iterator<Item = &Site> {
+        self.site.iter().chain(&self.sites)
     }
 
     /// Answers a request, or says what the answer waits for.

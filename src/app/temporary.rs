@@ -1,7 +1,7 @@
 //! A temporary file without a name: it goes when it is closed, however the server ends. And the account of what all clients
 //! together keep in such files, or in memory instead.
 
-use rustix::fs::OFlags;
+use rustix::fs::{MemfdFlags, OFlags};
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -155,6 +155,14 @@ impl Error for NoRoom {}
 impl From<NoRoom> for io::Error {
     fn from(no_room: NoRoom) -> io::Error {
         io::Error::other(no_room)
+    }
+}
+
+/// Opens one in memory, where the system can do that; else on a disk.
+pub fn open_in_memory() -> io::Result<File> {
+    match rustix::fs::memfd_create("dustdevil", MemfdFlags::CLOEXEC) {
+        Ok(file) => Ok(file.into()),
+        Err(_) => open(),
     }
 }
 

@@ -2,15 +2,17 @@
 //! file beside its target, which takes the target's name when it is whole; a broken upload leaves nothing.
 
 use crate::app::App;
+use crate::app::change::{self, Change, Refusal, What};
 use crate::app::exchange::{Next, Receive};
 use crate::app::files::cache::Stored;
-use crate::app::files::incoming::{Commit, Committed, Incoming, UploadError};
+use crate::app::files::incoming::{Commit, Incoming, UploadError};
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::removal::{self, Standing};
 use crate::app::files::representation::{self, Representation};
 use crate::app::files::{self, mime};
 use crate::app::pages::{self, Format};
 use crate::app::routes;
+use crate::cost;
 use crate::http::conditional::Outcome;
 use crate::http::date::Now;
 use crate::http::escape;
@@ -35,85 +37,82 @@ pub struct Upload {
     replaces: Option<Meta>,
 }
 
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
     let Some(store) = &app.store else { return routes::not_found(request, responder) };
     let Some(path) = files::path_below(request, "/files/") else { return routes::not_found(request, responder) };
     if request.method().is_get_or_head() {
-        return match store.find(&path) {
+        let mut spent = 0;
+        let found = store.root.find_at_cost(&path, &mut spent);
+        responder.spend(spent);
+        return match found {
             Ok(Found::File { file, meta }) => {
                 let stored = Stored::load(&path, file, meta, mime::UNKNOWN, None);
+                responder.spend(stored.load_cost());
                 Representation::new(&Arc::new(stored)).answer(app, request, responder, now)
             }
             Ok(Found::Directory { .. }) => routes::not_found(request, responder),
             Err(refused) => files::refused(&refused, request, responder),
         };
     }
+    let format = Format::of(request);
+    responder.spend(cost::NAME);
     if request.method() == Method::Delete {
-        return delete(store, &path, request, responder, now);
+        return match removal(&store.root, &path, request, now) {
+            Ok(change) => change.attempt(app, format, responder, now),
+            Err(refusal) => change::refuse(&refusal, format, responder),
+        };
     }
-    match begin(store, &path, request, now) {
+    // RFC 9110, section 9.3.4: a PUT with Content-Range must not store the part as if it were the whole.
+    if request.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"content-range")) {
+        let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
+        return pages::error(format, responder, Status::BAD_REQUEST, sentence);
+    }
+    match begin(&store.root, &path, request, now) {
         Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),
-        Err(Begin::Precondition) => precondition_failed(Format::of(request), responder),
-        Err(Begin::Partial) => {
-            let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
-            pages::error(Format::of(request), responder, Status::BAD_REQUEST, sentence)
-        }
-        Err(Begin::Refused(error)) => fail(&error, Format::of(request), responder),
+        Err(refusal) => change::refuse(&refusal, format, responder),
     }
 }
 
 /// The route allows DELETE only where the user did.
-fn delete(store: &Root, path: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
-    let meta = match removal::look(store, path) {
-        Ok(Standing::File(meta)) => meta,
-        Ok(Standing::Directory) => return fail(&UploadError::Directory, Format::of(request), responder),
-        Err(refused) => return files::refused(&refused, request, responder),
-    };
-    let validators = representation::validators(&meta, now);
-    let conditions = files::conditions(request);
-    if conditions.evaluate(false, Some(&validators), now.unix) == Outcome::PreconditionFailed {
-        return precondition_failed(Format::of(request), responder);
-    }
-    match removal::remove(store, path) {
-        Ok(()) => {
-            responder.start(Status::NO_CONTENT).empty();
-            Next::Done
-        }
-        Err(refused) => files::refused(&refused, request, responder),
+fn removal(store: &Root, path: &[u8], request: &Request, now: &Now) -> Result<Change, Refusal> {
+    let Standing::File(meta) = removal::look(store, path)? else { return Err(UploadError::Directory.into()) };
+    check(request, Some(&meta), now)?;
+    let (dir, name) = store.parent(path)?;
+    let what = What::Remove { dir, name: name.to_vec() };
+    Ok(Change::new(what, path, Some(meta).filter(|_| names_a_state(request))))
+}
+
+/// Whether the request may go on, of a file in this state.
+fn check(request: &Request, current: Option<&Meta>, now: &Now) -> Result<(), Refusal> {
+    let validators = current.map(|meta| representation::validators(meta, now));
+    match files::conditions(request).evaluate(false, validators.as_ref(), now.unix) {
+        Outcome::PreconditionFailed => Err(Refusal::Precondition),
+        Outcome::Proceed | Outcome::NotModified => Ok(()),
     }
 }
 
-/// Why an upload does not begin.
-enum Begin {
-    Precondition,
-    Partial,
-    Refused(UploadError),
+/// Whether the request is for the state alone that was checked.
+fn names_a_state(request: &Request) -> bool {
+    request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince)
 }
 
-fn begin(store: &Root, path: &[u8], request: &Request, now: &Now) -> Result<Upload, Begin> {
-    // RFC 9110, section 9.3.4: a PUT with Content-Range must not store the part as if it were the whole.
-    if request.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"content-range")) {
-        return Err(Begin::Partial);
-    }
+fn begin(store: &Root, path: &[u8], request: &Request, now: &Now) -> Result<Upload, Refusal> {
     let current = match store.stat(path) {
         Ok(meta) => Some(meta),
         Err(Refused::NotFound) => None,
-        Err(refused) => return Err(Begin::Refused(refused.into())),
+        Err(refused) => return Err(refused.into()),
     };
-    let validators = current.as_ref().map(|meta| representation::validators(meta, now));
-    if files::conditions(request).evaluate(false, validators.as_ref(), now.unix) == Outcome::PreconditionFailed {
-        return Err(Begin::Precondition);
-    }
+    check(request, current.as_ref(), now)?;
     let create_only = request.values(Name::IfNoneMatch).any(|value| value == b"*");
-    let conditional = request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince);
-    let incoming = Incoming::create(store, path).map_err(Begin::Refused)?;
+    let names_nothing = names_a_state(request) && current.is_none();
+    let incoming = Incoming::create(store, path)?;
     Ok(Upload {
         incoming,
         location: request.path().to_vec(),
         path: path.to_vec(),
         method: request.method(),
-        commit: if create_only { Commit::CreateOnly } else { Commit::Replace },
-        replaces: current.filter(|_| conditional),
+        commit: if create_only || names_nothing { Commit::CreateOnly } else { Commit::Replace },
+        replaces: current.filter(|_| names_a_state(request)),
     })
 }
 
@@ -123,27 +122,14 @@ impl Upload {
     }
 
     /// The content is whole: gives it its name.
-    pub fn finish(self, app: &App, format: Format, responder: Responder) -> Next {
-        if let (Some(store), Some(seen)) = (&app.store, &self.replaces)
-            && !store.unchanged(&self.path, seen)
-        {
-            return precondition_failed(format, responder);
-        }
-        let committed = match self.incoming.commit(self.commit) {
-            Ok(committed) => committed,
-            Err(error) => return refuse(error, format, responder),
+    pub fn finish(self, app: &App, format: Format, responder: Responder, now: &Now) -> Next {
+        let what = What::Upload {
+            incoming: self.incoming,
+            commit: self.commit,
+            location: location(&self.location),
+            always_created: self.method != Method::Put,
         };
-        let status = match (committed, self.method) {
-            (Committed::Exists, _) => return precondition_failed(format, responder),
-            (Committed::Replaced, Method::Put) => Status::NO_CONTENT,
-            (Committed::Created | Committed::Replaced, _) => Status::CREATED,
-        };
-        let mut fields = responder.start(status);
-        if status == Status::CREATED {
-            fields.field("Location", location(&self.location));
-        }
-        fields.empty();
-        Next::Done
+        Change::new(what, &self.path, self.replaces).attempt(app, format, responder, now)
     }
 }
 
@@ -159,19 +145,5 @@ fn location(path: &[u8]) -> Vec<u8> {
 
 /// Answers an upload that could not be written.
 pub fn refuse(error: io::Error, format: Format, responder: Responder) -> Next {
-    fail(&error.into(), format, responder)
-}
-
-fn fail(error: &UploadError, format: Format, responder: Responder) -> Next {
-    let (status, sentence) = match error {
-        UploadError::Refused(refused) => files::refusal(refused),
-        UploadError::Directory => (Status::CONFLICT, "There is a directory of this name."),
-        UploadError::Full => (Status::INSUFFICIENT_STORAGE, "There is no room left to store this."),
-    };
-    pages::error(format, responder, status, sentence)
-}
-
-fn precondition_failed(format: Format, responder: Responder) -> Next {
-    let sentence = "The file is not in the state that the request demands.";
-    pages::error(format, responder, Status::PRECONDITION_FAILED, sentence)
+    change::refuse(&error.into(), format, responder)
 }

@@ -1,9 +1,9 @@
-//! Whom requests can be forwarded to: groups of upstreams that do the same, and which of a group is next.
-//! No socket: an engine opens those, and knows an upstream by its `id`.
+//! The upstreams that requests can be forwarded to: groups of equal upstreams, and which one of a group is next. No
+//! socket is here: an engine opens those, and knows an upstream by its `id`.
 //!
-//! The next is the one with the least in flight among those in good health; of several such, each in turn.
-//! Health is passive: who could not be reached, or gave no answer, is left alone for `PENALTY`, unless the
-//! others are no better. Then one request tries it; the others wait for what that one finds.
+//! Next is the healthy upstream with the fewest requests in flight; among several such, each in turn. Health is
+//! passive: an upstream that could not be reached, or gave no answer, is avoided for `PENALTY`, unless the others are
+//! no better. Then one request tries it, and the others avoid it until that request is answered.
 //!
 //! ```text
 //!  well ──no connection, no answer──► ailing ──PENALTY over: picked──► ailing, with one request on its way
@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Long enough that a dead upstream costs few requests a try, short enough that a restart is soon seen.
+/// How long a failed upstream is avoided: long enough that it delays few requests, short enough that a restart is soon
+/// noticed.
 const PENALTY: Duration = Duration::from_secs(5);
 
 /// Where an upstream is.
@@ -26,18 +27,18 @@ const PENALTY: Duration = Duration::from_secs(5);
 pub enum Address {
     Tcp(SocketAddr),
     Unix(PathBuf),
-    /// A process that the server started, of this pool: its sockets are leased, and none is ever opened.
+    /// A worker process of this pool, started by the server: its sockets are leased from the supervisor, not opened.
     Worker(usize),
 }
 
-/// Which connections that wait idle will do for a request.
+/// Which idle connections are acceptable for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reuse {
     Any,
-    /// Those that have not been idle for long: who closes idle connections waits longer than that, so that none is
-    /// closed while the request is on its way. For requests that may not be repeated.
+    /// Only those that have been idle for a short time. Servers that close idle connections wait longer, so that the
+    /// connection is not closed while the request is on its way. For requests that must not be repeated.
     Recent,
-    /// None: one has just turned out to be closed.
+    /// None, since an idle connection has just turned out to be closed.
     Nothing,
 }
 
@@ -45,10 +46,10 @@ pub enum Reuse {
 pub struct Upstream {
     /// Different for every upstream of the server, from 0.
     pub id: usize,
-    /// How it is named in the log: as the user wrote it.
+    /// Its name in the log: as the user wrote it.
     pub name: String,
     pub address: Address,
-    /// Whether it is only for when the others are ailing.
+    /// Whether it is used only while the others are ailing.
     pub is_spare: bool,
     in_flight: AtomicUsize,
     ailing_until: Mutex<Option<Instant>>,
@@ -59,12 +60,12 @@ impl Upstream {
         Upstream { id, name, address, is_spare: false, in_flight: AtomicUsize::new(0), ailing_until: Mutex::new(None) }
     }
 
-    /// It could not be reached, or gave no answer.
+    /// Call this when it could not be reached, or gave no answer.
     pub fn on_failed(&self, now: Instant) {
         *self.ailing_until() = Some(now + PENALTY);
     }
 
-    /// It has begun to answer.
+    /// Call this when it has begun to answer.
     pub fn on_answer(&self) {
         if self.ailing_until().take().is_some() {
             log::info!("upstream {}: answers again", self.name);
@@ -75,11 +76,11 @@ impl Upstream {
         self.ailing_until().is_some_and(|until| until > now)
     }
 
-    /// It is given a request.
+    /// Call this when it is given a request.
     fn on_picked(&self, now: Instant) {
         let mut until = self.ailing_until();
         if until.is_some() {
-            // Whether it is well is known when this one is answered; nobody else has to find out.
+            // This request finds out whether it is well. The others avoid it until then.
             *until = Some(now + PENALTY);
         }
     }
@@ -89,17 +90,17 @@ impl Upstream {
     }
 }
 
-/// Upstreams that do the same, and how long they are waited for.
+/// Equal upstreams, and how long a request waits for them.
 #[derive(Debug)]
 pub struct Group {
     pub upstreams: Vec<Arc<Upstream>>,
-    /// Time to get a connection.
+    /// How long getting a connection may take.
     pub connect_timeout: Duration,
-    /// How long an upstream may be silent while it is waited for.
+    /// How long an upstream may be silent.
     pub timeout: Duration,
-    /// What is kept of requests and answers on their way is counted there.
+    /// Counts the temporary files of requests and answers that are under way.
     pub spool: Arc<SpoolAccount>,
-    /// Whose turn it is among equals.
+    /// Counts requests: the search begins at another upstream each time.
     turn: AtomicUsize,
 }
 
@@ -113,11 +114,11 @@ impl Group {
         Group { upstreams, connect_timeout, timeout, spool: spool.clone(), turn: AtomicUsize::new(0) }
     }
 
-    /// The next upstream that is none of `tried`.
+    /// The next upstream that is not in `tried`; `None` when all have been tried.
     pub fn pick(&self, now: Instant, tried: &[usize]) -> Option<Lease> {
         let count = self.upstreams.len();
         let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        // From another one each time: of equals the first is taken.
+        // Begin at another one each time: `min_by_key` takes the first of equals.
         let in_turn = (0..count).map(|offset| &self.upstreams[(turn + offset) % count]);
         let untried = in_turn.filter(|upstream| !tried.contains(&upstream.id));
         let load = |upstream: &Upstream| upstream.in_flight.load(Ordering::Relaxed);

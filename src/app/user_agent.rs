@@ -11,10 +11,10 @@ use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
-pub fn answer(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let Some(agent) = request.field(Name::UserAgent) else {
         let sentence = "The request has no User-Agent field to show.";
         return pages::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);
     };
-    generated::answer(request, responder, now, "text/plain", Vary::USER_AGENT, Compress::WhenNeeded, agent)
+    generated::answer(request, responder, now, "text/plain", Vary::USER_AGENT, Compress::WhenNeeded(&app.coders), agent)
 }

@@ -1,14 +1,15 @@
-//! The command line as clap sees it: the flags that belong to no group of their own, the help, and what flags may not say
-//! together.
+//! The command line as clap sees it: the flags that belong to no group of their own, the help, and which flags
+//! contradict each other.
 
 use crate::config::proxy::ProxyRules;
 use crate::config::responses::{Origin, ResponseRules};
 use crate::config::site::SiteRules;
 use crate::config::values::{access_log, count, path, port, prefix};
 use crate::config::wsgi::WsgiRules;
-use crate::config::{AccessLog, Bind, Engine, Limits, Timeouts};
+use crate::config::{AccessLog, Bind, Chosen, Engine, Limits, Timeouts};
 use crate::environment;
 use clap::error::ErrorKind;
+use clap::parser::ValueSource;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -34,9 +35,9 @@ const HELP: &str = "Help";
     after_long_help = AFTER_LONG_HELP,
     max_term_width = 100,
     no_binary_name = true,
-    // The last one wins, so that a script's or an alias's flags can be overruled behind them.
+    // The last of several equal flags wins, so that the flags of a script or an alias can be overridden.
     args_override_self = true,
-    // Declared below, to stand last.
+    // Declared below, so that they are listed last.
     disable_help_flag = true,
     disable_version_flag = true
 )]
@@ -44,7 +45,7 @@ pub(super) struct Args {
     /// Directory to serve as a site at / [default: the current directory]
     ///
     /// With --directory or --proxy and no ROOT there is no site, and / shows what the server answers.
-    // Under no heading: clap then puts it first, under a heading it would come last.
+    // Without a heading: clap then puts it first. Under a heading it would be listed last.
     #[arg(value_parser = path())]
     pub(super) root: Option<PathBuf>,
 
@@ -69,11 +70,11 @@ pub(super) struct Args {
     /// Add endpoints to try clients with: /debug/request, ...
     ///
     /// They show a request as the server saw it, wait, drip, stream, redirect and set cookies; POST / echoes its body.
-    /// The list is printed at start. They reflect what they are sent: not for a server that strangers reach.
+    /// The list is printed at start. They send back what clients send: not for a server that strangers can reach.
     #[arg(long, help_heading = SERVE)]
     pub(super) debug_endpoints: bool,
 
-    /// Where the debug endpoints are [default: /debug/]
+    /// Prefix of the debug endpoints [default: /debug/]
     ///
     /// A path that begins and ends with a slash, and is not one of the server's other routes.
     #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
@@ -102,17 +103,20 @@ pub(super) struct Args {
     #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
     pub(super) port: u16,
 
-    /// How connections are waited for
+    /// How the server waits for connections
     ///
-    /// The same server in each, to compare them. With pool and iterative a connection holds its thread while it lives,
-    /// and clients who find none free wait.
+    /// The server is the same with each, so that they can be compared. With pool and iterative a connection holds its
+    /// thread until it is closed, or has been idle for a second while another client waits.
     #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
     pub(super) engine: Engine,
 
     /// Threads of --engine pool
-    // As many as the tutorial's pool had, so that its numbers can be seen again.
+    // As many as the tutorial's pool had, so that its figures can be reproduced.
     #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count, help_heading = WAIT)]
     pub(super) pool_size: usize,
+
+    #[arg(skip)]
+    pub(super) chosen: Chosen,
 
     #[command(flatten)]
     pub(super) limits: Limits,
@@ -175,20 +179,22 @@ Exit codes:
   3  a Python application that does not start";
 
 impl Args {
-    /// Reads the environment below a command line that no longer has the program's name.
+    /// Reads a command line, already without the program's name, and the environment below it.
     pub(super) fn read(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Args, clap::Error> {
         let words = join_origin(words);
-        // First alone: --help needs no sound environment, and what is given here goes before the environment.
+        // The command line alone first: --help must work in a broken environment, and flags go before variables.
         let given = Args::command().try_get_matches_from(&words)?;
         let environment = environment::words(&Args::command(), &given, variable)?;
         let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
-        Args::from_arg_matches(&matches)
+        let is_chosen = |id| matches.value_source(id) != Some(ValueSource::DefaultValue);
+        let chosen = Chosen { connections: is_chosen("connections"), pool_size: is_chosen("pool_size") };
+        Ok(Args { chosen, ..Args::from_arg_matches(&matches)? })
     }
 
-    /// Enforces that each flag has something to work on, and that no two say who decides the same field.
+    /// Refuses flags that have no effect beside the others, and two flags that set the same field.
     pub(super) fn check_together(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
         if self.allow_delete && self.directory.is_none() {
@@ -217,8 +223,8 @@ impl Args {
     }
 }
 
-/// The words of a command line, `--cors` joined with an origin behind it. `--cors public/` has none: `public/` is the
-/// ROOT.
+/// The words of a command line, with `--cors` and a following origin joined. In `--cors public/` no origin follows:
+/// `public/` is the ROOT.
 fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut words = words.peekable();
     let mut joined = Vec::new();
@@ -233,14 +239,14 @@ fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 impl Args {
-    /// Enforces that the applications and the rest of the command line agree.
+    /// Refuses applications that contradict each other or the rest of the command line.
     pub(super) fn check_wsgi(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
         if !self.proxy.trusted.is_empty() && self.proxy.proxy.is_empty() && self.wsgi.apps.is_empty() {
             return conflict("--trusted-proxy is for what --proxy or --wsgi pass on; give one of them".into());
         }
         if let Some(prefix) = self.wsgi.claimed_twice() {
-            return conflict(format!("two applications are to answer {prefix}; give one of them another prefix"));
+            return conflict(format!("two applications have the prefix {prefix}; give one of them another prefix"));
         }
         if self.wsgi.sites.iter().any(|site| site.prefix == "/") {
             return conflict("--static is for a prefix; give the site at / as ROOT".into());
@@ -251,7 +257,7 @@ impl Args {
         Ok(())
     }
 
-    /// Enforces that the upstreams and the rest of the command line agree.
+    /// Refuses upstreams that contradict each other or the rest of the command line.
     pub(super) fn check_proxy(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
         if let Some(prefix) = self.proxy.disagreement() {
@@ -277,13 +283,13 @@ impl Args {
     }
 }
 
-/// The current directory as the site. Refused when that is `/`, where services and containers start: a unit file that
-/// forgot its ROOT would put the whole machine on the network. Who means it writes `dustdevil /`.
+/// The current directory as the site. Refused if it is `/`, where services and containers start: a unit file without a
+/// ROOT would put the whole machine on the network. To serve `/` on purpose, write `dustdevil /`.
 pub(super) fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<PathBuf, clap::Error> {
     let reason = match current_dir() {
         Ok(site) if site != Path::new("/") => return Ok(site),
         Ok(_) => "the current directory is /, which would serve the whole machine".into(),
-        // It has been removed, for example. "." would still open, and be empty for ever.
+        // For example, it has been removed. "." could still be opened, and would be empty for ever.
         Err(error) => format!("the current directory cannot be read ({error})"),
     };
     Err(Args::command().error(
@@ -292,8 +298,8 @@ pub(super) fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) ->
     ))
 }
 
-/// The prefix of the debug endpoints when they are on. Refused where another route has the path already: one of the
-/// two would never be reached.
+/// The prefix of the debug endpoints if they are on. Refused if another route has the path already: one of the two
+/// would never be reached.
 pub(super) fn debug_prefix(
     on: bool,
     given: Option<String>,

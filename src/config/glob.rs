@@ -2,13 +2,13 @@
 //!
 //! | in a pattern | stands for                                     |
 //! |--------------|------------------------------------------------|
-//! | `*`          | any bytes within one name, none included       |
+//! | `*`          | any bytes within one name, also no byte        |
 //! | `?`          | one byte of a name                             |
 //! | `**`         | as a whole segment: any number of directories  |
 //! | anything else| itself; there are no escapes and no classes    |
 //!
-//! A pattern without a slash is about the name alone, wherever it stands; one with a slash is about the whole path from
-//! the root, and a slash in front says no more than that.
+//! A pattern without a slash matches the name alone, in any directory. One with a slash matches the whole path from the
+//! root; a slash in front has no other meaning.
 
 use std::str::FromStr;
 
@@ -16,7 +16,7 @@ use std::str::FromStr;
 pub struct Glob {
     /// Without the slash in front.
     pattern: Vec<u8>,
-    /// Whether the pattern is about the last segment alone.
+    /// Whether the pattern matches the last segment alone.
     of_name: bool,
 }
 
@@ -33,7 +33,7 @@ impl FromStr for Glob {
 }
 
 impl Glob {
-    /// Whether `path`, below the root and without a slash in front, is one of those meant.
+    /// Whether the pattern matches `path`, which is below the root and has no slash in front.
     pub fn matches(&self, path: &[u8]) -> bool {
         let slash = |byte: &u8| *byte == b'/';
         if self.of_name {
@@ -49,9 +49,9 @@ fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
     sequence_matches(pattern.iter(), name.iter(), |wanted| *wanted == b'*', fits)
 }
 
-/// Whether a sequence fits a pattern of which some members stand for any number of items: bytes in a name, and segments
-/// in a path. At a mismatch only the last such member takes one item more: what the ones before it took needs no second
-/// look. So the time is at most the product of the lengths, whatever the pattern.
+/// Whether a sequence (bytes of a name, segments of a path) matches a pattern some of whose members stand for any
+/// number of items. At a mismatch only the last such member takes one more item; the members before it need not be
+/// tried again. So the time is at most the product of the lengths, whatever the pattern.
 fn sequence_matches<P: Copy, T: Copy>(
     mut pattern: impl Iterator<Item = P> + Clone,
     mut items: impl Iterator<Item = T> + Clone,

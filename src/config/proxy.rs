@@ -1,4 +1,4 @@
-//! What the command line says about upstreams.
+//! The flags about upstreams.
 
 use crate::units;
 use std::net::IpAddr;
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Which prefixes are answered by other servers, and how.
+/// Which prefixes other servers answer, and how.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Proxy")]
 pub struct ProxyRules {
     /// Let other servers answer below a prefix, repeatable
     ///
-    /// /api=http://127.0.0.1:8000 passes /api/x on as it is; with a path behind the port, were it only /, that replaces
-    /// the prefix: /api=http://127.0.0.1:8000/v1 makes it /v1/x. unix:/run/app.sock is a socket in the file system.
-    /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is left alone for five
-    /// seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location and
-    /// cookies come back as the upstream wrote them.
+    /// /api=http://127.0.0.1:8000 passes /api/x on as it is. A path behind the port, even if it is only /, replaces the
+    /// prefix: /api=http://127.0.0.1:8000/v1 makes it /v1/x. unix:/run/app.sock is a socket in the file system.
+    /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
+    /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location
+    /// and cookies come back as the upstream wrote them.
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
@@ -32,7 +32,7 @@ pub struct ProxyRules {
 
     /// Time to connect to an upstream
     ///
-    /// Beyond it the next is tried, and the request answered 504 when there is none.
+    /// Beyond it the next upstream is tried. If there is none, the request is answered 504.
     // Three retransmissions of a SYN; a server nearby answers in a millisecond.
     #[arg(long = "proxy-connect-timeout", value_name = "TIME", default_value = "5s", requires = "proxy",
           value_parser = super::timeout)]
@@ -40,8 +40,8 @@ pub struct ProxyRules {
 
     /// How long an upstream, or a tunnel through it, may be silent
     ///
-    /// Before its answer the request is answered 504; in its middle the connection is closed.
-    // As nginx and most balancers have it.
+    /// Beyond it the request is answered 504; if the answer has begun already, the connection is closed.
+    // The default of nginx and most balancers.
     #[arg(long = "proxy-timeout", value_name = "TIME", default_value = "60s", requires = "proxy",
           value_parser = super::timeout)]
     pub timeout: Duration,
@@ -78,13 +78,13 @@ impl ProxyRules {
         mounts
     }
 
-    /// A prefix whose upstreams do not agree about the path that replaces it.
+    /// A prefix whose upstreams have different paths to replace it.
     pub fn disagreement(&self) -> Option<String> {
         let differs = |origins: &Vec<Origin>| origins.iter().any(|origin| origin.path != origins[0].path);
         self.mounts().into_iter().find(|(_, origins)| differs(origins)).map(|(prefix, _)| prefix)
     }
 
-    /// Whether nothing is left for a site.
+    /// Whether upstreams answer every path, so that no site is served.
     pub fn takes_all(&self) -> bool {
         self.proxy.iter().any(|mount| mount.prefix == "/")
     }
@@ -94,7 +94,7 @@ impl ProxyRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     pub prefix: String,
-    /// One at least.
+    /// At least one.
     pub origins: Vec<Origin>,
 }
 
@@ -172,11 +172,11 @@ fn climbs(path: &str) -> bool {
     path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-/// A peer that may say for whom it asks.
+/// A peer whose X-Forwarded-* and Forwarded fields are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedProxy {
     network: IpAddr,
-    /// Bits of the network that count.
+    /// The length of the network's prefix in bits.
     prefix: u8,
 }
 

@@ -1,4 +1,4 @@
-//! What all responses have in common, whatever they answer: fields of the user's own, CORS, error pages.
+//! The flags about all responses: fields of the user's own, CORS, error pages.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,8 +10,9 @@ use crate::http::chars::{is_field_value_byte, is_token, trim_ows};
 pub struct ResponseRules {
     /// Field that every response carries, repeatable
     ///
-    /// As in --header 'X-Frame-Options: DENY'. Errors and 304 carry it too, and what upstreams and applications answer:
-    /// their own field of that name gives way to it, but for Set-Cookie and Link, of which there may be several.
+    /// As in --header 'X-Frame-Options: DENY'. Errors and 304 carry it too, and responses of upstreams and
+    /// applications: it replaces their own field of that name. Set-Cookie and Link are added instead, since they may be
+    /// repeated.
     #[arg(long = "header", value_name = "NAME: VALUE")]
     pub headers: Vec<HeaderField>,
 
@@ -19,15 +20,15 @@ pub struct ResponseRules {
     ///
     /// Sends Access-Control-Allow-Origin with every response and answers the preflights of browsers, those to upstreams
     /// and applications too.
-    // With the equals sign only, or `--cors public/` would take the ROOT; `Args::read` joins the two words where the
+    // With the equals sign only, since `--cors public/` would take the ROOT. `Args::read` joins the two words if the
     // second is an origin.
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
     pub cors: Option<Origin>,
 
     /// HTML page of an error status, repeatable
     ///
-    /// As in --error-page 404=404.html: a path from the current directory, or else from ROOT, read once at start. Clients
-    /// that ask for JSON or plain text still get that.
+    /// As in --error-page 404=404.html: a path from the current directory, or else from ROOT, read once at start.
+    /// Clients that ask for JSON or plain text still get that.
     #[arg(long = "error-page", value_name = "CODE=FILE", value_parser = error_page())]
     pub error_pages: Vec<ErrorPage>,
 }
@@ -91,7 +92,7 @@ impl FromStr for HeaderField {
             return Err("not a field name; it has letters, digits and -, and no space before the colon");
         }
         if OURS.iter().any(|ours| ours.eq_ignore_ascii_case(name)) {
-            return Err("the server itself says this, for each response anew; leave it out");
+            return Err("the server sends this field itself, computed for each response; leave it out");
         }
         Ok(HeaderField { name: name.to_owned(), value: field_value(value)? })
     }
@@ -117,7 +118,7 @@ impl FromStr for Origin {
     }
 }
 
-/// A value that a field can have: no control bytes, no white space around it, and not nothing.
+/// A valid value of a field: not empty, without control bytes, without white space around it.
 pub(super) fn field_value(text: &str) -> Result<String, &'static str> {
     if !text.bytes().all(is_field_value_byte) {
         return Err("the value holds a control character; a field is one line");

@@ -1,4 +1,4 @@
-//! How a directory is served: which file stands for a path, what is said about it, what is left out.
+//! The flags about serving a directory: which file answers a path, with which fields, and which files are left out.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -8,35 +8,35 @@ use crate::config::glob::Glob;
 use crate::config::responses;
 use crate::http::chars::is_token;
 
-/// A name or path as the file system has it. (clap would take `Option<Vec<u8>>` for a list of numbers.)
+/// A name or path in the bytes of the file system. (clap would take `Option<Vec<u8>>` for a list of numbers.)
 type Bytes = Vec<u8>;
 
-/// The rules of the site. `symlinks` and `hidden` hold for the store too.
+/// The rules of the site. `symlinks` and `hidden` apply to the store too.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "How it is served")]
 pub struct SiteRules {
     /// File that stands for its directory, repeatable
     ///
-    /// The first that is there is shown.
+    /// The first that exists is served.
     #[arg(long, value_name = "NAME", default_value = "index.html", value_parser = file_name())]
     pub index: Vec<Bytes>,
 
     /// Serve about.html for /about
     ///
-    /// A file called about goes before it, a directory called about does not. /about.html stays what it is.
+    /// A file called about goes before it, a directory called about does not. /about.html works as before.
     #[arg(long)]
     pub try_html: bool,
 
     /// Page of a single-page application, a path in ROOT
     ///
-    /// It answers, with 200, every navigation that would find nothing: a GET or HEAD whose Accept names text/html and
-    /// whose path does not end in a name with a dot.
+    /// It answers, with 200, every navigation that would be a 404: a GET or HEAD whose Accept names text/html and whose
+    /// path does not end in a name with a dot.
     #[arg(long, value_name = "FILE", value_parser = path_in_root())]
     pub spa: Option<Bytes>,
 
     /// Send file.br, file.zst or file.gz in place of file
     ///
-    /// Where the client accepts the coding and the neighbour is not older than the file itself.
+    /// If the client accepts the coding and the compressed file is not older than the file itself.
     #[arg(long)]
     pub precompressed: bool,
 
@@ -46,11 +46,11 @@ pub struct SiteRules {
     #[arg(long, value_name = "EXT=TYPE")]
     pub mime: Vec<MimeRule>,
 
-    /// Cache-Control of the files that a pattern names, repeatable
+    /// Cache-Control of the files that match a pattern, repeatable
     ///
-    /// As in --cache-control '*.css=max-age=3600' or --cache-control 'assets/**=no-cache'. The first pattern that fits
-    /// counts. * and ? stay within a name, ** is any directories; a pattern without a slash is about names anywhere, one
-    /// with a slash about the path below ROOT. Without it nothing is said about caching.
+    /// As in --cache-control '*.css=max-age=3600' or --cache-control 'assets/**=no-cache'. The first pattern that
+    /// matches counts. * and ? stay within a name, ** is any directories. A pattern without a slash matches names
+    /// anywhere, one with a slash the path below ROOT. A file without a match has no Cache-Control.
     #[arg(long, value_name = "GLOB=VALUE")]
     pub cache_control: Vec<CacheRule>,
 
@@ -76,7 +76,7 @@ pub struct SiteRules {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Symlinks {
     /// Those that lead to a place inside the directory that is served
-    // Relative or absolute; any other is not found.
+    // Relative or absolute. Any other link is not found.
     #[default]
     Inside,
     /// None
@@ -104,7 +104,7 @@ pub struct CacheRule {
 }
 
 impl SiteRules {
-    /// The first flag given that means nothing where no site is served.
+    /// The first flag given that has no effect if no site is served.
     pub fn about_a_site(&self) -> Option<&'static str> {
         let flags = [
             ("--index", self.index != [b"index.html"]),
@@ -154,7 +154,7 @@ fn file_name() -> impl clap::builder::TypedValueParser<Value = Vec<u8>> {
     })
 }
 
-/// A path below ROOT as the resolver takes it; a slash in front does no harm.
+/// A path below ROOT, in the form that the resolver takes. A slash in front is allowed.
 fn path_in_root() -> impl clap::builder::TypedValueParser<Value = Vec<u8>> {
     bytes(|path| {
         let path = path.strip_prefix(b"/").unwrap_or(path);

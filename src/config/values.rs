@@ -1,4 +1,4 @@
-//! The values of flags: how each kind is written, and what is said of one that is none.
+//! The values of flags: how each kind is written, and the error for one that is not valid.
 
 use crate::config::AccessLog;
 use crate::units;
@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A group of flags as no command line at all leaves it.
+/// A group of flags with all its defaults, as on an empty command line.
 pub(super) fn defaults<A: clap::Args>() -> A {
     let command = A::augment_args(Command::new("defaults").no_binary_name(true));
     command
@@ -16,7 +16,7 @@ pub(super) fn defaults<A: clap::Args>() -> A {
         .expect("the defaults are constants, which a test has parsed")
 }
 
-/// A size of something held in memory, of which nothing is too little.
+/// A size of something held in memory; 0 is refused.
 pub(super) fn memory_size(text: &str) -> Result<usize, String> {
     positive(units::size(text)?)
 }
@@ -54,7 +54,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Unreserved bytes only (RFC 3986, section 2.3): a path that normalising leaves as it is.
+/// Unreserved bytes only (RFC 3986, section 2.3), so that normalising does not change the path.
 pub(super) fn prefix(text: &str) -> Result<String, String> {
     let segments = text.strip_prefix('/').and_then(|rest| rest.strip_suffix('/'));
     let is_plain = |segment: &str| {
@@ -74,7 +74,7 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "not a port; write a number from 0 to 65535 (0 picks a free one)".into())
 }
 
-/// Any path but the empty one, which is what a script's unset variable leaves.
+/// Any path except the empty one, which an unset variable of a script would give.
 pub(super) fn path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
     use clap::builder::{OsStringValueParser, TypedValueParser};
     OsStringValueParser::new().try_map(|text| {

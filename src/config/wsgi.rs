@@ -1,4 +1,4 @@
-//! What the command line says about Python applications, and about further sites of files beside them.
+//! The flags about Python applications, and about directories that are served beside them.
 
 use crate::units;
 use std::path::PathBuf;
@@ -11,13 +11,14 @@ use std::time::Duration;
 pub struct WsgiRules {
     /// Let a Python application answer below a prefix, repeatable
     ///
-    /// module:callable is its name, as in myproject.wsgi:application; module:factory() calls a function for it. Without
-    /// a prefix it is /, and no directory is served unless ROOT names one. Each application has workers of its own.
+    /// module:callable is its name, as in myproject.wsgi:application; module:factory() calls a function that returns
+    /// it. Without a prefix it answers at /, and no directory is served unless ROOT names one. Each application has
+    /// workers of its own.
     #[arg(long = "wsgi", value_name = "[/PREFIX=]MODULE:CALLABLE")]
     pub apps: Vec<AppMount>,
 
     /// Processes for each application
-    // One by default: an application may keep its state in memory, and its author must decide otherwise.
+    // One by default: an application may keep its state in memory. Only its author knows whether several are safe.
     #[arg(long = "wsgi-workers", value_name = "COUNT", default_value = "1", value_parser = workers)]
     pub workers: usize,
 
@@ -25,33 +26,33 @@ pub struct WsgiRules {
     #[arg(long = "wsgi-threads", value_name = "COUNT", default_value = "1", value_parser = threads)]
     pub threads: usize,
 
-    /// How long a request may stand still in an application
+    /// How long a request may make no progress in an application
     ///
-    /// Beyond it the request is answered 504, where the application stands is logged, and its process is replaced.
-    // As nginx and most balancers wait for an answer.
+    /// Beyond it the request is answered 504, the stacks of the process are logged, and the process is replaced.
+    // The time that nginx and most balancers wait for an answer.
     #[arg(id = "wsgi-timeout", long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = super::timeout)]
     pub timeout: Duration,
 
-    /// Replace a process after about so many requests; 0 means never
+    /// Replace a process after about this many requests; 0 means never
     ///
-    /// For applications that leak memory. Its successor is ready before it goes.
+    /// For applications that leak memory. The new process is ready before the old one ends.
     #[arg(long = "wsgi-max-requests", value_name = "COUNT", default_value = "0", value_parser = units::number)]
     pub max_requests: u64,
 
     /// Requests that may wait for a process
     ///
     /// Beyond it a request is answered 503 with Retry-After.
-    // What gunicorn lets wait in its backlog.
+    // The backlog of gunicorn.
     #[arg(long = "wsgi-queue", value_name = "COUNT", default_value = "2048", value_parser = queue)]
     pub queue: usize,
 
-    /// Directory to import applications from, and their current one [default: the current directory]
+    /// Directory to import applications from, and to run them in [default: the current directory]
     #[arg(long = "wsgi-chdir", value_name = "DIR", value_parser = super::path())]
     pub folder: Option<PathBuf>,
 
-    /// Import applications anew when a source changes; SIGHUP does it at any time
+    /// Import applications again when a source changes; SIGHUP does it at any time
     ///
-    /// For development: it looks at the sources twice a second. One that cannot be imported leaves the old in place.
+    /// For development: it looks at the sources twice a second. If the import fails, the old processes stay.
     #[arg(long = "wsgi-reload")]
     pub reload: bool,
 
@@ -67,12 +68,12 @@ pub struct WsgiRules {
 }
 
 impl WsgiRules {
-    /// Whether nothing is left for a site at `/`.
+    /// Whether an application answers at `/`, so that no site is served there.
     pub fn takes_all(&self) -> bool {
         self.apps.iter().any(|mount| mount.prefix == "/")
     }
 
-    /// A prefix that two applications claim.
+    /// A prefix that two applications have.
     pub fn claimed_twice(&self) -> Option<&str> {
         let prefixes = self.apps.iter().map(|mount| &mount.prefix).enumerate();
         let mut twice = prefixes.filter(|(at, prefix)| self.apps[..*at].iter().any(|other| other.prefix == **prefix));
@@ -149,7 +150,7 @@ fn workers(text: &str) -> Result<usize, String> {
 }
 
 fn threads(text: &str) -> Result<usize, String> {
-    // Python runs one of them at a time: more would only wait.
+    // Python runs one thread at a time: more would only wait.
     super::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
 }
 

@@ -22,8 +22,8 @@ use crate::engine::shared_pool::SharedPool;
 use crate::engine::{PAUSE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
-use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Granted, Lease, Left, Ticket};
+use crate::wsgi::shared_supervisor::SharedSupervisor;
+use crate::wsgi::supervisor::{Granted, Handback, Lease, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
@@ -56,7 +56,7 @@ pub struct Blocking<'a> {
     patient: bool,
     upstreams: &'a SharedPool,
     /// The workers, if there are any, and who this is to them.
-    host: Option<&'a Host>,
+    supervisor: Option<&'a SharedSupervisor>,
     ticket: Ticket,
     link: Option<Link>,
     /// What is worth a call: all of it where calls wait.
@@ -72,7 +72,8 @@ struct Link {
     lease: Option<Lease>,
 }
 
-/// What the sockets of a listener's connections begin with: `sk_clone` of Linux copies them on accept.
+/// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the
+/// handshake ends, so `listener` sets them before it listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
     pub receive: Duration,
@@ -86,7 +87,7 @@ impl<'a> Blocking<'a> {
         ending: &'a Latch,
         cut: &'a Latch,
         upstreams: &'a SharedPool,
-        workers: Option<(&'a Host, Ticket)>,
+        workers: Option<(&'a SharedSupervisor, Ticket)>,
     ) -> Blocking<'a> {
         Blocking {
             socket,
@@ -100,7 +101,7 @@ impl<'a> Blocking<'a> {
             buffer: [0; FIRST],
             patient: false,
             upstreams,
-            host: workers.map(|(host, _)| host),
+            supervisor: workers.map(|(supervisor, _)| supervisor),
             ticket: workers.map_or(0, |(_, ticket)| ticket),
             link: None,
             ready: Ready::ALL,
@@ -109,18 +110,18 @@ impl<'a> Blocking<'a> {
 
     /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
     /// client: then its place in the queue is kept.
-    fn lease(&mut self, pool: usize, host: &Host, request: Option<&[u8]>) -> io::Result<Granted> {
+    fn lease(&mut self, pool: usize, supervisor: &SharedSupervisor, request: Option<&[u8]>) -> io::Result<Granted> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
             // In slices, so that the end of the grace period is heard.
-            if let Some(granted) = host.lease_within(pool, self.ticket, request, left.min(PAUSE))? {
+            if let Some(granted) = supervisor.lease_within(pool, self.ticket, request, left.min(PAUSE))? {
                 return Ok(granted);
             }
             if self.hears_of_client() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
-                host.leave(self.ticket, Instant::now());
+                supervisor.leave(self.ticket, Instant::now());
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -292,11 +293,13 @@ impl Transport for Blocking<'_> {
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
-        let result = match (&to.address, self.host) {
-            (Address::Worker(pool), Some(host)) => self.lease(*pool, host, request).map(|(lease, heard)| {
-                let connected = heard.map_or(Connected::Reused, Connected::Sent);
-                (lease.socket.clone(), connected, Some(lease))
-            }),
+        let result = match (&to.address, self.supervisor) {
+            (Address::Worker(pool), Some(supervisor)) => {
+                self.lease(*pool, supervisor, request).map(|(lease, received)| {
+                    let connected = received.map_or(Connected::Reused, Connected::Sent);
+                    (lease.socket.clone(), connected, Some(lease))
+                })
+            }
             _ => {
                 self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
             }
@@ -318,7 +321,7 @@ impl Transport for Blocking<'_> {
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = upstream::read(&link.socket, self.host.zip(link.lease.as_ref()), room, files);
+        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
         let result = self.noted(Ready::UPSTREAM_READ, result);
         self.waited(result)
     }
@@ -333,16 +336,16 @@ impl Transport for Blocking<'_> {
         self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
     }
 
-    fn release(&mut self, keep: bool, left: Option<Left>) {
+    fn release(&mut self, keep: bool, handback: Option<Handback>) {
         let Some(link) = self.link.take() else {
             // It may have been waiting for a worker.
-            if let (Some(host), Some(_)) = (self.host, left) {
-                host.leave(self.ticket, self.now.instant);
+            if let (Some(supervisor), Some(_)) = (self.supervisor, handback) {
+                supervisor.leave(self.ticket, self.now.instant);
             }
             return;
         };
-        if let (Some(lease), Some(host)) = (link.lease, self.host) {
-            host.give_back(&lease, left.unwrap_or(Left::Broken), self.now.instant);
+        if let (Some(lease), Some(supervisor)) = (link.lease, self.supervisor) {
+            supervisor.give_back(&lease, handback.unwrap_or(Handback::Broken), self.now.instant);
         } else if keep && upstream::is_fit(&link.socket, &link.name) {
             self.upstreams.put(link.upstream, link.socket, self.now.instant);
         }

@@ -21,14 +21,16 @@ use crate::app::App;
 use crate::cost;
 use crate::driver::{self, Turn};
 use crate::engine::evented::Evented;
+use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
+use crate::engine::latch::await_any;
 use crate::engine::links::Links;
 use crate::engine::signals::Unread;
 use crate::engine::timers::Timers;
-use crate::engine::{AcceptFailure, Ending, PAUSE, WRITABLE, ready_bits, tell_cut, tell_ending};
+use crate::engine::{AcceptFailure, Ending, PAUSE, READABLE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
-use crate::wsgi::tray::DEPTH;
+use crate::wsgi::inbox::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::unix::SourceFd;
@@ -51,10 +53,12 @@ const WORKERS: Token = Token(usize::MAX - 2);
 const EVENTS: usize = 1024;
 /// Who has moved so much at once is likely to go on so.
 const BULKY: usize = 128 * 1024;
-/// A client that connects and asks for nothing holds no more than this many accepts before others are served.
-const ACCEPTS: usize = 256;
+/// Connections accepted in a turn, of all listeners together: they cost less than half of its budget.
+const ACCEPTS: usize = 128;
 /// How long a turn drives connections that move little; those that were read ahead by then are driven all the same.
 const TURN_TIME: Duration = Duration::from_millis(4);
+/// Idle connections looked into in a turn, to be closed for new ones: each costs some 20 us with what is accepted for it.
+const EVICTIONS: usize = 32;
 
 struct Client {
     stream: TcpStream,
@@ -108,6 +112,8 @@ pub struct EventEngine<'a> {
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
+    /// For idle connections, while there may be no more of them.
+    idle: Search,
     /// When the grace period ends, once the server is shutting down.
     shutdown: Option<Instant>,
     signalled: u32,
@@ -122,7 +128,7 @@ impl<'a> EventEngine<'a> {
         if let Some(wsgi) = &app.wsgi {
             signals.add_signal(SIGHUP)?;
             poll.registry().register(
-                &mut SourceFd(&wsgi.host.lock().as_fd().as_raw_fd()),
+                &mut SourceFd(&wsgi.supervisor.lock().as_fd().as_raw_fd()),
                 WORKERS,
                 Interest::READABLE,
             )?;
@@ -153,6 +159,7 @@ impl<'a> EventEngine<'a> {
             scratch: Scratch::default(),
             now,
             accept_paused: None,
+            idle: Search::new(LEAST_IDLE),
             shutdown: None,
             signalled: 0,
         })
@@ -179,8 +186,7 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
-            self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
-            self.app.spool.free_some();
+            self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
@@ -189,17 +195,20 @@ impl<'a> EventEngine<'a> {
 
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
-        let can_accept = self.can_accept() && self.accept_paused.is_none();
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
-        if !is_idle || (can_accept && self.listeners.iter().any(|listener| listener.ready)) {
+        let waited_for = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
+        // At the limit: when an idle connection can be looked for.
+        let place = if waited_for && !self.can_accept() { self.idle.next() } else { None };
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
+        if !is_idle || (waited_for && place.is_none()) {
             return Some(Duration::ZERO);
         }
-        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.host.lock().next_turn(self.now.instant));
-        let log = self.app.access_log.next_flush(self.now.instant);
-        let next = [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, self.shutdown, log]
-            .into_iter()
-            .flatten()
-            .min()?;
+        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
+        let chore = self.app.next_chore(self.now.instant);
+        let next =
+            [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, chore]
+                .into_iter()
+                .flatten()
+                .min()?;
         // Poll counts in milliseconds; rounding down would spin through the last of them.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
@@ -216,9 +225,9 @@ impl<'a> EventEngine<'a> {
                 }
             }
             Token(token) if token % 2 == 1 => {
-                let host = self.app.wsgi.as_ref().map(|wsgi| &wsgi.host);
+                let supervisor = self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor);
                 let (registry, now) = (self.poll.registry(), self.now.instant);
-                if let Some(client) = self.links.on_event(token / 2, event, registry, host, now) {
+                if let Some(client) = self.links.on_event(token / 2, event, registry, supervisor, now) {
                     self.enqueue(client);
                 }
             }
@@ -233,7 +242,7 @@ impl<'a> EventEngine<'a> {
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
             match (signal, &self.app.wsgi) {
-                (SIGHUP, Some(wsgi)) => wsgi.host.lock().reload(self.now.instant),
+                (SIGHUP, Some(wsgi)) => wsgi.supervisor.lock().reload(self.now.instant),
                 _ => self.signalled += 1,
             }
         }
@@ -264,23 +273,55 @@ impl<'a> EventEngine<'a> {
         self.clients.len() < self.app.limits.connections
     }
 
-    /// Accepts until no listener has more, the limit is reached, or the others have waited long enough.
+    /// Accepts until no listener has more, the limit is reached and nobody gives way, or the others have waited long
+    /// enough.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
         }
         self.accept_paused = None;
+        let mut evictions = EVICTIONS;
         for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
-                if !self.listeners[index].ready || !self.can_accept() || self.accept_paused.is_some() {
+            for _ in 0..ACCEPTS / self.listeners.len() {
+                if !self.listeners[index].ready || self.accept_paused.is_some() {
                     break;
                 }
+                if !self.can_accept() && !self.make_way(index, &mut evictions) {
+                    break;
+                }
+                self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
                     Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
                     Err(error) => self.on_accept_failed(index, &error),
                 }
             }
         }
+    }
+
+    /// Closes an idle connection for a client that waits at this listener; whether there is room for it now.
+    fn make_way(&mut self, index: usize, evictions: &mut usize) -> bool {
+        let (now, listener) = (self.now.instant, &mut self.listeners[index]);
+        if *evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
+            return false;
+        }
+        listener.ready = await_any(&[listener.socket.as_fd()], Some(now)).is_ok_and(|readable| readable[0]);
+        while listener.ready && *evictions > 0 {
+            let clients = &self.clients;
+            // One that is queued has been sent something. All events of this turn are folded: no token is stale later.
+            let look = |key| {
+                let client: &Client = clients.get(key)?;
+                let idle_since = client.session.idle_since().filter(|_| !client.queued && client.ready & READABLE == 0);
+                Some(Seen { peer: client.session.peer(), idle_since })
+            };
+            let Some(key) = self.idle.find(now, clients.capacity(), look) else { return false };
+            *evictions -= 1;
+            if idle::is_silent(&self.clients[key].stream) {
+                log::debug!("{}: closed while idle, for a new client", self.clients[key].session.peer());
+                self.clients.remove(key);
+                return true;
+            }
+        }
+        false
     }
 
     fn on_accept_failed(&mut self, index: usize, error: &io::Error) {
@@ -415,7 +456,7 @@ impl<'a> EventEngine<'a> {
             link,
             links: &mut self.links,
             registry: self.poll.registry(),
-            host: self.app.wsgi.as_ref().map(|wsgi| &wsgi.host),
+            supervisor: self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor),
             woken,
         };
         (session, io, &mut self.scratch)
@@ -424,7 +465,7 @@ impl<'a> EventEngine<'a> {
     /// Lets the supervisor of the workers look at what has happened.
     fn supervise(&mut self) {
         let Some(wsgi) = &self.app.wsgi else { return };
-        let mut supervisor = wsgi.host.lock();
+        let mut supervisor = wsgi.supervisor.lock();
         let now = self.now.instant;
         if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
             supervisor.turn(now);
@@ -447,7 +488,7 @@ impl<'a> EventEngine<'a> {
     /// Queues those for whom a worker may have become free.
     fn wake(&mut self) {
         let Some(wsgi) = &self.app.wsgi else { return };
-        let woken = wsgi.host.lock().take_woken();
+        let woken = wsgi.supervisor.lock().take_woken();
         for key in woken {
             if let Some(client) = self.clients.get_mut(key) {
                 client.woken = true;

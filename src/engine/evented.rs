@@ -1,6 +1,5 @@
-//! A client's nonblocking socket with what is known of its readiness, and the upstream's that its exchange
-//! has, as a `Transport`. A bit is cleared by `WouldBlock` or by a short read or write: the next edge sets
-//! it again.
+//! A client's nonblocking socket with its ready bits, and the upstream's socket that its exchange has, as a
+//! `Transport`. A bit is cleared by `WouldBlock` or by a short read or write. The next edge sets it again.
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
@@ -8,8 +7,8 @@ use crate::engine::links::Links;
 use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
 use crate::session::Ready;
-use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
+use crate::wsgi::supervisor::Handback;
 use mio::Registry;
 use mio::net::TcpStream;
 use std::fs::File;
@@ -28,8 +27,8 @@ pub struct Evented<'a> {
     pub link: &'a mut Option<u32>,
     pub links: &'a mut Links,
     pub registry: &'a Registry,
-    /// The workers, if there are any, and whether one of them may be free for this client.
-    pub host: Option<&'a Host>,
+    /// The supervisor of the workers, if there are any, and whether a worker may be free for this client.
+    pub supervisor: Option<&'a SharedSupervisor>,
     pub woken: &'a mut bool,
 }
 
@@ -62,7 +61,7 @@ impl Transport for Evented<'_> {
             .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
             .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
             .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
-        // Who has no link yet can have one.
+        // Without a link, the session may ask for one when a worker may be free.
         let Some(link) = *self.link else { return own.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
         let link = self.links.get(link as usize).ready;
         own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
@@ -81,7 +80,7 @@ impl Transport for Evented<'_> {
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         let result = send_file(&*self.stream, file, at, len);
         match &result {
-            // A short sendfile may also be the file's end: only a full socket says WouldBlock.
+            // A short sendfile may also mean the end of the file: only WouldBlock means that the socket is full.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !WRITABLE,
             _ => {}
         }
@@ -93,15 +92,15 @@ impl Transport for Evented<'_> {
     }
 
     fn reset_on_close(&mut self) {
-        // If it fails the connection has gone already.
+        // It fails only if the connection is gone already.
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
         *self.woken = false;
-        let (key, connected) = match (&to.address, self.host) {
-            (Address::Worker(pool), Some(host)) => {
-                self.links.lease(*pool, self.key, request, host, self.registry, self.now.instant)?
+        let (key, connected) = match (&to.address, self.supervisor) {
+            (Address::Worker(pool), Some(supervisor)) => {
+                self.links.lease(*pool, self.key, request, supervisor, self.registry, self.now.instant)?
             }
             _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
@@ -113,8 +112,8 @@ impl Transport for Evented<'_> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
         let before = files.len();
-        let result = upstream::read(&link.socket, self.host.zip(link.lease.as_ref()), room, files);
-        // A read ends behind the bytes that a descriptor came with (unix(7)): there may be more.
+        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
+        // A read stops after the bytes that came with a descriptor (unix(7)): there may be more.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)
     }
@@ -131,14 +130,14 @@ impl Transport for Evented<'_> {
         upstream::shut_down_write(&self.links.get(key as usize).socket)
     }
 
-    fn release(&mut self, keep: bool, left: Option<Left>) {
-        match (self.link.take(), self.host) {
-            (Some(key), host) => {
-                self.links.release(key as usize, keep, left, host, self.registry, self.now.instant);
+    fn release(&mut self, keep: bool, handback: Option<Handback>) {
+        match (self.link.take(), self.supervisor) {
+            (Some(key), supervisor) => {
+                self.links.release(key as usize, keep, handback, supervisor, self.registry, self.now.instant);
             }
-            // It may have been waiting for a worker.
-            (None, Some(host)) if left.is_some() => {
-                self.links.leave(self.key, host, self.registry, self.now.instant);
+            // The client may have been waiting for a worker.
+            (None, Some(supervisor)) if handback.is_some() => {
+                self.links.leave(self.key, supervisor, self.registry, self.now.instant);
             }
             (None, _) => {}
         }

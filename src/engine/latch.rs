@@ -1,8 +1,7 @@
-//! Something that happens once, and that a thread can wait for by itself or together with sockets.
+//! An event that happens once. A thread can wait for it alone or together with sockets.
 //!
-//! An eventfd that is written once and never read stays readable: it wakes every poll from then on,
-//! however many there are and whether they began before or after. That is what makes a shutdown free of
-//! races. The flag beside it saves asking the kernel.
+//! An eventfd that is written once and never read stays readable: it wakes every poll from then on, however many there
+//! are and whether they began before or after. So a shutdown has no races. The flag beside it saves a system call.
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -23,7 +22,7 @@ impl Latch {
     }
 
     pub fn set(&self) {
-        // The flag first: who is woken finds it set.
+        // The flag first: a thread that is woken finds it set.
         self.set.store(true, Ordering::SeqCst);
         // It fails only when the counter is full, which is readable as well.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
@@ -36,7 +35,7 @@ impl Latch {
     /// Waits until it is set, or until the deadline.
     pub fn wait(&self, deadline: Option<Instant>) {
         while !self.is_set() && deadline.is_none_or(|deadline| deadline > Instant::now()) {
-            // What else could fail here (no memory) passes; until then this waits by trying.
+            // Other errors (no memory) pass: try again.
             let _ = await_any(&[self.as_fd()], deadline);
         }
     }
@@ -48,14 +47,14 @@ impl AsFd for Latch {
     }
 }
 
-/// Waits until one of them is readable, or until the deadline; says which are.
+/// Waits until one of the descriptors is readable, or until the deadline. Returns which ones are.
 ///
 /// # Errors
-/// None by a signal (EINTR): that is an early end of the wait.
+/// A signal (EINTR) is not an error: the wait ends early.
 pub fn await_any(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    // A time that no clock reaches is none.
+    // A duration too long for a timespec is no limit.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut polled, left.as_ref()) {
         Ok(_) => Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),

@@ -1,20 +1,20 @@
-//! The event engine's sockets to upstreams: each registered once, edge-triggered, with a token of its own,
-//! for as long as it lives. It is lent to one connection at a time, or waits in the pool.
+//! The event engine's sockets to upstreams. Each is registered once, edge-triggered, with a token of its own, for as
+//! long as it is open. It is lent to one client at a time, or waits in the pool.
 //!
 //! ```text
 //!  connect ─► lent to a client ──released──► idle in the pool ──taken──► lent
 //!  lease ───►        └─broken─► closed         └─readable, old─► closed
 //! ```
 //! A worker's socket is leased from the supervisor for each request, and stays registered in between.
-//! A link is closed in phase 3 only, or when it is idle: no event of this turn can be for its successor.
+//! A link is closed in phase 3 only, or while it is idle: no event of this turn can reach a new link with the same key.
 
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
 use crate::wsgi::frames::Reader;
-use crate::wsgi::host::Host;
-use crate::wsgi::supervisor::{Lease, Left};
+use crate::wsgi::shared_supervisor::SharedSupervisor;
+use crate::wsgi::supervisor::{Handback, Lease};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -28,10 +28,10 @@ use std::time::Instant;
 pub struct Link {
     pub socket: Arc<OwnedFd>,
     pub ready: u8,
-    /// The upstream it leads to, and its name.
+    /// The id of its upstream, and the upstream's name.
     upstream: usize,
     name: String,
-    /// The lease, if it is a worker's socket: descriptors come over it.
+    /// The lease, if it is a worker's socket. Such a socket passes descriptors.
     pub lease: Option<Lease>,
     /// The client whose exchange it carries.
     owner: Option<usize>,
@@ -52,21 +52,21 @@ impl Links {
         &self.links[key]
     }
 
-    /// Folds an event; the client that is to be driven for it.
+    /// Folds an event into the ready bits. Returns the client to be driven, if any.
     pub fn on_event(
         &mut self,
         key: usize,
         event: &Event,
         registry: &Registry,
-        host: Option<&Host>,
+        supervisor: Option<&SharedSupervisor>,
         now: Instant,
     ) -> Option<usize> {
         let link = self.links.get_mut(key)?;
         link.ready |= super::ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
-            // Closed, or it speaks without being asked: either way nobody's.
-            match (&link.lease, host) {
-                (Some(lease), Some(host)) => host.lock().on_unasked(lease, now),
+            // It was closed, or sent something without being asked: it cannot be used again.
+            match (&link.lease, supervisor) {
+                (Some(lease), Some(supervisor)) => supervisor.lock().on_unasked(lease, now),
                 _ => drop(upstream::is_fit(&link.socket, &link.name)),
             }
             self.pool.retain(|idle| *idle != key);
@@ -76,7 +76,7 @@ impl Links {
         link.owner
     }
 
-    /// A connection to an upstream for a client: one that is idle and fit for `reuse`, else a new one.
+    /// A connection to an upstream for a client: an idle one that is acceptable by `reuse`, else a new one.
     pub fn connect(
         &mut self,
         to: &Upstream,
@@ -98,19 +98,22 @@ impl Links {
         Ok((key, Connected::New))
     }
 
-    /// A worker's stream for a client; `WouldBlock` when it has to wait, and else as `Leased::granted` has it.
+    /// A worker's stream for a client.
+    ///
+    /// # Errors
+    /// `WouldBlock`: the client has to wait for a worker. Others as in `Leased::granted`.
     pub fn lease(
         &mut self,
         pool: usize,
         client: usize,
         request: Option<&[u8]>,
-        host: &Host,
+        supervisor: &SharedSupervisor,
         registry: &Registry,
         now: Instant,
     ) -> io::Result<(usize, Connected)> {
-        let leased = host.lock().lease(pool, client, request).granted()?;
-        let (lease, heard) = leased.ok_or(io::ErrorKind::WouldBlock)?;
-        // Registered already, if it has been leased before.
+        let leased = supervisor.lock().lease(pool, client, request).granted()?;
+        let (lease, received) = leased.ok_or(io::ErrorKind::WouldBlock)?;
+        // A socket that has been leased before is registered already.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
         let known = self.links.iter_mut().find(|(_, link)| same(link)).map(|(key, link)| {
             link.owner = Some(client);
@@ -127,28 +130,29 @@ impl Links {
                     Ok(key) => key,
                     Err(error) => {
                         let unsent = Vec::new();
-                        let busy = |heard| Left::Busy { unsent, heard, reader: Reader::default() };
-                        host.lock().give_back(&kept, heard.map_or(Left::Unasked, busy), now);
+                        let busy = |received| Handback::Busy { unsent, received, reader: Reader::default() };
+                        supervisor.lock().give_back(&kept, received.map_or(Handback::Unsent, busy), now);
                         return Err(error);
                     }
                 }
             }
         };
-        Ok((key, heard.map_or(Connected::Reused, Connected::Sent)))
+        Ok((key, received.map_or(Connected::Reused, Connected::Sent)))
     }
 
-    /// A client waits for a worker no longer.
-    pub fn leave(&mut self, client: usize, host: &Host, registry: &Registry, now: Instant) {
+    /// A client no longer waits for a worker.
+    pub fn leave(&mut self, client: usize, supervisor: &SharedSupervisor, registry: &Registry, now: Instant) {
         self.disown(client, None, registry);
-        host.lock().leave(client, now);
+        supervisor.lock().leave(client, now);
     }
 
-    /// The turn of a client at a worker may have come, and gone to another since. `key`: the link that it has now.
+    /// Takes the client's name off all links except `key`: a link may have been reserved for a request of the client
+    /// that another worker has now.
     fn disown(&mut self, client: usize, key: Option<usize>, registry: &Registry) {
         let stale = self.links.iter_mut().filter(|(other, link)| Some(*other) != key && link.owner == Some(client));
         let readable = stale.filter_map(|(key, link)| {
             link.owner = None;
-            // Closed, most likely; it will not be told again.
+            // Most likely it was closed. No other event will tell.
             (link.ready & READABLE != 0).then_some(key)
         });
         for key in readable.collect::<Vec<_>>() {
@@ -164,29 +168,30 @@ impl Links {
         Ok(key)
     }
 
-    /// The supervisor may hold the socket of a worker, too: closing ours does not end its registration.
+    /// Closes a link. It is deregistered first: the supervisor may hold the same socket, so that closing ours would not
+    /// end the registration.
     fn close(&mut self, key: usize, registry: &Registry) {
         let link = self.links.remove(key);
-        // It fails only where it is not registered.
+        // It fails only if the socket is not registered.
         let _ = registry.deregister(&mut SourceFd(&link.socket.as_raw_fd()));
     }
 
-    /// A client is done with a link.
+    /// A client gives a link back.
     pub fn release(
         &mut self,
         key: usize,
         keep: bool,
-        left: Option<Left>,
-        host: Option<&Host>,
+        handback: Option<Handback>,
+        supervisor: Option<&SharedSupervisor>,
         registry: &Registry,
         now: Instant,
     ) {
         let link = &mut self.links[key];
         link.owner = None;
-        if let (Some(lease), Some(host)) = (&link.lease, host) {
-            let left = left.unwrap_or(Left::Broken);
-            let is_free = matches!(left, Left::Free(_) | Left::Unasked);
-            link.owner = host.lock().give_back(lease, left, now);
+        if let (Some(lease), Some(supervisor)) = (&link.lease, supervisor) {
+            let handback = handback.unwrap_or(Handback::Broken);
+            let is_free = matches!(handback, Handback::Free(_) | Handback::Unsent);
+            link.owner = supervisor.lock().give_back(lease, handback, now);
             match link.owner {
                 Some(_) => {}
                 None if is_free && link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,
@@ -194,7 +199,7 @@ impl Links {
             }
             return;
         }
-        // A read that filled its room left the bit, whether or not more was there.
+        // After a read that filled its room the bit is still set, whether or not there was more: look at the socket.
         let silent =
             link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || upstream::is_fit(&link.socket, &link.name));
         if !keep || !silent {

@@ -1,11 +1,12 @@
-//! The engines: how connections wait. All run the same session, the same driver, the same app, under the
-//! same limits; what they differ in is told in `event` and `threaded`.
+//! The engines: how connections wait. All run the same session, the same driver and the same app, under the same
+//! limits; `event` and `threaded` say how they differ.
 //!
-//! What they share beyond that is here: what a failed accept means, and the calls that send.
+//! Shared by the engines, and therefore here: what a failed accept means, and the calls that send.
 
 pub mod blocking;
 pub mod event;
 pub mod evented;
+pub mod idle;
 pub mod latch;
 pub mod links;
 pub mod pool;
@@ -32,13 +33,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long accepting pauses when descriptors or threads have run out: long enough not to spin, short
-/// enough that nobody notices.
+/// enough that no client notices.
 const PAUSE: Duration = Duration::from_millis(100);
 
-// What is known of a nonblocking socket.
+// The ready bits of a nonblocking socket.
 const READABLE: u8 = 1;
 const WRITABLE: u8 = 2;
-/// The peer has closed its side: a short read is not the last one.
+/// The peer has closed its side: after a short read there is still the end to be read.
 const READ_CLOSED: u8 = 4;
 /// The peer has reset the connection, or both sides are closed.
 const HUNG_UP: u8 = 8;
@@ -51,13 +52,13 @@ fn ready_bits(event: &mio::event::Event) -> u8 {
     readable | writable | hung_up | if closed { READ_CLOSED } else { 0 }
 }
 
-/// An engine that has taken signals and listeners over: from here on a signal ends it in good order.
+/// An engine that has taken over signals and listeners: from now on a signal shuts it down in order.
 pub enum Ready<'a> {
     Event(Box<EventEngine<'a>>),
     Threaded(ThreadedEngine, Threads),
 }
 
-/// Makes the engine ready that the configuration names.
+/// Prepares the engine that the configuration names.
 ///
 /// # Errors
 /// The system has no descriptors for it.
@@ -68,14 +69,14 @@ pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListene
         Engine::Pool => Threads::Workers(config.pool_size),
         Engine::Iterative => Threads::Workers(1),
     };
-    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners)?, threads))
+    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads)?, threads))
 }
 
 impl Ready<'_> {
     /// Serves until a signal ends it.
     ///
     /// # Errors
-    /// Threads cannot be started, or the waiting fails for good.
+    /// Threads cannot be started, or a wait fails with an error that does not pass.
     pub fn run(self, app: &Arc<App>) -> io::Result<()> {
         let ended = match self {
             Ready::Event(engine) => engine.run(),
@@ -87,23 +88,23 @@ impl Ready<'_> {
     }
 }
 
-/// How serving came to its end.
+/// How serving ended.
 #[derive(Clone, Copy, Debug)]
 pub enum Ending {
     /// Every request was answered.
     Drained,
-    /// A second signal, or the end of the grace period, found some that were not.
+    /// A second signal, or the end of the grace period, cut requests off.
     Cut,
 }
 
 /// What to do after a failed accept.
 #[derive(Debug, PartialEq, Eq)]
 enum AcceptFailure {
-    /// When nobody is waiting: poll.
+    /// No client is waiting: poll.
     Empty,
-    /// When the client was gone before it was accepted: accept the next.
+    /// The client left before it was accepted: accept the next.
     Gone,
-    /// When descriptors or memory have run out: pause, and try again. Those in the backlog wait.
+    /// Descriptors or memory have run out: pause, and try again. Clients wait in the backlog.
     Exhausted,
 }
 
@@ -120,7 +121,7 @@ impl AcceptFailure {
     }
 }
 
-/// `more`: bytes follow at once, so that a short head need not travel alone.
+/// `more`: bytes follow at once, so that a short head need not be sent in a packet of its own.
 fn send(socket: impl AsFd, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
     let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
     match parts {
@@ -137,12 +138,12 @@ fn send_file(socket: impl AsFd, file: &File, at: u64, len: usize) -> io::Result<
     Ok(rustix::fs::sendfile(socket, file, Some(&mut offset), len)?)
 }
 
-/// What is said when a signal begins the end, whatever the engine.
+/// Logs that a signal has begun the shutdown.
 fn tell_ending() {
     log::info!("shutting down: finishing what is under way; a second signal ends at once");
 }
 
-/// What is said when the grace period did not suffice.
+/// Logs that the grace period was too short.
 fn tell_cut(connections: usize) {
     log::warn!("the grace period is over: {connections} connections are cut");
 }

@@ -1,5 +1,5 @@
-//! Connections to upstreams that wait for their next exchange, the last used first: it is the least likely
-//! to have been closed, and the others may grow old and go.
+//! Idle connections to upstreams. The last used is taken first: it is the least likely to have been closed, and the
+//! others reach their age limit and are closed.
 //!
 //! Generic over what a connection is: a key for the event engine, a socket for the threaded ones.
 
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 /// Idle connections kept for one upstream: about as many as a loop can have in flight there.
 const PER_UPSTREAM: usize = 64;
-/// How long one may idle. Below what servers allow (gunicorn 2 s, Node.js 5 s, nginx 75 s) would be best
-/// for all; a closed one is noticed anyway, and costs a retry at worst.
+/// How long a connection may be idle. Servers close idle connections after different times (gunicorn 2 s, Node.js 5 s,
+/// nginx 75 s). A closed connection is noticed, and costs a retry at worst.
 const IDLE: Duration = Duration::from_secs(30);
-/// What is `Reuse::Recent`: below what any server closes idle connections after.
+/// The limit of `Reuse::Recent`: shorter than any server waits before it closes an idle connection.
 const RECENT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -23,7 +23,7 @@ struct Idle<T> {
 
 #[derive(Debug)]
 pub struct Pool<T> {
-    /// In the order in which they came, so in that of their ends.
+    /// In the order in which they became idle, which is that of their expiry.
     idle: Vec<Idle<T>>,
 }
 
@@ -34,7 +34,7 @@ impl<T> Default for Pool<T> {
 }
 
 impl<T> Pool<T> {
-    /// Keeps a connection; gives one back that there is no room for.
+    /// Keeps a connection. Returns one that there is no room for, if any.
     pub fn put(&mut self, upstream: usize, connection: T, now: Instant) -> Option<T> {
         let of_this = |idle: &Idle<T>| idle.upstream == upstream;
         let full = self.idle.iter().filter(|idle| of_this(idle)).count() >= PER_UPSTREAM;
@@ -58,18 +58,18 @@ impl<T> Pool<T> {
         Some(self.idle.remove(at).connection)
     }
 
-    /// When the next has idled long enough.
+    /// When the next connection expires.
     pub fn next(&self) -> Option<Instant> {
         self.idle.first().map(|idle| idle.until)
     }
 
-    /// A connection that has idled long enough.
+    /// Takes a connection out that has expired, if any.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
         self.next().filter(|until| *until <= now)?;
         Some(self.idle.remove(0).connection)
     }
 
-    /// Lets those go that `keep` does not want.
+    /// Drops the connections that `keep` refuses.
     pub fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         self.idle.retain(|idle| keep(&idle.connection));
     }

@@ -1,4 +1,4 @@
-//! The threaded engines' connections to upstreams that wait for their next exchange. Any thread may take one.
+//! The idle connections of the threaded engines to upstreams. Any thread may take one.
 
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
@@ -15,7 +15,7 @@ pub struct SharedPool {
 }
 
 impl SharedPool {
-    /// A connection: one that is idle and fit for `reuse`, else a new one.
+    /// A connection: an idle one that is acceptable by `reuse`, else a new one.
     pub fn connect(&self, to: &Upstream, reuse: Reuse, now: Instant) -> io::Result<(Arc<OwnedFd>, Connected)> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(socket) = pool.take(to.id, reuse, now) {
@@ -27,7 +27,7 @@ impl SharedPool {
         Ok((Arc::new(upstream::connect(&to.address)?), Connected::New))
     }
 
-    /// Takes a connection back that can be used again.
+    /// Keeps a connection that can be used again.
     pub fn put(&self, to: usize, socket: Arc<OwnedFd>, now: Instant) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(old) = pool.expire(now) {

@@ -7,13 +7,15 @@
 //!  serve     idle: recv, nothing lent  ─► drive: read, write, sendfile wait   blocking.rs
 //! ```
 //!
-//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog.
+//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog, unless an idle
+//! connection can be closed for it: at the limit of connections the acceptor sees to that; where workers are few, main
+//! looks now and then whether all of them are busy and a client waits.
 //!
 //! **Shutdown.** A thread in a system call hears nothing, and a signal reaches any one of them. So only main
 //! takes signals, and passes them on by what each wait can see:
 //! - those who poll (accept, a delay) see a latch;
 //! - those who wait idle in recv have said so in their `Link`. Main takes the word back and shuts the socket
-//!   down for reading, and recv returns. Thread and main both swap the word, so that one of them has it: a
+//!   down for reading, and recv returns (so does whoever closes one for a new client). Thread and main both swap the word, so that one of them has it: a
 //!   request that comes in that moment is either in flight and finished, or was never read;
 //! - those in flight go on, and find at the next call's end that they are the last of their connection;
 //! - when the grace period is over, sockets are shut down both ways, which ends every call. Main waits for
@@ -22,9 +24,10 @@
 //! The alternative, to poll each socket together with the latch, costs every request a third system call.
 //! This way a request on a connection that stays is recv and send, and nothing else.
 
-use crate::app::{App, sink};
+use crate::app::App;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
+use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::shared_pool::SharedPool;
 use crate::engine::signals::Unread;
@@ -34,12 +37,11 @@ use crate::session::{Op, Phase, Ready, Scratch, Session};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
-use socket2::SockRef;
 use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,10 +50,19 @@ use std::time::{Duration, Instant};
 /// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
 /// It is address space: of memory it costs only the pages that were used.
 const STACK: usize = 256 * 1024;
-/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB.
+/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB, and no buffer that
+/// grew beyond its usual size.
 const SPARE: usize = 64;
+/// How often the main thread looks for what is to be done without a request.
+const CHORES: Duration = Duration::from_secs(1);
 /// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
 const LEAVE: Duration = Duration::from_secs(1);
+
+/// How long a connection of a worker may be idle while other clients wait for one.
+const WORKER_IDLE: Duration = Duration::from_secs(1);
+/// How often main looks whether clients wait for a worker, and how soon again after one has been freed.
+const LOOK: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which threads serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +89,12 @@ struct Shared {
     links: Mutex<Slab<Arc<Link>>>,
     /// With `links`: there may be room for another.
     room: Condvar,
+    /// For connections that are closed for new ones.
+    search: Mutex<Search>,
+    /// A worker has been freed and nobody has accepted since.
+    freed: AtomicBool,
+    /// What the times in `links` count from.
+    began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
     /// The server is shutting down.
@@ -101,9 +118,9 @@ struct Link {
     peer: SocketAddr,
     /// The listener's address.
     local: SocketAddr,
-    /// Whether its thread waits for a request. Who swaps it to false decides: the thread, that a request is
-    /// under way; main, that none will be.
-    idle: AtomicBool,
+    /// While its thread waits for a request since when, in nanoseconds from `began` and at least 1; else 0. Who swaps it
+    /// to 0 decides: the thread, that a request is under way; another, that none will be.
+    idle: AtomicU64,
 }
 
 /// A connection's place among `links`, given up in Drop.
@@ -115,20 +132,18 @@ struct Seat {
 
 impl ThreadedEngine {
     /// Takes signals over; nothing is accepted before `run`.
-    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>) -> io::Result<ThreadedEngine> {
+    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>, threads: Threads) -> io::Result<ThreadedEngine> {
         let unread = Unread::watch()?;
         let (signals, end) = UnixStream::pair()?;
         pipe::register(SIGINT, end.try_clone()?)?;
         pipe::register(SIGTERM, end)?;
         signals.set_nonblocking(true)?;
-        // A new connection is to speak before `header` is over; `blocking` says how the rest is waited for.
+        // As `listener` has set them; `blocking` says how the rest is waited for.
         let inherited = Inherited { receive: app.timeouts.header, send: app.timeouts.write };
         for listener in &listeners {
             listener.set_nonblocking(true)?;
-            let socket = SockRef::from(listener);
-            socket.set_read_timeout(Some(inherited.receive))?;
-            socket.set_write_timeout(Some(inherited.send))?;
         }
+        let least_idle = if threads == Threads::PerConnection { LEAST_IDLE } else { WORKER_IDLE };
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let shared = Shared {
             app,
@@ -136,6 +151,9 @@ impl ThreadedEngine {
             inherited,
             links: Mutex::default(),
             room: Condvar::new(),
+            search: Mutex::new(Search::new(least_idle)),
+            freed: AtomicBool::new(false),
+            began: Instant::now(),
             spare: Mutex::default(),
             upstreams: SharedPool::default(),
             ending: Latch::new()?,
@@ -163,13 +181,14 @@ impl ThreadedEngine {
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
-        let log = &self.shared.app.access_log;
+        let app = &self.shared.app;
         while !self.signalled() {
-            // Any thread may leave lines that wait for their reader: the main thread tries them again.
             let now = Instant::now();
-            let deadline = log.next_flush(now).or_else(|| log.is_on().then(|| now + sink::PAUSE));
-            await_any(&[self.signals.as_fd()], deadline)?;
-            log.flush(&mut Vec::new(), Instant::now());
+            // Any thread may leave something to be done later. This one looks for it every second.
+            let chore = app.next_chore(now).unwrap_or(now + CHORES);
+            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_worker()) };
+            await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
+            app.do_chores(&mut Vec::new(), Instant::now());
         }
         tell_ending();
         self.shared.end();
@@ -203,10 +222,7 @@ impl Shared {
         lock(&self.listeners).sockets.clear();
         let links = lock(&self.links);
         for (_, link) in links.iter() {
-            if link.idle.swap(false, Ordering::SeqCst) {
-                // It fails when the client has gone, and then recv has returned.
-                let _ = link.socket.shutdown(Shutdown::Read);
-            }
+            link.end_idle();
         }
         if links.is_empty() {
             self.ended.set();
@@ -222,6 +238,56 @@ impl Shared {
         self.ended.wait(Some(Instant::now() + LEAVE));
     }
 
+    fn is_full(&self) -> bool {
+        lock(&self.links).len() >= self.app.limits.connections
+    }
+
+    /// A client waits and there is no room: closes an idle connection for it, and waits for one to leave, a moment at most.
+    fn await_room(&self) {
+        self.make_way();
+        let limit = self.app.limits.connections;
+        let full = |links: &mut Slab<_>| links.len() >= limit && !self.ending.is_set();
+        let links = lock(&self.links);
+        drop(self.room.wait_timeout_while(links, PAUSE, full).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Closes the idle connection that is to give way to a new one; whether there was one.
+    fn make_way(&self) -> bool {
+        let mut search = lock(&self.search);
+        let (links, now) = (lock(&self.links), Instant::now());
+        let look = |key| links.get(key).map(|link: &Arc<Link>| self.look(link));
+        while let Some(link) = search.find(now, links.capacity(), look).and_then(|key| links.get(key)) {
+            if idle::is_silent(&link.socket) && link.end_idle() {
+                log::debug!("{}: closed while idle, for a new client", link.peer.ip());
+                return true;
+            }
+        }
+        false
+    }
+
+    fn look(&self, link: &Link) -> Seen {
+        let idle_since = match link.idle.load(Ordering::Relaxed) {
+            0 => None,
+            since => Some(self.began + Duration::from_nanos(since)),
+        };
+        Seen { peer: link.peer.ip(), idle_since }
+    }
+
+    /// Closes an idle connection when all workers are busy and a client waits; says when to look again.
+    fn free_a_worker(&self) -> Instant {
+        // Whoever accepts holds the lock: then there is a worker for who comes.
+        let waited_for = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
+        if waited_for && !self.freed.load(Ordering::SeqCst) {
+            // First: the worker may accept before `make_way` returns.
+            self.freed.store(true, Ordering::SeqCst);
+            if !self.make_way() {
+                self.freed.store(false, Ordering::SeqCst);
+            }
+        }
+        let is_soon = waited_for && self.freed.load(Ordering::SeqCst);
+        Instant::now() + if is_soon { LOOK_AGAIN } else { LOOK }
+    }
+
     /// A scratch that nobody uses. It comes back when its thread waits for a client, so that an idle
     /// connection costs none.
     fn take_scratch(&self) -> Scratch {
@@ -229,9 +295,11 @@ impl Shared {
     }
 
     fn give_back(&self, scratch: Option<Scratch>) {
+        let Some(mut scratch) = scratch else { return };
+        scratch.rest();
         let mut spare = lock(&self.spare);
         if spare.len() < SPARE {
-            spare.extend(scratch);
+            spare.push(scratch);
         }
     }
 }
@@ -251,19 +319,38 @@ impl Drop for Seat {
 
 // ---- accepting
 
+impl Link {
+    /// Ends an idle wait: its thread leaves. `false`: there is none, or a request has ended it.
+    fn end_idle(&self) -> bool {
+        let was_idle = self.idle.swap(0, Ordering::SeqCst) != 0;
+        if was_idle {
+            // It fails when the client has gone, and then recv has returned.
+            let _ = self.socket.shutdown(Shutdown::Read);
+        }
+        was_idle
+    }
+}
+
 /// The next connection, once there is room for it; `None` when the server is shutting down.
 fn accept(shared: &Arc<Shared>) -> Option<Seat> {
-    let (links, limit) = (lock(&shared.links), shared.app.limits.connections);
-    let full = |links: &mut Slab<_>| links.len() >= limit && !shared.ending.is_set();
-    drop(shared.room.wait_while(links, full).unwrap_or_else(PoisonError::into_inner));
     loop {
         let mut listeners = lock(&shared.listeners);
         if shared.ending.is_set() {
             return None;
         }
-        match listeners.accept(&shared.ending) {
+        let accepted = match listeners.await_client(&shared.ending) {
+            Ok(_) if shared.is_full() => {
+                drop(listeners);
+                shared.await_room();
+                continue;
+            }
+            Ok(index) => listeners.accept(index),
+            Err(error) => Err(error),
+        };
+        match accepted {
             Ok((socket, peer, local)) => {
-                let link = Arc::new(Link { socket, peer, local, idle: AtomicBool::new(false) });
+                shared.freed.store(false, Ordering::SeqCst);
+                let link = Arc::new(Link { socket, peer, local, idle: AtomicU64::new(0) });
                 let key = lock(&shared.links).insert(link.clone());
                 return Some(Seat { shared: shared.clone(), link, key });
             }
@@ -276,16 +363,25 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
 }
 
 impl Listeners {
-    /// Waits for a client and accepts it; `WouldBlock` when there is none after all, or `ending` was set.
-    fn accept(&mut self, ending: &Latch) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
+    /// Waits for a client; at which listener it is. `WouldBlock` when `ending` was set.
+    fn await_client(&mut self, ending: &Latch) -> io::Result<usize> {
         let count = self.sockets.len();
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
         let ready = await_any(&fds, None)?;
         let first = (0..count).map(|offset| (self.next + offset) % count).find(|&index| ready[index]);
-        let Some(index) = first else { return Err(io::ErrorKind::WouldBlock.into()) };
+        first.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
         self.next = index + 1;
         let (socket, peer) = self.sockets[index].accept()?;
         Ok((socket, peer, self.addresses[index]))
+    }
+
+    /// Whether a client waits, without waiting for one.
+    fn has_client(&self) -> bool {
+        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
+        await_any(&fds, Some(Instant::now())).is_ok_and(|ready| ready.contains(&true))
     }
 }
 
@@ -311,7 +407,7 @@ fn serve(seat: Seat) {
 
 fn serve_seat(seat: &Seat) {
     let Seat { shared, link, .. } = seat;
-    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.host, seat.key));
+    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.supervisor, seat.key));
     let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
     let ends = Ends { peer_port: link.peer.port(), local: link.local };
     let mut session = Session::new(link.peer.ip(), Instant::now()).between(ends);
@@ -322,6 +418,8 @@ fn serve_seat(seat: &Seat) {
         match turn {
             Turn::Wait(deadline) if idle => {
                 shared.give_back(scratch.take());
+                let since = session.idle_since().map_or(0, |since| (since - shared.began).as_nanos() as u64);
+                link.idle.store(since.max(1), Ordering::SeqCst);
                 if !await_request(shared, link, &mut io, deadline) {
                     return;
                 }
@@ -350,15 +448,14 @@ fn free_discarded(shared: &Shared) {
     while shared.app.spool.free_some() {}
 }
 
-/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown.
+/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown, or another client's turn.
 fn await_request(shared: &Shared, link: &Link, io: &mut Blocking, deadline: Option<Instant>) -> bool {
-    link.idle.store(true, Ordering::SeqCst);
     // Main sets the latch and then looks for the idle: either it finds this one or this one finds the latch.
     if shared.ending.is_set() {
         return false;
     }
     io.await_first(deadline);
-    link.idle.swap(false, Ordering::SeqCst)
+    link.idle.swap(0, Ordering::SeqCst) != 0
 }
 
 /// A thread that panicked has left nothing half done in what is shared.

@@ -1,8 +1,8 @@
-//! Deadlines of many keys, lazily: a heap of wake-ups that may come too early, never too late.
+//! Lazy deadlines of many keys: a heap of wake-ups that may come too early, but never too late.
 //!
-//! A deadline moves with every request. Moving it in the heap each time would cost more than the
-//! request, so a key keeps the earliest wake-up it has; when that comes and the deadline has moved on,
-//! the owner arms it again. One entry a key, and a few more after a deadline moved forward.
+//! A deadline moves with every request. Moving it in the heap each time would cost more than the request. So a key
+//! keeps its earliest wake-up. If the deadline is later by then, the owner arms the key again. The heap holds one entry
+//! per key, and a few more if deadlines have moved to an earlier time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,7 +11,7 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, usize)>>,
-    /// The earliest wake-up of each key that the heap holds.
+    /// For each key, its earliest wake-up in the heap.
     armed: Vec<Option<Instant>>,
 }
 
@@ -32,7 +32,7 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// A key whose wake-up has come; its owner looks whether its deadline has too.
+    /// A key whose wake-up is due. Its owner checks whether its deadline is due as well.
     pub fn expire(&mut self, now: Instant) -> Option<usize> {
         while let Some(&Reverse((at, key))) = self.heap.peek() {
             if at > now {

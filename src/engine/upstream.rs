@@ -1,9 +1,9 @@
-//! The calls on a socket to an upstream, TCP or Unix, never blocking: connect, send, receive. What all
-//! engines share.
+//! The calls on a socket to an upstream, TCP or Unix: connect, send, receive. They never block, and all engines share
+//! them.
 
 use crate::app::upstreams::Address;
-use crate::wsgi::host::Host;
 use crate::wsgi::process::send_with;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use crate::wsgi::supervisor::Lease;
 use rustix::io::Errno;
 use rustix::net::{
@@ -13,7 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Begins to connect. Whether it succeeds is told by the first write.
+/// Begins to connect. The first write shows whether that succeeded.
 pub fn connect(address: &Address) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let open = |family| net::socket_with(family, SocketType::STREAM, flags, None);
@@ -36,14 +36,14 @@ pub fn connect(address: &Address) -> io::Result<OwnedFd> {
     };
     match result {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
-        // Of a Unix socket: its backlog is full. There is no event for when it no longer is.
+        // The backlog of a Unix socket is full. No event tells when that changes.
         Err(Errno::AGAIN) => Err(Errno::NOBUFS.into()),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Whether an idle connection can carry an exchange: it is open, and nothing has come that nobody asked for.
-/// `name`: of the upstream, for the log.
+/// Whether an idle connection can carry an exchange: it is open, and nothing has arrived without being asked for.
+/// `name` is the upstream's, for the log.
 pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
     let peeked = net::recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
     if matches!(peeked, Ok((1.., _))) {
@@ -52,20 +52,20 @@ pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
     peeked == Err(Errno::AGAIN)
 }
 
-/// Reads from an upstream, or with `worker` from its stream, and then the descriptors that come with the bytes too.
+/// Reads from an upstream; with `worker`, from the stream of that worker's thread, and descriptors with the bytes.
 pub fn read(
     socket: impl AsFd,
-    worker: Option<(&Host, &Lease)>,
+    worker: Option<(&SharedSupervisor, &Lease)>,
     room: &mut [u8],
     files: &mut Vec<OwnedFd>,
 ) -> io::Result<usize> {
     match worker {
-        Some((host, lease)) => host.read(lease, room, files),
+        Some((supervisor, lease)) => supervisor.read(lease, room, files),
         None => Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0),
     }
 }
 
-/// Writes; with the first byte goes `file`, if there is one.
+/// Writes. `file`, if there is one, is passed with the first byte.
 pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     match file {

@@ -1,5 +1,5 @@
-//! What engines do for the supervisor of the Python workers beyond leasing: in the threaded ones a thread of its own
-//! waits for what it watches; in the end every engine lets the workers go.
+//! What engines do for the supervisor of the Python workers, besides leasing: in the threaded engines a thread of its
+//! own waits for its descriptors; at the end every engine ends the workers.
 
 use crate::app::App;
 use crate::engine::Ending;
@@ -13,17 +13,17 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long workers may take to end when the server does.
+/// How long workers may take to end when the server ends.
 const LEAVE: Duration = Duration::from_secs(2);
-/// The same when requests have been cut, whose time is over: for the applications' own cleaning up.
+/// The same if requests have been cut off: time for the applications to clean up.
 const LEAVE_CUT: Duration = Duration::from_millis(500);
-/// How soon the supervisor's thread sees a deadline that others have brought forward, and a signal.
+/// How soon the supervisor's thread notices a signal, or a deadline that another thread has moved to an earlier time.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Starts the thread that supervises the workers, if there are any.
 pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     let Some(wsgi) = &app.wsgi else { return Ok(()) };
-    let descriptor = wsgi.host.lock().as_fd().try_clone_to_owned()?;
+    let descriptor = wsgi.supervisor.lock().as_fd().try_clone_to_owned()?;
     let (mut signals, end) = UnixStream::pair()?;
     signals.set_nonblocking(true)?;
     pipe::register(SIGHUP, end)?;
@@ -31,21 +31,21 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     thread::Builder::new().spawn(move || {
         let Some(wsgi) = &app.wsgi else { return };
         loop {
-            let due = wsgi.host.lock().next_turn(Instant::now());
+            let due = wsgi.supervisor.lock().next_turn(Instant::now());
             let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
             if watch::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
                 thread::sleep(SLICE);
             }
             if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
-                wsgi.host.lock().reload(Instant::now());
+                wsgi.supervisor.lock().reload(Instant::now());
             }
-            wsgi.host.turn(Instant::now());
+            wsgi.supervisor.turn(Instant::now());
         }
     })?;
     Ok(())
 }
 
-/// Lets the workers end, and ends those that do not.
+/// Tells the workers to end, and kills those that do not.
 pub fn end(app: &App, ending: Ending) {
     let Some(wsgi) = &app.wsgi else { return };
     let leave = match ending {
@@ -53,14 +53,14 @@ pub fn end(app: &App, ending: Ending) {
         Ending::Cut => LEAVE_CUT,
     };
     let until = Instant::now() + leave;
-    let mut supervisor = wsgi.host.lock();
+    let mut supervisor = wsgi.supervisor.lock();
     supervisor.stop(Instant::now());
     while !supervisor.has_ended() {
         let now = Instant::now();
         if until <= now {
             return supervisor.kill_all();
         }
-        // What can fail here passes; the next turn finds out by itself.
+        // An error here passes: the next turn looks again.
         let _ = supervisor.wait(Some((until - now).min(SLICE)));
         supervisor.turn(Instant::now());
     }

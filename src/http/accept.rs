@@ -3,8 +3,8 @@
 //!
 //! Left to the caller: what can be offered at all, and the Vary field.
 //!
-//! One rule: a malformed element, a malformed weight included, is as if absent. A guess at what it meant could give a
-//! client what it cannot read. Where a name is given twice, its lowest weight counts, for the same reason.
+//! One rule: a malformed element, or one with a malformed weight, is ignored. A guess at its meaning could give a
+//! client what it cannot read. If a name is given twice, its lowest weight counts, for the same reason.
 
 use crate::http::chars::{is_token, quoted_string_len, trim_ows};
 use crate::http::list;
@@ -14,7 +14,7 @@ use crate::http::list;
 pub enum Coding {
     Identity,
     Gzip,
-    /// The zlib format, whatever its name says.
+    /// The zlib format (RFC 1950), in spite of the name.
     Deflate,
     Br,
     Zstd,
@@ -23,7 +23,7 @@ pub enum Coding {
 impl Coding {
     const ALL: [Coding; 5] = [Coding::Identity, Coding::Gzip, Coding::Deflate, Coding::Br, Coding::Zstd];
 
-    /// As in Content-Encoding, where identity never stands.
+    /// The name in Content-Encoding. Identity is never written there.
     pub const fn name(self) -> &'static str {
         match self {
             Coding::Identity => "identity",
@@ -34,7 +34,7 @@ impl Coding {
         }
     }
 
-    /// How the names of files end that are coded so. Nobody keeps deflate files.
+    /// The file extension of files in this coding. Files in deflate are not in use.
     pub const fn suffix(self) -> Option<&'static str> {
         match self {
             Coding::Identity | Coding::Deflate => None,
@@ -69,7 +69,7 @@ const FULL: Weight = 1000;
 ///
 /// The highest weight wins, then the server's order. Identity is acceptable unless `identity;q=0`, or `*;q=0` without
 /// a word on identity, says otherwise; unless given a weight of its own it comes after every coding the client takes.
-/// Without the field every coding would do, but who doesn't ask is best served with plain bytes.
+/// Without the field every coding would be acceptable, but a client that does not ask is best served with plain bytes.
 pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, offered: &[Coding]) -> Choice {
     let mut named: [Option<Weight>; Coding::ALL.len()] = [None; Coding::ALL.len()];
     let mut star = None;
@@ -89,7 +89,7 @@ pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, offered: &[Coding])
         }
     }
 
-    // None where the coding is refused; 0 for identity that nobody asked for, below all that was.
+    // None if the coding is refused; 0 for identity without a weight of its own: below every coding that was named.
     let rank = |coding: Coding| match (coding, named[coding as usize]) {
         (_, Some(weight)) => Some(weight).filter(|&weight| weight > 0),
         (Coding::Identity, None) => (star != Some(0)).then_some(0),
@@ -123,7 +123,7 @@ fn weighted_coding(element: &[u8]) -> Option<(&[u8], Weight)> {
     parts.next().is_none().then_some((name, weight))
 }
 
-/// `q=0.5`, no white space around the `=`. None where it is another parameter or no qvalue.
+/// `q=0.5`, no white space around the `=`. None if it is another parameter or not a qvalue.
 fn weight(parameter: &[u8]) -> Option<Weight> {
     match parameter {
         [b'q' | b'Q', b'=', value @ ..] => qvalue(value),
@@ -156,7 +156,7 @@ fn qvalue(value: &[u8]) -> Option<Weight> {
 /// parameters), which stand in the server's order of preference; gives an index into them (section 12.5.1).
 ///
 /// Each offer has the weight of the most specific range that fits it. The highest weight wins, then the server's order.
-/// Without the field, or with nothing valid in it, everything is acceptable. None: nothing offered is.
+/// Without the field, or with nothing valid in it, everything is acceptable. None if no offer is acceptable.
 pub fn media<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone, offered: &[&str]) -> Option<usize> {
     let ranges = fields.flat_map(list::elements).filter_map(MediaRange::parse);
     if ranges.clone().next().is_none() {

@@ -47,8 +47,8 @@ pub const fn is_field_value_byte(byte: u8) -> bool {
     FIELD_VALUE[byte as usize]
 }
 
-/// Where the first byte stands, at `at` or behind, that no field value holds; the length where there is none. Eight
-/// bytes are looked at in one step: this is what most of a head is read by.
+/// The position, from `at` on, of the first byte that a field value cannot hold; the length if there is none. It looks
+/// at eight bytes in one step, since most of a head is read by this function.
 pub fn field_value_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {

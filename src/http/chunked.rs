@@ -1,7 +1,7 @@
-//! The chunked transfer coding (RFC 9112, section 7.1): a decoder fed with bytes as they come, and the
+//! The chunked transfer coding (RFC 9112, section 7.1): a decoder that takes bytes as they arrive, and the
 //! few bytes an encoder adds.
 //!
-//! The decoder goes byte by byte through what frames the data and hands the data out as it lies. It is
+//! The decoder goes byte by byte through the framing and returns the data as slices of its input. It is
 //! exact: CRLF only, no white space where the grammar has none, extensions parsed and ignored, trailers
 //! parsed and dropped, never merged into the header section.
 //!
@@ -61,11 +61,11 @@ pub struct ChunkedDecoder {
 /// What one call of `decode` found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of the input that are done with, `data` included.
+    /// Bytes of the input that were consumed, `data` included.
     pub consumed: usize,
-    /// Where in the input content lies; empty when there was none.
+    /// The range of the input that is content; empty when there was none.
     pub data: Range<usize>,
-    /// Whether the last byte of the body was among them.
+    /// Whether the last byte of the body was consumed.
     pub end: bool,
 }
 

@@ -16,8 +16,7 @@ pub struct Validators {
     pub last_modified: Option<u64>,
 }
 
-/// A request's conditional fields: for each, an iterator over its field lines, which gives nothing where the request
-/// has none.
+/// A request's conditional fields: for each, an iterator over its field lines, empty if the request has none.
 #[derive(Clone, Debug)]
 pub struct Conditions<L> {
     pub if_match: L,

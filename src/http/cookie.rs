@@ -8,8 +8,8 @@ use crate::http::chars::{is_token, trim_ows};
 
 /// The name and value pairs of a Cookie value, in the order sent; a name may come twice.
 ///
-/// User agents send back whatever they stored (section 5.2 stores nearly anything), so only what makes no pair is
-/// skipped: no `=`, or no name. Quotes around a value are dropped. A `;` always separates, quoted or not.
+/// User agents send back whatever they stored (section 5.2 stores nearly anything), so that only a part without `=` or
+/// without a name is skipped. Quotes around a value are dropped. A `;` always separates, quoted or not.
 pub fn parse(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     value.split(|&byte| byte == b';').filter_map(|pair| {
         let equals = memchr::memchr(b'=', pair)?;

@@ -1,5 +1,5 @@
-//! HTTP dates: read in the three forms of RFC 9110, section 5.6.7, written in the preferred one and as Common Log
-//! Format has it.
+//! HTTP dates: read in the three forms of RFC 9110, section 5.6.7; written in the preferred form and in that of Common
+//! Log Format.
 //!
 //! The calendar itself is the httpdate crate's. What the time is, the caller says: nothing here reads a clock.
 
@@ -15,7 +15,7 @@ pub const CLF_LEN: usize = 26;
 const LAST_SECOND: u64 = 253_402_300_799;
 const FIFTY_YEARS: u64 = 50 * 31_556_952;
 
-/// Reads an HTTP-date into seconds since 1970, None where it is none. Names of days and months are case-sensitive and
+/// Reads an HTTP-date into seconds since 1970; None if it is not valid. Names of days and months are case-sensitive and
 /// the day name must be the date's. Dates before 1970 are valid and count as 0, older than every file we send.
 ///
 /// `now_unix` is for the two-digit years of the rfc850 form alone.
@@ -135,7 +135,8 @@ fn clf_of(imf: &[u8; IMF_LEN]) -> [u8; CLF_LEN] {
 
 /// The time of one turn of an engine, with the two renderings every response and log line needs.
 ///
-/// Whoever waits passes in what the clock said; a thousand responses in one second render the date once.
+/// The engine passes in the time that it has read from the clock. A thousand responses in one second render the date
+/// once.
 #[derive(Clone, Debug)]
 pub struct Now {
     /// For deadlines.

@@ -29,7 +29,7 @@ pub fn html(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// The same; text in which nothing has to be escaped, which most is, stays where it is.
+/// As `html`, but text in which nothing has to be escaped is borrowed. Most text is of that kind.
 pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
     let is_safe = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
     if text.iter().all(is_safe) {
@@ -46,6 +46,12 @@ pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
 /// older JavaScript ends a line.
 pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    json_text(bytes, out);
+    out.push(b'"');
+}
+
+/// What stands between the quotes of a JSON string: a part of it, or all.
+pub fn json_text(bytes: &[u8], out: &mut Vec<u8>) {
     for_each_char(bytes, |char| match char {
         '"' => out.extend_from_slice(b"\\\""),
         '\\' => out.extend_from_slice(b"\\\\"),
@@ -56,11 +62,10 @@ pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
         _ if char.is_control() => push_u_escape(char, out),
         _ => push_char(char, out),
     });
-    out.push(b'"');
 }
 
 /// For a quoted part of a log line, as nginx does it: control bytes, `"`, `\` and all from 0x7f on become `\xHH`. A log
-/// line stays one line of ASCII, and nobody's terminal is driven by what a client sent.
+/// line stays one line of ASCII, and no client can send control sequences to a terminal.
 pub fn log(bytes: &[u8], out: &mut Vec<u8>) {
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f..)) {
@@ -122,7 +127,7 @@ pub fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, BadEscape> {
     Ok(percent_decode(bytes).into())
 }
 
-/// Percent-decodes what can be; a `%` without two hex digits stays as it is.
+/// Percent-decodes every valid escape; a `%` without two hex digits stays as it is.
 pub fn decode_lenient(bytes: &[u8]) -> Cow<'_, [u8]> {
     percent_decode(bytes).into()
 }

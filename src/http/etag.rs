@@ -1,6 +1,6 @@
 //! Entity tags: read from fields, compared, and made from a file's identity (RFC 9110, section 8.8.3).
 //!
-//! What follows from a comparison is `conditional`'s matter.
+//! What follows from a comparison is decided in `conditional`.
 
 use crate::http::chars::{is_ows, trim_ows};
 
@@ -8,7 +8,7 @@ use crate::http::chars::{is_ows, trim_ows};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag<'a> {
     pub weak: bool,
-    /// What stands between the quotes.
+    /// The bytes between the quotes.
     pub opaque: &'a [u8],
 }
 
@@ -45,7 +45,7 @@ impl<'a> Tag<'a> {
 }
 
 /// etagc: VCHAR without the double quote, and obs-text. A backslash is a byte like any other and escapes nothing, a
-/// comma is one too: an entity-tag is no quoted-string.
+/// comma is one too: an entity-tag is not a quoted-string.
 const fn is_etagc(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
 }
@@ -99,7 +99,7 @@ impl<'a> Iterator for Members<'a> {
 /// The longest we make: five numbers in hex (16, 16, 16, 8 and 16 digits), four dashes, two quotes, and `-deflate`.
 const CAPACITY: usize = 88;
 
-/// The strong entity-tag of one of our representations, quotes included. A value to copy, no allocation.
+/// The entity-tag of one of our representations, quotes included. A value to copy, no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ETag {
     bytes: [u8; CAPACITY],
@@ -120,6 +120,17 @@ impl ETag {
             tag.push(b'-');
             tag.push_hex(number);
         }
+        tag.push(b'"');
+        tag
+    }
+
+    /// A weak tag: `number` is a hash of what makes two representations equivalent.
+    pub fn weak(number: u64) -> ETag {
+        let mut tag = ETag { bytes: [0; CAPACITY], len: 0 };
+        for &byte in b"W/\"" {
+            tag.push(byte);
+        }
+        tag.push_hex(number);
         tag.push(b'"');
         tag
     }
@@ -145,7 +156,9 @@ impl ETag {
     }
 
     pub fn tag(&self) -> Tag<'_> {
-        Tag { weak: false, opaque: &self.bytes[1..usize::from(self.len) - 1] }
+        let weak = self.bytes[0] == b'W';
+        let start = if weak { 3 } else { 1 };
+        Tag { weak, opaque: &self.bytes[start..usize::from(self.len) - 1] }
     }
 
     fn push(&mut self, byte: u8) {
@@ -234,6 +247,15 @@ mod tests {
         assert_eq!(Tag::parse(gzip.as_bytes()), Some(gzip.tag()));
         assert_ne!(tag, gzip);
         assert_ne!(tag, ETag::of_file(1, 0xabc, 0x5f, 1, 255));
+    }
+
+    #[test]
+    fn a_weak_tag_is_read_back_as_one() {
+        let tag = ETag::weak(0x5f);
+        assert_eq!(tag.as_bytes(), br#"W/"5f""#);
+        assert_eq!(tag.with_coding("json").as_bytes(), br#"W/"5f-json""#);
+        assert_eq!(Tag::parse(tag.as_bytes()), Some(tag.tag()));
+        assert!(tag.tag().weak && !tag.tag().strong_eq(&tag.tag()) && tag.tag().weak_eq(&strong(b"5f")));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn content_length(head: &Head, bytes: &[u8]) -> Result<ContentLength, Violat
     parse_length(value).map(ContentLength::Bytes).ok_or(Violation::LengthInvalid)
 }
 
-/// Digits only; `parse` alone would take `+5` too.
+/// Digits only: `parse` alone would accept `+5`.
 fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;

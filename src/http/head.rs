@@ -281,7 +281,8 @@ fn check_unfinished(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> 
 
 /// 414 as soon as the target, complete or not, is longer than the limit or than the whole head may be.
 fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
-    if line.len() <= limits.target.min(limits.size) {
+    // A target that reaches the limit of the head has no end within it.
+    if line.len() <= limits.target && line.len() < limits.size {
         return Ok(());
     }
     let Some(method_end) = memchr(b' ', &line[..line.len().min(limits.size)]) else { return Ok(()) };

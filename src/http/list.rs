@@ -2,7 +2,7 @@
 //! elements (section 5.6.6).
 //!
 //! A separator inside a quoted-string does not separate. Whether an element is well formed is left to the caller.
-//! Not for entity tags: these look like quoted-strings and are none (see `etag`).
+//! Not for entity tags: they look like quoted-strings, but are not (see `etag`).
 
 use crate::http::chars::trim_ows;
 

@@ -7,8 +7,7 @@ use std::io::Write;
 
 use crate::http::list;
 
-/// More ranges than this in one field are nobody's need: a guess, not a measurement. It bounds the quadratic work
-/// below.
+/// No client needs more ranges than this in one field: a guess, not a measurement. It bounds the quadratic work below.
 const MAX_RANGES: usize = 64;
 /// From this number on, ranges out of order count as abuse. Also a guess: section 17.15 says "many".
 const MAX_UNORDERED: usize = 16;
@@ -163,8 +162,8 @@ pub fn write_unsatisfied_range(total: u64, out: &mut Vec<u8>) {
 
 /// The framing of a multipart/byteranges body (RFC 9110, section 14.6; RFC 2046, section 5.1.1).
 ///
-/// For each range `write_part_head` and its bytes, then `write_end`; `content_length` foretells the sum. Each delimiter
-/// begins with CRLF, also the first, where it is an empty preamble.
+/// For each range `write_part_head` and its bytes, then `write_end`; `content_length` is the sum in advance. Each
+/// delimiter begins with CRLF, also the first, where it is an empty preamble.
 #[derive(Clone, Copy, Debug)]
 pub struct Multipart<'a> {
     /// 1 to 70 characters that need no quotes (letters and digits), unlikely in the content.

@@ -5,7 +5,7 @@ use crate::http::method::Method;
 use crate::http::target::Target;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// What of a connection's two addresses is not the client's IP address.
+/// A connection's two addresses, without the client's IP address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     pub peer_port: u16,

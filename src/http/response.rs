@@ -1,6 +1,6 @@
-//! The head of a response, as a server before which we stand sends it (RFC 9112, section 4): status line
-//! and field section, parsed as strictly as those of a request and by the same pieces. What a client might
-//! forgive a server, a proxy must not: it would pass on what it has not understood.
+//! The head of a response from an upstream (RFC 9112, section 4): status line and field section, parsed as strictly as
+//! the head of a request and by the same functions. A client may tolerate a malformed head; a proxy must not, because
+//! it would pass on what it has not understood.
 
 use crate::http::head::{Field, HeadLimits, Name, Span, next_line, parse_field, parse_version};
 use crate::http::violation::Violation;
@@ -19,9 +19,9 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `bytes`; `None` when its end has not arrived, and the lines that have are
-    /// valid: who sends no HTTP is found out at its first bad line and not at a timeout. `scanned` is where the
-    /// search for the end goes on; it is kept by the caller between calls.
+    /// Parses the head at the start of `bytes`; `None` when its end has not arrived and the lines so far are valid: a
+    /// server that does not speak HTTP is noticed at its first bad line, not at a timeout. `scanned` is where the
+    /// search for the end continues; the caller keeps it between calls.
     pub fn parse(bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<Option<ResponseHead>, Violation> {
         let start = &b"HTTP/1."[..bytes.len().min(7)];
         if !bytes.starts_with(start) {

@@ -4,7 +4,8 @@
 //! The path stays percent-encoded here, normalised by RFC 3986, section 6.2.2: escapes of unreserved
 //! bytes decoded, the others in upper case, `.` segments (plain and encoded) removed. A client resolves `..`
 //! before it sends (section 5.2.4); one that did not wants out of somewhere, and the routes find nothing
-//! there. What else a path means is for the routes too. A path that needs none of this, nearly every one, is borrowed as it came.
+//! there. What else a path means is for the routes too. A path that needs none of this, nearly every one, is borrowed
+//! as it came.
 
 use crate::http::method::Method;
 use crate::http::violation::Violation;

@@ -1,6 +1,6 @@
-//! The rules a request can break: one value a rule, with its status and the sentence a person reads.
+//! The rules that a request can break: one value per rule, with its status and the sentence for the client.
 //!
-//! "Not enough bytes yet" is not in here: that is no error.
+//! "Not enough bytes yet" is not here, because it is not an error.
 
 use crate::http::status::Status;
 

@@ -1,8 +1,7 @@
 //! A queue of bytes: filled at its end, consumed at its front.
 //!
-//! The memory behind it is initialised over its whole length, so that a read can be given room without clearing
-//! it again. An empty buffer that is `parked` holds no memory: an idle connection
-//! costs its state and nothing more.
+//! Its memory is initialised over the whole length, so that room for a read need not be cleared again. An empty buffer
+//! that is parked holds no memory: an idle connection costs its state and nothing more.
 
 /// What a parked buffer may waste before its bytes are moved to a vector that fits.
 const PARKED_SLACK: usize = 4096;
@@ -36,6 +35,12 @@ impl Buffer {
         self.bytes.is_empty()
     }
 
+    /// The memory that it holds, in bytes.
+    #[inline]
+    pub fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[inline]
     pub fn filled(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
@@ -55,7 +60,7 @@ impl Buffer {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Room for `size` bytes at the end, to read into; `fill` says how many came.
+    /// Room for `size` bytes at the end, to read into. Call `fill` with the number of bytes that were read.
     #[inline]
     pub fn room(&mut self, size: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < size {
@@ -79,7 +84,7 @@ impl Buffer {
         self.end = end;
     }
 
-    /// Takes bytes back from the end, down to `len`.
+    /// Drops bytes from the end, down to `len`.
     pub fn truncate(&mut self, len: usize) {
         debug_assert!(len <= self.len());
         self.end = self.start + len;
@@ -92,7 +97,7 @@ impl Buffer {
         self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Gives memory back that the bytes do not need: for a connection that will wait.
+    /// Gives back memory that the bytes do not need. Call it before the connection waits.
     #[inline]
     pub fn park(&mut self) {
         if self.is_empty() {
@@ -112,7 +117,8 @@ impl Buffer {
         // Moving may have been enough.
         let needed = self.end + size;
         if self.bytes.len() < needed {
-            // Memory that comes zeroed is not touched before it is used: a small head costs a page, not the room for it.
+            // Zeroed memory from the allocator is not touched before it is used: a small head costs a page, not the
+            // whole room.
             let mut bytes: Box<[u8]> = vec![0; needed.next_power_of_two()].into();
             bytes[..self.end].copy_from_slice(&self.bytes[..self.end]);
             self.bytes = bytes;

@@ -1,5 +1,5 @@
-//! The client's side of one exchange with another server: how its response is framed (RFC 9112, section
-//! 6.3), and the framing of the request's content. Pure, as `conn` is for the server's side.
+//! The client's side of one exchange with another server: how the response is framed (RFC 9112, section 6.3), and the
+//! framing of the request's content. Pure, like `conn`, which is the server's side.
 //!
 //! ```text
 //!  response:  head ─► Nothing ───────────────────────► end     HEAD, 1xx, 204, 304
@@ -26,7 +26,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// How a response is framed; refused where two readings are possible.
+    /// How a response is framed. A head that allows two readings is refused.
     pub fn of(head: &ResponseHead, bytes: &[u8], to_head: bool) -> Result<Content, Violation> {
         let codings: Vec<&[u8]> = head.values(bytes, Name::TransferEncoding).flat_map(list::elements).collect();
         let coded = head.values(bytes, Name::TransferEncoding).next().is_some();
@@ -51,7 +51,7 @@ impl Content {
         }
     }
 
-    /// The length that the head promised, if it did.
+    /// The length that the head announced, if any.
     pub fn length(&self) -> Option<u64> {
         match self {
             Content::Length(length) => Some(*length),
@@ -81,7 +81,7 @@ impl Content {
     }
 }
 
-/// Digits only; `parse` alone would take `+5` too.
+/// Digits only: `parse` alone would accept `+5`.
 pub fn parse_length(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
@@ -89,7 +89,7 @@ pub fn parse_length(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Whether the server keeps the connection open behind this response.
+/// Whether the server keeps the connection open after this response.
 pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
     let has = |option: &[u8]| {
         head.values(bytes, Name::Connection).flat_map(list::elements).any(|token| token.eq_ignore_ascii_case(option))
@@ -101,7 +101,7 @@ pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Nothing,
-    /// As the client announced it, who is held to it.
+    /// By the length that the client announced. The session holds the client to it.
     Length(u64),
     Chunked,
 }

@@ -1,5 +1,5 @@
-//! The server's side of one connection as a pair of machines, one for the request that is read and one
-//! for the response that is written (RFC 9112). It frames; what the content means is for others.
+//! The server's side of one connection as a pair of state machines, one for the request that is read and one for the
+//! response that is written (RFC 9112). It knows the framing only, not what the content means.
 //!
 //! ```text
 //!  Reading:  Head ──head──► Body(Decoder) ──last byte──► Done ─┐
@@ -16,10 +16,10 @@ use crate::http::method::Method;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
 
-/// Content that nobody wants is read and dropped up to here, so that the connection can go on; beyond,
+/// Unwanted content up to this size is read and dropped, so that the connection can be used again. If there is more,
 /// closing is cheaper.
 pub const DRAIN_LIMIT: u64 = 256 * 1024;
-/// Bytes are gathered for a peer up to here before they are written, and content is pulled only below it.
+/// The high-water mark of an output buffer: content is added only while fewer bytes wait to be written.
 pub const HIGH_WATER: usize = 64 * 1024;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub enum Reading {
     Head,
     Body(Decoder),
     Done,
-    /// No byte that still comes is read as a request.
+    /// Bytes that still arrive are not read as a request.
     Closed,
 }
 
@@ -51,7 +51,7 @@ pub enum Encoder {
     /// Bytes still to be sent.
     Length(u64),
     Chunked,
-    /// To an HTTP/1.0 client, when the length is unknown.
+    /// By closing: to an HTTP/1.0 client, when the length is unknown.
     UntilClose,
 }
 
@@ -59,7 +59,7 @@ pub enum Encoder {
 pub struct Conn {
     pub reading: Reading,
     pub writing: Writing,
-    /// Whether the connection goes on after this exchange.
+    /// Whether the connection persists after this exchange.
     pub persist: bool,
     /// The y of the request's HTTP/1.y.
     pub minor: u8,
@@ -73,7 +73,7 @@ pub struct Conn {
     pub status: u16,
     /// Bytes of content received.
     pub received: u64,
-    /// The same with what framed them.
+    /// Bytes of content received, with their framing.
     pub taken: u64,
     /// Bytes of content sent, for the log.
     pub sent: u64,
@@ -101,7 +101,7 @@ impl Default for Conn {
 }
 
 impl Conn {
-    /// Takes a complete head: from here on it is known how the request's content is framed.
+    /// Takes a complete head, and from it the framing of the request's content.
     pub fn on_head(&mut self, head: &Head, bytes: &[u8]) -> Result<(), Violation> {
         self.minor = head.minor;
         self.head_only = head.method == Method::Head;
@@ -145,7 +145,7 @@ impl Conn {
         Ok(decoded)
     }
 
-    /// Content that is announced and not yet read; `None` when only its end will tell.
+    /// Bytes of content that are announced and not yet read; `None` while the length is unknown.
     pub fn unread(&self) -> Option<u64> {
         match &self.reading {
             Reading::Body(Decoder::Length(left)) => Some(*left),
@@ -154,8 +154,8 @@ impl Conn {
         }
     }
 
-    /// Content received and content that is certain to follow: what is held against the limit, so that a
-    /// chunk too large is refused at its size and not at its end.
+    /// Bytes of content received, and those that are announced. The limit is applied to this sum, so that a chunk that
+    /// is too large is refused at its size line and not at its end.
     pub fn received_and_announced(&self) -> u64 {
         let announced = match &self.reading {
             Reading::Body(Decoder::Length(left)) => *left,
@@ -165,7 +165,7 @@ impl Conn {
         self.received.saturating_add(announced)
     }
 
-    /// Ends the reading for good: the message can't be trusted, so nothing behind it is a request.
+    /// Ends the reading for good: the message cannot be trusted, so that no later byte may be read as a request.
     pub fn refuse(&mut self) {
         self.reading = Reading::Closed;
         self.persist = false;
@@ -203,8 +203,8 @@ impl Conn {
         self.sent += count;
     }
 
-    /// Ends the response's content; `false` when less came than was announced, which only closing the
-    /// connection can tell the client.
+    /// Ends the response's content. `false` if it was shorter than announced: only closing the connection can tell the
+    /// client.
     pub fn finish(&mut self, out: &mut Buffer) -> bool {
         let complete = match self.writing {
             Writing::Body(Encoder::Length(left)) => left == 0,

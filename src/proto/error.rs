@@ -5,7 +5,7 @@ use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The exchange is over and one side asked for the end.
+    /// The exchange is over, and one side asked for the connection to be closed.
     Done,
     /// The client closed while nothing was under way.
     ClientLeft,
@@ -17,7 +17,7 @@ pub enum CloseReason {
     WriteTimeout,
     /// The client's request broke a rule and was refused.
     Refused(Violation),
-    /// The source of a response broke off; the rest cannot be sent.
+    /// The source of a response failed: the rest cannot be sent.
     SourceBroke,
     /// The server is shutting down.
     Shutdown,

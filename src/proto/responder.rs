@@ -1,5 +1,5 @@
 //! Writes a response's status line, fields and small content straight into the output buffer, and
-//! picks the framing (RFC 9112, section 6.3). One response a request: a `Responder` is used up by it.
+//! picks the framing (RFC 9112, section 6.3). One response per request: a `Responder` is consumed by it.
 
 use crate::http::status::Status;
 use crate::http::vary::Vary;
@@ -13,15 +13,16 @@ pub struct Common {
     pub lines: Vec<u8>,
     /// How a 200 begins: its status line, the lines, and `Date` up to its value.
     ok: Vec<u8>,
-    /// Names of the user's own fields among them, in lower case: what others say under these gives way.
+    /// Names of the user's own fields among them, in lower case. They replace fields of an upstream or an application.
     pub replaced: Vec<String>,
-    /// What these lines depend on.
+    /// What these lines depend on, for `Vary`.
     pub vary: Vary,
     /// The user's own pages, in HTML, for errors of these statuses.
     pub error_pages: Vec<(Status, Vec<u8>)>,
 }
 
-/// Fields of which another one more is no contradiction: a cookie or a link too many loses nothing, one too few does.
+/// Fields that may be repeated: the user's own is added to those of an upstream or an application and does not replace
+/// them.
 const ADDED_TO: [&str; 2] = ["set-cookie", "link"];
 
 impl Common {
@@ -47,7 +48,7 @@ impl Common {
         self.render();
     }
 
-    /// Whether another server's field, or an application's, gives way to the user's own of that name.
+    /// Whether the user's own field of that name replaces that of an upstream or an application.
     pub fn replaces(&self, name: &[u8]) -> bool {
         self.replaced.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     }
@@ -89,7 +90,8 @@ impl<'a> Responder<'a> {
         self.conn.minor == 0
     }
 
-    /// Says what finding or making the answer has cost, in the units of `cost`: until it is paid for, others go first.
+    /// Notes what finding or making the answer has cost, in the units of `cost`. Other connections go first until that
+    /// is paid for.
     pub fn spend(&mut self, cost: usize) {
         self.conn.work += cost;
     }
@@ -115,9 +117,9 @@ impl<'a> Responder<'a> {
         Fields { conn, out, common, vary: common.vary, has_length: false }
     }
 
-    /// Writes the status line of a response that another server or an application makes, and the user's own
-    /// fields; those of the other follow, without what these replace, `Date` among them. `anonymous`: it does
-    /// not say who it is, and this server does.
+    /// Writes the status line of a response that an upstream or an application makes, and the user's own fields. The
+    /// caller adds the other's fields, `Date` among them, except those that `replaces` names. `anonymous`: the other
+    /// sends no `Server` field, and this server sends its own.
     pub fn relay(self, status: Status, reason: &[u8], anonymous: bool) -> Fields<'a> {
         let Responder { conn, out, common, .. } = self;
         begin(conn, status);
@@ -127,11 +129,11 @@ impl<'a> Responder<'a> {
     }
 }
 
-/// Notes the status, and whether the connection can go on behind this response.
+/// Notes the status, and whether the connection can be used again after this response.
 fn begin(conn: &mut Conn, status: Status) {
     if let Reading::Body(_) = conn.reading {
-        // A client that was not told to go on may or may not send its content: only a new
-        // connection is unambiguous. Nor is it worth reading much that nobody wants.
+        // A client that got no 100 (Continue) may or may not send its content: only a new connection is unambiguous.
+        // Nor is it worth reading much unwanted content.
         if conn.wants_continue || conn.unread().is_some_and(|left| left > DRAIN_LIMIT) {
             conn.persist = false;
         }
@@ -158,12 +160,12 @@ impl<'a> Fields<'a> {
         pages.iter().find(|(status, _)| status.0 == self.conn.status).map(|(_, page)| page.as_slice())
     }
 
-    /// Notes what the choice of this response depended on; `Vary` itself is written once, behind the other fields.
+    /// Notes what the choice of this response depended on. `Vary` itself is written once, after the other fields.
     pub fn vary(&mut self, on: Vary) {
         self.vary = self.vary.and(on);
     }
 
-    /// Writes a field. The value is ours or was checked: a CR or LF in it would be a second field.
+    /// Writes a field. The value must be our own or checked: a CR or LF in it would begin another field.
     pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{name} would be split");
@@ -194,7 +196,7 @@ impl<'a> Fields<'a> {
         self.out.push(lines);
     }
 
-    /// Writes whole field lines that tell the length of the content, which is what comes then.
+    /// Writes whole field lines that include a Content-Length. The content has to follow.
     pub fn lines_with_length(&mut self, lines: &[u8]) {
         self.out.push(lines);
         self.has_length = true;
@@ -205,9 +207,9 @@ impl<'a> Fields<'a> {
         self.pieces(&[content]);
     }
 
-    /// Ends the response with these pieces of content, one behind the other.
+    /// Ends the response with these pieces of content, one after the other.
     pub fn pieces(self, pieces: &[&[u8]]) {
-        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        // RFC 9110, section 15.3.6: 205 has no content. Content-Length: 0 says so.
         let pieces = if self.conn.status == 205 { &[] } else { pieces };
         let omitted = self.omits_content();
         let len = pieces.iter().map(|piece| piece.len() as u64).sum();
@@ -221,14 +223,17 @@ impl<'a> Fields<'a> {
         conn.writing = Writing::Done;
     }
 
-    /// Ends the response without content and without any word about its length where the status
-    /// forbids content; with `Content-Length: 0` elsewhere.
+    /// Ends the response without content: with no field about its length if the status forbids content, else with
+    /// `Content-Length: 0`.
     pub fn empty(self) {
         self.content(b"");
     }
 
-    /// Ends a response that tells the length of what GET would get, and sends nothing: 304 and HEAD.
-    pub fn without_content(self, length: Option<u64>) {
+    /// Ends a response that tells the length of what GET would get, if it is known, and sends nothing: 304 and HEAD.
+    /// (RFC 9110, section 9.3.2: HEAD may leave out what only making the content would tell.)
+    pub fn without_content(mut self, length: Option<u64>) {
+        // None is told then, and no transfer coding either: GET may know the length.
+        self.has_length |= length.is_none();
         let Fields { conn, .. } = self.end_fields(length);
         conn.writing = Writing::Done;
     }

@@ -11,7 +11,7 @@ use crate::proto::conn::{Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
-use crate::wsgi::supervisor::Heard;
+use crate::wsgi::supervisor::Received;
 use std::io;
 use std::time::Instant;
 
@@ -100,10 +100,10 @@ impl Session {
     }
 
     /// It is connected, and the request is sent.
-    pub fn on_sent(&mut self, heard: Heard, now: Instant) {
+    pub fn on_sent(&mut self, received: Received, now: Instant) {
         self.since = now;
         if let Some(forward) = self.forward_mut() {
-            forward.on_sent(heard);
+            forward.on_sent(received);
         }
     }
 

@@ -33,13 +33,18 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            _ if matches!(self.exchange, Exchange::Delay(_)) => Phase::Handling,
+            _ if self.prepares() => Phase::Handling,
             // Empty lines begin no request, nor does the half of one: they win no time.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) => Phase::Receiving,
             Reading::Done | Reading::Closed => Phase::Handling,
         }
+    }
+
+    /// Since when it has waited for a request of which nothing has come; `None` when it does not.
+    pub fn idle_since(&self) -> Option<Instant> {
+        (self.phase == Phase::Idle).then_some(self.since)
     }
 
     /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.

@@ -68,7 +68,7 @@ impl Session {
         }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            let next = receive.finish(app, format, responder);
+            let next = receive.finish(app, format, responder, now);
             self.follow(next, app, now, scratch);
         }
     }

@@ -2,7 +2,18 @@
 
 use crate::http::head::Head;
 use crate::proto::buffer::Buffer;
+use crate::proto::conn::{HIGH_WATER, Reading};
 use crate::session::{Deferred, Phase, Session};
+
+/// A buffer of this size is freed when it is given back: more than twice what a turn needs, the high-water mark and a
+/// piece of content, or room for a read of content. What grew for one client is not kept for all.
+const TOO_LARGE: usize = 8 * HIGH_WATER;
+/// The same while nobody uses the scratch: an engine with threads keeps dozens of them.
+const TOO_LARGE_AT_REST: usize = HIGH_WATER / 2;
+/// Room for a request up to here is kept for several sessions, beyond it for one: content came with it.
+const REQUEST_ROOM: usize = HIGH_WATER;
+
+const _: () = assert!(TOO_LARGE.is_power_of_two() && TOO_LARGE_AT_REST.is_power_of_two());
 
 /// What every session of a thread works with and none of them keeps.
 #[derive(Debug, Default)]
@@ -18,6 +29,8 @@ pub struct Scratch {
     pub spent: usize,
     /// Room for the requests of as many sessions as are read ahead.
     inputs: Vec<Buffer>,
+    /// Room for a request's content.
+    content_input: Buffer,
     output: Buffer,
     /// Room for what an upstream says.
     pub(super) upstream: Buffer,
@@ -33,6 +46,39 @@ impl Scratch {
     /// What has been spent since the last call.
     pub fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
+    }
+
+    /// For when nobody uses it for a while: frees all but what the next request is likely to need.
+    pub fn rest(&mut self) {
+        self.inputs.truncate(1);
+        self.inputs.retain(|input| input.capacity() <= TOO_LARGE_AT_REST);
+        if !self.content_input.is_unallocated() || !self.are_below(TOO_LARGE_AT_REST) {
+            self.content_input = Buffer::default();
+            self.free_from(TOO_LARGE_AT_REST);
+        }
+    }
+
+    /// Whether all buffers are smaller than `size`, a power of two: then so is what their sizes have in common.
+    #[inline]
+    fn are_below(&self, size: usize) -> bool {
+        let Scratch { content, log, output, upstream, .. } = self;
+        content.capacity() | log.capacity() | output.capacity() | upstream.capacity() < size
+    }
+
+    #[cold]
+    fn free_from(&mut self, size: usize) {
+        for buffer in [&mut self.output, &mut self.upstream] {
+            if buffer.capacity() >= size {
+                *buffer = Buffer::default();
+            }
+        }
+        if self.content.capacity() >= size {
+            self.content = Vec::new();
+        }
+        // Its lines may still have to be written.
+        if self.log.is_empty() && self.log.capacity() >= size {
+            self.log = Vec::new();
+        }
     }
 }
 
@@ -57,6 +103,12 @@ impl Session {
 
     #[inline]
     pub fn unpark_input(&mut self, scratch: &mut Scratch) {
+        if !self.input.is_unallocated() {
+            return;
+        }
+        if matches!(self.conn.reading, Reading::Body(_)) {
+            std::mem::swap(&mut self.input, &mut scratch.content_input);
+        }
         if self.input.is_unallocated()
             && let Some(spare) = scratch.inputs.pop()
         {
@@ -67,8 +119,12 @@ impl Session {
     /// Gives empty buffers back, and memory that a waiting session does not need.
     #[inline]
     pub fn park(&mut self, scratch: &mut Scratch) {
-        if self.input.is_empty() && !self.input.is_unallocated() && scratch.inputs.len() < AHEAD {
-            scratch.inputs.push(std::mem::take(&mut self.input));
+        if self.input.is_empty() && !self.input.is_unallocated() {
+            match self.input.capacity() {
+                ..=REQUEST_ROOM if scratch.inputs.len() < AHEAD => scratch.inputs.push(std::mem::take(&mut self.input)),
+                ..=REQUEST_ROOM | TOO_LARGE.. => {}
+                _ => scratch.content_input = std::mem::take(&mut self.input),
+            }
         }
         if self.output.is_empty() && scratch.output.is_unallocated() {
             std::mem::swap(&mut self.output, &mut scratch.output);
@@ -78,5 +134,56 @@ impl Session {
         if let Some(forward) = self.forward_mut() {
             forward.park(&mut scratch.upstream);
         }
+        if !scratch.are_below(TOO_LARGE) {
+            scratch.free_from(TOO_LARGE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    /// What a scratch holds once a session has given it buffers of this size.
+    fn held(size: usize) -> Scratch {
+        let mut scratch =
+            Scratch { content: Vec::with_capacity(size), log: Vec::with_capacity(size), ..Scratch::default() };
+        let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), Instant::now());
+        session.input = Buffer::with_capacity(size);
+        session.output = Buffer::with_capacity(size);
+        session.park(&mut scratch);
+        scratch
+    }
+
+    #[test]
+    fn buffers_of_the_usual_size_are_kept_and_larger_ones_freed() {
+        for size in [16 * 1024, HIGH_WATER, TOO_LARGE / 2] {
+            let scratch = held(size);
+            let input = scratch.inputs.first().unwrap_or(&scratch.content_input);
+            let all = [input.capacity(), scratch.output.capacity(), scratch.content.capacity(), scratch.log.capacity()];
+            assert_eq!(all, [size; 4]);
+        }
+        for size in [TOO_LARGE, 33 << 20] {
+            let scratch = held(size);
+            assert!(scratch.inputs.is_empty() && scratch.content_input.is_unallocated());
+            assert_eq!([scratch.output.capacity(), scratch.content.capacity(), scratch.log.capacity()], [0; 3]);
+        }
+    }
+
+    #[test]
+    fn room_for_content_is_kept_once_and_at_rest_nothing_that_is_large() {
+        let mut scratch = held(TOO_LARGE / 2);
+        let mut other = Session::new(Ipv4Addr::LOCALHOST.into(), Instant::now());
+        other.input = Buffer::with_capacity(TOO_LARGE / 2);
+        other.park(&mut scratch);
+        assert!(scratch.inputs.is_empty() && !scratch.content_input.is_unallocated());
+        scratch.rest();
+        assert!(scratch.content_input.is_unallocated() && scratch.output.is_unallocated());
+        assert_eq!((scratch.content.capacity(), scratch.log.capacity()), (0, 0));
+        let mut usual = held(16 * 1024);
+        usual.rest();
+        assert_eq!((usual.inputs.len(), usual.output.capacity()), (1, 16 * 1024));
     }
 }

@@ -23,7 +23,7 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::{self, Connected, Transport, Turn};
 use crate::http::date::Now;
 use crate::session::{Ready, Scratch, Session};
-use crate::wsgi::supervisor::Left;
+use crate::wsgi::supervisor::Handback;
 use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
@@ -193,7 +193,7 @@ impl Transport for Wire {
         Ok(())
     }
 
-    fn release(&mut self, keep: bool, _left: Option<Left>) {
+    fn release(&mut self, keep: bool, _handback: Option<Handback>) {
         self.kept = Some(keep);
     }
 }
@@ -207,6 +207,8 @@ pub struct Connection {
     pub wire: Wire,
     /// What the session said when it was last driven.
     pub turn: Turn,
+    /// What the turns of `drive` have cost, one by one, since this was last taken.
+    pub costs: Vec<usize>,
     start: Instant,
     start_time: SystemTime,
 }
@@ -224,7 +226,8 @@ impl Connection {
         let session = Session::new(Ipv4Addr::LOCALHOST.into(), start);
         let wire = Wire::new(Now::new(start, time));
         let (scratch, turn) = (Scratch::default(), Turn::Yield);
-        let mut connection = Connection { app, session, scratch, wire, turn, start, start_time: time };
+        let mut connection =
+            Connection { app, session, scratch, wire, turn, costs: Vec::new(), start, start_time: time };
         connection.drive();
         connection
     }
@@ -238,6 +241,7 @@ impl Connection {
     pub fn drive(&mut self) {
         for _ in 0..100_000 {
             self.drive_once();
+            self.costs.push(self.scratch.spent);
             if self.turn != Turn::Yield {
                 return;
             }

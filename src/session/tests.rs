@@ -4,10 +4,18 @@ use super::testing::Connection;
 use super::*;
 use crate::config::Config;
 
+mod compressing;
+mod listing;
+
 /// A connection that has just been accepted.
 fn open(flags: &[&str]) -> Connection {
     // The site is the package's own directory: there, and the same on every machine.
-    let words = ["dustdevil", env!("CARGO_MANIFEST_DIR"), "--debug-endpoints"];
+    open_at(env!("CARGO_MANIFEST_DIR"), flags)
+}
+
+/// The same to a server of the site at `root`.
+fn open_at(root: &str, flags: &[&str]) -> Connection {
+    let words = ["dustdevil", root, "--debug-endpoints"];
     let config = Config::from_args(words.iter().chain(flags)).unwrap();
     Connection::new(App::new(&config).unwrap())
 }

@@ -1,22 +1,22 @@
-//! The frames between the server and a worker: bytes in, values out. worker.py has the same table and says what each
-//! kind means.
+//! The frames between the server and a worker: bytes in, values out. The head of worker.py says what each kind means.
 //!
 //! ```text
 //!  0     1        4                8                       16
 //!  │kind │ serial │ length of A    │ length of B           │ A ... │ B ...      little-endian
 //! ```
-//! What a worker says of a request has the request's serial: an answer never goes to another. A is taken whole, as it is a head or a few words; B, which is content of any size, piece by piece.
+//! Every frame about a request carries the serial of that request: an answer never goes to another request. A is a
+//! head or a few words and is taken whole; B is content of any size and is taken piece by piece.
 
 /// Bytes of a frame before A.
 pub const HEADER: usize = 16;
-/// Serials begin anew here: three bytes.
+/// Serials have three bytes: they start again at this number.
 pub const SERIALS: u32 = 1 << 24;
-/// The most that A may hold: a head of a response far larger than any client takes.
+/// The largest A: far larger than any response head that a client accepts.
 const MOST: usize = 1024 * 1024;
-/// What has to be there of a frame before anything can be made of it.
+/// A buffer of this size can always hold a frame up to the end of A.
 pub const LARGEST_HEAD: usize = HEADER + MOST;
 
-/// What goes to a worker.
+/// The kinds of frames to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ToWorker {
@@ -26,7 +26,7 @@ pub enum ToWorker {
     Cancel = 4,
 }
 
-/// What comes from a worker.
+/// The kinds of frames from a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum FromWorker {
@@ -47,13 +47,13 @@ impl FromWorker {
         [Ready, Failed, Full, Data, File, End, Abort, Error, Last].into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// Whether the thread that sent it is free once the whole frame has come.
+    /// Whether the thread that sent it is free at the end of the frame.
     pub fn frees(self) -> bool {
         matches!(self, FromWorker::Full | FromWorker::End | FromWorker::Abort | FromWorker::Error)
     }
 }
 
-/// Writes what comes before A.
+/// The bytes of a frame before A.
 pub fn header(kind: ToWorker, serial: u32, a: usize, b: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&(serial << 8 | kind as u32).to_le_bytes());
@@ -62,7 +62,7 @@ pub fn header(kind: ToWorker, serial: u32, a: usize, b: u64) -> [u8; HEADER] {
     header
 }
 
-/// Writes names and values as A of CONFIG has them.
+/// Names and values in the format of A of CONFIG: `NAME\0VALUE\0...`.
 pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in pairs {
@@ -76,11 +76,11 @@ pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8
     out
 }
 
-/// What a worker said that is no frame: its socket is of no more use.
+/// A worker sent something that is not a frame: its socket cannot be used any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// What was found in the bytes from a worker.
+/// A piece of the bytes from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// A frame begins; `b` bytes of content follow, or it is the offset of FILE.
@@ -92,14 +92,14 @@ pub enum Piece<'a> {
     Content(&'a [u8]),
 }
 
-/// Where in the frames the bytes are.
+/// Reads frames from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Of the request that is answered; without one, whatever is said is taken.
+    /// The serial that frames must carry; with `None` any is accepted.
     serial: Option<u32>,
     /// Bytes of B still to come.
     left: u64,
-    /// The frame at hand is one that frees its thread.
+    /// After the current frame the thread is free.
     frees: bool,
 }
 
@@ -108,7 +108,7 @@ impl Reader {
         Reader { serial: Some(serial), ..Reader::default() }
     }
 
-    /// The next piece of `input`, and how many bytes it took; `None` when more have to come.
+    /// The next piece of `input`, and how many bytes it took; `None` when more bytes are needed.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Option<(usize, Piece<'a>)>, Broken> {
         if self.left > 0 {
             let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
@@ -134,7 +134,7 @@ impl Reader {
         Ok(Some((HEADER + a.len(), Piece::Frame { kind, a, b })))
     }
 
-    /// Whether the thread has said its last word about the request.
+    /// Whether the last frame of the answer has been read to its end.
     pub fn is_free(&self) -> bool {
         self.frees && self.left == 0
     }

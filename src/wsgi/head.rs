@@ -1,7 +1,7 @@
-//! The head of a response as a worker gives it, `STATUS\0NAME\0VALUE\0...`, made into field lines. The worker has
-//! refused what PEP 3333 forbids to be said at all; what would touch the framing is taken out here.
+//! The head of a response as a worker sends it, `STATUS\0NAME\0VALUE\0...`, made into field lines. The worker has
+//! refused what PEP 3333 forbids; the fields that concern the framing are taken out here.
 
-/// Fields between neighbours on a connection (RFC 9110, section 7.6.1): the connection is the server's.
+/// Fields of a single connection (RFC 9110, section 7.6.1). The connection is the server's, not the application's.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",
@@ -18,7 +18,7 @@ const HOP_BY_HOP: [&str; 9] = [
 pub struct Head {
     pub status: u16,
     pub reason: Vec<u8>,
-    /// Whole field lines, without what is told below.
+    /// Whole field lines, without Content-Length and the hop-by-hop fields.
     pub lines: Vec<u8>,
     pub content_length: Option<u64>,
     pub has_date: bool,
@@ -28,9 +28,9 @@ pub struct Head {
 /// Why a head cannot be sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// What the worker never sends.
+    /// worker.py never sends this.
     Malformed,
-    /// A status below 200: the server says such things itself.
+    /// A status below 200: interim responses are sent by the server itself.
     Interim,
     ContentLength,
 }
@@ -38,7 +38,7 @@ pub enum Fault {
 impl Fault {
     pub fn sentence(self) -> &'static str {
         match self {
-            Fault::Malformed => "its worker sent a head that is none",
+            Fault::Malformed => "its worker sent a malformed head",
             Fault::Interim => "its status is below 200",
             Fault::ContentLength => "its Content-Length is not one number",
         }
@@ -87,7 +87,7 @@ impl Head {
     }
 }
 
-/// Digits only; `parse` alone would take `+5` too.
+/// Digits only: `parse` alone would accept `+5`.
 fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;

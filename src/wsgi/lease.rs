@@ -1,11 +1,11 @@
-//! What passes between the supervisor and who needs a worker.
+//! The values that pass between the supervisor and a session that needs a worker.
 
 use crate::wsgi::frames::Reader;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Who waits for a worker, as the engine names it.
+/// Names a request that needs a worker: the key of its client in the engine.
 pub type Ticket = usize;
 
 /// The right to one thread of one worker, for one request.
@@ -14,37 +14,45 @@ pub struct Lease {
     pub socket: Arc<OwnedFd>,
     pub pool: usize,
     pub pid: u32,
-    pub(super) worker: usize,
-    pub(super) thread: usize,
+    pub(super) seat: Seat,
 }
 
-/// What a wish for a worker led to.
+/// One thread of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seat {
+    /// The worker's key in the supervisor.
+    pub worker: usize,
+    /// The thread's place among the worker's threads.
+    pub thread: usize,
+}
+
+/// The answer to a request for a worker.
 #[derive(Debug)]
 pub enum Leased {
-    /// The request is still to be sent, over the stream.
+    /// A thread is reserved. The session has to send the request over the stream.
     Now(Lease),
-    /// The worker has it already.
-    Sent(Lease, Heard),
-    /// The ticket is in the queue, and is told by `take_woken`.
+    /// A thread has the request already; with it, what was received of the answer.
+    Sent(Lease, Received),
+    /// The ticket waits. `take_woken` returns it when it is time to ask again.
     Queued,
-    /// The queue is as long as it may be.
+    /// The queue is full.
     Full,
-    /// A worker had it, and has gone with it.
+    /// The worker that had taken the request has ended.
     Lost,
 }
 
-/// A lease; and with it what the thread says already, when it has the request.
-pub type Granted = (Lease, Option<Heard>);
+/// A lease; and when the thread has the request already, what was received of the answer.
+pub type Granted = (Lease, Option<Received>);
 
 impl Leased {
-    /// `None` for who is in the queue.
+    /// `None` while the ticket waits in the queue.
     ///
     /// # Errors
-    /// `QuotaExceeded`: too many wait. `ConnectionAborted`: a worker has ended with the request.
+    /// `QuotaExceeded`: the queue is full. `ConnectionAborted`: a worker ended with the request.
     pub fn granted(self) -> io::Result<Option<Granted>> {
         match self {
             Leased::Now(lease) => Ok(Some((lease, None))),
-            Leased::Sent(lease, heard) => Ok(Some((lease, Some(heard)))),
+            Leased::Sent(lease, received) => Ok(Some((lease, Some(received)))),
             Leased::Queued => Ok(None),
             Leased::Full => Err(io::ErrorKind::QuotaExceeded.into()),
             Leased::Lost => Err(io::ErrorKind::ConnectionAborted.into()),
@@ -52,26 +60,27 @@ impl Leased {
     }
 }
 
-/// What a thread has said behind the end of an answer: the beginning of the next.
+/// Bytes from a thread that belong to the next answer: they arrived behind the end of the one before.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct Received {
     pub bytes: Vec<u8>,
     pub files: Vec<OwnedFd>,
 }
 
-/// How a request left its thread.
+/// In which state a session gives a thread back to the supervisor.
 #[derive(Debug)]
-pub enum Left {
-    /// It has given its answer.
-    Free(Heard),
-    /// The client has left before a byte of the request was sent.
-    Unasked,
-    /// The client has left first: what of the request is unsent, what the thread has said of its answer.
-    Busy { unsent: Vec<u8>, heard: Heard, reader: Reader },
-    /// It ended before it began with the request, which is to have another.
-    Untaken,
-    /// It ended, or said what is no frame.
+pub enum Handback {
+    /// The thread has sent the whole answer, and perhaps the beginning of the next.
+    Free(Received),
+    /// The client has left, and no byte of the request has been sent to the thread.
+    Unsent,
+    /// The client has left during the exchange: the bytes of the request that are still to be sent, what was received
+    /// of the answer and is not parsed yet, and where in the frames the answer is.
+    Busy { unsent: Vec<u8>, received: Received, reader: Reader },
+    /// The worker ended before it began with the request: the request needs another worker.
+    NotBegun,
+    /// The worker ended, or sent something that is not a frame.
     Broken,
-    /// It has been silent for too long.
+    /// The application has made no progress within the timeout.
     Stuck,
 }

@@ -1,12 +1,12 @@
-//! What a worker prints, cut into lines for the log: bytes in, lines out. Bounded, whatever it prints.
+//! The output of a worker, cut into lines for the log: bytes in, lines out. Memory is bounded, whatever it prints.
 
 use std::time::{Duration, Instant};
 
 /// A longer line is cut into several.
 const LONGEST: usize = 8 * 1024;
-/// How long a line may lack its end before it is shown as it is: words that are flushed without one are meant to be
-/// seen, and a line that was only cut by the pipe is whole by then.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long an unfinished line is held before it is shown. A prompt is flushed without a line end and is meant to be
+/// seen; a line that was only split by the pipe is complete by then.
+const HOLD: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub struct Lines {
@@ -15,7 +15,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Takes bytes and shows the lines that they complete.
+    /// Adds bytes and shows the lines that they complete.
     pub fn push(&mut self, bytes: &[u8], now: Instant, mut show: impl FnMut(&str)) {
         self.rest.extend_from_slice(bytes);
         let mut start = 0;
@@ -39,7 +39,7 @@ impl Lines {
 
     /// When `flush` is due.
     pub fn deadline(&self) -> Option<Instant> {
-        self.since.map(|since| since + PATIENCE)
+        self.since.map(|since| since + HOLD)
     }
 
     /// Shows what is left without a line end.
@@ -52,7 +52,7 @@ impl Lines {
     }
 }
 
-/// Text without control characters: nobody's terminal is driven by what an application prints of its clients.
+/// Text without control characters: an application may print what a client sent, which must not control a terminal.
 fn readable(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = String::from_utf8_lossy(line);
@@ -77,7 +77,7 @@ mod tests {
         lines.push(b"a\nb", now, |line| shown.push(line.to_owned()));
         lines.push(b"c\r\n\x1b[31m\td", now, |line| shown.push(line.to_owned()));
         assert_eq!(shown, ["a", "bc"]);
-        assert_eq!(lines.deadline(), Some(now + PATIENCE));
+        assert_eq!(lines.deadline(), Some(now + HOLD));
         lines.flush(|line| shown.push(line.to_owned()));
         assert_eq!(shown[2], "\\u{1b}[31m\td");
         assert_eq!(lines.deadline(), None);

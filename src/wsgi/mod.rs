@@ -1,34 +1,35 @@
-//! Python applications behind the server (PEP 3333). Not a word of HTTP is spoken to them.
+//! Python applications behind the server (PEP 3333). The server and its workers exchange frames, not HTTP.
 //!
 //! ```text
-//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a stream and a tray a thread: frames
+//!  Supervisor ── spawns, watches ──► Process (python, worker.py) ─┬─ a stream and an inbox per thread: frames
 //!      │ lease, give_back                                         └─ stdout, stderr: lines for the log
 //!  sessions ── environ, content ──► frames ──► worker ──► frames ── head, content, files ──► sessions
 //! ```
 //! | file | what it knows |
 //! |---|---|
-//! | `supervisor` | which workers there are, who is free, who waits, who has to go. |
-//! | `lease` | what passes between it and who needs a worker. |
-//! | `pool`, `worker` | what it knows of an application's workers and of each. |
-//! | `tray` | what a thread takes up next, and how it is taken back. |
-//! | `watch` | its calls on descriptors. |
-//! | `host` | how engines share the supervisor. |
-//! | `python` | which interpreter, and where. |
-//! | `process` | one child: spawning, its output, its end. |
+//! | `supervisor` | which workers there are, which threads are free, which requests wait, which workers have to end. |
+//! | `lease` | the values that pass between the supervisor and a session that needs a worker. |
+//! | `pool`, `worker` | what the supervisor knows of all workers of an application, and of each. |
+//! | `inbox` | a queue of requests in front of a thread, from which they can be recalled. |
+//! | `watch` | the supervisor's system calls on descriptors. |
+//! | `shared_supervisor` | how the threads of an engine share the supervisor: a lock and a condition variable. |
+//! | `python` | which interpreter, and in which folder. |
+//! | `process` | one child process: starting it, its output, its end. |
 //! | `frames`, `head`, `environ`, `lines` | pure: bytes in, values out. |
-//! | `worker.py` | the other side: imports, calls, iterates, closes. |
+//! | `worker.py` | the worker: imports the application, calls it, sends what it returns. |
+//! | `watch.py` | in the first worker: reports changed sources. |
 
 pub mod environ;
 pub mod frames;
 pub mod head;
-pub mod host;
+pub mod inbox;
 pub mod lease;
 pub mod lines;
 pub mod pool;
 pub mod process;
 pub mod python;
+pub mod shared_supervisor;
 pub mod supervisor;
-pub mod tray;
 pub mod watch;
 pub mod worker;
 
@@ -41,17 +42,17 @@ pub struct Spec {
     /// `module:callable`
     pub app: String,
     pub python: PathBuf,
-    /// Where it is imported, and its current directory.
+    /// The folder that it is imported from: its current directory.
     pub folder: PathBuf,
     pub workers: usize,
-    /// Of each worker; each takes one request at a time.
+    /// How many threads a worker has. Each takes one request at a time.
     pub threads: usize,
-    /// How long a request may stand still in the application.
+    /// How long a request may make no progress in the application.
     pub timeout: Duration,
-    /// After about so many requests a worker is replaced.
+    /// A worker is replaced after about this many requests.
     pub max_requests: Option<u64>,
-    /// Requests that may wait for a worker.
+    /// How many requests may wait for a worker.
     pub queue: usize,
-    /// Whether a changed source reloads it.
+    /// Whether a changed source reloads the application.
     pub watch: bool,
 }

@@ -1,36 +1,40 @@
-//! The workers of one application, as a number: how many are wanted, who waits for one, what went wrong last.
+//! The workers of one application as a whole: how many are wanted, which requests wait, which failure was the last.
 
 use crate::wsgi::Spec;
+use crate::wsgi::lease::Seat;
 use crate::wsgi::process::Process;
 use crate::wsgi::supervisor::Ticket;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Between attempts to replace what ends at once: from here, doubled, up to one of the next two.
+/// The first pause between attempts to replace workers that end at once. It doubles each time, up to `UNSTARTED` or
+/// `CRASHED`.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Of workers that do not come up: the next one hardly will.
+/// The longest pause after workers that did not start: the next one will hardly start either.
 pub const UNSTARTED: Duration = Duration::from_secs(10);
-/// Of workers that came up and that requests have killed: the next request may be another, and waits no longer than this.
+/// The longest pause after workers that started and then crashed in a request. The next request may be a harmless one,
+/// and waits for this long at most.
 pub const CRASHED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Pool {
     pub spec: Spec,
-    /// What new workers belong to; older ones serve until as many as are wanted of these do.
+    /// The generation of new workers. Older workers serve until all workers of this generation are ready.
     pub generation: u32,
-    /// The highest number given to a generation: none is given twice, so that workers of one that failed are never
-    /// taken for the next one's.
+    /// The highest number that a generation was given. No number is given twice: a worker of a generation that failed
+    /// cannot be mistaken for one of the next.
     pub last: u32,
-    /// The last that all came up.
+    /// The last generation whose workers were all ready; 0 before the first.
     pub proven: u32,
-    /// A source may have changed since the newest generation began to read it.
+    /// A reload was asked for after the newest generation had begun to read the sources.
     pub reload_asked: bool,
-    pub idle: Vec<(usize, usize)>,
+    pub idle: Vec<Seat>,
     pub waiting: VecDeque<Ticket>,
-    /// Ends in a row, without a request answered in between, and when the next attempt is due.
+    /// How many workers have failed in a row, without a request answered in between.
     pub failures: u32,
+    /// No worker is started before this time.
     pub pause: Option<Instant>,
-    /// Why the last one did not start.
+    /// Why the last worker did not start.
     pub failure: Option<String>,
 }
 
@@ -50,8 +54,8 @@ impl Pool {
         }
     }
 
-    /// Begins a new generation, if one has been asked for. One at a time: the last must have come up, or failed, or have
-    /// been given up.
+    /// Begins a new generation, if a reload was asked for. One reload at a time: call this when the newest generation
+    /// is ready, or has failed, or was given up.
     pub fn begin_reload_if_asked(&mut self) {
         if std::mem::take(&mut self.reload_asked) {
             log::info!(target: "wsgi", "{}: reloading", self.spec.app);
@@ -61,7 +65,8 @@ impl Pool {
         }
     }
 
-    /// A worker ended that should not have: the first is replaced at once, the next after ever longer pauses.
+    /// Counts a worker that ended by a fault. The first is replaced at once, the next ones after longer and longer
+    /// pauses.
     pub fn count_failure(&mut self, longest: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 {
@@ -83,13 +88,13 @@ impl Pool {
         can_dump
     }
 
-    /// Takes an idle worker off the list.
+    /// Takes a worker off the list of idle threads.
     pub fn forget(&mut self, worker: usize) {
-        self.idle.retain(|(other, _)| *other != worker);
+        self.idle.retain(|seat| seat.worker != worker);
     }
 
-    /// How many requests a worker may take: up to a tenth less than was said, so that workers that started together
-    /// are not replaced together.
+    /// How many requests a worker may take: up to a tenth less than `max_requests`, so that workers that started
+    /// together are not replaced together.
     pub fn share(&self, pid: u32) -> Option<u64> {
         let most = self.spec.max_requests?;
         // Knuth's multiplicative hash: neighbours end up far apart.

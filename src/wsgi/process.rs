@@ -1,9 +1,9 @@
-//! One worker process: started, fed with its source, listened to, ended. What its sockets say is for others.
+//! One worker process: starting it, sending it its source, logging its output, seeing its end. Frames are for others.
 
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
+use crate::wsgi::inbox::Inbox;
 use crate::wsgi::lines::Lines;
-use crate::wsgi::tray::Tray;
 use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -24,7 +24,7 @@ const BOOTSTRAP: &str = "import socket\n\
     source = s.recv(int.from_bytes(s.recv(4, 256), 'little'), 256)\n\
     s.detach()\n\
     exec(compile(source, 'dustdevil/worker.py', 'exec'))\n";
-/// What is read of a worker's output in one turn; the rest has its turn after everybody else's.
+/// How many bytes of a worker's output are read in one turn. The rest waits until everything else has been looked at.
 const OUTPUT: usize = 64 * 1024;
 /// Descriptors that one message may carry: SCM_MAX_FD of Linux.
 const FILES: usize = 253;
@@ -32,18 +32,19 @@ const FILES: usize = 253;
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// Readable when the process has ended. Without one (before Linux 5.3) the end of its output tells.
+    /// A pidfd, readable when the process has ended. Before Linux 5.3 there is none: the end of the output tells.
     ended: Option<OwnedFd>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
     lines: [Lines; 2],
-    /// Nothing is said over it: it closes with us, and that ends a worker even in the middle of what it does.
+    /// Nothing is sent over it. The kernel closes it when the server ends, and that ends the worker even while it
+    /// computes.
     _lifeline: UnixStream,
 }
 
 impl Process {
-    /// Starts a worker; stream and tray are those of its threads, in their order.
-    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<(UnixStream, Tray)>)> {
+    /// Starts a worker. Returns the stream and the inbox of each of its threads, in their order.
+    pub fn spawn(spec: &Spec, watch: bool) -> io::Result<(Process, Vec<(UnixStream, Inbox)>)> {
         let (first, theirs) = UnixStream::pair()?;
         let (lifeline, its_end) = UnixStream::pair()?;
         let mut child = Command::new(&spec.python)
@@ -75,7 +76,7 @@ impl Process {
         lifeline: UnixStream,
         spec: &Spec,
         watch: bool,
-    ) -> io::Result<Vec<(UnixStream, Tray)>> {
+    ) -> io::Result<Vec<(UnixStream, Inbox)>> {
         for pipe in self.pipes() {
             let flags = rustix::fs::fcntl_getfl(pipe)?;
             rustix::fs::fcntl_setfl(pipe, flags | OFlags::NONBLOCK)?;
@@ -86,9 +87,9 @@ impl Process {
             streams.push(ours);
             theirs.push(other);
         }
-        let trays = streams.iter().map(|_| Tray::new()).collect::<io::Result<Vec<_>>>()?;
+        let inboxes = streams.iter().map(|_| Inbox::new()).collect::<io::Result<Vec<_>>>()?;
         let first = &mut streams[0];
-        // All this fits in the socket's buffer: nobody waits for the interpreter.
+        // All this fits in the socket's buffer: the server does not wait for the interpreter.
         first.write_all(&(WORKER.len() as u32).to_le_bytes())?;
         first.write_all(WORKER.as_bytes())?;
         let config = frames::pairs([
@@ -98,26 +99,26 @@ impl Process {
             ("watch", if watch { WATCH.as_bytes() } else { b"" }),
         ]);
         let frame = [&frames::header(ToWorker::Config, 0, config.len(), 0)[..], &config].concat();
-        // The lifeline, the trays, and the streams that it does not have yet.
+        // The lifeline, all inboxes, and the streams of all threads but the first, which is its standard input.
         let (lifeline, others) = theirs.split_at(1);
         let files = lifeline
             .iter()
             .map(AsFd::as_fd)
-            .chain(trays.iter().map(Tray::theirs))
+            .chain(inboxes.iter().map(Inbox::theirs))
             .chain(others.iter().map(AsFd::as_fd));
         let (files, mut sent) = (files.collect::<Vec<_>>(), 0);
         for files in files.chunks(FILES) {
             sent += send_with(&*first, &frame[sent..=sent], files, SendFlags::NOSIGNAL)?;
         }
         first.write_all(&frame[sent..])?;
-        Ok(streams.into_iter().zip(trays).collect())
+        Ok(streams.into_iter().zip(inboxes).collect())
     }
 
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What becomes readable when there is something to be done: the end, the output, the errors.
+    /// The descriptors that become readable when it ends or prints.
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.ended.iter().map(AsFd::as_fd).chain(self.pipes())
     }
@@ -126,7 +127,7 @@ impl Process {
         self.output.iter().map(AsFd::as_fd).chain(self.errors.iter().map(AsFd::as_fd))
     }
 
-    /// Logs what it has printed; whether there may be more at once.
+    /// Logs what it has printed. True when there may be more to read.
     pub fn read_output(&mut self, now: Instant) -> bool {
         let pid = self.child.id();
         let [lines, error_lines] = &mut self.lines;
@@ -134,7 +135,7 @@ impl Process {
         drain(&mut self.errors, error_lines, now, |line| log::log!(target: "wsgi", level(), "[{pid}] {line}")) || more
     }
 
-    /// Logs lines that have waited for their end for long enough.
+    /// Logs unfinished lines that are due.
     pub fn flush_output(&mut self, now: Instant) {
         let pid = self.child.id();
         let is_due = |lines: &Lines| lines.deadline().is_some_and(|deadline| deadline <= now);
@@ -179,13 +180,13 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            // Not yet waited for, so that the number is still its own.
+            // The process was not waited for yet: no other process can have its number.
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 }
 
-/// What an application says of errors is shown even where only errors are.
+/// The level for standard error: warnings, but errors where only errors are shown, so that tracebacks always are.
 fn level() -> log::Level {
     if log::max_level() < log::LevelFilter::Warn { log::Level::Error } else { log::Level::Warn }
 }
@@ -219,7 +220,7 @@ fn words(status: ExitStatus) -> String {
     }
 }
 
-/// Sends bytes, and descriptors with the first of them.
+/// Sends bytes, and descriptors with the first byte. Returns how many bytes were sent.
 pub fn send_with(socket: impl AsFd, bytes: &[u8], files: &[BorrowedFd<'_>], flags: SendFlags) -> io::Result<usize> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(files.len()))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);

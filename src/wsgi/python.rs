@@ -1,4 +1,4 @@
-//! Which interpreter runs the applications, and where.
+//! Which Python interpreter runs the applications, and in which folder.
 
 use crate::config::wsgi::WsgiRules;
 use crate::start_error::StartError;
@@ -7,13 +7,13 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Below a virtual environment.
+/// The interpreter below the folder of a virtual environment.
 const IN_ENVIRONMENT: &str = "bin/python";
 
-/// How each application is run.
+/// How each application is run, in the order of the rules.
 ///
 /// # Errors
-/// Its folder is not there.
+/// The folder does not exist or cannot be entered.
 pub fn specs(rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
     let folder = rules.folder.clone().unwrap_or_else(|| ".".into());
     let folder = fs::canonicalize(&folder).map_err(|error| {
@@ -38,16 +38,16 @@ pub fn specs(rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
     Ok(rules.apps.iter().map(|mount| spec(&mount.app)).collect())
 }
 
-/// A name is looked up in PATH; a path is our own current directory's, not the child's.
+/// A bare name is looked up in PATH. A relative path means our own current directory, not the child's.
 fn absolute(python: &Path) -> PathBuf {
     match python.components().count() {
         1 => python.to_owned(),
-        // Not resolved any further: a virtual environment is known by the link in it.
+        // Symbolic links are kept: Python finds its virtual environment by the path of the link.
         _ => std::path::absolute(python).unwrap_or_else(|_| python.to_owned()),
     }
 }
 
-/// The active virtual environment's, or that of one beside the application, or the system's.
+/// The interpreter of the active virtual environment, else of one beside the application, else `python3` from PATH.
 fn find(folder: &Path, active: Option<PathBuf>) -> PathBuf {
     let beside = [".venv", "venv"].map(|name| folder.join(name));
     let environments = active.into_iter().chain(beside);

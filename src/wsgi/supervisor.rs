@@ -1,22 +1,25 @@
-//! Which workers there are, who is free, who waits, who has to go. It never waits itself: an engine waits for its one
-//! descriptor and its deadline, and then lets it take a `turn`.
+//! Which workers there are, which threads are free, which requests wait, which workers have to end. It never waits
+//! itself: an engine waits for its one descriptor and its deadline, and then calls `turn`.
 //!
 //! ```text
 //!             READY of each thread          worn out, or a newer generation is ready
 //!  Starting ────────────────────► Serving ─────────────────────────────► Retiring ── idle ──► its sockets close
-//!     │ FAILED, or it ends          │ stuck, or talks nonsense               │                       │
+//!     │ FAILED, or it ends          │ stuck                                  │                       │
 //!     ▼                             ▼                                        ▼                       ▼
-//!  tried again, later           Doomed ─── kill_at ──► killed              Doomed               it ends by itself
+//!  tried again, later           Ending ─── kill_at ──► killed              Ending               it ends by itself
 //! ```
-//! A thread of a worker has a stream; to have it is to have a `Lease`, and one lease is one request. While it works on one,
-//! others may lie on its tray: it takes them up one after another, and each has its lease when it is its turn.
+//! A worker whose socket breaks, or that sends something that is not a frame, is `Crashed`: it is killed soon
+//! if it does not end by itself.
+//!
+//! A `Lease` is the right to a thread's stream for one request. While a thread works on one request, others may be in
+//! its inbox. It takes them up one after another, and each gets its own lease when its turn comes.
 
 mod ending;
 mod requests;
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-pub use crate::wsgi::lease::{Granted, Heard, Lease, Leased, Left, Ticket};
+pub use crate::wsgi::lease::{Granted, Handback, Lease, Leased, Received, Seat, Ticket};
 use crate::wsgi::pool::{Pool, UNSTARTED};
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};
@@ -31,15 +34,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Tokens of one worker: its threads' sockets, and the rest of its descriptors as `PROCESS`.
+/// How many epoll tokens belong to one worker: one for each thread's socket, and `PROCESS` for its other descriptors.
 const STRIDE: usize = 1024;
 const PROCESS: usize = STRIDE - 1;
-/// Between the order to dump its stacks and the end of a stuck worker.
+/// How long a stuck worker has to dump its stacks before it is killed.
 const DUMP: Duration = Duration::from_millis(250);
 /// How long a worker may take to end once its sockets are closed.
 const LEAVE: Duration = Duration::from_secs(10);
 
-/// Events taken at once.
+/// How many events are taken at once.
 const EVENTS: usize = 64;
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -48,10 +51,11 @@ pub struct Supervisor {
     poll: OwnedFd,
     pools: Vec<Pool>,
     workers: Slab<Worker>,
+    /// Tickets that may get a thread now, for `take_woken`.
     woken: Vec<Ticket>,
-    /// Those whose requests went with a worker that had taken them up.
+    /// Tickets whose requests a worker had taken up before it ended.
     lost: Vec<Ticket>,
-    /// Something has changed that the next turn has to see.
+    /// Something has changed: the next turn is due at once.
     changed: bool,
     stopping: bool,
 }
@@ -69,10 +73,10 @@ impl Supervisor {
         })
     }
 
-    /// Starts every worker and waits for all. The one place that waits, before anything is served.
+    /// Starts every worker and waits until all are ready. Nothing is served yet: this is the only place that waits.
     ///
     /// # Errors
-    /// An application cannot be imported, or an interpreter not be started: exit code 3.
+    /// An application cannot be imported, or an interpreter cannot be started: exit code 3.
     pub fn start(&mut self, clock: impl Fn() -> Instant) -> Result<(), StartError> {
         loop {
             self.turn(clock());
@@ -90,27 +94,27 @@ impl Supervisor {
         }
     }
 
-    /// Waits until a turn is worth taking.
+    /// Waits until `turn` has something to do, `left` at most.
     pub fn wait(&self, left: Option<Duration>) -> io::Result<()> {
         watch::wait(self.poll.as_fd(), left)
     }
 
     // ---- what happens to workers
 
-    /// When the next turn is due, whatever the descriptor says.
+    /// When the next turn is due, even if the descriptor is not readable.
     pub fn deadline(&self) -> Option<Instant> {
         let pauses = self.pools.iter().filter_map(|pool| pool.pause);
         let workers = self.workers.iter().filter_map(|(_, worker)| worker.deadline());
         pauses.chain(workers).min()
     }
 
-    /// As `deadline`; at once, while there is output left to be read.
+    /// As `deadline`, but `now` while output has to be read or something has changed.
     pub fn next_turn(&self, now: Instant) -> Option<Instant> {
-        let talks = self.workers.iter().any(|(_, worker)| worker.talks);
-        if talks || self.changed { Some(now) } else { self.deadline() }
+        let has_output = self.workers.iter().any(|(_, worker)| worker.has_output);
+        if has_output || self.changed { Some(now) } else { self.deadline() }
     }
 
-    /// Looks at everything that has happened, and at every deadline.
+    /// Handles all events, then every deadline.
     pub fn turn(&mut self, now: Instant) {
         self.changed = false;
         loop {
@@ -118,7 +122,7 @@ impl Supervisor {
             let polled = epoll::wait(&self.poll, rustix::buffer::spare_capacity(&mut events), Some(&NO_TIME));
             for event in &events {
                 let token = event.data.u64() as usize;
-                self.on_event(token / STRIDE, token % STRIDE, now);
+                self.on_event(Seat { worker: token / STRIDE, thread: token % STRIDE }, now);
             }
             if polled.is_err() || events.len() < EVENTS {
                 break;
@@ -126,21 +130,21 @@ impl Supervisor {
         }
         let keys: Vec<usize> = self.workers.iter().map(|(key, _)| key).collect();
         for key in keys {
-            self.look_after(key, now);
+            self.check_worker(key, now);
         }
         for pool in 0..self.pools.len() {
-            self.fill(pool, now);
+            self.start_missing(pool, now);
         }
     }
 
-    /// Imports every application anew. The old workers serve until the new ones can. A reload under way is given up:
-    /// its import may hang, and what it reads is not the newest.
+    /// Imports every application again. The old workers serve until the new ones are ready. A reload that is still
+    /// under way is given up: its import may hang, and it may have read sources that have changed since.
     pub fn reload(&mut self, now: Instant) {
         self.changed = true;
         for index in 0..self.pools.len() {
             let pool = &mut self.pools[index];
             pool.reload_asked = true;
-            // Before anything is served there is nothing to go back to.
+            // At start there are no older workers to go back to.
             if pool.proven == 0 {
                 continue;
             }
@@ -153,11 +157,11 @@ impl Supervisor {
         }
     }
 
-    /// Lets every worker end once it is idle. Nothing more is leased.
+    /// Ends every worker as soon as it is idle. No more workers are started.
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.retire_all(now, |_| true);
-        // Nobody comes any more for what they have taken up.
+        // No session will ask for the answers to requests that threads have taken up.
         for next in self.workers.iter_mut().flat_map(|(_, worker)| &mut worker.threads).flat_map(|at| &mut at.next) {
             *next = None;
         }
@@ -167,32 +171,36 @@ impl Supervisor {
         self.workers.is_empty()
     }
 
-    /// Ends what is left at once.
+    /// Kills every process that still runs.
     pub fn kill_all(&mut self) {
         for (_, worker) in self.workers.iter().filter(|(_, worker)| worker.ended.is_none()) {
             worker.process.signal(Signal::KILL);
         }
     }
 
-    fn on_event(&mut self, key: usize, part: usize, now: Instant) {
-        let Some(worker) = self.workers.get_mut(key) else { return };
-        if part == PROCESS {
-            worker.talks = true;
+    fn thread(&mut self, seat: Seat) -> &mut Thread {
+        &mut self.workers[seat.worker].threads[seat.thread]
+    }
+
+    fn on_event(&mut self, seat: Seat, now: Instant) {
+        let Some(worker) = self.workers.get_mut(seat.worker) else { return };
+        if seat.thread == PROCESS {
+            worker.has_output = true;
             return;
         }
-        match worker.threads.get(part).map(|thread| &thread.duty) {
-            Some(Duty::Starting(_)) => self.greet(key, part, now),
-            Some(Duty::Finishing { .. }) => self.finish(key, part, now),
+        match worker.threads.get(seat.thread).map(|thread| &thread.duty) {
+            Some(Duty::Starting(_)) => self.read_greeting(seat, now),
+            Some(Duty::Finishing { .. }) => self.finish(seat, now),
             _ => {}
         }
     }
 
     /// The deadlines, output and end of one worker.
-    fn look_after(&mut self, key: usize, now: Instant) {
+    fn check_worker(&mut self, key: usize, now: Instant) {
         let worker = &mut self.workers[key];
         if worker.ended.is_some() {
-            worker.talks = false;
-            return self.bury(key, now);
+            worker.has_output = false;
+            return self.remove_if_done(key, now);
         }
         worker.process.flush_output(now);
         if worker.overdue.is_some_and(|overdue| overdue <= now) {
@@ -202,34 +210,34 @@ impl Supervisor {
                 worker.overdue = Some(now + pool.spec.timeout);
             }
         }
-        if let State::Doomed { kill_at } | State::Crashed { kill_at } = &mut worker.state
+        if let State::Ending { kill_at } | State::Crashed { kill_at } = &mut worker.state
             && *kill_at <= now
         {
             worker.process.signal(Signal::KILL);
-            // Should even that not end it at once, there is nothing else to be done.
+            // A process in an uninterruptible call ends later. Nothing more can be done until then.
             *kill_at = now + LEAVE;
         }
-        if worker.talks {
-            worker.talks = worker.process.read_output(now);
+        if worker.has_output {
+            worker.has_output = worker.process.read_output(now);
             worker.ended = worker.process.ended();
             if worker.ended.is_some() {
                 return self.on_ended(key, now);
             }
         }
         for thread in 0..self.workers[key].threads.len() {
-            self.finish(key, thread, now);
+            self.finish(Seat { worker: key, thread }, now);
         }
         let late = self.workers[key].threads.iter().position(|thread| match thread.duty {
             Duty::Finishing { until, .. } => until <= now,
             _ => false,
         });
         if let Some(thread) = late {
-            self.on_stuck(key, thread, now);
+            self.on_stuck(Seat { worker: key, thread }, now);
         }
     }
 
     /// Starts workers where there are fewer than wanted.
-    fn fill(&mut self, index: usize, now: Instant) {
+    fn start_missing(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
         if self.stopping || pool.pause.is_some_and(|until| until > now) {
             return;
@@ -239,7 +247,7 @@ impl Supervisor {
         let current = || self.workers.iter().filter(|(_, worker)| worker.counts_for(index, generation));
         let (count, watched) = (current().count(), current().any(|(_, worker)| worker.watches));
         for number in count..pool.spec.workers {
-            // One that watches the sources is enough.
+            // One worker that watches the sources is enough.
             let watches = pool.spec.watch && !watched && number == count;
             match Process::spawn(&pool.spec, watches) {
                 Ok((process, lines)) => {
@@ -248,10 +256,10 @@ impl Supervisor {
                     for fd in process.sources() {
                         watch(&self.poll, fd, key * STRIDE + PROCESS);
                     }
-                    let threads = lines.into_iter().enumerate().map(|(number, (stream, tray))| {
+                    let threads = lines.into_iter().enumerate().map(|(number, (stream, inbox))| {
                         watch(&self.poll, &stream, key * STRIDE + number);
                         let (socket, duty) = (Arc::new(OwnedFd::from(stream)), Duty::Starting(Vec::new()));
-                        Thread { socket, tray, duty, next: VecDeque::new() }
+                        Thread { socket, inbox, duty, next: VecDeque::new() }
                     });
                     self.workers.insert(Worker {
                         process,
@@ -261,7 +269,7 @@ impl Supervisor {
                         threads: threads.collect(),
                         left,
                         watches,
-                        talks: true,
+                        has_output: true,
                         overdue: Some(now + pool.spec.timeout),
                         ended: None,
                     });
@@ -274,10 +282,10 @@ impl Supervisor {
         }
     }
 
-    /// A worker could not be had.
+    /// A worker could not be started.
     fn on_failure(&mut self, index: usize, failure: String, now: Instant) {
         let pool = &mut self.pools[index];
-        // At the start nothing is served yet: the reason ends it, and is told by that.
+        // At start, `start` returns the failure as its error.
         if pool.proven > 0 {
             log::error!(target: "wsgi", "{}: {failure}", pool.spec.app);
         }
@@ -288,35 +296,36 @@ impl Supervisor {
             let generation = std::mem::replace(&mut pool.generation, pool.proven);
             pool.begin_reload_if_asked();
             self.changed = true;
-            // Those that did start may have a request already.
+            // Workers of the failed generation that are ready may have a request already.
             self.retire_all(now, |worker| worker.pool == index && worker.generation == generation);
             return;
         }
         pool.count_failure(UNSTARTED, now);
     }
 
-    /// Reads what a thread says that is starting.
-    fn greet(&mut self, key: usize, thread: usize, now: Instant) {
-        let worker = &mut self.workers[key];
-        // One that failed has said so; its hanging up is no second failure, of a generation that is not its own.
+    /// Reads the first frame of a thread that is starting.
+    fn read_greeting(&mut self, seat: Seat, now: Instant) {
+        let worker = &mut self.workers[seat.worker];
+        // The worker has failed already. The end of its stream must not be counted as another failure, perhaps of a
+        // newer generation.
         if worker.state != State::Starting {
-            unwatch(&self.poll, &*worker.threads[thread].socket);
+            unwatch(&self.poll, &*worker.threads[seat.thread].socket);
             return;
         }
-        let failure = match worker.threads[thread].hear() {
+        let failure = match worker.threads[seat.thread].greeting() {
             Greeting::None => return,
             Greeting::Ready => {
-                unwatch(&self.poll, &*worker.threads[thread].socket);
-                worker.threads[thread].duty = Duty::Idle;
+                unwatch(&self.poll, &*worker.threads[seat.thread].socket);
+                worker.threads[seat.thread].duty = Duty::Idle;
                 if worker.threads.iter().all(|thread| matches!(thread.duty, Duty::Idle)) {
-                    self.on_ready(key, now);
+                    self.on_ready(seat.worker, now);
                 }
                 return;
             }
             Greeting::Failed(failure) => failure,
         };
         let pool = worker.pool;
-        worker.state = State::Doomed { kill_at: now + DUMP };
+        worker.state = State::Ending { kill_at: now + DUMP };
         self.on_failure(pool, failure, now);
     }
 
@@ -327,7 +336,7 @@ impl Supervisor {
         *overdue = None;
         log::debug!(target: "wsgi", "worker {} is ready", process.pid());
         let pool = &mut self.pools[index];
-        pool.idle.extend((0..count).map(|thread| (key, thread)));
+        pool.idle.extend((0..count).map(|thread| Seat { worker: key, thread }));
         let serving = |worker: &Worker| worker.pool == index && worker.state == State::Serving;
         let current = self.workers.iter().filter(|(_, worker)| serving(worker) && worker.generation == pool.generation);
         let complete = current.count() >= pool.spec.workers;
@@ -345,7 +354,7 @@ impl Supervisor {
                 worker.pool == index && (worker.state == State::Worn || is_older)
             });
         } else {
-            // It has come for one of those that are worn; the others wait for theirs.
+            // One new worker replaces one worn worker; the others wait for theirs.
             let mut worn =
                 self.workers.iter().filter(|(_, worker)| worker.pool == index && worker.state == State::Worn);
             if let Some((key, _)) = worn.next() {
@@ -359,7 +368,7 @@ impl Supervisor {
 }
 
 impl AsFd for Supervisor {
-    /// Readable when a turn is worth taking.
+    /// Readable when `turn` has something to do.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.as_fd()
     }

@@ -1,6 +1,6 @@
 """Runs in a thread of the first worker with --wsgi-reload: asks the server to reload when a source has changed.
 
-`folder`, where the application is, and `server`, the server's pid, are given as global names.
+Two global names are given: `folder` is the application's folder, `server` the pid of the server.
 """
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 
 
 def sources():
-    """Every module that is loaded and every source below `folder`, and when it changed. Environments are left out."""
+    """The time of every loaded module and of every source below `folder`. Virtual environments are left out."""
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     for top, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "." and not os.path.exists(top + "/" + name + "/pyvenv.cfg")]
@@ -19,7 +19,7 @@ def sources():
         try:
             times[file] = os.stat(file).st_mtime_ns
         except OSError:
-            pass  # a module that is no file, or one that has just gone
+            pass  # a module without a file, or a file that was just removed
     return times
 
 
@@ -27,7 +27,7 @@ seen = sources()
 while os.getppid() == server:
     time.sleep(0.5)
     now = sources()
-    # A module that is loaded later is no change; a new source in the folder is.
+    # A module that was loaded since is not a change; a new source in the folder is.
     if any(seen.get(file) != now[file] for file in now if file in seen or file.startswith(folder)):
         os.kill(server, signal.SIGHUP)
     seen = now

@@ -1,4 +1,4 @@
-//! The calls with which the supervisor watches and hears its workers. None of them waits but `wait`.
+//! The system calls with which the supervisor watches and reads its workers. Only `wait` blocks.
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// Waits until the supervisor's descriptor is readable.
 pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
     use rustix::event::{PollFd, PollFlags, poll};
-    // A time that no clock reaches is none.
+    // A duration too long for a timespec is no limit.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
         Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
@@ -19,7 +19,7 @@ pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
     }
 }
 
-/// Descriptors taken with one read. More than these the kernel closes.
+/// How many descriptors one read can take. The kernel closes the others.
 const FILES: usize = 4;
 
 /// Reads from a worker's stream, and takes the descriptors that come with the bytes.
@@ -36,7 +36,7 @@ pub fn read_with_files(socket: impl AsFd, room: &mut [u8], files: &mut Vec<Owned
     Ok(message.bytes)
 }
 
-/// Adds what has come to `said` and `files`; whether there was anything.
+/// Adds what has arrived to `said` and `files`. False when nothing had.
 pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>, files: &mut Vec<OwnedFd>) -> bool {
     let mut room = [0; 16 * 1024];
     let count = read_with_files(socket, &mut room, files).unwrap_or(0);
@@ -44,7 +44,7 @@ pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>, files: &mut Vec<OwnedFd>) -
     count > 0
 }
 
-/// Edge-triggered: what it reports is read until there is no more.
+/// Registers a descriptor edge-triggered: after an event it has to be read until nothing is left.
 pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
     let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
     if let Err(error) = epoll::add(poll, fd, EventData::new_u64(token as u64), flags) {
@@ -53,6 +53,6 @@ pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
 }
 
 pub fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
-    // It fails only where it is not watched.
+    // It fails only when the descriptor is not registered.
     let _ = epoll::delete(poll, fd);
 }

@@ -1,18 +1,21 @@
-"""The worker: imports one WSGI application and calls it (PEP 3333), one request at a time a thread.
+"""The worker: imports one WSGI application (PEP 3333). Each of its threads calls it for one request at a time.
 
-It speaks no HTTP: the server parses, buffers, frames and sends. Between the two go frames of 16 bytes (kind and serial, lengths
-of A and B), then A, then B, over a stream that was standard input. What a thread does next lies on its tray, a
-stream of slots: in each is a REQUEST that is small, or nothing for a frame that comes over the stream:
-    to the worker    CONFIG   A: pairs; with it come a socket that closes with the server and those of the threads
-                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is a file with it
-                     CANCEL   the client has left: stop before the next chunk
-    to the server    READY    the application is imported. FAILED: it is not, A says why, and the process ends
-                     FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: body: all of it, and the thread is free
-                     DATA     A: head, the first time; B: a piece of the body
-                     FILE     A: head; the body is the file that comes with it, from an offset: the length of B
-                     LAST     the body is complete, and close() is still to be called. END: that has been, too
-                     ABORT    the body broke off. ERROR: there is none. After these and END, the thread is free
-When the server has gone, the process ends. Whatever the application raises does not end it.
+It speaks no HTTP: the server parses, buffers, frames and sends. Each thread has a stream to the server, in both directions; the
+first thread's stream was standard input. A frame on it is a header of 16 bytes (kind and serial, length of A, length of B), A,
+and B. Each thread also has an inbox, a stream of slots of SLOT bytes. A slot holds a REQUEST that fits, or zeros: then the
+next frame comes over the stream.
+    to the worker    CONFIG   A: pairs. With it come the lifeline, all inboxes, and the streams of the other threads.
+                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is the file that comes with it.
+                     CANCEL   The client has left: stop before the next chunk.
+    to the server    READY    The application is imported. FAILED: it is not; A says why, and the process ends.
+                     FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: the whole body. The thread is free.
+                     DATA     A: head, in the first one; B: a piece of the body.
+                     FILE     A: head. The body is the file that comes with it; in place of B's length: its offset.
+                     LAST     The body is complete, but close() has not been called yet.
+                     END      The body is complete, and close() has been called. The thread is free.
+                     ABORT    The application failed in the middle of the body. The thread is free.
+                     ERROR    The application failed before the body. The thread is free.
+When the server ends, the process ends. No exception of the application ends it.
 """
 import fcntl
 import io
@@ -30,8 +33,10 @@ from wsgiref.util import FileWrapper
 CONFIG, REQUEST, SPOOLED, CANCEL = range(1, 5)
 READY, FAILED, FULL, DATA, FILE, END, ABORT, ERROR, LAST = range(16, 25)
 HEADER = struct.Struct("<IIQ")
-ROOM, SLOT = 65536, 4096  # of a read, and what is copied together to be sent at once; what lies on a tray
-WHOLE, MOST = 262144, 1048576  # up to which pieces are joined, so that their length is known; the largest head
+ROOM = 65536  # bytes of a read; a frame up to this size is sent with one call
+SLOT = 4096  # bytes of a slot of an inbox
+WHOLE = 262144  # a list of pieces up to this size is joined, so that its length is known
+MOST = 1048576  # the largest head
 CONTROL, CLOEXEC = socket.CMSG_SPACE(256 * 4), socket.MSG_CMSG_CLOEXEC
 PID = os.getpid()
 # A whole head in one match: no control character, names that are tokens. NUL ends each part.
@@ -39,39 +44,44 @@ VALID_HEAD = re.compile(rb"[1-9]\d\d( [^\0-\x08\n-\x1f\x7f]*)?\0([\w!#$%&'*+.^`|
 
 
 class Link:
-    """One thread's lines to the server: its stream and its tray."""
-    def __init__(self, sock, tray=None):
-        self.sock, self.tray, self.files, self.poll, self.serial = sock, tray, [], select.poll(), 0
+    """One thread's connection to the server: its stream and its inbox."""
+    def __init__(self, sock, inbox=None):
+        self.sock, self.inbox, self.files, self.poll, self.serial = sock, inbox, [], select.poll(), 0
         self.slot = memoryview(bytearray(SLOT))
         self.poll.register(sock, select.POLLIN)
 
     def read(self, count):
-        """So many bytes of the stream; files that come with them are put aside."""
+        """Reads `count` bytes of the stream. Files that come with them go to `self.files`."""
         data = bytearray()
         while len(data) < count:
             part, control, _, _ = self.sock.recvmsg(min(count - len(data), ROOM), CONTROL, CLOEXEC)
             for _, _, files in control:
                 self.files += struct.unpack("%di" % (len(files) // 4), files)
-            data += part or os._exit(0)
+            if not part:
+                os._exit(0)  # the server has ended
+            data += part
         return data
 
-    def said(self):
+    def read_frame(self):
         """The next frame of the stream."""
         word, a, b = HEADER.unpack(self.read(HEADER.size))
         return word, self.read(a), self.read(b)
 
     def frame(self):
-        """What is to be done next; None when the server has gone."""
-        while self.tray.recv_into(self.slot):
+        """The next request, from the inbox or the stream; None when the server has closed the inbox."""
+        while self.inbox.recv_into(self.slot):
             word, a, b = HEADER.unpack_from(self.slot)
-            word, a, b = (word, self.slot[16:16 + a], self.slot[16 + a:16 + a + b]) if word else self.said()
-            if word & 255 != CANCEL:  # a late one
+            if word:
+                a, b = self.slot[16:16 + a], self.slot[16 + a:16 + a + b]
+            else:
+                word, a, b = self.read_frame()
+            if word & 255 != CANCEL:  # a CANCEL here is for the request before, and too late
                 self.serial = word & ~255
                 return word & 255, a, b
 
     def send(self, kind, a=b"", b=b"", offset=0, file=None):
         if os.getpid() != PID:
-            os._exit(0)  # a child that the application forked: the answer is the parent's to give
+            os._exit(0)  # this is a child that the application forked: only the parent may answer
         frame = HEADER.pack(self.serial | kind, len(a), len(b) or offset) + a
         try:
             if file is not None:
@@ -85,7 +95,8 @@ class Link:
 
 
 def real(file):
-    """Descriptor and position of a real file; None for a subclass, whose read() may differ, and for what is in /proc."""
+    """Descriptor and position of a regular file. None for a subclass, whose read() may differ, and for a file whose size is
+    0: those in /proc have content all the same."""
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO or not os.path.isfile(raw.fileno()) or not os.path.getsize(raw.fileno()):
         return None
@@ -94,7 +105,7 @@ def real(file):
 
 
 class Exchange:
-    """One request: what start_response(), write() and the iteration share."""
+    """One request: the state that start_response(), write() and the iteration share."""
     def __init__(self, link):
         self.link, self.head, self.begun, self.over = link, None, False, False
 
@@ -123,14 +134,15 @@ class Exchange:
     def write(self, data):
         if not isinstance(data, bytes):
             raise TypeError("the content of a response is bytes, not %s" % type(data).__name__)
-        if self.begun and self.link.poll.poll(0) or self.over:
-            self.over = True
+        if self.begun and self.link.poll.poll(0):
+            self.over = True  # CANCEL has arrived, or the server has ended
+        if self.over:
             raise BrokenPipeError("the client has left, or the response is complete")
         if data:
             self.link.send(DATA, b"" if self.begun else self.take_head(), data)
 
     def send(self, result):
-        """Sends what the application returned; True when the server knows by that that the thread is free."""
+        """Sends what the application returned. True if that was a FULL: the server knows that the thread is free."""
         kind = type(result)
         if kind in (list, tuple) and not self.begun and (len(result) == 1 or sum(map(len, result)) <= WHOLE):
             body = result[0] if len(result) == 1 else b"".join(result)
@@ -153,20 +165,22 @@ class Exchange:
             if not self.begun:
                 self.link.send(DATA, self.take_head())
             if not free and hasattr(result, "close") and b"\0content-length\0" not in self.head.lower():
-                self.link.send(LAST)  # nobody waits for close() to know that this is the end
-        except BaseException:  # SystemExit and KeyboardInterrupt too: they are the application's own
+                self.link.send(LAST)  # without a length, the client would wait for close() to see the end
+        except BaseException:  # SystemExit and KeyboardInterrupt too: they come from the application
             outcome = ABORT if self.begun else ERROR
-            self.over or report()
-        self.over = True  # what a thread of the application writes from here on would be part of another response
+            if not self.over:
+                report()
+        self.over = True  # a write() from now on, in another thread, would become part of another response
         try:
             if hasattr(result, "close"):
                 result.close()
         except BaseException:
             report()
-        free or self.link.send(outcome)
+        if not free:
+            self.link.send(outcome)
 
 
-def tell(call, **arguments):
+def ignore_closed(call, **arguments):
     try:
         call(**arguments)
     except (OSError, ValueError):
@@ -174,7 +188,7 @@ def tell(call, **arguments):
 
 
 def report():
-    tell(__import__("traceback").print_exc, file=ERRORS)
+    ignore_closed(__import__("traceback").print_exc, file=ERRORS)
 
 
 def load(name):
@@ -195,32 +209,37 @@ def serve(link, app, base):
             pairs = iter(str(pairs, "latin-1").split("\0"))
             environ = dict(base)
             environ.update(zip(pairs, pairs))
-            environ["wsgi.input"] = io.BytesIO(body) if kind == REQUEST else open(link.files.pop(0), "rb")
+            if kind == REQUEST:
+                environ["wsgi.input"] = io.BytesIO(body)
+            else:
+                environ["wsgi.input"] = open(link.files.pop(0), "rb")
             Exchange(link).run(app, environ)
             environ = body = None  # a large body is not kept until the next request
             for stream in STREAMS:
-                tell(stream.flush)
-    except BaseException:  # not the application's: a thread that is left without a word would hold its requests up
+                ignore_closed(stream.flush)
+    except BaseException:  # a fault of this file: without the exit, requests would wait for a thread that is gone
         report()
         os._exit(1)
 
 
-def stand_fast(number, _):
-    if os.getpid() != PID:  # the server answers these, and drains its workers; a child that was forked dies of them
+def ignore_in_worker(number, _):
+    if os.getpid() != PID:  # a forked child ends by the signal; the worker ignores it, since the server drains its workers
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
 
 def main(link):
-    config = link.said()[1]
+    config = link.read_frame()[1]
     (lifeline, *files), link.files = link.files, []
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server is killed, SIGIO ends whatever hangs here
-    select.select([lifeline], [], [], 0)[0] and os._exit(0)  # it has been already
-    config = dict(zip(*[iter(os.fsdecode(bytes(config)).split("\0"))] * 2))
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server ends, SIGIO ends this process, whatever it does
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(0)  # the server has ended already
+    pairs = iter(os.fsdecode(bytes(config)).split("\0"))
+    config = dict(zip(pairs, pairs))
     sockets = [socket.socket(fileno=file) for file in files]  # before the application sets a default timeout
-    trays, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
-    link.tray, links = trays[0], [Link(*each) for each in zip(streams, trays[1:])]
+    inboxes, streams = sockets[:len(sockets) // 2 + 1], sockets[len(sockets) // 2 + 1:]
+    link.inbox, links = inboxes[0], [Link(*each) for each in zip(streams, inboxes[1:])]
     sys.argv[:], sys.path[:] = [config["app"]], [config["folder"]] + [each for each in sys.path if each]
     try:
         app = load(config["app"])
@@ -236,13 +255,13 @@ def main(link):
     serve(link, app, base)
 
 
-ERRORS = open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # whoever closes sys.stderr
+ERRORS = open(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)  # stays open if sys.stderr is closed
 STREAMS = ERRORS, sys.stderr, sys.stdout
 for stream in STREAMS[1:]:
     stream.reconfigure(errors="backslashreplace", line_buffering=True)
 SOCKET = socket.socket(fileno=os.dup(0))
-os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what the application reads as its standard input is not ours
+os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the application must not read the stream as its standard input
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    signal.signal(number, stand_fast)
+    signal.signal(number, ignore_in_worker)
 __import__("faulthandler").register(signal.SIGUSR1, ERRORS)
 main(Link(SOCKET))

@@ -1,9 +1,9 @@
-//! One worker as the supervisor sees it: its process, its threads' sockets, and what each is about.
+//! One worker as the supervisor sees it: its process, its threads, and what each thread is doing.
 
 use crate::wsgi::frames::{FromWorker, Piece, Reader};
-use crate::wsgi::lease::{Heard, Ticket};
+use crate::wsgi::inbox::Inbox;
+use crate::wsgi::lease::{Received, Ticket};
 use crate::wsgi::process::Process;
-use crate::wsgi::tray::Tray;
 use crate::wsgi::watch::receive;
 use rustix::net::{SendFlags, Shutdown};
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Reads of an answer that nobody wants, in one turn.
+/// How many reads of an answer that nobody wants are made in one turn.
 const READS: usize = 16;
 
 #[derive(Debug)]
@@ -21,15 +21,15 @@ pub struct Worker {
     pub generation: u32,
     pub state: State,
     pub threads: Vec<Thread>,
-    /// Requests it may still take before it is replaced.
+    /// How many requests it may still take before it is replaced; `None` for any number.
     pub left: Option<u64>,
-    /// It looks for changed sources.
+    /// It watches the sources for changes (`--wsgi-reload`).
     pub watches: bool,
-    /// There is output left to be read.
-    pub talks: bool,
-    /// When its import has taken so long that it is shown where it is.
+    /// Its output has to be read: lines, or the end of the process.
+    pub has_output: bool,
+    /// If it is still importing then, its stacks are logged once.
     pub overdue: Option<Instant>,
-    /// How it ended. It is kept for as long as there are answers of it that nobody has come for.
+    /// How its process ended. The entry is kept while a request still waits for an answer from it.
     pub ended: Option<String>,
 }
 
@@ -37,14 +37,15 @@ pub struct Worker {
 pub enum State {
     Starting,
     Serving,
-    /// Serves until another has taken its place.
+    /// It has taken as many requests as it may, and serves until a new worker has taken its place.
     Worn,
-    /// Takes no new request.
+    /// It takes no new request, and ends when the last one is finished.
     Retiring,
-    Doomed {
+    /// It ends by itself, or is killed at `kill_at`.
+    Ending {
         kill_at: Instant,
     },
-    /// Its socket broke in the middle of a request: it has ended, or is about to.
+    /// Its socket broke, or it sent something that is not a frame: it has ended, or is killed at `kill_at`.
     Crashed {
         kill_at: Instant,
     },
@@ -53,42 +54,45 @@ pub enum State {
 #[derive(Debug)]
 pub struct Thread {
     pub socket: Arc<OwnedFd>,
-    pub tray: Tray,
+    pub inbox: Inbox,
     pub duty: Duty,
-    /// Whose requests lie on the tray behind the one that is its duty, or were taken up since; `None` has left.
+    /// The requests behind the one of `duty`, in their order, taken up by the thread or still in the inbox. `None`: the
+    /// client has left.
     pub next: VecDeque<Option<Ticket>>,
 }
 
 #[derive(Debug)]
 pub enum Duty {
-    /// It has not said READY yet; what it has said.
+    /// It has not sent READY yet; the bytes that it has sent.
     Starting(Vec<u8>),
     Idle,
+    /// A session has it, for this request.
     Leased(Ticket),
-    /// It is the turn of one whose request lay on the tray, and who has not come for the answer yet.
-    Due(Ticket, Heard),
-    /// It finishes a request whose client has left.
+    /// The request came from the inbox. Its session has been woken, and has not asked for its lease yet.
+    Due(Ticket, Received),
+    /// It finishes a request whose client has left; `until` is the timeout.
     Finishing {
         unsent: Vec<u8>,
-        heard: Heard,
+        received: Received,
         reader: Reader,
         until: Instant,
     },
 }
 
-/// How far a thread has come with a request whose client has left.
+/// How far a thread is with a request whose client has left.
 #[derive(Debug)]
-pub enum Went {
-    Free(Heard),
-    /// It says what is no frame.
+pub enum Progress {
+    /// It is finished; what was received behind the end of the answer.
+    Free(Received),
+    /// It sent something that is not a frame.
     Broken,
-    /// Until there is more to be read.
+    /// Nothing more can be read now.
     Waiting,
-    /// There may be more: to be gone on with in the next turn.
+    /// There may be more to read, in the next turn.
     More,
 }
 
-/// What a thread that is starting has said.
+/// What a thread that is starting has sent.
 #[derive(Debug)]
 pub enum Greeting {
     None,
@@ -97,10 +101,10 @@ pub enum Greeting {
 }
 
 impl Thread {
-    /// Reads what it says while it is starting.
-    pub fn hear(&mut self) -> Greeting {
+    /// Reads the first frame, READY or FAILED, of a thread that is starting.
+    pub fn greeting(&mut self) -> Greeting {
         let Duty::Starting(said) = &mut self.duty else { return Greeting::None };
-        // A head at most: more is nonsense, and is seen to be.
+        // Room for the largest frame: neither READY nor FAILED has content.
         while said.len() < 2 * 1024 * 1024 && receive(&self.socket, said, &mut Vec::new()) {}
         match Reader::default().next(said) {
             Ok(None) => Greeting::None,
@@ -108,13 +112,15 @@ impl Thread {
             Ok(Some((_, Piece::Frame { kind: FromWorker::Failed, a, .. }))) => {
                 Greeting::Failed(format!("the import failed\n{}", String::from_utf8_lossy(a).trim_end()))
             }
-            _ => Greeting::Failed("its worker does not speak as it should; does it write to its socket?".into()),
+            _ => Greeting::Failed(
+                "its worker sent something that is not a frame; does the application write to its socket?".into(),
+            ),
         }
     }
 
-    /// Goes on with a request whose client has left, for as much as others can wait for.
-    pub fn go_on(&mut self) -> Went {
-        let Duty::Finishing { unsent, heard, reader, .. } = &mut self.duty else { return Went::Waiting };
+    /// Sends what is unsent of a request whose client has left and reads its answer away, at most `READS` reads.
+    pub fn finish_request(&mut self) -> Progress {
+        let Duty::Finishing { unsent, received, reader, .. } = &mut self.duty else { return Progress::Waiting };
         for _ in 0..READS {
             if !unsent.is_empty() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -124,34 +130,34 @@ impl Thread {
             }
             let mut at = 0;
             while !reader.is_free() {
-                match reader.next(&heard.bytes[at..]) {
+                match reader.next(&received.bytes[at..]) {
                     Ok(Some((taken, piece))) => {
                         at += taken;
                         if let Piece::Frame { kind: FromWorker::File, .. } = piece {
-                            heard.files.drain(..heard.files.len().min(1));
+                            received.files.drain(..received.files.len().min(1));
                         }
                     }
                     Ok(None) => break,
-                    Err(_) => return Went::Broken,
+                    Err(_) => return Progress::Broken,
                 }
             }
-            heard.bytes.drain(..at);
+            received.bytes.drain(..at);
             if reader.is_free() {
-                return Went::Free(std::mem::take(heard));
+                return Progress::Free(std::mem::take(received));
             }
-            if !receive(&self.socket, &mut heard.bytes, &mut heard.files) {
-                return Went::Waiting;
+            if !receive(&self.socket, &mut received.bytes, &mut received.files) {
+                return Progress::Waiting;
             }
         }
-        Went::More
+        Progress::More
     }
 }
 
 impl Worker {
-    /// When something is to be done about it, whatever it says.
+    /// When the supervisor has to look at it, even if nothing is readable.
     pub fn deadline(&self) -> Option<Instant> {
         let kill_at = match self.state {
-            State::Doomed { kill_at } | State::Crashed { kill_at } if self.ended.is_none() => Some(kill_at),
+            State::Ending { kill_at } | State::Crashed { kill_at } if self.ended.is_none() => Some(kill_at),
             _ => None,
         };
         let finishing = self.threads.iter().filter_map(|thread| match thread.duty {
@@ -162,24 +168,25 @@ impl Worker {
         kill_at.into_iter().chain(overdue).chain(self.process.deadline()).chain(finishing).min()
     }
 
-    /// Whether it is one of those that are wanted: not worn, not about to end, and not of an older generation.
+    /// Whether it counts as one of the wanted workers: starting or serving, and of this generation.
     pub fn counts_for(&self, pool: usize, generation: u32) -> bool {
         let lasts = matches!(self.state, State::Starting | State::Serving);
         lasts && self.pool == pool && self.generation == generation
     }
 
-    /// Whether no request is in it.
+    /// Whether none of its threads has a request.
     pub fn is_idle(&self) -> bool {
         self.threads.iter().all(|thread| matches!(thread.duty, Duty::Starting(_) | Duty::Idle))
     }
 
-    /// Whether there may be an answer of it that is still to be come for.
+    /// Whether a session may still want an answer from it.
     pub fn is_awaited(&self) -> bool {
         !self.is_idle() || self.threads.iter().any(|thread| !thread.next.is_empty())
     }
 
-    /// Closes its streams, whoever else holds them. What lies on its trays stays there to be taken back.
-    pub fn hang_up(&mut self) {
+    /// Shuts its streams down, also for children that the worker has forked. Requests in its inboxes can still be
+    /// recalled.
+    pub fn shut_streams(&mut self) {
         for thread in &self.threads {
             // It fails when the other side has closed already.
             let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);

@@ -32,7 +32,7 @@ class Lab:
     cores: tuple
     descriptors: int
     quick: bool
-    max_connections: int = 12000
+    max_connections: int = 10500
     capacity: dict = field(default_factory=dict)
 
     def pick(self, quick, full):
@@ -168,7 +168,7 @@ def make_lab(options, binary, load, python, scratch):
         cores=machine.choose_cores(),
         descriptors=descriptors,
         quick=options.quick,
-        max_connections=min(12000, max(64, descriptors - 100)),
+        max_connections=min(10500, max(64, descriptors - 100)),
     )
 
 

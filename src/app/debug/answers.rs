@@ -59,7 +59,15 @@ pub fn redirect(app: &App, request: &Request, responder: Responder, now: &Now) -
     if left == 0 {
         let content_type = Format::Plain.content_type();
         let text = b"There are no more redirections.\n";
-        return generated::answer(request, responder, now, content_type, Vary::NOTHING, Compress::WhenNeeded, text);
+        return generated::answer(
+            request,
+            responder,
+            now,
+            content_type,
+            Vary::NOTHING,
+            Compress::WhenNeeded(&app.coders),
+            text,
+        );
     }
     debug::redirect(redirect_path(app, left - 1).as_bytes(), &[], responder)
 }

@@ -15,9 +15,20 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::collections::HashSet;
 
-pub fn show(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+/// Cookies that one request may set: browsers keep 50 of a host at least (RFC 6265, section 6.1).
+const MOST: usize = 50;
+
+pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let content_type = Format::Json.content_type();
-    generated::answer(request, responder, now, content_type, Vary::COOKIE, Compress::WhenNeeded, &to_json(request))
+    generated::answer(
+        request,
+        responder,
+        now,
+        content_type,
+        Vary::COOKIE,
+        Compress::WhenNeeded(&app.coders),
+        &to_json(request),
+    )
 }
 
 pub fn set(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
@@ -57,7 +68,10 @@ fn change(
     cookie: impl for<'a> Fn(&'a [u8], &'a [u8]) -> Result<SetCookie<'a>, BadCookie>,
 ) -> Next {
     let mut lines = Vec::new();
-    for (name, value) in escape::query_pairs(request.target.query.unwrap_or_default()) {
+    for (index, (name, value)) in escape::query_pairs(request.target.query.unwrap_or_default()).enumerate() {
+        if index == MOST {
+            return Bad("The query names 50 cookies at most.").answer(request, responder);
+        }
         match cookie(&name, &value).and_then(|cookie| cookie.with_path(b"/")) {
             Ok(mut cookie) => {
                 cookie.http_only = true;

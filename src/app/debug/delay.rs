@@ -4,6 +4,7 @@
 use crate::app::App;
 use crate::app::body::{Body, Pulled, SLICE};
 use crate::app::debug::{self, Bad};
+use crate::app::delay::{Delay, Then};
 use crate::app::exchange::Next;
 use crate::app::pages::Format;
 use crate::http::date::Now;
@@ -22,20 +23,14 @@ const STEP_MILLIS: u128 = 10;
 
 /// A response that is to be written at its time.
 #[derive(Debug)]
-pub struct Delay {
-    pub until: Instant,
-    then: Then,
-}
-
-#[derive(Debug)]
-enum Then {
+pub enum Answer {
     Say(Duration),
     Drip { bytes: u64, duration: Duration },
 }
 
 pub fn delay(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     match seconds(debug::argument(app, request, "delay/")) {
-        Some(time) => Next::Sleep(Delay { until: now.instant + time, then: Then::Say(time) }),
+        Some(time) => Next::Sleep(Delay::new(now.instant + time, Then::Answer(Answer::Say(time)))),
         None => {
             Bad("The time to wait is a number of seconds from 0 to 60, such as 2 or 0.05.").answer(request, responder)
         }
@@ -43,14 +38,15 @@ pub fn delay(app: &App, request: &Request, responder: Responder, now: &Now) -> N
 }
 
 pub fn drip(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
-    match parse_drip(request.target.query.unwrap_or_default(), now) {
-        Ok(delay) if delay.until <= now.instant => delay.finish(responder, now),
-        Ok(delay) => Next::Sleep(delay),
+    match parse_drip(request.target.query.unwrap_or_default()) {
+        Ok((Duration::ZERO, answer)) => answer.finish(responder, now),
+        Ok((delay, answer)) => Next::Sleep(Delay::new(now.instant + delay, Then::Answer(answer))),
         Err(bad) => bad.answer(request, responder),
     }
 }
 
-fn parse_drip(query: &[u8], now: &Now) -> Result<Delay, Bad> {
+/// After how long it begins, and what it is.
+fn parse_drip(query: &[u8]) -> Result<(Duration, Answer), Bad> {
     let (mut bytes, mut duration, mut delay) = (10, Duration::from_secs(2), Duration::ZERO);
     for (name, value) in escape::query_pairs(query) {
         match &name[..] {
@@ -62,20 +58,20 @@ fn parse_drip(query: &[u8], now: &Now) -> Result<Delay, Bad> {
             _ => return Err(Bad("drip takes bytes, duration and delay, and nothing else.")),
         }
     }
-    Ok(Delay { until: now.instant + delay, then: Then::Drip { bytes, duration } })
+    Ok((delay, Answer::Drip { bytes, duration }))
 }
 
-impl Delay {
+impl Answer {
     /// The time has come: answers.
     pub fn finish(self, responder: Responder, now: &Now) -> Next {
         let mut fields = responder.start(Status::OK);
-        match self.then {
-            Then::Say(time) => {
+        match self {
+            Answer::Say(time) => {
                 fields.field("Content-Type", Format::Plain.content_type());
                 fields.content(format!("This took {} seconds.\n", time.as_secs_f64()).as_bytes());
                 Next::Done
             }
-            Then::Drip { bytes, duration } => {
+            Answer::Drip { bytes, duration } => {
                 fields.field("Content-Type", "application/octet-stream");
                 fields.stream(Some(bytes));
                 Next::Stream(Body::Drip(Drip::new(bytes, duration, now.instant)))

@@ -9,10 +9,13 @@
 //! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
 
-use crate::app::body::Compressor;
+use crate::app::compress::Compressor;
+use crate::app::files::content::Content;
 use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::mime;
+use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
+use crate::cost;
 use crate::http::etag::ETag;
 use lru::LruCache;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -31,6 +34,8 @@ const WHOLE: u64 = 256 * 1024;
 /// Content up to here goes out of memory. From 12 KiB on sendfile costs less, at 100 KiB a third
 /// less (measured on loopback).
 const IN_MEMORY: usize = 12 * 1024;
+/// Compressed variants are kept of files up to here.
+const VARIANTS: u64 = 4 * 1024 * 1024;
 /// How often a file is read that changes while it is read.
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
@@ -53,10 +58,11 @@ pub struct Stored {
     /// What its answers say when it is sent as it is, rendered by the first of them.
     pub lines: OnceLock<Lines>,
     pub content: Content,
-    gzip: OnceLock<Arc<[u8]>>,
-    deflate: OnceLock<Arc<[u8]>>,
-    /// Of the cache that it is in: bytes of variants that were made since it last counted.
-    uncounted: Arc<AtomicUsize>,
+    gzip: Variant,
+    deflate: Variant,
+    /// Of the cache that it is in: bytes by which variants have grown or shrunk since it last counted. `None` for a file
+    /// that is not kept, or is too large for its variants to be: what is made of it is for one client.
+    uncounted: Option<Arc<AtomicUsize>>,
 }
 
 /// Field lines, the last of them the length of the whole.
@@ -78,15 +84,6 @@ impl Lines {
     pub fn without_length(&self) -> &[u8] {
         &self.all[..self.without_length]
     }
-}
-
-#[derive(Debug)]
-pub enum Content {
-    Memory(Arc<[u8]>),
-    /// A file of our own in memory (memfd_create(2)), which nobody else can write to.
-    Copy(Arc<File>),
-    /// The file itself.
-    Open(Arc<File>),
 }
 
 #[derive(Debug)]
@@ -118,7 +115,7 @@ struct Entry {
     watched: Option<Watched>,
     /// When it was last put before the others.
     used: Instant,
-    /// What it counts as. A variant that is made makes it more, and is counted later (`uncounted`).
+    /// What it counts as. A variant that is being made makes it more, and is counted later (`uncounted`).
     cost: usize,
 }
 
@@ -139,9 +136,18 @@ impl Stored {
             compressible: mime::is_compressible(content_type),
             lines: OnceLock::new(),
             content,
-            gzip: OnceLock::new(),
-            deflate: OnceLock::new(),
-            uncounted: Arc::default(),
+            gzip: Variant::default(),
+            deflate: Variant::default(),
+            uncounted: None,
+        }
+    }
+
+    /// What it costs to take it in, in the units of `cost`.
+    pub fn load_cost(&self) -> usize {
+        match &self.content {
+            Content::Memory(bytes) => cost::LOADED_BYTE * bytes.len(),
+            Content::Copy(_) => cost::LOADED_BYTE * self.meta.size as usize,
+            Content::Open(_) => 0,
         }
     }
 
@@ -158,18 +164,41 @@ impl Stored {
 
     /// The whole content as `compressor` makes it, once somebody has put it here.
     pub fn variant(&self, compressor: Compressor) -> Option<&Arc<[u8]>> {
-        self.place_of(compressor).get()
+        self.place_of(compressor).made()
     }
 
-    /// Keeps what `compressor` has made. Another thread may have been first; what it made is the same.
+    /// Keeps what `compressor` has made of the whole content, if the file is kept.
     pub fn keep_variant(&self, compressor: Compressor, bytes: Arc<[u8]>) {
-        let len = bytes.len();
-        if self.place_of(compressor).set(bytes).is_ok() {
-            self.uncounted.fetch_add(len, Ordering::Relaxed);
+        if let Some(uncounted) = &self.uncounted {
+            self.place_of(compressor).set(bytes, uncounted);
         }
     }
 
-    fn place_of(&self, compressor: Compressor) -> &OnceLock<Arc<[u8]>> {
+    /// One more client wants that from its beginning, and will `leave`; see `Variant::join`.
+    pub fn join(&self, compressor: Compressor, begin: impl FnOnce() -> Option<Compressing>) -> Joined {
+        match &self.uncounted {
+            Some(uncounted) => self.place_of(compressor).join(uncounted, begin),
+            None => Joined::Alone,
+        }
+    }
+
+    /// A client that has joined is done; see `Variant::leave`.
+    pub fn leave(&self, compressor: Compressor, keep: bool) {
+        if let Some(uncounted) = &self.uncounted {
+            self.place_of(compressor).leave(uncounted, keep);
+        }
+    }
+
+    /// What a client that has joined takes next; see `Variant::pull`.
+    ///
+    /// # Errors
+    /// The content cannot be read, or has become shorter.
+    pub fn pull(&self, compressor: Compressor, at: &mut usize, out: &mut Vec<u8>) -> io::Result<(usize, bool)> {
+        let uncounted = self.uncounted.as_ref().ok_or(io::ErrorKind::NotFound)?;
+        self.place_of(compressor).pull(at, &self.content, uncounted, out)
+    }
+
+    fn place_of(&self, compressor: Compressor) -> &Variant {
         match compressor {
             Compressor::Gzip => &self.gzip,
             Compressor::Deflate => &self.deflate,
@@ -186,8 +215,7 @@ impl Stored {
             Content::Copy(_) => DESCRIPTOR + self.meta.size as usize,
             Content::Open(_) => DESCRIPTOR,
         };
-        let variants = [&self.gzip, &self.deflate].map(|variant| variant.get().map_or(0, |bytes| bytes.len()));
-        OVERHEAD + content + variants.iter().sum::<usize>()
+        OVERHEAD + content + self.gzip.memory() + self.deflate.memory()
     }
 }
 
@@ -239,7 +267,9 @@ impl Cache {
         if !settled || path.len() + stored.cost() > self.limit / 4 {
             return Arc::new(stored);
         }
-        let stored = Arc::new(Stored { uncounted: Arc::clone(&self.uncounted), ..stored.made_ready() });
+        let has_variants = stored.meta.size <= VARIANTS.min(self.limit as u64 / 4);
+        let uncounted = has_variants.then(|| Arc::clone(&self.uncounted));
+        let stored = Arc::new(Stored { uncounted, ..stored.made_ready() });
         let cost = path.len() + stored.cost();
         let mut inner = self.lock();
         inner.remove(path);
@@ -255,7 +285,7 @@ impl Cache {
         stored
     }
 
-    /// Counts what was made of the files since this was last done, once it is much: to look at all of them costs little
+    /// Counts what is being made of the files since this was last done, once it is much: to look at all of them costs little
     /// against making so much.
     fn count_variants(&self, inner: &mut Inner) {
         if self.uncounted.load(Ordering::Relaxed) > self.limit / 16 {

@@ -93,6 +93,16 @@ impl Incoming {
         self.file.write_all(bytes)
     }
 
+    /// The directory in which it takes its name.
+    pub fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// Writes what is still held back, so that `commit` need not.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+
     /// Gives the file its name, in one step. On an error, a directory in its place among them, the
     /// upload is gone.
     pub fn commit(mut self, mode: Commit) -> io::Result<Committed> {

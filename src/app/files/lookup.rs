@@ -7,14 +7,18 @@
 //!
 //! Its one rule: **a file is reached only by an open that cannot leave the root.** The last open of
 //! every lookup is openat2 with RESOLVE_BENEATH, or, where the kernel lacks it, a walk that follows
-//! no link. Names are also checked as text, but nothing rests on that alone, and nothing is looked
-//! at first and opened afterwards. Only [`Symlinks::All`] lifts the rule: there the owner vouches
-//! for every link.
+//! no link. Names are also checked as text, but nothing rests on that alone. Only
+//! [`Symlinks::All`] lifts the rule: there the owner vouches for every link.
+//!
+//! **Only a regular file is opened to be read.** To open a FIFO would let its writer go on and lose
+//! what it writes; to open a device can do anything. So a path is opened as a place first (O_PATH,
+//! which opens nothing), and when that is a regular file, this very inode is opened through
+//! /proc/self/fd: whatever the name leads to by then.
 //!
 //! ```text
-//!  path ─► check ─► Inside: openat2(BENEATH) ──────────────────────┬─► fstat ─► File
-//!        (as text)     └ EXDEV, EAGAIN ─► its real path, if below ──┤           Directory
-//!                            the root: openat2(.. | NO_SYMLINKS) ───┤           NotFound
+//!  path ─► check ─► Inside: openat2(BENEATH) ──────────────────────┬─► fstat ─► file: open it
+//!        (as text)     └ EXDEV, EAGAIN ─► its real path, if below ──┤           directory
+//!                            the root: openat2(.. | NO_SYMLINKS) ───┤           else NotFound
 //!                   None:   openat2(BENEATH | NO_SYMLINKS) ─────────┤
 //!                   All:    openat ─────────────────────────────────┘
 //! ```
@@ -28,8 +32,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 
+use super::links::Links;
 pub use crate::config::site::Symlinks;
+use crate::cost;
 
 /// Names beginning so belong to uploads under way. They are no resource, not even with `hidden`:
 /// half a file is never served, and an upload cannot aim at another one's temporary file.
@@ -44,8 +51,8 @@ const NAME_MAX: usize = 255;
 /// `..` and cannot fail so.
 const TRIES: usize = 4;
 
-/// O_NONBLOCK: a FIFO without a writer would block the whole loop; on regular files the flag does
-/// nothing. O_NOCTTY: a terminal below the root must not become ours.
+/// O_NONBLOCK: a file that another process has leased (fcntl(2)) is refused at once, and nothing
+/// that is not a regular file blocks the loop or becomes our terminal where there is no /proc.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 /// O_PATH: a place in the tree without the right to read it: enough to stat it, or to open
 /// something below it.
@@ -64,6 +71,8 @@ pub struct Root {
     /// False where the kernel (before 5.6) or a seccomp filter refuses openat2: then the tree is
     /// walked.
     openat2: bool,
+    /// /proc/self/fd, where there is one.
+    descriptors: Option<OwnedFd>,
 }
 
 /// What a path led to. Sockets, FIFOs and devices are never found.
@@ -73,7 +82,7 @@ pub enum Found {
         file: File,
         meta: Meta,
     },
-    /// `dir` is open for reading, or O_PATH where we may pass but not list.
+    /// `dir` is a place (O_PATH): to look below it, or to open it anew to list it.
     Directory {
         dir: OwnedFd,
         meta: Meta,
@@ -117,7 +126,7 @@ impl Root {
         // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators:
         // all mean "walk".
         let probe = rustix::fs::openat2(&dir, ".", PLACE, Mode::empty(), ResolveFlags::BENEATH);
-        Ok(Root { dir, real, symlinks, hidden, openat2: probe.is_ok() })
+        Ok(Root { dir, real, symlinks, hidden, openat2: probe.is_ok(), descriptors: own_descriptors() })
     }
 
     /// Whether names that begin with a dot are served and listed.
@@ -128,25 +137,52 @@ impl Root {
     /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself.
     /// No slash at the front, no empty segment.
     pub fn find(&self, path: &[u8]) -> Result<Found, Refused> {
+        self.find_at_cost(path, &mut 0)
+    }
+
+    /// The same, and adds to `cost` what it has cost, in the units of `cost`.
+    pub fn find_at_cost(&self, path: &[u8], cost: &mut usize) -> Result<Found, Refused> {
         self.check(path)?;
-        let fd = match self.resolve(path, READ) {
-            // A directory of mode 0711 cannot be listed, yet its index file can be served.
-            Err(Errno::ACCESS) => self.resolve(path, PLACE | OFlags::DIRECTORY).map_err(|_| Refused::Forbidden)?,
+        for _ in 0..TRIES {
+            let place = self.resolve(path, PLACE, cost)?;
+            let stat = rustix::fs::fstat(&place)?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => {}
+                FileType::Directory => return Ok(Found::Directory { dir: place, meta: Meta::of(&stat) }),
+                _ => return Err(Refused::NotFound),
+            }
+            if let Some(file) = self.open_file(path, &place, &stat, cost)? {
+                // Asked anew: on NFS only an open brings the state up to date.
+                let meta = Meta::of_file(&file).map_err(Refused::Other)?;
+                return Ok(Found::File { file, meta });
+            }
+        }
+        Err(Refused::NotFound)
+    }
+
+    /// Opens a regular file that was looked at as a `place`. `None` where there is no /proc, and
+    /// `path` leads to something else by now. Only there a FIFO that is put in the file's place
+    /// between two system calls is opened; it is not read.
+    fn open_file(&self, path: &[u8], place: &OwnedFd, seen: &Stat, cost: &mut usize) -> Result<Option<File>, Errno> {
+        if let Some(descriptors) = &self.descriptors {
+            *cost += cost::STAT;
+            let fd = rustix::fs::openat(descriptors, DecInt::from_fd(place), READ, Mode::empty())?;
+            return Ok(Some(File::from(fd)));
+        }
+        let fd = match self.resolve(path, READ, cost) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
             other => other?,
         };
-        let stat = rustix::fs::fstat(&fd)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Found::File { file: File::from(fd), meta: Meta::of(&stat) }),
-            FileType::Directory => Ok(Found::Directory { dir: fd, meta: Meta::of(&stat) }),
-            _ => Err(Refused::NotFound),
-        }
+        let found = rustix::fs::fstat(&fd)?;
+        let is_same = (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino);
+        Ok(is_same.then(|| File::from(fd)))
     }
 
     /// What `find` would tell of a file or directory, without the right to read it. The same
     /// confinement: openat2 with O_PATH, fstat, close. fstat and not statx: it holds all five
     /// values, and is there where statx is filtered.
     pub fn stat(&self, path: &[u8]) -> Result<Meta, Refused> {
-        self.status(path).map(|(_, meta)| meta)
+        self.status(path, &mut 0).map(|(_, meta)| meta)
     }
 
     /// Whether `path`, which `find` once led to `seen`, still leads to the same, unchanged file: one
@@ -178,13 +214,13 @@ impl Root {
         if name.is_empty() || (name[0] == b'.' && !self.hidden) {
             return Err(Refused::NotFound);
         }
-        Ok((self.resolve(directory, PLACE | OFlags::DIRECTORY)?, name))
+        Ok((self.resolve(directory, PLACE | OFlags::DIRECTORY, &mut 0)?, name))
     }
 
-    /// Kind and state of a file or directory, for the listing.
-    pub(super) fn status(&self, path: &[u8]) -> Result<(FileType, Meta), Refused> {
+    /// Kind and state of a file or directory, for the listing; adds to `cost` what that has cost.
+    pub(super) fn status(&self, path: &[u8], cost: &mut usize) -> Result<(FileType, Meta), Refused> {
         self.check(path)?;
-        let stat = rustix::fs::fstat(self.resolve(path, PLACE)?)?;
+        let stat = rustix::fs::fstat(self.resolve(path, PLACE, cost)?)?;
         match FileType::from_raw_mode(stat.st_mode) {
             kind @ (FileType::RegularFile | FileType::Directory) => Ok((kind, Meta::of(&stat))),
             _ => Err(Refused::NotFound),
@@ -213,7 +249,8 @@ impl Root {
     }
 
     /// Opens a checked path by the root's rule for links.
-    fn resolve(&self, path: &[u8], mut flags: OFlags) -> Result<OwnedFd, Errno> {
+    fn resolve(&self, path: &[u8], mut flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
+        *cost += cost::LOOKUP;
         // A slash at the end means "a directory", here for the walk and for the real path, which
         // both lose it.
         let path = path.strip_suffix(b"/").inspect(|_| flags |= OFlags::DIRECTORY).unwrap_or(path);
@@ -224,9 +261,9 @@ impl Root {
             Symlinks::Inside => match self.open_beneath(path, flags, ResolveFlags::NO_MAGICLINKS) {
                 // An absolute link, or one that leaves the root and may come back; or renames
                 // without end.
-                Err(Errno::XDEV | Errno::AGAIN) => self.open_real(path, flags),
+                Err(Errno::XDEV | Errno::AGAIN) => self.open_real(path, flags, cost),
                 // The walk met a link: ELOOP at the end of the path, ENOTDIR within it.
-                Err(Errno::LOOP | Errno::NOTDIR) if !self.openat2 => self.open_real(path, flags),
+                Err(Errno::LOOP | Errno::NOTDIR) if !self.openat2 => self.open_real(path, flags, cost),
                 other => other,
             },
         }
@@ -249,23 +286,34 @@ impl Root {
 
     /// Opens where the links of `path` lead by name, if that is below the root. The name may be out
     /// of date as soon as it is known; that is harmless, as it is opened beneath the root and
-    /// through no link at all. What was swapped in between is looked up anew, so that a link
-    /// replaced atomically is never missing.
-    fn open_real(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    /// through no link at all. Where a link was switched in between it is looked up anew, so that a
+    /// link replaced atomically is never missing.
+    fn open_real(&self, path: &[u8], flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
         let mut last = Errno::NOENT;
         for _ in 0..TRIES {
-            // Whatever is wrong outside the root (no right, nothing there) is not told apart.
-            let target = self.real.join(OsStr::from_bytes(path));
-            let Ok(target) = target.canonicalize() else {
-                continue;
+            *cost += cost::LINK;
+            let mut links = Links::default();
+            let root = self.real.as_os_str().as_bytes();
+            last = match links.resolve(root, path) {
+                Ok(target) => {
+                    let target = Path::new(OsStr::from_bytes(&target));
+                    let Ok(below) = target.strip_prefix(&self.real) else {
+                        return Err(Errno::XDEV);
+                    };
+                    let below = or_dot(below.as_os_str().as_bytes());
+                    match self.open_beneath(below, flags, ResolveFlags::NO_SYMLINKS) {
+                        // Where there was no link, there is one now.
+                        Err(Errno::LOOP) => continue,
+                        Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => errno,
+                        other => return other,
+                    }
+                }
+                // Whatever is wrong outside the root (no right, nothing there) is not told apart.
+                Err(_) => Errno::NOENT,
             };
-            let Ok(below) = target.strip_prefix(&self.real) else {
-                return Err(Errno::XDEV);
-            };
-            let below = or_dot(below.as_os_str().as_bytes());
-            match self.open_beneath(below, flags, ResolveFlags::NO_SYMLINKS) {
-                Err(errno @ (Errno::NOENT | Errno::NOTDIR | Errno::LOOP)) => last = errno,
-                other => return other,
+            // Most links that lead nowhere do so for good: there is nothing to try again.
+            if links.are_unchanged() {
+                break;
             }
         }
         Err(last)
@@ -329,6 +377,15 @@ impl From<Errno> for Refused {
             errno => Refused::Other(errno.into()),
         }
     }
+}
+
+/// The directory in which the kernel shows each of our descriptors as a link to what it is. Opened
+/// once: from it, one more name leads there.
+fn own_descriptors() -> Option<OwnedFd> {
+    let dir = rustix::fs::open("/proc/self/fd", PLACE | OFlags::DIRECTORY, Mode::empty()).ok()?;
+    // In a chroot anybody may have made a directory of this name.
+    let system = rustix::fs::fstatfs(&dir).ok()?.f_type;
+    (system == rustix::fs::PROC_SUPER_MAGIC).then_some(dir)
 }
 
 fn kind_of(fd: impl AsFd) -> Result<FileType, Errno> {

@@ -2,14 +2,18 @@
 
 pub mod cache;
 pub mod caching;
+pub mod content;
 pub mod incoming;
+mod links;
 pub mod listing;
+pub mod lock;
 pub mod lookup;
 pub mod mime;
 pub mod neighbours;
 pub mod removal;
 pub mod representation;
 pub mod site;
+pub mod variant;
 mod watch;
 
 use crate::app::exchange::Next;

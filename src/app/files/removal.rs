@@ -2,6 +2,7 @@
 
 use crate::app::files::lookup::{Meta, Refused, Root};
 use rustix::fs::{AtFlags, FileType};
+use std::os::fd::OwnedFd;
 
 /// What stands at a path, before it is removed.
 #[derive(Debug)]
@@ -12,13 +13,12 @@ pub enum Standing {
 
 /// What DELETE would remove: what GET would find.
 pub fn look(root: &Root, path: &[u8]) -> Result<Standing, Refused> {
-    let (kind, meta) = root.status(path)?;
+    let (kind, meta) = root.status(path, &mut 0)?;
     Ok(if kind == FileType::Directory { Standing::Directory } else { Standing::File(meta) })
 }
 
 /// Removes the name from its directory; a symbolic link, not what it leads to. Who is reading the file reads
 /// on to its end.
-pub fn remove(root: &Root, path: &[u8]) -> Result<(), Refused> {
-    let (dir, name) = root.parent(path)?;
+pub fn remove(dir: OwnedFd, name: &[u8]) -> Result<(), Refused> {
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)
 }

@@ -2,14 +2,17 @@
 //! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
 
 use crate::app::App;
-use crate::app::body::{self, Body, Coded, Compressor, FileRange, Piece};
+use crate::app::body::{Body, Coded, FileRange, Piece};
 use crate::app::coding;
+use crate::app::compress::{Coders, Compressor};
 use crate::app::exchange::Next;
 use crate::app::files;
-use crate::app::files::cache::{Content, Lines, Stored};
+use crate::app::files::cache::{Lines, Stored};
+use crate::app::files::content::Content;
 use crate::app::files::lookup::Meta;
 use crate::app::files::neighbours::Neighbours;
 use crate::app::pages::{self, Format};
+use crate::cost;
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::{self, IMF_LEN, Now};
@@ -24,13 +27,12 @@ use crate::proto::responder::{Fields, Responder, decimal};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 /// Content up to here is copied behind its head; beyond, it costs less to write it from where it lies.
 const COPIED: usize = 4 * 1024;
-/// Content up to here is compressed at once: a millisecond at most.
-const COMPRESSED_AT_ONCE: usize = 64 * 1024;
+/// Content up to here is compressed at once: for what one connection may spend before others have their turn.
+const COMPRESSED_AT_ONCE: usize = cost::SLICE / cost::COMPRESSED_BYTE;
 /// Below this, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
@@ -75,10 +77,18 @@ impl<'a> Representation<'a> {
         Representation { stored: Cow::Borrowed(stored), neighbours: None, vary: Vary::NOTHING }
     }
 
-    pub fn answer(mut self, _app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
-        let Some(negotiated) = self.negotiate(request) else { return coding::not_acceptable(request, responder) };
+    pub fn answer(mut self, app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
+        let Some(negotiated) = self.negotiate(request, &mut responder) else {
+            return coding::not_acceptable(request, responder);
+        };
+        self.answer_in(negotiated, app, request, responder, now)
+    }
+
+    /// Answers in the coding that was chosen, or where there is no coder for it, as it is.
+    #[inline(always)] // On every file's way: a call that moves it all costs a fiftieth of the answer.
+    fn answer_in(self, negotiated: Negotiated, app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
         if !request.head.has_any(SELECTIVE) {
-            return Sending { representation: self, negotiated, request, responder, now }.whole();
+            return Sending { representation: self, negotiated, app, request, responder, now }.whole();
         }
         let validators = negotiated.validators(&self.stored, now);
         let conditions = files::conditions(request);
@@ -116,7 +126,7 @@ impl<'a> Representation<'a> {
             }
             _ => Ranges::Whole,
         };
-        let sending = Sending { representation: self, negotiated, request, responder, now };
+        let sending = Sending { representation: self, negotiated, app, request, responder, now };
         match ranges {
             Ranges::Whole => sending.whole(),
             Ranges::One { first, last } => sending.part(first, last),
@@ -127,12 +137,15 @@ impl<'a> Representation<'a> {
 
     /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
     /// and in a coding that is not worth it only when the client takes nothing else.
-    fn negotiate(&mut self, request: &Request) -> Option<Negotiated> {
+    fn negotiate(&mut self, request: &Request, responder: &mut Responder) -> Option<Negotiated> {
         let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
         if self.neighbours.is_none() && !request.head.has(Name::AcceptEncoding) {
             // Who doesn't ask is best served with plain bytes.
             self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
             return Some(Negotiated { coding: Coding::Identity, compressor: None });
+        }
+        if self.neighbours.is_some() {
+            responder.spend(Neighbours::MOST * cost::LOOKUP);
         }
         let stored = self.neighbours.iter().flat_map(|neighbours| neighbours.codings());
         let made = MADE.into_iter().filter(|_| worth);
@@ -161,13 +174,14 @@ impl<'a> Representation<'a> {
             Some((file, meta)) => {
                 let Stored { path, content_type, cache_control, .. } = &**self.stored;
                 let coded = Stored::load(path, file, meta, content_type, cache_control.as_deref());
+                responder.spend(cost::LOOKUP + coded.load_cost());
                 self.stored = Cow::Owned(Arc::new(coded));
                 Some(Negotiated { coding, compressor: None })
             }
             None => {
                 // Gone since it was offered: as if it had never been.
                 self.neighbours = None;
-                self.negotiate(request)
+                self.negotiate(request, responder)
             }
         }
     }
@@ -185,6 +199,7 @@ impl<'a> Representation<'a> {
 struct Sending<'a, 'r> {
     representation: Representation<'a>,
     negotiated: Negotiated,
+    app: &'a App,
     request: &'a Request<'a>,
     responder: Responder<'r>,
     now: &'a Now,
@@ -198,26 +213,57 @@ impl<'a, 'r> Sending<'a, 'r> {
         };
         let stored = Arc::clone(&self.representation.stored);
         let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
-        let made = match stored.variant(compressor) {
-            Some(made) => Some(Arc::clone(made)),
-            None if small => match make(&stored, compressor) {
-                Ok(made) => Some(made),
-                Err(error) => return self.unreadable(&error),
-            },
-            None => None,
-        };
-        let (_, fields) = self.start(Status::OK, None);
-        match made {
-            Some(made) if small => send_memory(fields, &made, 0, made.len()),
+        match stored.variant(compressor) {
+            Some(made) if small => send_memory(self.start(Status::OK, None).1, made, 0, made.len()),
             // Its length is known by now, and was not to the first who asked: all are told the same, HEAD too.
-            Some(bytes) => {
-                fields.stream(None);
-                Next::Stream(Body::Made { bytes, at: 0 })
+            Some(made) => self.stream(Body::Made { bytes: Arc::clone(made), at: 0 }),
+            None => self.make(compressor, &stored, small),
+        }
+    }
+
+    /// The whole in a coding that is still to be made.
+    #[cold]
+    fn make(mut self, compressor: Compressor, stored: &Arc<Stored>, small: bool) -> Next {
+        if self.request.method() == Method::Head {
+            // What is large goes out without a length, however often it is asked for.
+            let (_, fields) = self.start(Status::OK, None);
+            if small {
+                fields.without_content(None)
+            } else {
+                fields.stream(None)
             }
-            None => {
-                fields.stream(None);
-                Next::Stream(Body::Coded(Box::new(Coded::new(compressor, stored))))
+            return Next::Done;
+        }
+        if small {
+            self.responder.spend(cost::COMPRESSION + cost::COMPRESSED_BYTE * stored.meta.size as usize);
+            return match make(stored, compressor, &self.app.coders) {
+                Ok(made) => send_memory(self.start(Status::OK, None).1, &made, 0, made.len()),
+                Err(error) => self.unreadable(&error),
+            };
+        }
+        self.responder.spend(cost::COMPRESSION);
+        match Coded::new(compressor, Arc::clone(stored), &self.app.coders) {
+            Some(coded) => self.stream(Body::Coded(Box::new(coded))),
+            None => self.uncoded(),
+        }
+    }
+
+    fn stream(self, body: Body) -> Next {
+        self.start(Status::OK, None).1.stream(None);
+        Next::Stream(body)
+    }
+
+    /// As many coders live as may: the file as it is, for a client that takes it so. That is another representation, for
+    /// which its conditions and ranges hold anew.
+    #[cold]
+    fn uncoded(self) -> Next {
+        let Sending { representation, app, request, responder, now, .. } = self;
+        match accept::negotiate(request.values(Name::AcceptEncoding), &[Coding::Identity]) {
+            Choice::Use(coding) => {
+                let negotiated = Negotiated { coding, compressor: None };
+                representation.answer_in(negotiated, app, request, responder, now)
             }
+            Choice::NotAcceptable => coding::no_coder(Format::of(request), responder),
         }
     }
 
@@ -243,7 +289,8 @@ impl<'a, 'r> Sending<'a, 'r> {
         }
     }
 
-    fn parts(self, ranges: &[(u64, u64)]) -> Next {
+    fn parts(mut self, ranges: &[(u64, u64)]) -> Next {
+        self.responder.spend(cost::RANGE * ranges.len());
         let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
         // Not to be found in the parts by chance; that no one can guess it is not asked.
         let boundary = format!("dustdevil{:016x}{:08x}", ino ^ self.now.unix.rotate_left(32) ^ size, mtime.1);
@@ -258,19 +305,12 @@ impl<'a, 'r> Sending<'a, 'r> {
             let mut head = Vec::new();
             multipart.write_part_head(first, last, &mut head);
             pieces.push_back(Piece::Bytes(head));
-            pieces.push_back(match &stored.content {
-                Content::Memory(bytes) => Piece::Bytes(bytes[first as usize..=last as usize].to_vec()),
-                Content::Copy(_) | Content::Open(_) => Piece::Range { at: first, end: last + 1 },
-            });
+            pieces.push_back(Piece::Range { at: first, end: last + 1 });
         }
         let mut end = Vec::new();
         multipart.write_end(&mut end);
         pieces.push_back(Piece::Bytes(end));
-        let file = match &stored.content {
-            Content::Memory(_) => None,
-            Content::Copy(file) | Content::Open(file) => Some(Arc::clone(file)),
-        };
-        Next::Stream(Body::Pieces { file, pieces })
+        Next::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
     }
 
     fn unsatisfiable(self) -> Next {
@@ -343,16 +383,14 @@ fn render_lines(stored: &Stored, now: &Now) -> Lines {
 }
 
 /// Compresses a small file at once, and keeps what came of it beside the file.
-fn make(stored: &Stored, compressor: Compressor) -> io::Result<Arc<[u8]>> {
-    let made: Arc<[u8]> = match &stored.content {
-        Content::Memory(bytes) => body::compress(compressor, bytes)?.into(),
-        // A copy, or what did not stand still while it was read before.
-        Content::Copy(file) | Content::Open(file) => {
-            let mut bytes = vec![0; usize::try_from(stored.meta.size).unwrap_or(0)];
-            file.read_exact_at(&mut bytes, 0)?;
-            body::compress(compressor, &bytes)?.into()
-        }
-    };
+fn make(stored: &Stored, compressor: Compressor, coders: &Coders) -> io::Result<Arc<[u8]>> {
+    let mut made = Vec::new();
+    // One of at most COMPRESSED_AT_ONCE bytes.
+    stored.content.read(0, stored.meta.size as usize, |content| {
+        made = coders.compress(compressor, content)?;
+        Ok(())
+    })?;
+    let made: Arc<[u8]> = made.into();
     stored.keep_variant(compressor, Arc::clone(&made));
     Ok(made)
 }

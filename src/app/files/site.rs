@@ -11,15 +11,17 @@ use crate::app::App;
 use crate::app::exchange::Next;
 use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::caching::Caching;
+use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::mime::Types;
 use crate::app::files::neighbours::Neighbours;
 use crate::app::files::representation::Representation;
-use crate::app::files::{self, listing, path_below};
-use crate::app::generated::{self, Compress};
+use crate::app::files::{self, path_below};
 use crate::app::pages::{self, Format};
+use crate::app::prepare;
 use crate::app::routes;
 use crate::config::Config;
+use crate::cost;
 use crate::http::accept;
 use crate::http::date::Now;
 use crate::http::escape;
@@ -38,7 +40,7 @@ use std::sync::Arc;
 pub struct Site {
     /// What its addresses begin with; begins and ends with a slash.
     pub prefix: String,
-    root: Root,
+    root: Arc<Root>,
     /// Whether a directory without an index shows its names.
     listing: bool,
     /// What stands for a directory: the first of these that is there.
@@ -52,6 +54,8 @@ pub struct Site {
     types: Types,
     caching: Caching,
     cache: Cache,
+    /// Listings that requests share; they have their part of what the cache may take.
+    pub listings: Arc<Shelf>,
 }
 
 impl Site {
@@ -70,9 +74,10 @@ impl Site {
                  the path, which is below ROOT"
             )));
         }
+        let for_listings = if config.listing { config.limits.cache / 4 } else { 0 };
         Ok(Site {
             prefix: prefix.to_owned(),
-            root,
+            root: Arc::new(root),
             listing: config.listing,
             index: rules.index,
             try_html: rules.try_html,
@@ -80,18 +85,14 @@ impl Site {
             precompressed: rules.precompressed,
             types: Types::new(rules.mime),
             caching: Caching::new(rules.cache_control, rules.immutable),
-            cache: Cache::new(config.limits.cache),
+            cache: Cache::new(config.limits.cache - for_listings),
+            listings: Arc::new(Shelf::new(for_listings)),
         })
     }
 
     /// A file that was served lately, if `path` still leads to it.
     fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
         self.cache.find(path, &self.root, now.instant)
-    }
-
-    /// Takes in the file at `path` below the root.
-    fn load(&self, path: &[u8], file: File, meta: Meta) -> Stored {
-        Stored::load(path, file, meta, &self.types.of(path), self.caching.of(path))
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
@@ -106,124 +107,148 @@ enum Answer {
     File(Arc<Stored>),
     /// A directory, its address without the slash at its end.
     Redirect,
-    Listing(OwnedFd),
+    Listing(OwnedFd, Meta),
+    /// A directory whose names are not shown.
+    Unlisted,
     Nothing(Refused),
 }
 
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
     let Some(site) = app.site_of(request.path()) else { return routes::not_found(request, responder) };
     let path = path_below(request, &site.prefix);
     let path = path.as_deref();
-    match path.map_or(Answer::Nothing(Refused::NotFound), |path| resolve(site, path, now)) {
-        Answer::File(stored) => site.represent(&stored).answer(app, request, responder, now),
-        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
-        Answer::Listing(dir) => list(site, dir, path.unwrap_or_default(), request, responder, now),
-        Answer::Nothing(Refused::NotFound) => match navigation(site, request) {
-            Some(stored) => {
-                let mut representation = site.represent(&stored);
-                // To another client the same address is 404.
-                representation.vary = Vary::ACCEPT;
-                representation.answer(app, request, responder, now)
+    let mut search = Search { site, now, cost: 0 };
+    let mut answer = path.map_or(Answer::Nothing(Refused::NotFound), |path| search.resolve(path));
+    let mut vary = Vary::NOTHING;
+    if matches!(answer, Answer::Nothing(Refused::NotFound))
+        && let Some(stored) = search.navigation(request)
+    {
+        answer = Answer::File(stored);
+        // To another client the same address is 404.
+        vary = Vary::ACCEPT;
+    }
+    responder.spend(search.cost);
+    match answer {
+        Answer::File(stored) => {
+            if site.precompressed {
+                responder.spend(cost::LOOKUP * Neighbours::MOST);
             }
-            None => routes::not_found(request, responder),
-        },
+            let mut representation = site.represent(&stored);
+            representation.vary = vary;
+            representation.answer(app, request, responder, now)
+        }
+        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
+        Answer::Listing(dir, meta) => {
+            let listing = site.listings.find(&site.root, path.unwrap_or_default(), (dir, &meta), now);
+            prepare::listing(listing, &site.listings, &app.coders, request, responder, now)
+        }
+        Answer::Unlisted => {
+            let sentence = "This directory has no index, and its names are not shown.";
+            pages::error(Format::of(request), responder, Status::FORBIDDEN, sentence)
+        }
+        Answer::Nothing(Refused::NotFound) => routes::not_found(request, responder),
         Answer::Nothing(refused) => files::refused(&refused, request, responder),
     }
 }
 
-/// What a path comes to: from what is kept, or by looking it up.
-fn resolve(site: &Site, path: &[u8], now: &Now) -> Answer {
-    if let Some(stored) = site.cached(path, now) {
-        return Answer::File(stored);
-    }
-    if site.cache.is_missing(path, now.instant) {
-        return Answer::Nothing(Refused::NotFound);
-    }
-    let answer = look_up(site, path, now);
-    if let Answer::Nothing(Refused::NotFound) = answer {
-        site.cache.note_missing(path, now.instant);
-    }
-    answer
+/// The way from a path to what stands for it.
+struct Search<'a> {
+    site: &'a Site,
+    now: &'a Now,
+    /// What it has cost so far. What is kept costs nothing.
+    cost: usize,
 }
 
-/// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
-/// for the path instead.
-fn look_up(site: &Site, path: &[u8], now: &Now) -> Answer {
-    let has_slash = path.is_empty() || path.ends_with(b"/");
-    match site.root.find(path) {
-        Ok(Found::File { file, meta }) => {
-            Answer::File(site.cache.keep(path, site.load(path, file, meta), now.instant, now.unix))
+impl Search<'_> {
+    /// What a path comes to: from what is kept, or by looking it up.
+    fn resolve(&mut self, path: &[u8]) -> Answer {
+        let Search { site, now, .. } = *self;
+        if let Some(stored) = site.cached(path, now) {
+            return Answer::File(stored);
         }
-        Ok(Found::Directory { dir, .. }) if has_slash => index(site, path, dir, now),
-        Ok(Found::Directory { .. }) => with_html(site, path).unwrap_or(Answer::Redirect),
-        Err(Refused::NotFound) if !has_slash => with_html(site, path).unwrap_or(Answer::Nothing(Refused::NotFound)),
-        Err(refused) => Answer::Nothing(refused),
+        if site.cache.is_missing(path, now.instant) {
+            return Answer::Nothing(Refused::NotFound);
+        }
+        let answer = self.look_up(path);
+        if let Answer::Nothing(Refused::NotFound) = answer {
+            site.cache.note_missing(path, now.instant);
+        }
+        answer
     }
-}
 
-/// The file of `--try-html`.
-fn with_html(site: &Site, path: &[u8]) -> Option<Answer> {
-    if !site.try_html {
-        return None;
-    }
-    let path = [path, b".html"].concat();
-    match site.root.find(&path) {
-        Ok(Found::File { file, meta }) => Some(Answer::File(Arc::new(site.load(&path, file, meta)))),
-        Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
-        Err(refused) => Some(Answer::Nothing(refused)),
-    }
-}
-
-/// The index file of a directory, or else its listing.
-fn index(site: &Site, directory: &[u8], dir: OwnedFd, now: &Now) -> Answer {
-    for (place, name) in site.index.iter().enumerate() {
-        let path = [directory, name].concat();
-        match site.root.find(&path) {
+    /// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
+    /// for the path instead.
+    fn look_up(&mut self, path: &[u8]) -> Answer {
+        let Search { site, now, .. } = *self;
+        let has_slash = path.is_empty() || path.ends_with(b"/");
+        match self.find(path) {
             Ok(Found::File { file, meta }) => {
-                let stored = site.load(&path, file, meta);
-                return Answer::File(match place {
-                    0 => site.cache.keep(directory, stored, now.instant, now.unix),
-                    _ => Arc::new(stored),
-                });
+                Answer::File(site.cache.keep(path, self.load(path, file, meta), now.instant, now.unix))
             }
-            Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
-            Err(refused) => return Answer::Nothing(refused),
+            Ok(Found::Directory { dir, meta }) if has_slash => self.index(path, dir, meta),
+            Ok(Found::Directory { .. }) => self.with_html(path).unwrap_or(Answer::Redirect),
+            Err(Refused::NotFound) if !has_slash => self.with_html(path).unwrap_or(Answer::Nothing(Refused::NotFound)),
+            Err(refused) => Answer::Nothing(refused),
         }
     }
-    Answer::Listing(dir)
-}
 
-/// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
-/// that it wants HTML, and its last segment has no extension.
-fn navigation(site: &Site, request: &Request) -> Option<Arc<Stored>> {
-    let path = site.spa.as_ref()?;
-    let last = request.path().rsplit(|&b| b == b'/').next().unwrap_or_default();
-    if last.contains(&b'.') || !accept::accepts_html_explicitly(request.values(Name::Accept)) {
-        return None;
+    /// The file of `--try-html`.
+    fn with_html(&mut self, path: &[u8]) -> Option<Answer> {
+        if !self.site.try_html {
+            return None;
+        }
+        let path = [path, b".html"].concat();
+        match self.find(&path) {
+            Ok(Found::File { file, meta }) => Some(Answer::File(Arc::new(self.load(&path, file, meta)))),
+            Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
+            Err(refused) => Some(Answer::Nothing(refused)),
+        }
     }
-    match site.root.find(path) {
-        Ok(Found::File { file, meta }) => Some(Arc::new(site.load(path, file, meta))),
-        _ => None,
-    }
-}
 
-fn list(site: &Site, dir: OwnedFd, path: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
-    let format = Format::of(request);
-    if !site.listing {
-        let sentence = "This directory has no index, and its names are not shown.";
-        return pages::error(format, responder, Status::FORBIDDEN, sentence);
+    /// The index file of a directory, or else its listing.
+    fn index(&mut self, directory: &[u8], dir: OwnedFd, meta: Meta) -> Answer {
+        let Search { site, now, .. } = *self;
+        for (place, name) in site.index.iter().enumerate() {
+            let path = [directory, name].concat();
+            match self.find(&path) {
+                Ok(Found::File { file, meta }) => {
+                    let stored = self.load(&path, file, meta);
+                    return Answer::File(match place {
+                        0 => site.cache.keep(directory, stored, now.instant, now.unix),
+                        _ => Arc::new(stored),
+                    });
+                }
+                Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
+                Err(refused) => return Answer::Nothing(refused),
+            }
+        }
+        if site.listing { Answer::Listing(dir, meta) } else { Answer::Unlisted }
     }
-    let form = match format {
-        Format::Json => listing::Form::Json,
-        Format::Html | Format::Plain => listing::Form::Html,
-    };
-    let mut page = Vec::new();
-    if let Err(error) = listing::render(&site.root, dir, path, form, &mut page) {
-        let refused = rustix::io::Errno::from_io_error(&error).map_or(Refused::Other(error), Into::into);
-        return files::refused(&refused, request, responder);
+
+    /// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
+    /// that it wants HTML, and its last segment has no extension.
+    fn navigation(&mut self, request: &Request) -> Option<Arc<Stored>> {
+        let path = self.site.spa.as_ref()?;
+        let last = request.path().rsplit(|&b| b == b'/').next().unwrap_or_default();
+        if last.contains(&b'.') || !accept::accepts_html_explicitly(request.values(Name::Accept)) {
+            return None;
+        }
+        match self.find(path) {
+            Ok(Found::File { file, meta }) => Some(Arc::new(self.load(path, file, meta))),
+            _ => None,
+        }
     }
-    let content_type = form.content_type();
-    generated::answer(request, responder, now, content_type, Vary::ACCEPT, Compress::WhenNeeded, &page)
+
+    fn find(&mut self, path: &[u8]) -> Result<Found, Refused> {
+        self.site.root.find_at_cost(path, &mut self.cost)
+    }
+
+    /// Takes in the file at `path` below the root.
+    fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
+        let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.caching.of(path));
+        self.cost += stored.load_cost();
+        stored
+    }
 }
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from

@@ -1,5 +1,5 @@
-//! How an exchange with an upstream fails, and what is tried before it does: another upstream, or a new
-//! connection where the old one had been idle.
+//! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in
+//! place of one that had been idle.
 
 use crate::app::forward::{Failure, Flow, Forward, Stage};
 use crate::http::date::Now;
@@ -7,18 +7,19 @@ use crate::http::status::Status;
 use std::io;
 use std::time::Instant;
 
-/// As many as there may be workers of an application.
+/// How many workers a request is tried at, if one after another ends before it begins: as many as an application may
+/// have.
 const MOST_TRIED: usize = 1024;
 
 impl Forward {
-    /// A call on the socket failed; `reading` when that was a read.
+    /// A system call on the socket failed; `reading` if it was a read.
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
-        self.deaf = true;
-        // Who had the request, though we never had a connection for it, has gone with it: it is not sent again.
-        self.fresh |= error.kind() == io::ErrorKind::ConnectionAborted;
+        self.write_closed = true;
+        // A worker had taken the request from its inbox and has ended: the request is not sent again.
+        self.new_only |= error.kind() == io::ErrorKind::ConnectionAborted;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        self.untaken = gone && (reading || connecting) && !self.heard && self.protocol.is_taken_whole();
+        self.not_begun = gone && (reading || connecting) && !self.answer_begun && self.protocol.is_taken_whole();
         if reading || connecting {
             let failure = match connecting {
                 true => Failure::of_connect(error),
@@ -27,12 +28,12 @@ impl Forward {
             self.closed = true;
             self.broken = Some(failure);
         } else {
-            // It may have answered before it closed: what it said is read first.
+            // The upstream may have answered before it closed: its answer is read first.
             self.output.clear();
         }
     }
 
-    /// The deadline has passed: the failure that this is, unless another upstream is tried.
+    /// The deadline has passed: another upstream is tried, or the exchange fails.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
         self.expired = true;
         if self.tunnel {
@@ -52,41 +53,41 @@ impl Forward {
         }
     }
 
-    /// There was no answer that could be passed on, and that is the upstream's fault.
+    /// The upstream gave no answer that could be passed on.
     pub fn on_no_answer(&self, now: Instant) {
-        // A connection that had been idle may well be closed by who is well.
-        if !self.reused || self.heard || self.expired {
+        // A healthy upstream may close a connection that has been idle: that is no failure.
+        if !self.reused || self.answer_begun || self.expired {
             self.lease.on_failed(now);
         }
     }
 
-    /// Tries again where that can do no harm, else fails.
-    ///
-    /// A worker that has gone without beginning with it: any request may go to the next. Nothing written: any
-    /// request may go to another upstream. Written to a connection that had been idle, and not a byte heard: the
-    /// upstream has most likely closed it before the request came; a request that may be repeated (RFC 9110,
-    /// section 9.2.2) goes out once more, on a new one.
+    /// Tries again where that can do no harm, else fails:
+    /// - A worker has ended and had not begun with the request: the request goes to another worker.
+    /// - Nothing has been written: the request goes to another upstream.
+    /// - It was written to a connection that had been idle, and nothing was received: most likely the upstream has closed
+    ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
+    ///   more, on a new connection.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.heard || matches!(self.stage, Stage::Over { .. }) {
+        if self.answer_begun || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = self.written == 0;
-        if self.untaken && self.tried.len() < MOST_TRIED {
-            // The next one may have gone as well: of all who have, none is leased twice.
-            log::debug!("upstream {}: a worker had gone before it took the request, trying another", self.lease.name);
+        if self.not_begun && self.tried.len() < MOST_TRIED {
+            // Other workers may have ended as well. None of them is leased twice, so that this ends.
+            log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
-        } else if self.reused && !self.fresh && (unsent || self.protocol.may_repeat()) {
+        } else if self.reused && !self.new_only && (unsent || self.protocol.may_repeat()) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
-            self.fresh = true;
+            self.new_only = true;
         } else if unsent {
-            // What this machine lacks says nothing of the upstream.
+            // This machine lacks something, descriptors or memory: that says nothing about the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
                 self.lease.on_failed(now.instant);
             }
             self.tried.push(self.lease.id);
             let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
             log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
-            (self.lease, self.fresh) = (next, false);
+            (self.lease, self.new_only) = (next, false);
         } else {
             return Flow::Failed(failure);
         }
@@ -96,7 +97,7 @@ impl Forward {
                 self.protocol.push_end(&mut self.output);
             }
         }
-        (self.written, self.closed, self.deaf, self.broken, self.untaken) = (0, false, false, None, false);
+        (self.written, self.closed, self.write_closed, self.broken, self.not_begun) = (0, false, false, None, false);
         self.expired = false;
         self.stage = Stage::Dropping;
         Flow::Moved

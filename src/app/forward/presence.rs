@@ -1,24 +1,26 @@
-//! What is known of a client that sends no more, during one exchange. What is done about it is the session's.
+//! A client that has shut down its side, during one exchange: it may have left, or may wait for the answer. This holds
+//! what is known; the session sends the byte that finds out.
 
 use std::time::{Duration, Instant};
 
-/// Short for who waits for a free worker, long for an answer that is on its way.
+/// How long to wait for the answer before the client is probed. Most answers come earlier; a request of a client that
+/// has left holds its worker for little longer.
 const GRACE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub struct Presence {
-    /// When the client is to be asked whether it is there; it was seen to send no more.
+    /// When the client is to be probed. Set when it was seen to send no more.
     due: Option<Instant>,
     is_due: bool,
     pub asked: Asked,
 }
 
-/// What the client has been sent before its time.
+/// The byte that was sent as a probe, before the response was ready.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Asked {
     #[default]
     Nothing,
-    /// The first byte of the response, which is not to be sent again.
+    /// The first byte of the status line: the response must not repeat it.
     Ahead,
     /// The same, and the response has begun since.
     Before,
@@ -31,7 +33,7 @@ impl Presence {
         self.due = Some(now + GRACE);
     }
 
-    /// Whether it is known that the client sends no more, and it is not asked yet.
+    /// Whether the client is known to send no more, and has not been probed yet.
     pub fn is_noted(&self) -> bool {
         self.is_due || self.due.is_some()
     }

@@ -1,5 +1,5 @@
-//! What is spoken with an upstream, and what every such protocol must do: write a request, read a response.
-//! All that differs between an HTTP server and a worker of our own is behind `Protocol`.
+//! The protocol spoken with an upstream: write a request, read a response. `Protocol` hides every difference between an
+//! HTTP server and a worker of our own.
 
 use crate::app::App;
 use crate::app::body::Body;
@@ -18,40 +18,40 @@ use crate::wsgi::frames;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// What is spoken with the upstream.
+/// The protocol spoken with the upstream.
 #[derive(Debug)]
 pub enum Protocol {
     Http(Box<HttpExchange>),
     Wsgi(Box<WsgiExchange>),
 }
 
-/// What came of a step of the protocol.
+/// The result of a step of the protocol.
 #[derive(Debug)]
 pub enum Step {
-    /// More input is wanted.
+    /// More input is needed.
     Wait,
     /// Input was taken.
     Moved,
-    /// The response is complete; `keep` when the connection can carry another exchange. What is left of the
-    /// content, when it comes from elsewhere, is `rest`.
+    /// The response is complete. `keep`: the connection can carry another exchange. `rest`: the content, if it does not
+    /// come from the input.
     End { keep: bool, rest: Option<Body> },
-    /// From here on bytes pass both ways as they come.
+    /// From now on bytes are passed both ways unchanged.
     Tunnel,
 }
 
-/// Why an upstream's answer is not passed on: the status that says so, and the words for the log.
+/// Why an upstream's answer is not passed on: the status for the client, and the reason for the log.
 #[derive(Debug)]
 pub struct Failure {
     pub status: Status,
     pub reason: String,
 }
 
-/// What a protocol reads.
+/// The input of a protocol.
 pub struct Source<'a> {
     pub input: &'a mut Buffer,
     /// Descriptors that came with the bytes.
     pub files: &'a mut Vec<OwnedFd>,
-    /// Nothing follows the input, by an orderly close.
+    /// The upstream has closed the connection in order: nothing follows the input.
     pub closed: bool,
 }
 
@@ -85,7 +85,8 @@ impl Failure {
         Failure { status: Status::BAD_GATEWAY, reason: reason.into() }
     }
 
-    /// Whether it is this machine that lacks something, or the upstream that refuses, is not the same.
+    /// 503 if this machine lacks something (descriptors, memory, ports) or too many requests wait; 502 if the upstream
+    /// refuses.
     pub fn of_connect(error: &io::Error) -> Failure {
         use rustix::io::Errno;
         if error.kind() == io::ErrorKind::QuotaExceeded {
@@ -110,7 +111,7 @@ impl Failure {
         Failure { status: Status::INTERNAL_SERVER_ERROR, reason }
     }
 
-    /// What the client is told.
+    /// The sentence for the client.
     pub fn sentence(&self) -> &'static str {
         match self.status {
             Status::BAD_GATEWAY => "The server behind this one could not be reached or gave no valid answer.",
@@ -121,9 +122,9 @@ impl Failure {
     }
 }
 
-/// What a protocol must do. Each method says it for all of them.
+/// What a protocol must do: each method answers for all protocols.
 impl Protocol {
-    /// Writes the beginning of the request; with `gathered`, all that is not its content.
+    /// Writes the request up to its content. `gathered`: the content, if it was received in full.
     pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.begin(gathered.map(Gathered::len), output),
@@ -135,12 +136,12 @@ impl Protocol {
     pub(super) fn push(&mut self, data: &[u8], output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.push(data, output),
-            // Its content is gathered.
+            // A worker's content is always gathered.
             Protocol::Wsgi(_) => {}
         }
     }
 
-    /// Frames its end.
+    /// Frames the end of content that is not gathered.
     pub(super) fn push_end(&mut self, output: &mut Buffer) {
         match self {
             Protocol::Http(http) => http.push_end(output),
@@ -148,7 +149,7 @@ impl Protocol {
         }
     }
 
-    /// Whether gathered content that is in a file goes as a descriptor, with the first byte.
+    /// Whether gathered content in a file is passed as a descriptor, with the first byte of the request.
     pub(super) fn passes_files(&self) -> bool {
         match self {
             Protocol::Http(_) => false,
@@ -156,7 +157,7 @@ impl Protocol {
         }
     }
 
-    /// What may wait to be decoded: a head must fit.
+    /// How many bytes may wait to be decoded: a whole head must fit.
     pub(super) fn largest_head(&self) -> usize {
         match self {
             Protocol::Http(_) => ROOM,
@@ -164,8 +165,9 @@ impl Protocol {
         }
     }
 
-    /// Whether nothing is begun before the whole request was read, over a Unix socket. Such a socket is reset, and not
-    /// just closed, when its other end goes and leaves bytes unread (unix(7)).
+    /// Whether the upstream begins only when it has read the whole request, and is connected by a Unix socket. Such a
+    /// socket is reset, not just closed, when the other end closes it with unread bytes (unix(7)): then the request has
+    /// not begun.
     pub(super) fn is_taken_whole(&self) -> bool {
         match self {
             Protocol::Http(_) => false,
@@ -173,7 +175,7 @@ impl Protocol {
         }
     }
 
-    /// Whether the request may be sent again after it was sent in part or whole.
+    /// Whether the request may be sent again after some or all of it was sent.
     pub(super) fn may_repeat(&self) -> bool {
         match self {
             Protocol::Http(http) => http.may_repeat(),
@@ -181,7 +183,7 @@ impl Protocol {
         }
     }
 
-    /// Takes what the upstream says next, and writes the response.
+    /// Takes the next piece of input and writes the response.
     pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         match self {
             Protocol::Http(http) => http.step(source, sink),

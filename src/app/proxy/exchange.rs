@@ -1,11 +1,11 @@
 //! HTTP/1.1 with an upstream: one request and its response, as `forward::Protocol` asks for it.
 //!
 //! ```text
-//!  Head ──1xx──► Head      passed on, but to HTTP/1.0
-//!   ├────101───► tunnel    only where the request asked for it
+//!  Head ──1xx──► Head      passed on, but not to HTTP/1.0
+//!   ├────101───► tunnel    only if the request asked for it
 //!   └──final───► Content ──► End
 //! ```
-//! Both messages are framed anew, from what was parsed: no byte of framing passes through.
+//! Both messages are framed again from what was parsed: no byte of the other side's framing is passed on.
 
 use crate::app::forward::{Failure, Sink, Source, Step};
 use crate::app::proxy::fields;
@@ -18,12 +18,12 @@ use crate::proto::client::{self, Content, Framing};
 use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::proto::responder::decimal;
 
-/// What an upstream may say before it answers.
+/// How many 1xx responses an upstream may send before its answer.
 const INTERIM: u8 = 32;
-/// Heads of applications are larger than those of clients: they set cookies and policies.
+/// The limits of a response head. Such heads are larger than those of clients: they set cookies and policies.
 const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
 
-/// What is wrong, where the words for a request's fault would mislead.
+/// The sentence for a violation in a response, where the one for requests would mislead.
 fn fault(violation: Violation) -> &'static str {
     match violation {
         Violation::NotHttp => "These bytes do not begin like HTTP/1.",
@@ -41,10 +41,10 @@ enum State {
     Content(Content),
 }
 
-/// What the request is, once its head is written.
+/// One exchange: the request as it is sent, and how far its response has been read.
 #[derive(Debug)]
 pub struct HttpExchange {
-    /// The request line and all fields but those that frame the content and expect.
+    /// The request line and all fields, without Expect and those that frame the content.
     pub head: Vec<u8>,
     pub framing: Framing,
     pub is_head: bool,
@@ -76,7 +76,7 @@ impl HttpExchange {
         }
     }
 
-    /// `gathered`: the length of content that follows by itself.
+    /// `gathered`: the length of the content, if it was received in full. It is appended by `Forward`.
     pub fn begin(&mut self, gathered: Option<u64>, output: &mut Buffer) {
         output.push(&self.head);
         if let (Some(length), true) = (gathered, self.framing != Framing::Nothing) {
@@ -105,7 +105,7 @@ impl HttpExchange {
         self.framing.finish(output);
     }
 
-    /// Content that was streamed is gone.
+    /// Whether the request may be sent again. Not with content, which is streamed and not kept.
     pub fn may_repeat(&self) -> bool {
         self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
     }
@@ -162,7 +162,8 @@ impl HttpExchange {
         if sink.conn.minor == 0 {
             return Ok(Step::Moved);
         }
-        // RFC 9110, section 15.2: all are passed on that the proxy has not asked for itself, and it never does.
+        // RFC 9110, section 15.2: 1xx responses are passed on, unless the proxy itself asked for them, which it never
+        // does.
         fields::write_interim(head, bytes, sink.output);
         if head.status == 100 {
             sink.conn.wants_continue = false;

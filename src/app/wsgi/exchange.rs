@@ -1,11 +1,11 @@
-//! One request to a worker and its response, as a protocol of `forward`: frames instead of HTTP. What the
-//! application may not decide is decided here: framing, the length it promised, fields it forgot.
+//! One request to a worker and its response, as a protocol of `forward`: frames instead of HTTP. Decided here, not by
+//! the application: the framing, whether its Content-Length is kept, and the fields that it left out.
 //!
 //! ```text
 //!  Waiting ──DATA, FULL, FILE: a head──► Held ──content, or the end──► Begun { left } ──END──► over
 //!     └──ERROR: 500                       └──ABORT: 500                  └──ABORT, END too early: cut
 //! ```
-//! A head is held until content comes: an application may still change its mind about it.
+//! A head is held until content comes: until then an application may replace it (`exc_info` of PEP 3333).
 
 use crate::app::body::{Body, FileRange};
 use crate::app::forward::{Failure, Sink, Source, Step};
@@ -24,15 +24,15 @@ const TOO_SHORT: &str = "it gave less content than its Content-Length says";
 
 #[derive(Debug)]
 pub struct WsgiExchange {
-    /// All of it that the head of the request tells.
+    /// The environ, without the length of content that is still being received.
     environ: Vec<u8>,
     serial: u32,
     is_head: bool,
     reader: Reader,
     state: State,
-    /// A file that is the content, once the worker is through with it.
+    /// The file that is the content. It is sent when the worker has finished the request.
     file: Option<FileRange>,
-    /// The worker has said what is no frame.
+    /// The worker has sent something that is not a frame.
     broken: bool,
 }
 
@@ -40,9 +40,11 @@ pub struct WsgiExchange {
 enum State {
     Waiting,
     Held(Head),
-    /// Content that is still to come, where the length was told, and whether any is sent.
+    /// The head has been written.
     Begun {
+        /// Bytes of content still to come, if the length is known.
         left: Option<u64>,
+        /// The response has no content (HEAD, 204, 304).
         silent: bool,
     },
 }
@@ -53,7 +55,7 @@ impl WsgiExchange {
         WsgiExchange { environ, serial, is_head, reader, state, file: None, broken: false }
     }
 
-    /// Writes the request; gathered content that is in memory follows by itself.
+    /// Writes the request frame up to its content. Content in memory is appended by `Forward`.
     pub fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
         let mut told = Vec::new();
         if let Some(gathered) = gathered {
@@ -70,7 +72,7 @@ impl WsgiExchange {
         output.push(&told);
     }
 
-    /// Whether the thread has said its last word.
+    /// Whether the thread has sent the whole answer.
     pub fn is_free(&self) -> bool {
         self.reader.is_free()
     }
@@ -79,7 +81,7 @@ impl WsgiExchange {
         self.broken
     }
 
-    /// Where in the frames it is, for who reads on.
+    /// Takes the reader, for the supervisor, which reads the rest of the answer.
     pub fn take_reader(&mut self) -> Reader {
         std::mem::take(&mut self.reader)
     }
@@ -87,7 +89,11 @@ impl WsgiExchange {
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         let next = self.reader.next(source.input.filled());
         self.broken = next.is_err();
-        let nonsense = |_| Failure::bad_gateway("its worker sent what is no frame; was its socket written to?");
+        let nonsense = |_| {
+            Failure::bad_gateway(
+                "its worker sent something that is not a frame; does the application write to its socket?",
+            )
+        };
         let Some((taken, piece)) = next.map_err(nonsense)? else {
             return match source.closed {
                 true => Err(Failure::bad_gateway("its worker ended during the request")),
@@ -100,7 +106,7 @@ impl WsgiExchange {
         };
         source.input.consume(taken);
         match result {
-            // The last content of a whole response is its end.
+            // The last byte of a FULL frame ends the response.
             Ok(Step::Moved) if self.reader.is_free() => self.end(sink),
             result => result,
         }
@@ -114,7 +120,7 @@ impl WsgiExchange {
         files: &mut Vec<OwnedFd>,
         sink: &mut Sink,
     ) -> Result<Step, Failure> {
-        // What came behind it is the next answer's; and so would it be, were it left there.
+        // Each FILE frame takes one descriptor. Those behind it belong to the next answer.
         let file = match kind {
             FromWorker::File => files.drain(..files.len().min(1)).next(),
             _ => None,
@@ -134,13 +140,13 @@ impl WsgiExchange {
             FromWorker::Error => return Err(of_application("it failed; the log says where")),
             FromWorker::Abort => return Err(of_application("it failed in the middle of its response")),
             FromWorker::Ready | FromWorker::Failed => {
-                return Err(Failure::bad_gateway("its worker said something out of turn"));
+                return Err(Failure::bad_gateway("its worker sent a frame that is not allowed during a request"));
             }
         }
         Ok(Step::Moved)
     }
 
-    /// The length of all the content is known, whether or not the application told it.
+    /// Writes the head of a response whose length is known, whether or not the application sent Content-Length.
     fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
         if let State::Held(head) = &self.state
             && head.content_length.is_some_and(|told| told > length)
@@ -154,7 +160,7 @@ impl WsgiExchange {
     }
 
     fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
-        let size = file.metadata().map_err(|error| of_application(&format!("its file is of no use: {error}")))?.len();
+        let size = file.metadata().map_err(|error| of_application(&format!("its file cannot be used: {error}")))?.len();
         self.begin_whole(size.saturating_sub(at), sink)?;
         if let State::Begun { left: Some(left), silent: false } = &mut self.state {
             self.file = Some(FileRange { file: Arc::new(file), at, end: at + *left });
@@ -163,8 +169,8 @@ impl WsgiExchange {
         Ok(())
     }
 
-    /// Once there is content that nobody gets, the response is over, and the application stops (PEP 3333, on
-    /// Content-Length).
+    /// Takes a piece of content. Content that is not sent (to HEAD, or beyond Content-Length) ends the response, so
+    /// that the application stops (PEP 3333, on Content-Length).
     fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
         if let State::Held(_) = self.state {
             self.begin_answer(None, sink);
@@ -200,11 +206,11 @@ impl WsgiExchange {
         }
     }
 
-    /// Writes the head that is held. `length`: of all the content, where that is known.
+    /// Writes the head that is held. `length`: of the whole content, if known.
     fn begin_answer(&mut self, length: Option<u64>, sink: &mut Sink) {
         let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let status = Status(head.status);
-        // RFC 9110, section 15.3.6: 205 has content of no length, and says so.
+        // RFC 9110, section 15.3.6: 205 has no content. Content-Length: 0 says so.
         let told = if status.0 == 205 { Some(0) } else { head.content_length };
         let date = sink.now.imf().to_vec();
         let common = &sink.app.common;
@@ -220,7 +226,7 @@ impl WsgiExchange {
             }
         }
         if self.is_head || status.is_bodiless() {
-            // What HEAD tells is what GET would have, where the application says it or has made it.
+            // HEAD gets the length that GET would have, if the application sent it or made the content.
             fields.without_content(told.or(length.filter(|length| self.is_head && *length > 0)));
         } else {
             fields.stream(told.or(length));
@@ -232,7 +238,7 @@ impl WsgiExchange {
     }
 }
 
-/// The application's fault.
+/// A failure of the application: 500.
 fn of_application(reason: &str) -> Failure {
     Failure { status: Status::INTERNAL_SERVER_ERROR, reason: reason.into() }
 }

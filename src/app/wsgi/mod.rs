@@ -1,5 +1,5 @@
-//! Python applications as handlers: which prefix is whose, and what a request looks like to a worker. The
-//! processes are `crate::wsgi`'s.
+//! Python applications as handlers: which application answers below which prefix, and how a request is passed to a
+//! worker. The processes are the business of `crate::wsgi`.
 
 pub mod exchange;
 
@@ -20,31 +20,31 @@ use crate::proto::responder::Responder;
 use crate::start_error::StartError;
 use crate::wsgi::environ::{self, Surroundings};
 use crate::wsgi::frames::SERIALS;
-use crate::wsgi::host::Host;
 use crate::wsgi::python;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How long a request waits for a worker at least: they may all have to be started anew.
+/// A request may wait for a worker at least this long: it may be that all workers have to be started again.
 const QUEUE: Duration = Duration::from_secs(10);
 
-/// Every prefix that an application answers, and the workers behind them.
+/// The applications, their prefixes and the workers.
 #[derive(Debug)]
 pub struct Wsgi {
     /// The longest prefix first.
     mounts: Vec<Mount>,
-    /// Who may say for whom it asks, and by what scheme the client came.
+    /// Proxies whose fields about the client are believed.
     trusted: Vec<TrustedProxy>,
-    /// What the next request is known by to its worker.
+    /// The serial of the next request: an answer must carry the same.
     serial: AtomicU32,
-    pub host: Host,
+    pub supervisor: SharedSupervisor,
 }
 
 /// A prefix and the application that answers below it.
 #[derive(Debug)]
 pub struct Mount {
-    /// As SCRIPT_NAME has it: empty for `/`.
+    /// The value of SCRIPT_NAME: empty for `/`.
     prefix: String,
     group: Arc<Group>,
 }
@@ -53,7 +53,7 @@ impl Wsgi {
     /// Finds the interpreter; starts nothing yet. `None` when there is no application.
     ///
     /// # Errors
-    /// The folder of the applications cannot be had.
+    /// The folder of the applications cannot be entered.
     pub fn new(
         rules: &WsgiRules,
         trusted: &[TrustedProxy],
@@ -70,12 +70,12 @@ impl Wsgi {
             mounts.push(Mount { prefix: mount.prefix.trim_end_matches('/').to_owned(), group: Arc::new(group) });
         }
         mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
-        let host = Host::new(specs)
+        let supervisor = SharedSupervisor::new(specs)
             .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
-        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), serial: AtomicU32::new(1), host }))
+        Ok(Some(Wsgi { mounts, trusted: trusted.to_vec(), serial: AtomicU32::new(1), supervisor }))
     }
 
-    /// Prefixes and applications, for people.
+    /// Prefixes and applications, for the log.
     pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
         self.mounts.iter().map(|mount| match mount.prefix.as_str() {
             "" => ("/", mount.group.upstreams[0].name.as_str()),
@@ -91,7 +91,7 @@ impl Wsgi {
         })
     }
 
-    /// We speak no TLS: only a proxy before us can know better.
+    /// The server speaks no TLS itself: only a proxy in front of it knows that the client came by https.
     fn scheme(request: &Request, trusted: bool) -> &'static str {
         let is_https = |(name, value): (&[u8], &[u8])| {
             name.eq_ignore_ascii_case(b"x-forwarded-proto") && value.eq_ignore_ascii_case(b"https")
@@ -101,7 +101,7 @@ impl Wsgi {
 
     /// Passes a request to its application.
     pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
-        // The length of other content is told once all of it is here.
+        // With content, CONTENT_LENGTH is added when all of the content has been received.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
         let trusted = is_trusted(&self.trusted, request.peer);
         let scheme = Wsgi::scheme(request, trusted);
@@ -122,7 +122,7 @@ impl Wsgi {
 }
 
 impl Mount {
-    /// How long the path is below which it answers, its slash included.
+    /// The length of its prefix, with the slash at the end.
     pub fn depth(&self) -> usize {
         self.prefix.len() + 1
     }

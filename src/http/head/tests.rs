@@ -136,6 +136,50 @@ fn the_limits_are_exact() {
     assert!(parse(format!("GET / HTTP/1.1\r\na: {value}b\r\n\r\n").as_bytes()).is_err());
 }
 
+/// What is made of the bytes up to each of `ends` in turn.
+fn verdict(
+    limits: &HeadLimits,
+    bytes: &[u8],
+    ends: impl IntoIterator<Item = usize>,
+) -> Result<Option<usize>, Violation> {
+    let (mut head, mut scanned) = (Head::default(), 0);
+    for end in ends {
+        if head.parse(&bytes[..end], limits, &mut scanned)? {
+            return Ok(Some(head.len));
+        }
+    }
+    Ok(None)
+}
+
+#[test]
+fn at_every_limit_the_answer_is_the_same_however_the_bytes_are_cut() {
+    let size = LIMITS.size;
+    let mut heads = Vec::new();
+    for len in (LIMITS.target - 2..=LIMITS.target + 2).chain(size - 20..=size + 2) {
+        heads.push(format!("GET {} HTTP/1.1\r\n\r\n", "t".repeat(len)));
+        heads.push(format!("{} / HTTP/1.1\r\n\r\n", "M".repeat(len)));
+        // The target crosses the limit of the head before its own.
+        heads.push(format!("{} {} HTTP/1.1\r\n\r\n", "M".repeat(len.saturating_sub(30).max(1)), "t".repeat(60)));
+        heads.push(format!("GET / HTTP/1.1\r\n{}: b\r\n\r\n", "n".repeat(len)));
+        heads.push(format!("GET / HTTP/1.1\r\na: {}\r\n\r\n", "v".repeat(len)));
+        heads.push(format!("GET / HTTP/1.1\r\na: {}\n\r\n", "v".repeat(len)));
+        heads.push(format!("GET / HTTP/1.1\r\n{}\r\n", format!("a: {}\r\n", "v".repeat(len / 9)).repeat(9)));
+    }
+    heads.push(format!("GET {}", "t".repeat(2 * size)));
+    heads.push(format!("GET / {}", "t".repeat(2 * size)));
+    // A target that may be longer than the head that it is in, one that may fill it, one that may not.
+    for limits in [LIMITS, HeadLimits { target: size, ..LIMITS }, HeadLimits { target: 2 * size, ..LIMITS }] {
+        for head in &heads {
+            let bytes = head.as_bytes();
+            let whole = verdict(&limits, bytes, [bytes.len()]);
+            assert_eq!(verdict(&limits, bytes, 1..=bytes.len()), whole, "byte by byte, {limits:?}: {head:?}");
+            for cut in (1..bytes.len()).filter(|cut| cut % 8 == 0 || cut.abs_diff(size) <= 2) {
+                assert_eq!(verdict(&limits, bytes, [cut, bytes.len()]), whole, "cut at {cut}, {limits:?}: {head:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn minor_versions_are_told() {
     for (version, minor) in [("HTTP/1.0", 0), ("HTTP/1.1", 1), ("HTTP/1.9", 9)] {

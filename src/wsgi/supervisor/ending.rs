@@ -1,7 +1,8 @@
-//! How workers go: out of service, once they are idle; by force, when they are stuck or talk nonsense; by themselves.
+//! How workers end: retired, once they are idle; killed, when they are stuck or send something that is not a frame; or
+//! by themselves.
 
 use crate::wsgi::pool::CRASHED;
-use crate::wsgi::supervisor::{DUMP, LEAVE, Supervisor};
+use crate::wsgi::supervisor::{DUMP, LEAVE, Seat, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
 use std::time::Instant;
 
@@ -13,62 +14,63 @@ impl Supervisor {
         }
     }
 
-    /// Takes a worker out of service. Its sockets close, and with that it ends, when no request is in it.
+    /// Takes a worker out of service. It ends, because its sockets close, as soon as it has no request.
     pub(super) fn retire(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
         self.pools[worker.pool].forget(key);
         match worker.state {
-            State::Doomed { .. } | State::Crashed { .. } => {}
-            State::Starting => worker.state = State::Doomed { kill_at: now },
+            State::Ending { .. } | State::Crashed { .. } => {}
+            State::Starting => worker.state = State::Ending { kill_at: now },
             _ if worker.is_idle() => {
-                worker.hang_up();
-                // It ends by this: it finds nothing more to do.
-                worker.threads.iter().for_each(|thread| thread.tray.close());
-                worker.state = State::Doomed { kill_at: now + LEAVE };
+                worker.shut_streams();
+                // The end of its inbox ends the worker.
+                worker.threads.iter().for_each(|thread| thread.inbox.close());
+                worker.state = State::Ending { kill_at: now + LEAVE };
             }
             _ => worker.state = State::Retiring,
         }
     }
 
-    /// A request has stood still in the application: the worker shows where, and is killed.
-    pub(super) fn on_stuck(&mut self, key: usize, thread: usize, now: Instant) {
-        self.workers[key].threads[thread].duty = Duty::Idle;
-        self.recall_all(key);
-        self.lose(key, thread);
-        let worker = &mut self.workers[key];
+    /// A request has made no progress within the timeout: the worker dumps its stacks and is killed.
+    pub(super) fn on_stuck(&mut self, seat: Seat, now: Instant) {
+        self.thread(seat).duty = Duty::Idle;
+        self.recall_all(seat.worker);
+        self.mark_lost(seat);
+        let worker = &mut self.workers[seat.worker];
         let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
         let timeout = pool.spec.timeout;
         log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
         worker.process.dump_stacks();
-        // Requests in its other threads get the chance to end.
+        // Requests in its other threads get time to finish.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
-        worker.state = State::Doomed { kill_at: now + grace };
-        pool.forget(key);
+        worker.state = State::Ending { kill_at: now + grace };
+        pool.forget(seat.worker);
     }
 
-    /// A worker is no longer to be trusted, or has ended already.
-    pub(super) fn doom(&mut self, key: usize, now: Instant) {
+    /// A worker has ended, or sent something that is not a frame. It is killed if it still runs.
+    pub(super) fn mark_crashed(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
         self.pools[worker.pool].forget(key);
         worker.state = State::Crashed { kill_at: now + DUMP };
-        worker.talks = true;
+        worker.has_output = true;
     }
 
-    /// It has ended, by itself or by force. What it has answered before is still there to be read.
+    /// The process has ended, by itself or killed. Answers that it has sent before can still be read from its sockets.
     pub(super) fn on_ended(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
-        // A child that it forked may hold its sockets open: whoever waits for an answer learns of the end here.
-        worker.hang_up();
-        // What it said last.
+        // A child that it forked may hold its sockets open: without this, a session that reads an answer would not see
+        // the end.
+        worker.shut_streams();
+        // The last of its output. Times in the future: an unfinished line is shown at once.
         worker.process.read_output(now + LEAVE);
         worker.process.flush_output(now + LEAVE + LEAVE);
         let (pid, index, state) = (worker.process.pid(), worker.pool, worker.state);
         let how = worker.ended.clone().unwrap_or_default();
         let failed = match state {
-            State::Starting => Some(match worker.threads[0].hear() {
+            State::Starting => Some(match worker.threads[0].greeting() {
                 Greeting::Failed(failure) => failure,
                 _ => format!("its worker ended before it was ready: {how}"),
             }),
@@ -76,7 +78,7 @@ impl Supervisor {
         };
         worker.state = State::Crashed { kill_at: now };
         self.pools[index].forget(key);
-        self.bury(key, now);
+        self.remove_if_done(key, now);
         match state {
             State::Starting => self.on_failure(index, failed.unwrap_or_default(), now),
             State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {

@@ -1,33 +1,35 @@
-//! Who gets which thread, in the order in which they asked; and how each is given back.
+//! Which request gets which thread, in the order in which they asked; and how each thread is given back.
 //!
 //! ```text
 //!            lease: a thread is idle                        answered: give_back
 //!  (asked) ─────────────────────────► Leased ──────────────────────────────────► Idle
-//!     │ none is                          │ the client has left                     ▲
-//!     ├──► on a tray ──its turn──► Due ──┤ lease                                    │
+//!     │ all are busy                     │ the client has left                     ▲
+//!     ├──► in an inbox ──its turn──► Due ┤ lease                                   │
 //!     │     ▲ │ recall            lease  ▼                                         │
-//!     └──► waiting                    Finishing ──────── its last word ─────────────┘
+//!     └──► waiting                    Finishing ────── its last frame ──────────────┘
 //! ```
-//! A thread that is busy has its next requests on its tray, so that it need not wait for us between two of them. What lies
-//! there has not begun: when its client leaves, its thread is in trouble, or another thread is idle, it is recalled and
-//! waits as before. What was taken up is bound to the thread, and its turn comes when the one before it is through.
+//! A busy thread has its next requests in its inbox, so that it does not wait for the server between two of them. A
+//! request in an inbox has not begun. It is recalled, and waits as before, when its client leaves, its thread is stuck
+//! or its worker ends, or another thread is idle. A request that the thread has taken up stays with that thread: its
+//! turn comes when the one before it is finished.
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
+use crate::wsgi::inbox::{DEPTH, Recalled};
 use crate::wsgi::pool::Pool;
-use crate::wsgi::supervisor::{Heard, Lease, Leased, Left, STRIDE, Supervisor, Ticket};
-use crate::wsgi::tray::{DEPTH, Taken};
+use crate::wsgi::supervisor::{Handback, Lease, Leased, Received, STRIDE, Seat, Supervisor, Ticket};
 use crate::wsgi::watch::{unwatch, watch};
-use crate::wsgi::worker::{Duty, State, Went, Worker};
+use crate::wsgi::worker::{Duty, Progress, State, Worker};
 use rustix::net::SendFlags;
 use std::time::Instant;
 
 impl Supervisor {
-    /// A free thread of the pool for `ticket`, in the order in which they asked. `request`: all of it, if it is known.
+    /// Reserves a thread of the pool for `ticket`; first come, first served. `request`: the whole frame of the request,
+    /// if it is known.
     pub fn lease(&mut self, pool: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         if let Some(leased) = self.claim(pool, ticket) {
             return leased;
         }
-        let (behind, roomiest) = self.trays(pool);
+        let (behind, roomiest) = self.inbox_load(pool);
         let Pool { spec, idle, waiting, .. } = &mut self.pools[pool];
         let place = waiting.iter().position(|other| *other == ticket);
         let is_first = place.unwrap_or(waiting.len()) == 0;
@@ -36,8 +38,8 @@ impl Supervisor {
             return Leased::Full;
         }
         let leased = match free {
-            Some((key, thread)) => self.begin(key, thread, ticket, request),
-            None if is_first && self.lay_behind(roomiest, ticket, request) => Leased::Queued,
+            Some(seat) => self.begin(seat, ticket, request),
+            None if is_first && self.push_behind(roomiest, ticket, request) => Leased::Queued,
             None => {
                 let asks_first = place.is_none().then_some(ticket);
                 self.pools[pool].waiting.extend(asks_first);
@@ -51,28 +53,29 @@ impl Supervisor {
         leased
     }
 
-    /// Lays a request on the tray of a thread that is busy; whether there is one with room, and it is small enough.
-    fn lay_behind(&mut self, thread: Option<(usize, usize)>, ticket: Ticket, request: Option<&[u8]>) -> bool {
-        let (Some((key, thread)), Some(request)) = (thread, request) else { return false };
-        let busy = &mut self.workers[key].threads[thread];
-        let is_laid = busy.tray.lay(Some(request));
-        busy.next.extend(is_laid.then_some(Some(ticket)));
-        is_laid
+    /// Pushes a request to the inbox of a busy thread. False if no inbox has room or the request is too large.
+    fn push_behind(&mut self, seat: Option<Seat>, ticket: Ticket, request: Option<&[u8]>) -> bool {
+        let (Some(seat), Some(request)) = (seat, request) else { return false };
+        let busy = self.thread(seat);
+        let is_pushed = busy.inbox.push(Some(request));
+        busy.next.extend(is_pushed.then_some(Some(ticket)));
+        is_pushed
     }
 
-    /// Lets a thread that is idle begin: with the request, or with what is to come over its stream.
-    fn begin(&mut self, key: usize, thread: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
-        let idle = &mut self.workers[key].threads[thread];
-        let is_sent = request.is_some_and(|request| idle.tray.lay(Some(request)));
+    /// Starts an idle thread: with the request itself, or with an empty slot, so that it reads the request from its
+    /// stream.
+    fn begin(&mut self, seat: Seat, ticket: Ticket, request: Option<&[u8]>) -> Leased {
+        let idle = self.thread(seat);
+        let is_sent = request.is_some_and(|request| idle.inbox.push(Some(request)));
         if !is_sent {
-            idle.tray.lay(None);
+            idle.inbox.push(None);
         }
         idle.duty = Duty::Leased(ticket);
-        let lease = self.lease_of(key, thread);
-        if is_sent { Leased::Sent(lease, Heard::default()) } else { Leased::Now(lease) }
+        let lease = self.lease_of(seat);
+        if is_sent { Leased::Sent(lease, Received::default()) } else { Leased::Now(lease) }
     }
 
-    /// What became of a request that was laid on a tray; `None` when it was not.
+    /// The state of a request that was pushed to an inbox; `None` for any other.
     fn claim(&mut self, pool: usize, ticket: Ticket) -> Option<Leased> {
         if let Some(place) = self.lost.iter().position(|other| *other == ticket) {
             self.lost.swap_remove(place);
@@ -84,55 +87,58 @@ impl Supervisor {
                 if thread.next.contains(&Some(ticket)) {
                     return Some(Leased::Queued);
                 }
-                if let Duty::Due(due, heard) = &mut thread.duty
+                if let Duty::Due(due, received) = &mut thread.duty
                     && *due == ticket
                 {
-                    let heard = std::mem::take(heard);
+                    let received = std::mem::take(received);
                     thread.duty = Duty::Leased(ticket);
-                    return Some(Leased::Sent(self.lease_of(key, number), heard));
+                    return Some(Leased::Sent(self.lease_of(Seat { worker: key, thread: number }), received));
                 }
             }
         }
         None
     }
 
-    fn lease_of(&self, worker: usize, thread: usize) -> Lease {
-        let Worker { process, threads, pool, .. } = &self.workers[worker];
-        Lease { socket: threads[thread].socket.clone(), pool: *pool, pid: process.pid(), worker, thread }
+    fn lease_of(&self, seat: Seat) -> Lease {
+        let Worker { process, threads, pool, .. } = &self.workers[seat.worker];
+        Lease { socket: threads[seat.thread].socket.clone(), pool: *pool, pid: process.pid(), seat }
     }
 
-    /// How many requests are bound to threads behind others, and the thread with the most room for one more.
-    fn trays(&self, pool: usize) -> (usize, Option<(usize, usize)>) {
+    /// How many requests are behind others at threads, and the thread with the fewest of them that can take one more.
+    fn inbox_load(&self, pool: usize) -> (usize, Option<Seat>) {
         let (mut behind, mut best) = (0, None);
         for (key, worker) in self.workers.iter().filter(|(_, worker)| worker.pool == pool) {
             for (number, thread) in worker.threads.iter().enumerate() {
                 let len = thread.next.len();
                 behind += len;
                 let takes = worker.state == State::Serving && matches!(thread.duty, Duty::Leased(_) | Duty::Due(..));
-                if takes && len < DEPTH && best.is_none_or(|(least, _, _)| len < least) {
-                    best = Some((len, key, number));
+                if takes && len < DEPTH && best.is_none_or(|(least, _)| len < least) {
+                    best = Some((len, Seat { worker: key, thread: number }));
                 }
             }
         }
-        (behind, best.map(|(_, key, number)| (key, number)))
+        (behind, best.map(|(_, seat)| seat))
     }
 
-    /// The ticket waits no longer, wherever it does.
+    /// Takes a ticket out of the queue, out of the inboxes, and out of `lost`.
     pub fn leave(&mut self, ticket: Ticket, now: Instant) {
         self.lost.retain(|other| *other != ticket);
-        let threads = self.workers.iter().flat_map(|(key, worker)| (0..worker.threads.len()).map(move |at| (key, at)));
-        for (key, thread) in threads.collect::<Vec<_>>() {
-            let Worker { threads, .. } = &mut self.workers[key];
-            if threads[thread].next.contains(&Some(ticket)) {
-                self.recall(key, thread);
-                // One that was taken up will be answered, for nobody.
-                let taken = self.workers[key].threads[thread].next.iter_mut();
+        let seats = self
+            .workers
+            .iter()
+            .flat_map(|(worker, entry)| (0..entry.threads.len()).map(move |thread| Seat { worker, thread }));
+        for seat in seats.collect::<Vec<_>>() {
+            let thread = self.thread(seat);
+            if thread.next.contains(&Some(ticket)) {
+                self.recall(seat);
+                // A request that was taken up will be answered, but nobody wants the answer.
+                let taken = self.thread(seat).next.iter_mut();
                 taken.filter(|next| **next == Some(ticket)).for_each(|next| *next = None);
-            } else if let Duty::Due(due, heard) = &mut threads[thread].duty
+            } else if let Duty::Due(due, received) = &mut thread.duty
                 && *due == ticket
             {
-                let heard = std::mem::take(heard);
-                self.abandon(key, thread, Vec::new(), heard, Reader::default(), now);
+                let received = std::mem::take(received);
+                self.abandon(seat, Vec::new(), received, Reader::default(), now);
             }
         }
         for pool in 0..self.pools.len() {
@@ -141,77 +147,83 @@ impl Supervisor {
         }
     }
 
-    /// The thread is through with a request, or its client is with it. Whose turn it is now, if there is one.
-    pub fn give_back(&mut self, lease: &Lease, left: Left, now: Instant) -> Option<Ticket> {
-        // It may have ended meanwhile, and its place been given to another.
-        let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid)?;
-        self.changed |= !matches!(left, Left::Free(_)) || worker.ended.is_some();
-        match left {
-            Left::Unasked => {
-                // It may be waiting for a frame by now; this one it passes over.
+    /// Takes a thread back whose request is finished or whose client has left. Returns the ticket of the next request
+    /// that the thread has taken up, if any.
+    pub fn give_back(&mut self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
+        // The worker may have ended, and another may have its key now.
+        let seat = lease.seat;
+        let worker = self.workers.get(seat.worker).filter(|worker| worker.process.pid() == lease.pid)?;
+        self.changed |= !matches!(handback, Handback::Free(_)) || worker.ended.is_some();
+        match handback {
+            Handback::Unsent => {
+                // The thread reads its stream for the request. It skips a CANCEL.
                 let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
                 match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                    Ok(HEADER) => self.on_free(lease.worker, lease.thread, Heard::default(), now),
-                    _ => self.doom(lease.worker, now),
+                    Ok(HEADER) => self.on_free(seat, Received::default(), now),
+                    _ => self.mark_crashed(seat.worker, now),
                 }
             }
-            Left::Free(heard) => self.on_free(lease.worker, lease.thread, heard, now),
-            Left::Busy { unsent, heard, reader } => {
-                self.abandon(lease.worker, lease.thread, unsent, heard, reader, now);
+            Handback::Free(received) => self.on_free(seat, received, now),
+            Handback::Busy { unsent, received, reader } => {
+                self.abandon(seat, unsent, received, reader, now);
             }
-            Left::Untaken | Left::Broken => {
-                let at_work = &mut self.workers[lease.worker].threads[lease.thread];
-                let duty = std::mem::replace(&mut at_work.duty, Duty::Idle);
-                self.doom(lease.worker, now);
-                self.lose(lease.worker, lease.thread);
-                if let (Left::Untaken, Duty::Leased(ticket)) = (left, duty) {
+            Handback::NotBegun | Handback::Broken => {
+                let duty = std::mem::replace(&mut self.thread(seat).duty, Duty::Idle);
+                self.mark_crashed(seat.worker, now);
+                self.mark_lost(seat);
+                if let (Handback::NotBegun, Duty::Leased(ticket)) = (handback, duty) {
                     self.pools[lease.pool].waiting.push_front(ticket);
                 }
             }
-            Left::Stuck => self.on_stuck(lease.worker, lease.thread, now),
+            Handback::Stuck => self.on_stuck(seat, now),
         }
-        match self.workers.get(lease.worker)?.threads[lease.thread].duty {
+        match self.workers.get(seat.worker)?.threads[seat.thread].duty {
             Duty::Due(ticket, _) => Some(ticket),
             _ => None,
         }
     }
 
-    /// A thread has closed its stream before it said anything about the request that it was given: whether that
-    /// still lies on its tray, so that it has not begun.
-    pub fn is_untaken(&mut self, lease: &Lease) -> bool {
-        let worker = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid);
-        worker.is_some() && self.take_back(lease.worker, lease.thread).is_some()
+    /// For a thread that has closed its stream and sent nothing: whether the request that it is leased for is still in
+    /// its inbox, so that it has not begun. The request is removed from the inbox.
+    pub fn has_not_begun(&mut self, lease: &Lease) -> bool {
+        let worker = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid);
+        worker.is_some() && self.recall_with_leased(lease.seat).is_some()
     }
 
-    /// A thread has said something that nobody has asked for, or has closed its socket.
+    /// A thread without a request has sent something, or has closed its socket.
     pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
-        let Some(worker) = self.workers.get(lease.worker).filter(|worker| worker.process.pid() == lease.pid) else {
+        let Some(worker) = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid)
+        else {
             return;
         };
-        let is_idle = matches!(worker.threads[lease.thread].duty, Duty::Idle);
+        let is_idle = matches!(worker.threads[lease.seat.thread].duty, Duty::Idle);
         if is_idle && matches!(worker.state, State::Serving | State::Worn) {
             self.changed = true;
-            self.doom(lease.worker, now);
+            self.mark_crashed(lease.seat.worker, now);
         }
     }
 
-    /// Tickets that are worth another `lease`.
+    /// Takes the tickets that may get a thread now: their sessions should call `lease` again.
     pub fn take_woken(&mut self) -> Vec<Ticket> {
         std::mem::take(&mut self.woken)
     }
 
-    /// Wakes who is first in the queue if there may be a thread for it. A thread that is idle while nobody waits helps
-    /// the one with the most to do.
+    /// Wakes the first ticket of the queue if there may be a thread for it. If a thread is idle and the queue is empty,
+    /// the requests behind the busiest thread are recalled first.
     pub(super) fn wake(&mut self, pool: usize) {
-        let (behind, roomiest) = self.trays(pool);
+        let (behind, roomiest) = self.inbox_load(pool);
         let is_idle = !self.pools[pool].idle.is_empty();
         if is_idle && behind > 0 && self.pools[pool].waiting.is_empty() {
             let of_pool = self.workers.iter().filter(|(_, worker)| worker.pool == pool);
             let threads = of_pool.flat_map(|(key, worker)| {
-                worker.threads.iter().enumerate().map(move |(number, thread)| (thread.next.len(), key, number))
+                worker
+                    .threads
+                    .iter()
+                    .enumerate()
+                    .map(move |(number, thread)| (thread.next.len(), Seat { worker: key, thread: number }))
             });
-            if let Some((_, key, thread)) = threads.max() {
-                self.recall(key, thread);
+            if let Some((_, seat)) = threads.max() {
+                self.recall(seat);
             }
         }
         if is_idle || roomiest.is_some() {
@@ -221,42 +233,43 @@ impl Supervisor {
 
     pub(super) fn recall_all(&mut self, key: usize) {
         for thread in 0..self.workers[key].threads.len() {
-            self.recall(key, thread);
+            self.recall(Seat { worker: key, thread });
         }
         self.wake(self.workers[key].pool);
     }
 
-    /// What a thread has not taken up waits again, before all others; but for the one that it is leased for. One whose
-    /// lease is over is not begun with any more.
-    fn recall(&mut self, key: usize, thread: usize) {
-        let request = self.take_back(key, thread);
-        let at_work = &self.workers[key].threads[thread];
-        if let (Some(request), Duty::Leased(_)) = (request, &at_work.duty) {
-            at_work.tray.lay(Some(&request));
+    /// Moves the requests that a thread has not taken up back to the head of the queue. The request that it is leased
+    /// for goes back into the inbox if it was there. If that lease is over, the request is dropped.
+    fn recall(&mut self, seat: Seat) {
+        let request = self.recall_with_leased(seat);
+        let thread = self.thread(seat);
+        if let (Some(request), Duty::Leased(_)) = (request, &thread.duty) {
+            thread.inbox.push(Some(&request));
         }
     }
 
-    /// The same, and the one that it is leased for, if that is among them, is its session's to send again.
-    fn take_back(&mut self, key: usize, thread: usize) -> Option<Vec<u8>> {
-        let Worker { threads, pool, state, .. } = &mut self.workers[key];
-        let at_work = &mut threads[thread];
-        let Taken { count, first, empty } = at_work.tray.take_back();
+    /// As `recall`, but returns the request that the thread is leased for, if it was in the inbox: its session has to
+    /// send it again.
+    fn recall_with_leased(&mut self, seat: Seat) -> Option<Vec<u8>> {
+        let Worker { threads, pool, state, .. } = &mut self.workers[seat.worker];
+        let thread = &mut threads[seat.thread];
+        let Recalled { count, first, empty } = thread.inbox.recall();
         for _ in 0..empty {
-            at_work.tray.lay(None);
+            thread.inbox.push(None);
         }
         let Pool { waiting, idle, .. } = &mut self.pools[*pool];
-        let behind = count.min(at_work.next.len());
-        for ticket in at_work.next.drain(at_work.next.len() - behind..).rev().flatten() {
+        let behind = count.min(thread.next.len());
+        for ticket in thread.next.drain(thread.next.len() - behind..).rev().flatten() {
             waiting.push_front(ticket);
         }
-        // There was one more than those behind the one whose turn it is.
+        // One more than those in `next`: the first is the request of `duty` itself, which has not been taken up either.
         let whole = first.filter(|_| count > behind);
-        match at_work.duty {
+        match thread.duty {
             Duty::Due(ticket, _) if whole.is_some() => {
                 waiting.push_front(ticket);
-                at_work.duty = Duty::Idle;
+                thread.duty = Duty::Idle;
                 if matches!(state, State::Serving | State::Worn) {
-                    idle.push((key, thread));
+                    idle.push(seat);
                 }
                 None
             }
@@ -264,92 +277,94 @@ impl Supervisor {
         }
     }
 
-    /// The client has left. What its thread still says about the request is for nobody, until its last word.
-    fn abandon(&mut self, key: usize, thread: usize, mut unsent: Vec<u8>, heard: Heard, reader: Reader, now: Instant) {
-        let has_begun = self.take_back(key, thread).is_none();
-        let Worker { threads, pool, .. } = &mut self.workers[key];
-        let at_work = &mut threads[thread];
-        match at_work.duty {
+    /// The client has left. The rest of the answer is read and thrown away, up to its last frame.
+    fn abandon(&mut self, seat: Seat, mut unsent: Vec<u8>, received: Received, reader: Reader, now: Instant) {
+        let has_begun = self.recall_with_leased(seat).is_none();
+        let Worker { threads, pool, .. } = &mut self.workers[seat.worker];
+        let thread = &mut threads[seat.thread];
+        match thread.duty {
             Duty::Idle => return,
-            _ if !has_begun => return self.on_free(key, thread, heard, now),
+            _ if !has_begun => return self.on_free(seat, received, now),
             _ => {}
         }
-        // With another taken up behind it, it is through with this one, and the other is not to be cancelled.
-        if at_work.next.is_empty() {
+        // If the thread has taken up another request, it has finished this one: a CANCEL would hit the other. The empty
+        // slot makes the thread read the CANCEL if it comes too late for this request.
+        if thread.next.is_empty() {
             unsent.extend_from_slice(&frames::header(ToWorker::Cancel, 0, 0, 0));
-            at_work.tray.lay(None);
+            thread.inbox.push(None);
         }
         let until = now + self.pools[*pool].spec.timeout;
-        at_work.duty = Duty::Finishing { unsent, heard, reader, until };
-        watch(&self.poll, &at_work.socket, key * STRIDE + thread);
+        thread.duty = Duty::Finishing { unsent, received, reader, until };
+        watch(&self.poll, &thread.socket, seat.worker * STRIDE + seat.thread);
         self.changed = true;
-        self.finish(key, thread, now);
+        self.finish(seat, now);
     }
 
-    /// Goes on with a request whose client has left, until the thread is free.
-    pub(super) fn finish(&mut self, key: usize, thread: usize, now: Instant) {
-        let at_work = &mut self.workers[key].threads[thread];
-        match at_work.go_on() {
-            Went::Free(heard) => {
-                unwatch(&self.poll, &*at_work.socket);
-                self.on_free(key, thread, heard, now);
+    /// Continues with a request whose client has left, as far as that goes in one turn.
+    pub(super) fn finish(&mut self, seat: Seat, now: Instant) {
+        let thread = &mut self.workers[seat.worker].threads[seat.thread];
+        match thread.finish_request() {
+            Progress::Free(received) => {
+                unwatch(&self.poll, &*thread.socket);
+                self.on_free(seat, received, now);
             }
-            Went::Broken => self.doom(key, now),
-            Went::Waiting => {}
-            Went::More => self.changed = true,
+            Progress::Broken => self.mark_crashed(seat.worker, now),
+            Progress::Waiting => {}
+            Progress::More => self.changed = true,
         }
     }
 
-    fn on_free(&mut self, key: usize, thread: usize, heard: Heard, now: Instant) {
-        let worker = &mut self.workers[key];
+    fn on_free(&mut self, seat: Seat, received: Received, now: Instant) {
+        let worker = &mut self.workers[seat.worker];
         let index = worker.pool;
         self.pools[index].failures = 0;
         if let Some(left) = &mut worker.left {
             *left = left.saturating_sub(1);
             if *left == 0 && worker.state == State::Serving {
                 worker.state = State::Worn;
-                self.recall_all(key);
-                self.fill(index, now);
+                self.recall_all(seat.worker);
+                self.start_missing(index, now);
             }
         }
-        let worker = &mut self.workers[key];
-        let at_work = &mut worker.threads[thread];
-        match at_work.next.pop_front() {
+        let worker = &mut self.workers[seat.worker];
+        let thread = &mut worker.threads[seat.thread];
+        match thread.next.pop_front() {
             Some(Some(ticket)) => {
-                at_work.duty = Duty::Due(ticket, heard);
+                thread.duty = Duty::Due(ticket, received);
                 self.woken.push(ticket);
             }
-            Some(None) => self.abandon(key, thread, Vec::new(), heard, Reader::default(), now),
+            Some(None) => self.abandon(seat, Vec::new(), received, Reader::default(), now),
             None => {
-                at_work.duty = Duty::Idle;
+                thread.duty = Duty::Idle;
                 match worker.state {
-                    // It would be taken for the next answer.
-                    _ if !heard.bytes.is_empty() => self.doom(key, now),
-                    State::Starting | State::Serving | State::Worn => self.pools[index].idle.push((key, thread)),
-                    State::Retiring => self.retire(key, now),
-                    State::Doomed { .. } if worker.is_idle() => worker.state = State::Doomed { kill_at: now },
-                    State::Doomed { .. } | State::Crashed { .. } => {}
+                    // The bytes belong to no request, and would be taken for the next answer.
+                    _ if !received.bytes.is_empty() => self.mark_crashed(seat.worker, now),
+                    State::Starting | State::Serving | State::Worn => self.pools[index].idle.push(seat),
+                    State::Retiring => self.retire(seat.worker, now),
+                    State::Ending { .. } if worker.is_idle() => worker.state = State::Ending { kill_at: now },
+                    State::Ending { .. } | State::Crashed { .. } => {}
                 }
             }
         }
         self.wake(index);
     }
 
-    /// What a thread has taken up behind a request that it will not end.
-    pub(super) fn lose(&mut self, key: usize, thread: usize) {
-        let lost = std::mem::take(&mut self.workers[key].threads[thread].next);
+    /// Marks the requests as lost that a thread has taken up behind one that it will not finish.
+    pub(super) fn mark_lost(&mut self, seat: Seat) {
+        let lost = std::mem::take(&mut self.thread(seat).next);
         self.lost.extend(lost.iter().flatten());
         self.woken.extend(lost.iter().flatten());
     }
 
-    /// Forgets a worker that has ended, once nobody can come for an answer that it gave before.
-    pub(super) fn bury(&mut self, key: usize, now: Instant) {
+    /// Removes a worker that has ended, once no session can ask for an answer that it sent before.
+    pub(super) fn remove_if_done(&mut self, key: usize, now: Instant) {
         for thread in 0..self.workers[key].threads.len() {
-            self.finish(key, thread, now);
-            let at_work = &mut self.workers[key].threads[thread];
-            if let Duty::Finishing { .. } = at_work.duty {
-                at_work.duty = Duty::Idle;
-                self.lose(key, thread);
+            let seat = Seat { worker: key, thread };
+            self.finish(seat, now);
+            let thread = self.thread(seat);
+            if let Duty::Finishing { .. } = thread.duty {
+                thread.duty = Duty::Idle;
+                self.mark_lost(seat);
             }
         }
         if self.stopping || !self.workers[key].is_awaited() {

@@ -1,6 +1,7 @@
 //! The cache over real files, with a clock that stands until it is moved.
 
 use super::*;
+use crate::app::compress::{Coder, Coders};
 use crate::app::files::lookup::{Found, Symlinks};
 use crate::app::files::scratch::Scratch;
 
@@ -122,6 +123,38 @@ fn variants_count_whether_or_not_their_files_are_asked_for_again() {
         place.find(&number.to_string());
     }
     assert!(place.cache.lock().bytes < 400_000 + 2 * 20_000);
+}
+
+#[test]
+fn a_variant_in_the_making_counts_and_goes_with_its_file() {
+    let coders = Coders::of(8, 1);
+    let begin = || Some(Compressing::new(Coder::new(Compressor::Gzip, coders.permit().unwrap()), 2000));
+    let place = Place::new(1 << 20);
+    for number in 0..8 {
+        let kept = place.keep(&number.to_string(), &"x".repeat(2000));
+        assert_eq!(kept.join(Compressor::Gzip, begin), Joined::Shared);
+        let mut taken = Vec::new();
+        kept.pull(Compressor::Gzip, &mut 0, &mut taken).unwrap();
+        // It is left to the next one who wants it.
+        kept.leave(Compressor::Gzip, true);
+    }
+    place.keep("another", "x");
+    let kept: usize = place.cache.lock().entries.iter().map(|(_, entry)| entry.stored.cost()).sum();
+    assert!(kept < (1 << 20) + (1 << 16), "{kept} bytes");
+    let free: Vec<_> = std::iter::from_fn(|| coders.permit()).collect();
+    assert!(free.len() >= 5, "{} coders of files that are not kept any more", free.len());
+}
+
+#[test]
+fn what_is_made_of_a_file_that_is_not_kept_is_not_shared() {
+    let place = Place::new(1 << 20);
+    let begin = || panic!("nothing to be begun");
+    place.scratch.file("a", "one");
+    assert_eq!(place.load("a").join(Compressor::Gzip, begin), Joined::Alone);
+    // Its descriptor is kept; its variants would take more than a quarter.
+    let large = place.keep("b", &"x".repeat(300_000));
+    assert!(place.find("b").is_some());
+    assert_eq!(large.join(Compressor::Gzip, begin), Joined::Alone);
 }
 
 #[test]

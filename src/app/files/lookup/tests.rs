@@ -1,5 +1,7 @@
+use super::super::links::tests::READS;
 use super::super::scratch::Scratch;
 use super::*;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,14 +10,14 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// The same root with and without openat2: whatever a test says must hold for both.
-fn both(dir: &Scratch, symlinks: Symlinks, hidden: bool) -> [Root; 2] {
+/// The same root with all the kernel has, without openat2, and without /proc: whatever a test says must hold for each.
+fn each_way(dir: &Scratch, symlinks: Symlinks, hidden: bool) -> [Root; 3] {
     let open = || Root::open(&dir.root(), symlinks, hidden).unwrap();
-    [open(), Root { openat2: false, ..open() }]
+    [open(), Root { openat2: false, ..open() }, Root { descriptors: None, ..open() }]
 }
 
 fn every(dir: &Scratch, hidden: bool) -> impl Iterator<Item = Root> {
-    [Symlinks::Inside, Symlinks::None, Symlinks::All].into_iter().flat_map(move |policy| both(dir, policy, hidden))
+    [Symlinks::Inside, Symlinks::None, Symlinks::All].into_iter().flat_map(move |policy| each_way(dir, policy, hidden))
 }
 
 fn read(root: &Root, path: impl AsRef<[u8]>) -> Result<String, Refused> {
@@ -41,10 +43,11 @@ fn refused(root: &Root, path: impl AsRef<[u8]>) {
 }
 
 #[test]
-fn this_kernel_has_openat2() {
+fn this_kernel_has_openat2_and_proc() {
     let dir = Scratch::new();
     let root = Root::open(&dir.root(), Symlinks::Inside, false).unwrap();
     assert!(root.openat2, "the tests of openat2 show nothing here");
+    assert!(root.descriptors.is_some(), "the tests of /proc/self/fd show nothing here");
 }
 
 #[test]
@@ -121,7 +124,7 @@ fn links_inside_are_followed_and_links_outside_are_not() {
     symlink(dir.root().join("real/file"), dir.outside().join("back")).unwrap();
     let outside =
         ["out", "out-directory/secret.txt", "absolute-out", "absolute-out-directory/secret.txt", "out-by-chain"];
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         for path in &inside {
             assert_eq!(read(&root, path).unwrap(), "inside", "{path} {root:?}");
         }
@@ -133,12 +136,12 @@ fn links_inside_are_followed_and_links_outside_are_not() {
         // A chain through the outside that ends inside leads to a file inside.
         assert_eq!(read(&root, "out-directory/back").unwrap(), "inside");
     }
-    for root in both(&dir, Symlinks::None, false) {
+    for root in each_way(&dir, Symlinks::None, false) {
         for path in inside.iter().chain(&outside).chain(&["directory", "directory/"]) {
             refused(&root, path);
         }
     }
-    for root in both(&dir, Symlinks::All, false) {
+    for root in each_way(&dir, Symlinks::All, false) {
         for path in &inside {
             assert_eq!(read(&root, path).unwrap(), "inside", "{path}");
         }
@@ -159,7 +162,7 @@ fn loops_dangling_links_and_magic_links_are_not_found() {
     dir.link(dir.root().join("nothing"), "absolute-dangling");
     dir.link("/proc/self/cwd", "magic");
     dir.link("/proc/self/root", "magic-root");
-    for root in [Symlinks::Inside, Symlinks::None].iter().flat_map(|&policy| both(&dir, policy, false)) {
+    for root in [Symlinks::Inside, Symlinks::None].iter().flat_map(|&policy| each_way(&dir, policy, false)) {
         for path in words(
             "loop loop/ loop/x a a/x absolute-loop absolute-loop/x dangling dangling/x \
             absolute-dangling magic/Cargo.toml magic magic-root/etc/passwd",
@@ -188,7 +191,7 @@ fn a_root_moved_away_is_still_served() {
     let dir = Scratch::new();
     dir.file("a", "hello");
     dir.link(dir.root().join("a"), "absolute");
-    let roots = both(&dir, Symlinks::Inside, false);
+    let roots = each_way(&dir, Symlinks::Inside, false);
     std::fs::rename(dir.root(), dir.outside().join("moved")).unwrap();
     dir.file("a", "another root");
     for root in roots {
@@ -282,7 +285,7 @@ fn dotfiles_need_hidden_but_well_known_does_not() {
         dir.file(path, "dot");
     }
     dir.link(".env", "env");
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         for path in open {
             assert_eq!(read(&root, path).unwrap(), "dot");
         }
@@ -292,7 +295,7 @@ fn dotfiles_need_hidden_but_well_known_does_not() {
         }
         assert_eq!(read(&root, "env").unwrap(), "dot", "the link's name has no dot");
     }
-    for root in both(&dir, Symlinks::Inside, true) {
+    for root in each_way(&dir, Symlinks::Inside, true) {
         for path in open.iter().chain(&dotted) {
             assert_eq!(read(&root, path).unwrap(), "dot");
         }
@@ -309,7 +312,7 @@ fn a_parent_is_confined_like_a_file() {
     dir.link("sub", "link");
     dir.link("../outside", "out");
     dir.link(dir.outside(), "absolute-out");
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         for (path, name) in [("a", "a"), ("sub/new", "new"), ("link/new", "new")] {
             assert_eq!(root.parent(path.as_bytes()).unwrap().1, name.as_bytes());
         }
@@ -320,11 +323,11 @@ fn a_parent_is_confined_like_a_file() {
             assert!(matches!(root.parent(path.as_bytes()), Err(Refused::NotFound)), "{path}");
         }
     }
-    for root in both(&dir, Symlinks::Inside, true) {
+    for root in each_way(&dir, Symlinks::Inside, true) {
         assert_eq!(root.parent(b"sub/.env").unwrap().1, b".env");
         assert!(root.parent(b".dustdevil-1-ab.tmp").is_err());
     }
-    for root in both(&dir, Symlinks::None, false) {
+    for root in each_way(&dir, Symlinks::None, false) {
         assert!(root.parent(b"link/new").is_err());
         assert!(root.parent(b"sub/new").is_ok());
     }
@@ -335,7 +338,7 @@ fn a_change_is_seen() {
     let dir = Scratch::new();
     dir.file("a", "one");
     dir.file("b", "one");
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         let seen = root.stat(b"a").unwrap();
         assert!(root.unchanged(b"a", &seen));
         assert!(!root.unchanged(b"b", &seen));
@@ -383,7 +386,7 @@ fn a_link_swapped_while_we_look_never_shows_the_outside() {
         symlink(&targets[turn % 4], root.join("next")).unwrap();
         std::fs::rename(root.join("next"), root.join("door")).unwrap();
     });
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         // Until both answers were seen often: under load the threads may take long turns.
         let (mut found, mut refused) = (0, 0);
         while found < 500 || refused < 500 {
@@ -415,7 +418,7 @@ fn renames_elsewhere_never_hide_a_file() {
         std::fs::rename(outside.join("secret.txt"), outside.join("moved")).unwrap();
         std::fs::rename(outside.join("moved"), outside.join("secret.txt")).unwrap();
     });
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         for _ in 0..3000 {
             for path in ["real/up", "real/out-and-in"] {
                 assert!(root.find(path.as_bytes()).is_ok(), "{path}");
@@ -423,6 +426,23 @@ fn renames_elsewhere_never_hide_a_file() {
         }
     }
     drop(renames);
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_followed_once() {
+    let dir = Scratch::new();
+    dir.file("file", "");
+    dir.link(dir.root().join("nothing"), "dangling");
+    dir.link(dir.root().join("file/x"), "through-a-file");
+    dir.link(dir.root().join("loop"), "loop");
+    for root in each_way(&dir, Symlinks::Inside, false) {
+        // The link, its target, and the link once more.
+        for (path, most) in [("dangling", 3), ("through-a-file", 4), ("loop", 3), ("file", 0), ("nothing", 0)] {
+            let before = READS.get();
+            let _ = root.status(path.as_bytes(), &mut 0);
+            assert!(READS.get() - before <= most, "{path}: {} {root:?}", READS.get() - before);
+        }
+    }
 }
 
 #[test]
@@ -440,10 +460,41 @@ fn a_target_replaced_by_an_absolute_link_is_never_missing() {
         std::fs::remove_file(root.join(format!("v{}", version - 1))).unwrap();
         std::thread::sleep(std::time::Duration::from_micros(200));
     });
-    for root in both(&dir, Symlinks::Inside, false) {
+    for root in each_way(&dir, Symlinks::Inside, false) {
         for _ in 0..3000 {
             assert!(root.find(b"current").is_ok());
         }
     }
     drop(deploy);
+}
+
+#[test]
+fn a_fifo_put_in_a_files_place_is_never_opened() {
+    let dir = Scratch::new();
+    dir.file("file", "text");
+    let fifo = dir.outside().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o644), 0).unwrap();
+    let inotify = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    inotify::add_watch(&inotify, &fifo, WatchFlags::OPEN).unwrap();
+    let (root, mut turn, kinds) = (dir.root(), 0, [fifo, dir.root().join("file")]);
+    let swap = Meanwhile::run(move || {
+        turn += 1;
+        std::fs::hard_link(&kinds[turn % 2], root.join("next")).unwrap();
+        std::fs::rename(root.join("next"), root.join("door")).unwrap();
+        // Two names of one file are not renamed over each other.
+        let _ = std::fs::remove_file(root.join("next"));
+    });
+    let [root, walked, _] = each_way(&dir, Symlinks::Inside, false);
+    for root in [root, walked] {
+        let (mut found, mut refused) = (0, 0);
+        while found < 500 || refused < 500 {
+            match root.find(b"door") {
+                Ok(Found::File { .. }) => found += 1,
+                Err(Refused::NotFound) => refused += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    drop(swap);
+    assert_eq!(rustix::io::read(&inotify, &mut [0; 512]), Err(Errno::AGAIN), "the FIFO was opened");
 }

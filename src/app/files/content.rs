@@ -1,0 +1,44 @@
+//! The bytes of a file that is served: in memory, or behind a descriptor.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub enum Content {
+    Memory(Arc<[u8]>),
+    /// A file of our own in memory (memfd_create(2)), which nobody else can write to.
+    Copy(Arc<File>),
+    /// The file itself.
+    Open(Arc<File>),
+}
+
+impl Content {
+    /// The `want` bytes from `at` on, lent to `take`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has become shorter; or an error of `take`.
+    pub fn read(&self, at: u64, want: usize, take: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Content::Memory(bytes) => {
+                // What is in memory has fewer bytes than an usize counts.
+                let piece = bytes.get(at as usize..).and_then(|rest| rest.get(..want));
+                take(piece.ok_or(io::ErrorKind::UnexpectedEof)?)
+            }
+            Content::Copy(file) | Content::Open(file) => {
+                let mut piece = vec![0; want];
+                file.read_exact_at(&mut piece, at)?;
+                take(&piece)
+            }
+        }
+    }
+
+    /// The descriptor that holds them, if one does.
+    pub fn file(&self) -> Option<&Arc<File>> {
+        match self {
+            Content::Memory(_) => None,
+            Content::Copy(file) | Content::Open(file) => Some(file),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! From an open directory to sorted entries, in steps that each cost little.
+//!
+//! ```text
+//!  Scan: read a name, ask about it ──64 of them──► sort these as a run ──end, or MAX_ENTRIES──► Merge ──► Made
+//! ```
+//!
+//! An entry that is gone when it is asked about, or may not be asked about, is left out. An error means that the
+//! directory cannot be read.
+
+use super::entries::{Entries, Entry};
+use crate::app::files::lookup::{Meta, Root, TEMPORARY};
+use crate::cost;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Entries that are read of a directory, those that are not shown included. 10,000 of them take 10 ms to ask about, and
+/// up to 3 MB. Longer directories want an index file.
+pub const MAX_ENTRIES: usize = 10_000;
+/// What a step may cost before its last piece of work, which is at most a link resolved by name four times, and a run
+/// sorted: together they stay below `cost::ADVANCE`.
+const STEP: usize = cost::ADVANCE / 5;
+/// Entries that are sorted at once.
+const RUN: usize = 64;
+
+/// A directory that is being read. Holds the one descriptor that a listing has.
+pub struct Scan {
+    root: Arc<Root>,
+    /// What stands before each name in a path below the root.
+    before: Box<[u8]>,
+    dir: Dir,
+    seen: usize,
+    cut: bool,
+    entries: Entries,
+    /// Sorted entries, as ranges of `entries`; what is behind the last of them is not sorted yet.
+    runs: Vec<Range<usize>>,
+}
+
+/// Sorted runs that become one.
+#[derive(Debug)]
+pub struct Merge {
+    entries: Entries,
+    /// What is left of each run.
+    runs: Vec<Range<usize>>,
+    sorted: Vec<Entry>,
+    /// Of all that a listing shows.
+    hash: DefaultHasher,
+    cut: bool,
+}
+
+/// The entries that are served, directories first and each kind by its names' bytes.
+#[derive(Debug)]
+pub struct Made {
+    pub entries: Entries,
+    /// Whether the directory holds more.
+    pub cut: bool,
+    /// Of path, names, kinds, sizes and times: two equal ones are pages of the same bytes, as far as 64 bits tell.
+    pub hash: u64,
+}
+
+impl Scan {
+    /// Begins to read `dir`, to which `path` leads: a path as for `Root::find`, empty for the root.
+    ///
+    /// # Errors
+    /// The directory may not be read, or no descriptor is left.
+    pub fn begin(root: Arc<Root>, dir: OwnedFd, path: &[u8]) -> Result<Scan, Errno> {
+        // Opened anew, and the other closed: it may be O_PATH.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
+        let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
+        let before = [path, slash].concat().into();
+        Ok(Scan { root, before, dir, seen: 0, cut: false, entries: Entries::default(), runs: Vec::new() })
+    }
+
+    /// Reads on. `true`: there is nothing more to read.
+    pub fn step(&mut self, cost: &mut usize) -> Result<bool, Errno> {
+        while *cost < STEP {
+            let Some(item) = self.dir.read() else {
+                self.end_run(cost);
+                return Ok(true);
+            };
+            let item = item?;
+            if self.seen >= MAX_ENTRIES {
+                self.cut = true;
+                self.end_run(cost);
+                return Ok(true);
+            }
+            self.seen += 1;
+            self.add(item.file_name().to_bytes(), cost);
+            if self.entries.list.len() - self.unsorted() >= RUN {
+                self.end_run(cost);
+            }
+        }
+        Ok(false)
+    }
+
+    fn add(&mut self, name: &[u8], cost: &mut usize) {
+        *cost += cost::ENTRY;
+        if matches!(name, b"." | b"..") || name.starts_with(TEMPORARY) || (name[0] == b'.' && !self.root.hidden()) {
+            return;
+        }
+        *cost += cost::STAT;
+        let Ok(dir) = self.dir.fd() else { return };
+        let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
+        let found = match FileType::from_raw_mode(stat.st_mode) {
+            kind @ (FileType::RegularFile | FileType::Directory) => Some((kind, Meta::of(&stat))),
+            // Only the resolver knows whether it is followed.
+            FileType::Symlink => self.root.status(&[&self.before, name].concat(), cost).ok(),
+            _ => None,
+        };
+        if let Some((kind, meta)) = found {
+            self.entries.push(name, kind.is_dir(), &meta);
+        }
+    }
+
+    /// Where the entries begin that are in no run.
+    fn unsorted(&self) -> usize {
+        self.runs.last().map_or(0, |run| run.end)
+    }
+
+    fn end_run(&mut self, cost: &mut usize) {
+        let (start, end) = (self.unsorted(), self.entries.list.len());
+        if start < end {
+            self.entries.sort(start);
+            self.runs.push(start..end);
+            *cost += cost::ENTRY * (end - start);
+        }
+    }
+
+    pub fn merge(self) -> Merge {
+        let sorted = Vec::with_capacity(self.entries.list.len());
+        // With keys that are always the same: a tag is true for every process, and after a restart.
+        let mut hash = DefaultHasher::new();
+        (&self.before, self.cut).hash(&mut hash);
+        Merge { entries: self.entries, runs: self.runs, sorted, hash, cut: self.cut }
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.entries.size()
+    }
+}
+
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan").field("seen", &self.seen).finish_non_exhaustive()
+    }
+}
+
+impl Merge {
+    /// Goes on. `true`: every entry has its place.
+    pub fn step(&mut self, cost: &mut usize) -> bool {
+        let Merge { entries, runs, sorted, hash, .. } = self;
+        // Made anew in each step: it refers to the names.
+        let heads = runs.iter().enumerate().filter(|(_, run)| !run.is_empty());
+        let mut heads: BinaryHeap<_> =
+            heads.map(|(number, run)| Reverse((entries.key(&entries.list[run.start]), number))).collect();
+        while *cost < 2 * STEP {
+            let Some(Reverse((_, number))) = heads.pop() else { return true };
+            let entry = entries.list[runs[number].start];
+            runs[number].start += 1;
+            if !runs[number].is_empty() {
+                heads.push(Reverse((entries.key(&entries.list[runs[number].start]), number)));
+            }
+            let size = if entry.directory { None } else { Some(entry.size) };
+            let name = entries.name(&entry);
+            (name, size, entry.mtime).hash(hash);
+            sorted.push(entry);
+            *cost += cost::ENTRY + cost::HASHED_BYTE * name.len();
+        }
+        false
+    }
+
+    pub fn finish(self) -> Made {
+        Made { entries: self.entries.sorted(self.sorted), cut: self.cut, hash: self.hash.finish() }
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.entries.size() + self.sorted.capacity() * size_of::<Entry>()
+    }
+}

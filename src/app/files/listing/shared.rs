@@ -1,0 +1,334 @@
+//! A listing that several requests use. Each of them drives it by `step` until it is made: none waits for another's
+//! client, and the work is done once.
+//!
+//! ```text
+//!  Waiting ──the scan before it is over──► Scanning ──► Merging ──► made ──too much memory──► given up
+//!                                             └────────────┴──► failed
+//! ```
+//!
+//! A lock is held for one step, or for one piece. The last user frees the memory.
+
+use super::render::{self, Form, Place};
+use super::scan::{Made, Merge, Scan};
+use crate::app::files::lookup::{Meta, Root};
+use crate::http::date::Now;
+use crate::http::etag::ETag;
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How old a scan may be for a request to share it. So much may a size or a time be out of date.
+pub const SHARED: Duration = Duration::from_secs(1);
+/// How many seconds a directory must have been left alone for equal times to mean that it has not changed: before Linux
+/// 6.13 times tick every few milliseconds, on FAT every two seconds.
+const SETTLED: i64 = 2;
+/// Bytes that the listings of a site may take while they are sent. Beyond, the oldest are given up and their clients cut
+/// off: clients that read nothing would hold ever more of them, of a directory that changes.
+pub const MOST_SENT: usize = 64 * 1024 * 1024;
+
+/// How much memory the listings of a site take.
+#[derive(Debug)]
+pub struct Account {
+    bytes: AtomicUsize,
+    /// Up to here what might be used again is kept.
+    pub keep: usize,
+    /// What may be taken beyond, by those that are sent; and once more by those that are being made.
+    most_sent: usize,
+}
+
+/// Why there is no listing.
+#[derive(Clone, Copy, Debug)]
+pub enum Failure {
+    /// The directory cannot be read.
+    Unreadable(Errno),
+    /// Listings take too much memory at the moment.
+    Full,
+}
+
+/// A directory's names at one moment, or on their way there.
+#[derive(Debug)]
+pub struct Listing {
+    /// As for `Root::find`.
+    path: Box<[u8]>,
+    /// The directory: its device and inode.
+    place: (u64, u64),
+    account: Arc<Account>,
+    /// What it counts as in the account.
+    bytes: AtomicUsize,
+    making: Mutex<Making>,
+    scan: OnceLock<Begun>,
+    /// The hash of what was made, or why nothing was.
+    outcome: OnceLock<Result<u64, Failure>>,
+    /// What was made; `None` before, and when it is given up.
+    made: Mutex<Option<Arc<Made>>>,
+    html: Mutex<Rendered>,
+    json: Mutex<Rendered>,
+}
+
+#[derive(Debug)]
+enum Making {
+    Waiting {
+        root: Arc<Root>,
+        dir: OwnedFd,
+        /// A scan of the same directory. One at a time: those who may not share it share the one behind it.
+        behind: Option<Arc<Listing>>,
+    },
+    Scanning(Box<Scan>),
+    Merging(Box<Merge>),
+    Over,
+}
+
+/// When a scan began, and the directory as it was then.
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    meta: Meta,
+    /// Whether its times tell it from what it becomes.
+    settled: bool,
+}
+
+/// What has been written of a listing in one form.
+#[derive(Debug)]
+enum Rendered {
+    /// Each piece, and the place behind it.
+    Kept(Vec<(Box<[u8]>, Place)>),
+    /// It would take too much memory: everyone writes their own.
+    Dropped,
+}
+
+impl Account {
+    pub fn new(keep: usize, most_sent: usize) -> Account {
+        Account { bytes: AtomicUsize::new(0), keep, most_sent }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether some have to be given up.
+    pub fn is_tight(&self) -> bool {
+        self.bytes() > self.keep + self.most_sent
+    }
+
+    /// Whether no others can be made.
+    pub fn is_full(&self) -> bool {
+        self.bytes() > self.keep + 2 * self.most_sent
+    }
+}
+
+impl Listing {
+    /// A listing of `dir`, to which `path` leads and whose state is `meta`, that begins when `behind` is over.
+    pub fn new(
+        account: &Arc<Account>,
+        root: &Arc<Root>,
+        path: &[u8],
+        (dir, meta): (OwnedFd, &Meta),
+        behind: Option<Arc<Listing>>,
+    ) -> Listing {
+        let bytes = size_of::<Listing>() + path.len();
+        account.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Listing {
+            path: path.into(),
+            place: (meta.dev, meta.ino),
+            account: Arc::clone(account),
+            bytes: AtomicUsize::new(bytes),
+            making: Mutex::new(Making::Waiting { root: Arc::clone(root), dir, behind }),
+            scan: OnceLock::new(),
+            outcome: OnceLock::new(),
+            made: Mutex::default(),
+            html: Mutex::new(Rendered::Kept(Vec::new())),
+            json: Mutex::new(Rendered::Kept(Vec::new())),
+        }
+    }
+
+    /// Whether it shows what a request has to see that was read at `read` and found the directory as `meta`: all names
+    /// that are there, and sizes and times that are no older than `SHARED`.
+    pub fn serves(&self, meta: &Meta, read: Instant) -> bool {
+        match (self.scan.get(), self.outcome.get()) {
+            (_, Some(Err(_))) => false,
+            (_, Some(Ok(_))) if lock(&self.made).is_none() => false,
+            // Whatever has changed by now, it will see.
+            (None, _) => self.is_of(meta),
+            (Some(begun), _) => begun.settled && begun.meta == *meta && !self.is_older(SHARED, read),
+        }
+    }
+
+    /// Bytes of memory.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub fn is_of(&self, meta: &Meta) -> bool {
+        self.place == (meta.dev, meta.ino)
+    }
+
+    /// When its scan began.
+    pub fn began(&self) -> Option<Instant> {
+        self.scan.get().map(|begun| begun.at)
+    }
+
+    /// Whether its scan began so long ago or longer.
+    pub fn is_older(&self, age: Duration, now: Instant) -> bool {
+        self.began().is_some_and(|began| now.saturating_duration_since(began) >= age)
+    }
+
+    /// Whether the directory's times tell whether it has changed since its scan began.
+    pub fn is_settled(&self) -> bool {
+        self.scan.get().is_some_and(|begun| begun.settled)
+    }
+
+    // ---- making it
+
+    /// What has come of it; `None` while it is being made.
+    pub fn outcome(&self) -> Option<Result<(), Failure>> {
+        self.outcome.get().map(|outcome| outcome.map(|_| ()))
+    }
+
+    /// Does the next step towards the outcome, and says what it cost.
+    pub fn step(&self, now: &Now) -> usize {
+        let mut making = lock(&self.making);
+        let mut cost = 0;
+        match self.go_on(std::mem::replace(&mut *making, Making::Over), now, &mut cost) {
+            Ok(next) => *making = next,
+            Err(failure) => self.end(Err(failure)),
+        }
+        cost
+    }
+
+    fn go_on(&self, making: Making, now: &Now, cost: &mut usize) -> Result<Making, Failure> {
+        match making {
+            Making::Waiting { behind: Some(previous), root, dir } if previous.outcome.get().is_none() => {
+                *cost = previous.step(now);
+                Ok(Making::Waiting { behind: Some(previous), root, dir })
+            }
+            Making::Waiting { root, dir, .. } => {
+                *cost = crate::cost::LOOKUP;
+                let scan = self.begin(root, dir, now).map_err(Failure::Unreadable)?;
+                Ok(Making::Scanning(Box::new(scan)))
+            }
+            Making::Scanning(mut scan) => {
+                let before = scan.size();
+                let is_read = scan.step(cost).map_err(Failure::Unreadable)?;
+                self.count(before, scan.size());
+                if self.account.is_full() {
+                    return Err(Failure::Full);
+                }
+                if !is_read {
+                    return Ok(Making::Scanning(scan));
+                }
+                let before = scan.size();
+                let merge = scan.merge();
+                self.count(before, merge.size());
+                Ok(Making::Merging(Box::new(merge)))
+            }
+            Making::Merging(mut merge) => {
+                if !merge.step(cost) {
+                    return Ok(Making::Merging(merge));
+                }
+                let before = merge.size();
+                let made = merge.finish();
+                self.count(before, made.entries.size());
+                let hash = made.hash;
+                *lock(&self.made) = Some(Arc::new(made));
+                self.end(Ok(hash));
+                Ok(Making::Over)
+            }
+            // A step has panicked, or another thread has done the last one: then the outcome stands.
+            Making::Over => Err(Failure::Full),
+        }
+    }
+
+    fn begin(&self, root: Arc<Root>, dir: OwnedFd, now: &Now) -> Result<Scan, Errno> {
+        let meta = Meta::of_place(&dir)?;
+        let scan = Scan::begin(root, dir, &self.path)?;
+        let settled = meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now.unix).unwrap_or(i64::MAX);
+        // It is set here alone, under the lock.
+        let _ = self.scan.set(Begun { at: now.instant, meta, settled });
+        Ok(scan)
+    }
+
+    /// Sets the outcome, if there is none.
+    fn end(&self, outcome: Result<u64, Failure>) {
+        if outcome.is_err() && self.outcome.get().is_none() {
+            self.count(self.bytes(), 0);
+        }
+        let _ = self.outcome.set(outcome);
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        for counter in [&self.bytes, &self.account.bytes] {
+            counter.fetch_add(after, Ordering::Relaxed);
+            counter.fetch_sub(before, Ordering::Relaxed);
+        }
+    }
+
+    /// Frees the memory of what was made; whoever is still sending it cannot go on.
+    pub fn give_up(&self) {
+        *lock(&self.made) = None;
+        // From here on nobody keeps a piece.
+        *lock(&self.html) = Rendered::Dropped;
+        *lock(&self.json) = Rendered::Dropped;
+        self.account.bytes.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    // ---- what is said of it
+
+    /// The weak entity-tag of the listing in a form. Weak: its bytes change with the version of this program.
+    pub fn etag(&self, form: Form) -> Option<ETag> {
+        let Some(Ok(hash)) = self.outcome.get() else { return None };
+        Some(match form {
+            Form::Html => ETag::weak(*hash),
+            Form::Json => ETag::weak(*hash).with_coding("json"),
+        })
+    }
+
+    /// Appends the piece at `place` to `out`, and says what it cost; `None` behind the last one.
+    ///
+    /// # Errors
+    /// The listing is not made, or was given up.
+    pub fn pull(&self, form: Form, place: &mut Place, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
+        if place.ended {
+            return Ok(None);
+        }
+        let Some(made) = lock(&self.made).clone() else {
+            return Err(io::Error::other("too many listings are held by clients that do not read them"));
+        };
+        let mut rendered = lock(match form {
+            Form::Html => &self.html,
+            Form::Json => &self.json,
+        });
+        let Rendered::Kept(pieces) = &mut *rendered else {
+            drop(rendered);
+            return render::piece(&made, &self.path, form, place, out).map(Some);
+        };
+        if let Some((bytes, behind)) = pieces.get(place.piece) {
+            out.extend_from_slice(bytes);
+            *place = *behind;
+            return Ok(Some(bytes.len()));
+        }
+        let start = out.len();
+        let cost = render::piece(&made, &self.path, form, place, out)?;
+        let piece = &out[start..];
+        if self.account.bytes() + piece.len() <= self.account.keep {
+            self.count(0, piece.len());
+            pieces.push((piece.into(), *place));
+        } else {
+            self.count(pieces.iter().map(|(bytes, _)| bytes.len()).sum(), 0);
+            *rendered = Rendered::Dropped;
+        }
+        Ok(Some(cost + out.len() - start))
+    }
+}
+
+impl Drop for Listing {
+    fn drop(&mut self) {
+        self.account.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,286 @@
+//! Which connection is closed for a new one when no more may be open.
+//!
+//! Only an idle one: between requests, nothing of the next one read, nothing in its socket. The first is of the peer that
+//! holds the most connections at that moment; of these it is the one that has been idle the longest.
+//!
+//! Nothing is kept up to date while requests are served. When the limit is reached and a client waits, a pass over all
+//! connections lists the best; the list serves as many clients. A pass goes in slices, one a call, and one that found
+//! little is not repeated for a moment. So a flood of clients at the limit costs a bounded time a turn.
+
+use crate::engine::PAUSE;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+/// How long a connection is idle before it may be closed: for less, its next request is likely to be on its way.
+pub const LEAST_IDLE: Duration = Duration::from_millis(100);
+/// Connections looked at in one call: about a millisecond when none of them is in the processor's cache.
+const SLICE: usize = 16 * 1024;
+/// Most connections that a pass lists. A pass over 10,000 then costs each of them as much as an accept.
+const LISTED: usize = 256;
+/// How long a list is good for: the peers' shares change with every connection.
+const LIST_AGE: Duration = Duration::from_secs(1);
+
+/// What counts for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub peer: IpAddr,
+    /// Since when it has been idle; `None` while it is not.
+    pub idle_since: Option<Instant>,
+}
+
+/// The search for idle connections. A key names a connection, as in a slab: it may name another one later.
+#[derive(Debug)]
+pub struct Search {
+    /// A connection that has been idle for less is left alone.
+    least: Duration,
+    /// The pass that is under way: the key it goes on with, the connections of each peer, those that are idle.
+    cursor: usize,
+    held: HashMap<IpAddr, usize>,
+    idle: Vec<Listed>,
+    /// What the last pass has found, the best at the end, and when.
+    listed: Vec<Listed>,
+    listed_at: Option<Instant>,
+    /// No pass begins before.
+    next_pass: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    key: usize,
+    peer: IpAddr,
+    since: Instant,
+}
+
+impl Search {
+    pub fn new(least: Duration) -> Search {
+        Search {
+            least,
+            cursor: 0,
+            held: HashMap::new(),
+            idle: Vec::new(),
+            listed: Vec::new(),
+            listed_at: None,
+            next_pass: None,
+        }
+    }
+
+    /// The key of the connection to close next. `None`: there is none, or the pass has not come to its end; `next` says
+    /// when to ask again. Keys are below `end`; `look` says what is there now.
+    pub fn find(&mut self, now: Instant, end: usize, look: impl Fn(usize) -> Option<Seen>) -> Option<usize> {
+        if self.listed_at.is_some_and(|at| at + LIST_AGE <= now) {
+            self.listed.clear();
+        }
+        if let Some(key) = self.take_listed(&look) {
+            return Some(key);
+        }
+        if self.next_pass.is_some_and(|next| next > now) {
+            return None;
+        }
+        self.look_at_slice(now, end, &look);
+        if self.cursor < end {
+            return None;
+        }
+        self.finish_pass(now);
+        self.take_listed(&look)
+    }
+
+    /// When `find` may find something; `None` for at once.
+    pub fn next(&self) -> Option<Instant> {
+        self.next_pass.filter(|_| self.listed.is_empty())
+    }
+
+    /// The best of the list that is still as it was.
+    fn take_listed(&mut self, look: impl Fn(usize) -> Option<Seen>) -> Option<usize> {
+        while let Some(Listed { key, peer, since }) = self.listed.pop() {
+            if look(key) == Some(Seen { peer, idle_since: Some(since) }) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn look_at_slice(&mut self, now: Instant, end: usize, look: impl Fn(usize) -> Option<Seen>) {
+        let until = end.min(self.cursor + SLICE);
+        for key in self.cursor..until {
+            let Some(Seen { peer, idle_since }) = look(key) else { continue };
+            *self.held.entry(network(peer)).or_default() += 1;
+            if let Some(since) = idle_since.filter(|since| *since + self.least <= now) {
+                self.idle.push(Listed { key, peer, since });
+            }
+        }
+        self.cursor = until;
+    }
+
+    /// Lists the best of what the pass has seen, each as if those before it were closed already.
+    fn finish_pass(&mut self, now: Instant) {
+        self.idle.sort_unstable_by_key(|idle| idle.since);
+        let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(self.idle.len());
+        for (age, idle) in self.idle.iter().enumerate() {
+            let held = self.held.entry(network(idle.peer)).or_default();
+            // The longest idle of a peer counts with all that the peer holds, the next with one less.
+            ranked.push((*held, self.idle.len() - age));
+            *held = held.saturating_sub(1);
+        }
+        let mut order: Vec<usize> = (0..ranked.len()).collect();
+        if order.len() > LISTED {
+            let behind = order.len() - LISTED;
+            order.select_nth_unstable_by_key(behind, |&index| ranked[index]);
+            order.drain(..behind);
+        }
+        order.sort_unstable_by_key(|&index| ranked[index]);
+        self.listed = order.into_iter().map(|index| self.idle[index]).collect();
+        // A full list is followed by another as soon as it is used up.
+        self.next_pass = (self.listed.len() < LISTED).then_some(now + PAUSE);
+        self.listed_at = Some(now);
+        (self.cursor, self.held, self.idle) = (0, HashMap::new(), Vec::new());
+    }
+}
+
+/// What one peer can have many addresses of counts as one: an IPv6 host is given a /64 (RFC 6177).
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => address.into(),
+            None => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        },
+    }
+}
+
+/// Whether nothing waits to be read from a socket. Then closing it ends the connection in good order; with unread bytes
+/// it would be a reset.
+pub fn is_silent(socket: impl AsFd) -> bool {
+    !matches!(recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1.., _)) | Err(Errno::INTR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// Connections as a slab has them: of which peer, idle for how many seconds.
+    struct Table {
+        now: Instant,
+        rows: Vec<Option<Seen>>,
+        looks: Cell<usize>,
+    }
+
+    impl Table {
+        fn new() -> Table {
+            Table { now: Instant::now() + Duration::from_secs(1000), rows: Vec::new(), looks: Cell::new(0) }
+        }
+
+        fn add(&mut self, peer: &str, idle: Option<u64>) {
+            let idle_since = idle.map(|seconds| self.now - Duration::from_secs(seconds));
+            self.rows.push(Some(Seen { peer: peer.parse().unwrap(), idle_since }));
+        }
+
+        fn find(&self, search: &mut Search) -> Option<usize> {
+            search.find(self.now, self.rows.len(), |key| {
+                self.looks.set(self.looks.get() + 1);
+                self.rows[key]
+            })
+        }
+
+        /// Closes what is found, until nothing is.
+        fn closed(&mut self, search: &mut Search) -> Vec<usize> {
+            let mut closed = Vec::new();
+            while let Some(key) = self.find(search) {
+                self.rows[key] = None;
+                closed.push(key);
+            }
+            closed
+        }
+    }
+
+    #[test]
+    fn the_peer_that_holds_the_most_gives_way_first_and_then_the_longest_idle() {
+        let mut table = Table::new();
+        table.add("10.0.0.1", Some(500));
+        for idle in [10, 30, 20] {
+            table.add("10.0.0.2", Some(idle));
+        }
+        table.add("10.0.0.3", Some(40));
+        // Busy ones count for their peer and are not closed.
+        table.add("10.0.0.3", None);
+        table.add("10.0.0.3", None);
+        let closed = table.closed(&mut Search::new(LEAST_IDLE));
+        // Of 3 and 3 the longest idle; then it is 3 and 2, then 2, 2 and 1.
+        assert_eq!(closed, [4, 2, 3, 0, 1]);
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_peer() {
+        let mut table = Table::new();
+        table.add("192.0.2.1", Some(90));
+        table.add("::ffff:192.0.2.2", Some(80));
+        table.add("2001:db8::1", Some(20));
+        table.add("2001:db8::ffff:2", Some(30));
+        assert_eq!(table.closed(&mut Search::new(LEAST_IDLE)), [3, 0, 1, 2]);
+    }
+
+    #[test]
+    fn what_became_busy_or_another_connection_since_is_left_alone() {
+        let mut table = Table::new();
+        for idle in [40, 30, 20, 10] {
+            table.add("10.0.0.1", Some(idle));
+        }
+        let mut search = Search::new(LEAST_IDLE);
+        assert_eq!(table.find(&mut search), Some(0));
+        let (now, seen) = (table.now, table.rows[1].unwrap());
+        table.rows[0] = None;
+        table.rows[1] = Some(Seen { idle_since: None, ..seen });
+        table.rows[2] = Some(Seen { idle_since: Some(now), ..seen });
+        assert_eq!(table.closed(&mut search), [3]);
+        // Found again when a moment has passed, those that are idle by then.
+        assert_eq!(search.next(), Some(now + PAUSE));
+        table.now += PAUSE;
+        assert_eq!(table.closed(&mut search), [2]);
+    }
+
+    #[test]
+    fn who_is_idle_for_a_moment_only_is_left_alone() {
+        let mut table = Table::new();
+        table.add("10.0.0.1", Some(0));
+        let mut search = Search::new(LEAST_IDLE);
+        assert_eq!(table.find(&mut search), None);
+        table.now += LEAST_IDLE;
+        assert_eq!(table.find(&mut search), Some(0));
+    }
+
+    #[test]
+    fn the_work_of_a_call_is_bounded_however_many_connections_there_are() {
+        let mut table = Table::new();
+        for _ in 0..3 * SLICE {
+            table.add("10.0.0.1", None);
+        }
+        let mut search = Search::new(LEAST_IDLE);
+        for _ in 0..10 {
+            table.looks.set(0);
+            assert_eq!(table.find(&mut search), None);
+            assert!(table.looks.get() <= SLICE, "{}", table.looks.get());
+        }
+        // Three calls were a pass, and for the rest of the moment there is no other.
+        assert_eq!(table.looks.get(), 0);
+        assert!(search.next().is_some());
+    }
+
+    #[test]
+    fn a_flood_of_clients_costs_each_a_small_part_of_a_pass() {
+        let mut table = Table::new();
+        for idle in 0..10_000 {
+            table.add("10.0.0.1", Some(idle % 900 + 1));
+        }
+        let mut search = Search::new(LEAST_IDLE);
+        for _ in 0..1000 {
+            let key = table.find(&mut search).unwrap();
+            let seen = table.rows[key].unwrap();
+            table.rows[key] = Some(Seen { idle_since: Some(table.now), ..seen });
+        }
+        assert!(table.looks.get() < 1000 * 60, "{} looks", table.looks.get());
+    }
+}

@@ -1,0 +1,38 @@
+//! What comes before a response: the time that a delay takes, or the steps that a listing takes. Nothing is read of the
+//! client meanwhile, and none of its timeouts runs.
+
+use crate::app::App;
+use crate::app::exchange::Exchange;
+use crate::http::date::Now;
+use crate::proto::responder::Responder;
+use crate::session::{Scratch, Session};
+
+impl Session {
+    /// Whether the response waits for something of our own: a time, or steps that are still to be done.
+    pub(super) fn prepares(&self) -> bool {
+        matches!(self.exchange, Exchange::Delay(_) | Exchange::Prepare(_))
+    }
+
+    pub(super) fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let format = self.format();
+        let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let next = delay.finish(app, format, responder, now);
+        self.follow(next, app, now, scratch);
+        true
+    }
+
+    /// Does a step of what comes before the response. What is left of it is done after the others' turn.
+    pub(super) fn prepare(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
+        let Exchange::Prepare(preparation) = &mut self.exchange else { return false };
+        let (cost, is_ready) = preparation.step(now);
+        scratch.work += cost;
+        if is_ready && let Exchange::Prepare(preparation) = std::mem::take(&mut self.exchange) {
+            let format = self.format();
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let next = preparation.finish(format, responder, now);
+            self.follow(next, app, now, scratch);
+        }
+        true
+    }
+}

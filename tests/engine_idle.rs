@@ -1,0 +1,156 @@
+//! No more connections may be open, or all workers have one, and a new client comes: an idle one gives way to it.
+
+mod common;
+
+use common::{Client, Engine, PATIENCE, Server, Setup, eventually, on_every_engine};
+use std::io::Read;
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
+/// No timeout ends a connection here.
+const PATIENT: [&str; 4] = ["--keep-alive-timeout", "10m", "--header-timeout", "10m"];
+
+/// A server with room for so many connections at once.
+fn server_for(engine: Engine, count: usize) -> Server {
+    let count = count.to_string();
+    Setup::on(engine).args(PATIENT).args(["--max-connections", &count, "--pool-size", &count]).start()
+}
+
+/// A client that has been answered and keeps its connection.
+fn settled(server: &Server) -> Client {
+    let mut client = Client::connect(server);
+    client.send(REQUEST);
+    assert_eq!(client.read_response().text(), "x");
+    client
+}
+
+/// Whether the server has closed it, in good order. A reset fails the test.
+fn is_closed(client: &Client) -> bool {
+    if !client.is_answered() {
+        return false;
+    }
+    assert_eq!(client.stream().read(&mut [0]).expect("an orderly close"), 0);
+    true
+}
+
+/// Connects from another address of this machine.
+fn connect_from(ip: [u8; 4], server: &Server) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((ip, 0)).into()).unwrap();
+    socket.connect(&server.address().into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// For connections to have been idle for as long as one must be before it is closed.
+fn let_them_idle(engine: Engine) {
+    thread::sleep(Duration::from_millis(if engine == Engine::Pool { 1100 } else { 150 }));
+}
+
+on_every_engine! {
+    #[skip(Iterative, "has one connection: the next test")]
+    fn the_longest_idle_gives_way_and_the_others_stay(engine: Engine) {
+        let server = server_for(engine, 3);
+        let mut idle: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
+        let_them_idle(engine);
+        // The first has just been served: it is the last to go.
+        idle[0].send(REQUEST);
+        assert_eq!(idle[0].read_response().text(), "x");
+        let _third = settled(&server);
+        // Of the other two either, for all that is known here: a thread may be late to note that it waits.
+        let closed = || idle.iter().filter(|client| is_closed(client)).count();
+        eventually("one of the longer idle to be closed", || (closed() == 1).then_some(()));
+        assert!(!is_closed(&idle[0]));
+        let _fourth = settled(&server);
+        eventually("the next to be closed", || (closed() == 2).then_some(()));
+        assert!(!is_closed(&idle[0]));
+        idle[0].send(REQUEST);
+        assert_eq!(idle[0].read_response().text(), "x");
+    }
+
+    fn one_that_never_spoke_gives_way_too(engine: Engine) {
+        let server = server_for(engine, 1);
+        let silent = Client::connect(&server);
+        for _ in 0..2 {
+            drop(settled(&server));
+        }
+        assert!(is_closed(&silent));
+    }
+
+    fn nobody_is_closed_while_nobody_waits(engine: Engine) {
+        let count = if engine == Engine::Iterative { 1 } else { 4 };
+        let server = server_for(engine, count);
+        let mut idle: Vec<Client> = (0..count).map(|_| settled(&server)).collect();
+        // Beyond every time after which one may be closed.
+        thread::sleep(Duration::from_millis(1800));
+        for client in &mut idle {
+            client.send(REQUEST);
+            assert_eq!(client.read_response().text(), "x");
+        }
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn who_is_under_way_is_not_closed(engine: Engine) {
+        let server = server_for(engine, 2);
+        let mut busy: Vec<Client> = (0..2).map(|_| settled(&server)).collect();
+        busy.iter_mut().for_each(|client| client.send("GET /echo/x HTTP/1.1\r\nHo"));
+        let_them_idle(engine);
+        let mut waiting = Client::connect(&server);
+        waiting.send(REQUEST);
+        thread::sleep(Duration::from_millis(1800));
+        assert!(!waiting.is_answered());
+        for client in &mut busy {
+            client.send("st: x\r\n\r\n");
+            assert_eq!(client.read_response().text(), "x");
+        }
+        assert_eq!(waiting.read_response().text(), "x");
+    }
+
+    #[skip(Iterative, "serves one client at a time")]
+    fn the_address_that_holds_the_most_gives_way_first(engine: Engine) {
+        let server = server_for(engine, 5);
+        let mut oldest = settled(&server);
+        let_them_idle(engine);
+        let many: Vec<TcpStream> = (0..4).map(|_| connect_from([127, 0, 0, 2], &server)).collect();
+        eventually("all to be in", || (server.sockets() >= 5).then_some(()));
+        let_them_idle(engine);
+        let newcomers: Vec<Client> = (0..2).map(|_| settled(&server)).collect();
+        let is_closed_stream = |stream: &TcpStream| {
+            stream.set_nonblocking(true).unwrap();
+            let read = stream.peek(&mut [0]);
+            read.is_ok_and(|count| count == 0)
+        };
+        eventually("two of the many to be closed", || {
+            (many.iter().filter(|stream| is_closed_stream(stream)).count() == 2).then_some(())
+        });
+        oldest.send(REQUEST);
+        assert_eq!(oldest.read_response().text(), "x");
+        assert!(newcomers.iter().all(|client| !is_closed(client)));
+    }
+
+    /// As `curl --parallel` does: it connects at once for every transfer and keeps the connections.
+    #[skip(Iterative, "would take a second for each of them")]
+    fn more_clients_than_places_are_all_served(engine: Engine) {
+        let server = server_for(engine, 25);
+        let mut clients: Vec<Client> = (0..32).map(|_| Client::connect(&server)).collect();
+        clients.iter_mut().for_each(|client| client.send(REQUEST));
+        for client in &mut clients {
+            assert_eq!(client.read_response().text(), "x");
+        }
+    }
+
+    #[skip(Pool, "a worker's idle connection has a second: this would take minutes")]
+    #[skip(Iterative, "the same")]
+    fn a_flood_of_silent_clients_shuts_nobody_out(engine: Engine) {
+        let server = server_for(engine, 200);
+        let mut flood: Vec<TcpStream> = Vec::new();
+        for _ in 0..5 {
+            flood.extend((0..200).map(|_| connect_from([127, 0, 0, 3], &server)));
+            drop(settled(&server));
+        }
+        assert!(server.sockets() < 220, "{} sockets", server.sockets());
+    }
+}

@@ -1,0 +1,21 @@
+//! More threads than the system allows: known at the start, not when clients come.
+
+mod common;
+
+use common::run;
+
+#[test]
+fn a_number_of_threads_that_cannot_be_had_is_refused_at_start() {
+    // A thread needs several mappings, and the system allows this many at most.
+    let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    for (engine, flag) in [("threads", "--max-connections"), ("pool", "--pool-size")] {
+        let number = mappings.trim();
+        let outcome = run(&["--engine", engine, "--max-connections", number, "--pool-size", number, "--port", "0"]);
+        assert_eq!(outcome.code, Some(1), "{engine}: {}", outcome.stderr);
+        let words = format!("{flag} {number} of --engine {engine} is too much: ");
+        assert!(outcome.stderr.contains(&words), "{}", outcome.stderr);
+        for words in [" is enough for ", "raise ", "--engine event"] {
+            assert!(outcome.stderr.contains(words), "{words} in {}", outcome.stderr);
+        }
+    }
+}
