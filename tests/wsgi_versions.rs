@@ -26,7 +26,7 @@ fn check(minor: u32) {
     let Some(python) = python(minor) else { return eprintln!("skipped: there is no Python 3.{minor}") };
     let folder = apps();
     let setup = Setup::on(Engine::Event).args(["--wsgi", "apps:app", "--wsgi-chdir", folder.to_str().unwrap()]);
-    let setup = setup.args(["--wsgi", "/odd=odd:app", "--wsgi-timeout", "2s", "--python", python.to_str().unwrap()]);
+    let setup = setup.args(["--wsgi", "/odd=odd:app", "--wsgi-timeout", "8s", "--python", python.to_str().unwrap()]);
     let server = setup.env("PYTHONDONTWRITEBYTECODE", "1").start();
     let pid = get(&server, "/pid").text();
     assert!(get(&server, "/environ").text().starts_with("type=dict\n"));
