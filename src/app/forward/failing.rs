@@ -1,6 +1,7 @@
 //! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in
 //! place of one that had been idle.
 
+use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound};
 use crate::app::forward::{Failure, Flow, Forward, Stage};
 use crate::http::date::Now;
 use crate::http::status::Status;
@@ -15,28 +16,26 @@ impl Forward {
     /// A system call on the socket failed; `reading` if it was a read.
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
         let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
-        self.write_closed = true;
-        // A worker had taken the request from its inbox and has ended: the request is not sent again.
-        self.new_only |= error.kind() == io::ErrorKind::ConnectionAborted;
+        self.attempt.outbound = Outbound::Failed;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        self.not_begun = gone && (reading || connecting) && !self.answer_begun && self.protocol.is_taken_whole();
-        if reading || connecting {
-            let failure = match connecting {
-                true => Failure::of_connect(error),
-                false => Failure::bad_gateway(format!("broke the connection: {error}")),
-            };
-            self.closed = true;
-            self.broken = Some(failure);
-        } else {
+        if !reading && !connecting {
             // The upstream may have answered before it closed: its answer is read first.
             self.output.clear();
+            return;
         }
+        if gone && !self.has_answered() && self.protocol.is_taken_whole() {
+            self.attempt.fault = Some(Fault::NotBegun);
+        }
+        self.attempt.inbound = Inbound::Broken(match connecting {
+            true => Failure::of_connect(error),
+            false => Failure::bad_gateway(format!("broke the connection: {error}")),
+        });
     }
 
     /// The deadline has passed: another upstream is tried, or the exchange fails.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
-        self.expired = true;
-        if self.tunnel {
+        self.attempt.fault.get_or_insert(Fault::Expired);
+        if self.is_tunnel() {
             log::info!("upstream {}: a tunnel was silent for too long and is closed", self.lease.name);
             self.stage = Stage::Over { keep: false };
             return Flow::Complete;
@@ -56,7 +55,8 @@ impl Forward {
     /// The upstream gave no answer that could be passed on.
     pub fn on_no_answer(&self, now: Instant) {
         // A healthy upstream may close a connection that has been idle: that is no failure.
-        if !self.reused || self.answer_begun || self.expired {
+        let expired = self.attempt.fault == Some(Fault::Expired);
+        if !self.attempt.reused || self.has_answered() || expired {
             self.lease.on_failed(now);
         }
     }
@@ -68,17 +68,19 @@ impl Forward {
     ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
     ///   more, on a new connection.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.answer_begun || matches!(self.stage, Stage::Over { .. }) {
+        if self.has_answered() || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
-        let unsent = self.written == 0;
-        if self.not_begun && self.tried.len() < MOST_TRIED {
+        let unsent = !self.has_written();
+        let Attempt { new_only, reused, fault, .. } = self.attempt;
+        if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
             // Other workers may have ended as well. None of them is leased twice, so that this ends.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
-        } else if self.reused && !self.new_only && (unsent || self.protocol.may_repeat()) {
+            self.attempt = Attempt::again(new_only);
+        } else if reused && !new_only && (unsent || self.protocol.may_repeat()) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
-            self.new_only = true;
+            self.attempt = Attempt::again(true);
         } else if unsent {
             // This machine lacks something, descriptors or memory: that says nothing about the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
@@ -87,7 +89,8 @@ impl Forward {
             self.tried.push(self.lease.id);
             let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
             log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
-            (self.lease, self.new_only) = (next, false);
+            self.lease = next;
+            self.attempt = Attempt::default();
         } else {
             return Flow::Failed(failure);
         }
@@ -97,8 +100,6 @@ impl Forward {
                 self.protocol.push_end(&mut self.output);
             }
         }
-        (self.written, self.closed, self.write_closed, self.broken, self.not_begun) = (0, false, false, None, false);
-        self.expired = false;
         self.stage = Stage::Dropping;
         Flow::Moved
     }

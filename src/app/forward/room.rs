@@ -25,7 +25,7 @@ impl Forward {
         let room = match () {
             _ if self.spool.is_empty() && client_backlog < HIGH_WATER => Some(Room::Output),
             // It is to be read only if there is room for a byte of it.
-            _ => self.spool.reserve(self.input.len().max(1)).then_some(Room::Spool),
+            _ => self.spool.reserve(self.attempt.input.len().max(1)).then_some(Room::Spool),
         };
         self.looks_again = room.is_none().then(|| now.instant + LOOK_AGAIN);
         room
@@ -39,22 +39,22 @@ impl Forward {
     // ---- memory, which one that waits gives back
 
     pub fn unpark(&mut self, spare: &mut Buffer) {
-        if self.input.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
+        if self.attempt.input.is_unallocated() {
+            std::mem::swap(&mut self.attempt.input, spare);
         }
     }
 
     pub fn park(&mut self, spare: &mut Buffer) {
-        if self.input.is_empty() && spare.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
+        if self.attempt.input.is_empty() && spare.is_unallocated() {
+            std::mem::swap(&mut self.attempt.input, spare);
         }
-        self.input.park();
+        self.attempt.input.park();
         self.output.park();
     }
 
     /// It is over, and whatever else was said is of no use.
     pub fn leave_room(&mut self, spare: &mut Buffer) {
-        self.input.clear();
+        self.attempt.input.clear();
         self.park(spare);
     }
 }
