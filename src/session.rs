@@ -22,6 +22,7 @@ mod presence;
 mod receiving;
 mod scratch;
 
+use ending::Ending;
 pub use op::{Op, Peer, Ready};
 pub use phase::Phase;
 pub use scratch::{AHEAD, Scratch};
@@ -80,14 +81,7 @@ pub struct Session {
     input_closed: bool,
     /// The server is shutting down: what is under way is the last.
     last: bool,
-    /// Bytes came behind the last request: there may be more of them, unread.
-    trailed: bool,
-    /// Why the connection ends, once it is to.
-    closing: Option<CloseReason>,
-    /// Whether the socket is shut down for writing.
-    shut_down: bool,
-    /// Whether the connection is to end by a reset.
-    reset: bool,
+    ending: Ending,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -108,10 +102,7 @@ impl Session {
             outdated: false,
             input_closed: false,
             last: false,
-            trailed: false,
-            closing: None,
-            shut_down: false,
-            reset: false,
+            ending: Ending::Open,
             phase: Phase::Idle,
             since: now,
         }
@@ -149,9 +140,9 @@ impl Session {
             return Op::SendFile;
         }
         match self.noted_phase() {
-            Phase::Closed if self.reset => Op::Reset,
+            Phase::Closed if self.ending == (Ending::Cut { reset: true }) => Op::Reset,
             Phase::Closed => Op::Close,
-            Phase::Lingering if !self.shut_down => Op::ShutdownWrite(Peer::Client),
+            Phase::Lingering if !self.ending.is_shut_down() => Op::ShutdownWrite(Peer::Client),
             Phase::Lingering | Phase::Idle | Phase::Head | Phase::Receiving => Op::Read(Peer::Client),
             Phase::Handling | Phase::Sending => Op::Wait,
         }
@@ -230,7 +221,7 @@ impl Session {
 
     pub fn on_shut_down(&mut self, peer: Peer) {
         match (peer, &mut self.exchange) {
-            (Peer::Client, _) => self.shut_down = true,
+            (Peer::Client, _) => self.ending.on_shut_down(),
             (Peer::Upstream, Exchange::Forward(forward)) => forward.on_shut_down(),
             (Peer::Upstream, _) => {}
         }
@@ -267,7 +258,7 @@ impl Session {
         if self.due().is_none() && self.limit(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
-        while self.closing.is_none() {
+        while self.ending.is_open() {
             let moved = match &self.exchange {
                 Exchange::Forward(_) => self.exchange_with_upstream(app, now, scratch),
                 _ if self.output.len() >= HIGH_WATER => false,
@@ -278,9 +269,8 @@ impl Session {
                 break;
             }
         }
-        if self.closing.is_some() {
-            self.trailed |= !self.input.is_empty();
-            self.input.clear();
+        if !self.ending.is_open() {
+            self.drop_input();
         }
         self.drop_foretold();
         self.note_phase(now);
@@ -293,7 +283,7 @@ impl Session {
             Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
             Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
-            Phase::Lingering => self.input_closed = true,
+            Phase::Lingering => self.ending = Ending::Cut { reset: false },
             Phase::Handling => self.expire_upstream(app, now, scratch),
             Phase::Closed => {}
         }

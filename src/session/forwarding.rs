@@ -10,7 +10,7 @@ use crate::http::status::Status;
 use crate::proto::conn::{Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
-use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
+use crate::session::{Ending, Op, Peer, Phase, Ready, Scratch, Session};
 use crate::wsgi::supervisor::Received;
 use std::io;
 use std::time::Instant;
@@ -66,7 +66,7 @@ impl Session {
         if can(Ready::CLIENT_WRITE) {
             return Op::Write { peer: Peer::Client, more: false };
         }
-        if forward.has_said_all() && self.output.is_empty() && !self.shut_down {
+        if forward.has_said_all() && self.output.is_empty() && !self.ending.is_shut_down() {
             return Op::ShutdownWrite(Peer::Client);
         }
         if forward.wants_shut_down() {
@@ -247,15 +247,14 @@ impl Session {
         self.log_response(scratch);
     }
 
-    /// Ends a response in its middle, so that the client sees that it is not whole. What was said is sent.
+    /// Ends a response in its middle, so that the client sees that it is not whole. What is in the output is sent.
     fn cut(&mut self, scratch: &mut Scratch) {
         // A lone zero, sent to see whether the client is there, could be taken for the last chunk.
-        self.reset = self.forward().is_some_and(|forward| forward.presence.asked == Asked::Within);
-        self.note_cut();
+        let reset = self.forward().is_some_and(|forward| forward.presence.asked == Asked::Within);
+        let reset = reset || self.ends_by_closing();
         self.log_response(scratch);
         self.conn.refuse();
         self.conn.writing = Writing::Done;
-        self.input_closed = true;
-        self.close(CloseReason::SourceBroke);
+        self.end(CloseReason::SourceBroke, Ending::Cut { reset });
     }
 }

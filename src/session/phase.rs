@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::http::date::Now;
 use crate::proto::conn::{Reading, Writing};
-use crate::session::{LINGER, Session};
+use crate::session::{Ending, LINGER, Session};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,15 @@ impl Session {
         if !self.output.is_empty() {
             return Phase::Sending;
         }
-        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
+        if let Exchange::Forward(forward) = &self.exchange
+            && self.ending.is_open()
+        {
             return self.forward_phase(forward);
         }
         if matches!(self.conn.writing, Writing::Body(_)) {
             return Phase::Sending;
         }
-        if self.closing.is_some() {
+        if !self.ending.is_open() {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
@@ -83,13 +85,14 @@ impl Session {
         if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
-    /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
-    /// has not yet read. One that asked for the end, and has sent its whole request and nothing behind
-    /// it, sends no more.
+    /// Whether the client may still be sending. Closing the socket with unread bytes in it sends a reset, which would
+    /// destroy what the client has not read yet. A client that asked for the end of the connection sends nothing behind
+    /// its last request.
     fn must_linger(&self) -> bool {
+        let Ending::Closing { trailed, .. } = self.ending else { return false };
         let sends_no_more = match self.conn.reading {
             Reading::Head => true,
-            Reading::Done => !self.trailed && !self.last,
+            Reading::Done => !trailed && !self.last,
             Reading::Body(_) | Reading::Closed => false,
         };
         !self.input_closed && !sends_no_more

@@ -52,7 +52,7 @@ impl Session {
     fn next_byte(&self, forward: &Forward) -> Option<&'static [u8]> {
         // Who reads the request's content comes upon the end by itself.
         let reads = matches!(self.conn.reading, Reading::Body(_));
-        if reads || !self.output.is_empty() || forward.is_tunnel() || self.closing.is_some() {
+        if reads || !self.output.is_empty() || forward.is_tunnel() || !self.ending.is_open() {
             return None;
         }
         match (&self.conn.writing, forward.presence.asked) {
