@@ -18,6 +18,7 @@ mod presence;
 mod protocol;
 mod room;
 
+pub use failing::CutByShutdown;
 pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 pub use room::Room;

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::app::forward::{Asked, Failure, Flow, Forward, Stage};
 use crate::app::pages;
+use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::conn::{Reading, Writing};
@@ -110,6 +111,12 @@ impl Session {
     pub fn on_queued(&mut self) {
         if let Some(forward) = self.forward_mut() {
             forward.on_queued();
+        }
+    }
+
+    pub fn on_connect_failed(&mut self, error: &ConnectError) {
+        if let Some(forward) = self.forward_mut() {
+            forward.on_connect_failed(error);
         }
     }
 

@@ -12,7 +12,7 @@ pub enum Peer {
 /// What the session wants done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Get a socket to `forward().upstream()`, tell `on_connected`, or `on_queued` when there is none yet.
+    /// Get a socket to `forward().upstream()`, tell `on_connected`, `on_queued` or `on_connect_failed`.
     Connect,
     /// Read into `room`, tell `on_read`; of the upstream, `forward_mut().room()` and `on_upstream_read`.
     Read(Peer),

@@ -85,7 +85,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::app::App;
-    use crate::app::upstreams::{Reuse, Upstream};
+    use crate::app::upstreams::{ConnectError, Reuse, Upstream};
     use crate::config::Config;
     use crate::driver::{self, Connected, Transport, Turn};
     use crate::http::date::Now;
@@ -143,7 +143,12 @@ mod tests {
 
         fn reset_on_close(&mut self) {}
 
-        fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
+        fn connect(
+            &mut self,
+            _to: &Upstream,
+            _reuse: Reuse,
+            _request: Option<&[u8]>,
+        ) -> Result<Connected, ConnectError> {
             Ok(Connected::New)
         }
 

@@ -1,7 +1,7 @@
 //! Sessions without sockets: a client at one end, the driver at the other, and a clock that stands until it is moved.
 
 use super::*;
-use crate::app::upstreams::{Reuse, Upstream};
+use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::config::Config;
 use crate::driver::{self, Connected, Transport, Turn};
 use crate::wsgi::supervisor::Handback;
@@ -95,8 +95,8 @@ impl Transport for Wire {
     }
 
     // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> Result<Connected, ConnectError> {
+        Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
     }
 
     fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // each test file is a crate and uses its own part of this
 
-use dustdevil::app::upstreams::{Reuse, Upstream};
+use dustdevil::app::upstreams::{ConnectError, Reuse, Upstream};
 use dustdevil::driver::{Connected, Transport};
 use dustdevil::http::date::Now;
 use dustdevil::session::Ready;
@@ -60,8 +60,8 @@ impl Transport for Wire {
     fn reset_on_close(&mut self) {}
 
     // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> Result<Connected, ConnectError> {
+        Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
     }
 
     fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {

@@ -60,6 +60,8 @@ pub(super) enum Fault {
     NotBegun,
     /// The upstream did not answer within its timeout.
     Expired,
+    /// The server's shutdown has cut the exchange.
+    Cut,
 }
 
 impl Attempt {

@@ -3,8 +3,10 @@
 
 use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound};
 use crate::app::forward::{Failure, Flow, Forward, Stage};
+use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
+use std::fmt;
 use std::io;
 use std::time::Instant;
 
@@ -12,10 +14,41 @@ use std::time::Instant;
 /// have.
 const MOST_TRIED: usize = 1024;
 
+/// The cause in the `io::Error` of a call that did not wait because the server's shutdown cuts all exchanges.
+#[derive(Debug)]
+pub struct CutByShutdown;
+
+impl CutByShutdown {
+    fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<CutByShutdown>())
+    }
+}
+
+impl fmt::Display for CutByShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cut by the shutdown")
+    }
+}
+
+impl std::error::Error for CutByShutdown {}
+
+impl From<CutByShutdown> for io::Error {
+    fn from(cut: CutByShutdown) -> io::Error {
+        io::Error::other(cut)
+    }
+}
+
 impl Forward {
+    /// There is no socket to the upstream.
+    pub fn on_connect_failed(&mut self, error: &ConnectError) {
+        self.attempt.outbound = Outbound::Failed;
+        self.attempt.inbound = Inbound::Broken(Failure::of_connect(error));
+    }
+
     /// A system call on the socket failed; `reading` if it was a read.
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
-        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
+        // The first write shows whether the connection was made.
+        let connecting = self.stage == Stage::Connecting;
         self.attempt.outbound = Outbound::Failed;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
         if !reading && !connecting {
@@ -23,11 +56,13 @@ impl Forward {
             self.output.clear();
             return;
         }
-        if gone && !self.has_answered() && self.protocol.is_taken_whole() {
+        if CutByShutdown::is_cause_of(error) {
+            self.attempt.fault = Some(Fault::Cut);
+        } else if gone && !self.has_answered() && self.protocol.is_taken_whole() {
             self.attempt.fault = Some(Fault::NotBegun);
         }
         self.attempt.inbound = Inbound::Broken(match connecting {
-            true => Failure::of_connect(error),
+            true => Failure::of_refusal(error),
             false => Failure::bad_gateway(format!("broke the connection: {error}")),
         });
     }
@@ -68,7 +103,8 @@ impl Forward {
     ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
     ///   more, on a new connection.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.has_answered() || matches!(self.stage, Stage::Over { .. }) {
+        let is_final = self.has_answered() || self.attempt.fault == Some(Fault::Cut);
+        if is_final || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = !self.has_written();

@@ -8,6 +8,7 @@ use crate::app::gathered::Gathered;
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::spool::Spool;
 use crate::app::temporary::NoRoom;
+use crate::app::upstreams::ConnectError;
 use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
@@ -15,6 +16,7 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::Conn;
 use crate::proto::responder::Responder;
 use crate::wsgi::frames;
+use crate::wsgi::supervisor::LeaseError;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -85,17 +87,22 @@ impl Failure {
         Failure { status: Status::BAD_GATEWAY, reason: reason.into() }
     }
 
-    /// 503 if this machine lacks something (descriptors, memory, ports) or too many requests wait; 502 if the upstream
+    /// There is no socket to the upstream. 503 if too many requests wait, or this machine lacks something; else 502.
+    pub(super) fn of_connect(error: &ConnectError) -> Failure {
+        match error {
+            ConnectError::Queued | ConnectError::Lease(LeaseError::QueueFull) => {
+                let reason = "too many requests wait for a worker".into();
+                Failure { status: Status::SERVICE_UNAVAILABLE, reason }
+            }
+            ConnectError::Lease(LeaseError::WorkerLost) => Failure::bad_gateway("its worker ended with the request"),
+            ConnectError::Io(error) => Failure::of_refusal(error),
+        }
+    }
+
+    /// A connection cannot be made. 503 if this machine lacks something (descriptors, memory, ports), 502 if the upstream
     /// refuses.
-    pub fn of_connect(error: &io::Error) -> Failure {
+    pub(super) fn of_refusal(error: &io::Error) -> Failure {
         use rustix::io::Errno;
-        if error.kind() == io::ErrorKind::QuotaExceeded {
-            let reason = "too many requests wait for a worker".into();
-            return Failure { status: Status::SERVICE_UNAVAILABLE, reason };
-        }
-        if error.kind() == io::ErrorKind::ConnectionAborted {
-            return Failure::bad_gateway("its worker ended with the request");
-        }
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
         let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };
