@@ -1,6 +1,6 @@
-//! A request that another process answers: the upstream's side of an exchange. It owns the buffers for the upstream and
-//! the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs between the protocols:
-//! neither session nor engine knows which it is.
+//! A request that an upstream answers: an HTTP server, or a Python worker of our own. A `Forward` owns the buffers for the
+//! upstream and the state of the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs
+//! between the protocols: neither session nor engine knows which one is spoken.
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
@@ -14,12 +14,12 @@
 
 mod attempt;
 mod failing;
-mod presence;
+mod probe;
 mod protocol;
 mod room;
 
 pub use failing::CutByShutdown;
-pub use presence::{Asked, Presence};
+pub use probe::{Probe, SentByte};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 pub use room::Room;
 
@@ -79,25 +79,26 @@ pub enum Flow {
 pub struct Forward {
     group: Arc<Group>,
     lease: Lease,
-    /// The ids of the upstreams that were tried in vain.
+    /// The ids of the upstreams that have failed for this request.
     tried: Vec<usize>,
     stage: Stage,
     protocol: Protocol,
     attempt: Attempt,
     output: Buffer,
-    /// Content that was received in full first, and how much of it has been moved to the output.
+    /// The request's content, if it is received in full before the upstream is asked, and how many bytes of it have been
+    /// moved to the output.
     gathered: Option<(Gathered, u64)>,
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
-    /// Content of the response that the client has no room for yet.
+    /// Content of the response that the client's output has no room for yet.
     spool: Spool,
-    /// The spool has no room: when it is tried again.
-    looks_again: Option<Instant>,
+    /// The spool has no room: when to try again.
+    spool_retry: Option<Instant>,
     /// Content of the response that is sent after the upstream is released.
     rest: Option<Body>,
     /// Which side is read next when both can be: true if the upstream was read last.
     pub client_next: bool,
-    pub presence: Presence,
+    pub probe: Probe,
 }
 
 impl Forward {
@@ -118,10 +119,10 @@ impl Forward {
             gathered,
             content_ended: false,
             spool,
-            looks_again: None,
+            spool_retry: None,
             rest: None,
             client_next: false,
-            presence: Presence::default(),
+            probe: Probe::default(),
         };
         match gathers {
             true => forward.stage = Stage::Gathering,
@@ -130,7 +131,7 @@ impl Forward {
         Some(forward)
     }
 
-    // ---- what it wants
+    // ---- what it wants of the session
 
     pub fn stage(&self) -> Stage {
         self.stage
@@ -157,7 +158,7 @@ impl Forward {
         self.stage == Stage::Gathering
     }
 
-    /// Whether more of the client's content can be taken.
+    /// Whether `push` can take more of the client's content.
     pub fn has_room(&self) -> bool {
         let over = matches!(self.stage, Stage::Over { .. });
         let takes = self.attempt.outbound != Outbound::Failed;
@@ -180,7 +181,7 @@ impl Forward {
     /// Whether the upstream is to be read. `client_backlog`: bytes that the client has not taken yet.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let has_room = match self.stage {
-            Stage::Open => self.looks_again.is_none(),
+            Stage::Open => self.spool_retry.is_none(),
             Stage::Tunnel => client_backlog < HIGH_WATER,
             _ => return false,
         };
@@ -188,29 +189,30 @@ impl Forward {
         has_room && !inbound.is_closed() && input.len() < self.protocol.largest_head()
     }
 
-    /// Whether the client's side of a tunnel is to be shut down for writing: the upstream sends no more.
-    pub fn has_said_all(&self) -> bool {
+    /// Whether the upstream of a tunnel has ended, and the client has been passed all that it sent: the client's socket is
+    /// to be shut down for writing.
+    pub fn has_upstream_ended(&self) -> bool {
         self.is_tunnel() && self.attempt.inbound.is_closed() && self.attempt.input.is_empty()
     }
 
-    /// Whether the upstream's side of a tunnel is to be shut down for writing: the client sends no more.
-    pub fn wants_shut_down(&self) -> bool {
+    /// Whether the upstream's socket is to be shut down for writing: the client of a tunnel has ended.
+    pub fn wants_upstream_shut_down(&self) -> bool {
         self.is_tunnel() && self.content_ended && self.output.is_empty() && self.attempt.outbound == Outbound::Open
     }
 
     /// How long the present stage may last without progress.
-    pub fn patience(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         match self.stage {
             Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
             _ => self.group.timeout,
         }
     }
 
-    // ---- for the driver: buffers, and what system calls returned
+    // ---- buffers for the driver's calls, and their results
 
     /// Where the next bytes from the upstream go, and the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
-        // Room is zeroed before a read. Most answers fit in less.
+        // Room is zeroed before a read, and most answers fit in less.
         let size = if self.has_answered() { ROOM } else { FIRST_ROOM };
         (self.attempt.input.room(size), &mut self.attempt.files)
     }
@@ -248,7 +250,7 @@ impl Forward {
         (self.output.filled(), file.map(AsFd::as_fd))
     }
 
-    /// The whole request, if all of it is in the output: for an upstream that takes requests in one piece.
+    /// The whole request, if all of it is in the output and the upstream takes requests in one piece.
     pub fn whole_request(&self) -> Option<&[u8]> {
         let rest = self.gathered.as_ref().is_some_and(|(gathered, at)| *at < gathered.len());
         (self.protocol.is_taken_whole() && !rest).then(|| self.output.filled())
@@ -267,7 +269,7 @@ impl Forward {
         self.stage = Stage::Connecting;
     }
 
-    /// The request has been sent. `received`: the beginning of the answer.
+    /// There is a socket, and the request has been sent. `received`: the beginning of the answer.
     pub fn on_sent(&mut self, received: Received) {
         self.on_connected(true);
         self.on_written(self.output.len());
@@ -286,12 +288,12 @@ impl Forward {
         self.attempt.outbound = Outbound::ShutDown;
     }
 
-    /// Whether content of the response is left that does not need the upstream any more.
+    /// Whether `on_released` will return content of the response.
     pub fn has_rest(&self) -> bool {
         self.rest.is_some()
     }
 
-    /// The connection has been given back.
+    /// The connection has been given back. Returns content of the response that does not come from the input.
     pub fn on_released(&mut self) -> Option<Body> {
         if self.stage == Stage::Dropping {
             self.stage = Stage::Unconnected;
@@ -307,7 +309,7 @@ impl Forward {
             || Received { bytes: attempt.input.filled().to_vec(), files: std::mem::take(&mut attempt.files) };
         Some(match () {
             _ if self.stage == Stage::Dropping => Handback::NotBegun,
-            // Even if the worker has ended since: the bytes belong to requests that it answered before.
+            // Before `is_closed`: if the worker has ended since, the bytes are answers that it had given before.
             _ if wsgi.is_free() => Handback::Free(received()),
             _ if wsgi.is_broken() || attempt.inbound.is_closed() => Handback::Broken,
             _ if attempt.progress == Progress::Nothing => Handback::Unsent,
@@ -315,7 +317,7 @@ impl Forward {
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
-                    // It is in memory, where reading cannot fail.
+                    // The content is in memory, where reading cannot fail.
                     let _ = gathered.append_slice(*at, usize::MAX, &mut unsent);
                 }
                 Handback::Busy { unsent, received: received(), reader: wsgi.take_reader() }
@@ -323,7 +325,7 @@ impl Forward {
         })
     }
 
-    /// The client has left: the answer is not wanted any more.
+    /// The answer is not wanted any more.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
     }
@@ -353,7 +355,7 @@ impl Forward {
 
     // ---- progress
 
-    /// Writes the request from its beginning.
+    /// Writes the request anew, from its beginning.
     fn begin(&mut self) {
         self.output.clear();
         if let Some((_, at)) = &mut self.gathered {
@@ -363,7 +365,7 @@ impl Forward {
         self.protocol.begin(gathered, &mut self.output);
     }
 
-    /// Makes one step: moves a piece of the request, and a piece of the response.
+    /// Moves a piece of the request and a piece of the response.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
@@ -430,7 +432,7 @@ impl Forward {
         Ok(true)
     }
 
-    /// In a tunnel: passes what the upstream has sent on to the client.
+    /// In a tunnel: passes bytes from the upstream to the client.
     fn pass(&mut self, conn: &mut Conn, output: &mut Buffer, moved: bool) -> Flow {
         let input = &mut self.attempt.input;
         if !input.is_empty() && output.len() < HIGH_WATER {
@@ -439,7 +441,7 @@ impl Forward {
             return Flow::Moved;
         }
         let is_all_written = self.content_ended && self.output.is_empty();
-        if self.has_said_all() && (is_all_written || self.attempt.outbound == Outbound::Failed) {
+        if self.has_upstream_ended() && (is_all_written || self.attempt.outbound == Outbound::Failed) {
             self.stage = Stage::Over { keep: false };
             return Flow::Complete;
         }

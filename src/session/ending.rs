@@ -1,5 +1,5 @@
-//! How an exchange or a connection comes to its end before its time: refused, closed, aborted; and the line in
-//! the log that each request gets once.
+//! How an exchange or a connection ends early: refused, closed, cut or aborted. And the line in the access log, which each
+//! request gets once.
 
 use crate::app::App;
 use crate::app::access_log::Line;
@@ -61,7 +61,7 @@ impl Ending {
 }
 
 impl Session {
-    /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
+    /// Answers a request that broke a rule, and ends the connection: what follows is not read as a request.
     pub(super) fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
         self.refuse_in(self.format(), violation, app, now, scratch);
     }
@@ -75,7 +75,7 @@ impl Session {
         scratch: &mut Scratch,
     ) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
-        // No content to a HEAD, however broken what stands behind its method.
+        // The response to HEAD has no content, even if the rest of the head is broken.
         if matches!(self.conn.reading, Reading::Head) {
             self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
         }
@@ -91,14 +91,14 @@ impl Session {
             pages::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }
-        // Content under way both ways: the response can't be whole any more.
+        // The response is being written, and cannot be completed any more.
         if let Writing::Body(_) = self.conn.writing {
             return self.abort(CloseReason::Refused(violation), scratch);
         }
         self.close(CloseReason::Refused(violation));
     }
 
-    /// Lets the exchange go; an upstream's socket is given back first.
+    /// Drops the exchange. With an upstream it is dropped when the upstream's socket has been given back.
     pub(super) fn end_exchange(&mut self) {
         match &mut self.exchange {
             Exchange::Forward(forward) => forward.abandon(),
@@ -147,7 +147,7 @@ impl Session {
         self.deferred.as_ref().map(|deferred| deferred.format).unwrap_or_default()
     }
 
-    /// Logs a request whose line was kept; once.
+    /// Writes the access log's line of a deferred request, once.
     pub(super) fn log_response(&mut self, scratch: &mut Scratch) {
         if let Some(mut deferred) = self.deferred.take() {
             deferred.line.end(self.conn.status, self.conn.sent, &mut scratch.log);

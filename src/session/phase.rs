@@ -1,4 +1,4 @@
-//! What a session is at, and until when: computed from its state.
+//! The phase of a session and its deadline, both computed from its state.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -36,7 +36,7 @@ impl Session {
         }
         match self.conn.reading {
             _ if self.prepares() => Phase::Handling,
-            // Empty lines begin no request, nor does the half of one: they win no time.
+            // An empty line does not begin a request, nor does the CR of one: neither changes the deadline.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) => Phase::Receiving,
@@ -44,23 +44,23 @@ impl Session {
         }
     }
 
-    /// Since when it has waited for a request of which nothing has come; `None` when it does not.
+    /// Since when the session has waited for the first byte of a request; `None` in any other phase.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.phase == Phase::Idle).then_some(self.since)
     }
 
-    /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
+    /// The phase as `advance` left it. Whatever changes the phase is followed by an `advance`.
     pub(super) fn noted_phase(&self) -> Phase {
         debug_assert_eq!(self.phase, self.phase());
         self.phase
     }
 
-    /// When there is something to do at the latest.
+    /// When the session has to be driven again at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
-        let phase = self.due().or_else(|| self.limit(app));
+        let deadline = self.due().or_else(|| self.limit(app));
         match self.forward() {
-            None => phase,
-            Some(forward) => phase.into_iter().chain(self.question_due()).chain(forward.room_due()).min(),
+            None => deadline,
+            Some(forward) => deadline.into_iter().chain(self.probe_due()).chain(forward.room_due()).min(),
         }
     }
 
@@ -69,18 +69,18 @@ impl Session {
         let timeouts = &app.timeouts;
         let after = match self.noted_phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
-            // Who connects is about to speak.
+            // A new connection must send its head within the header timeout.
             Phase::Idle | Phase::Head => timeouts.header,
             Phase::Receiving => timeouts.body,
             Phase::Sending => timeouts.write,
             Phase::Lingering => LINGER,
-            Phase::Handling => self.forward()?.patience(),
+            Phase::Handling => self.forward()?.timeout(),
             Phase::Closed => return None,
         };
         Some(self.since + after)
     }
 
-    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
+    /// When the exchange goes on, if it waits for nothing but time. Output that waits is written before that.
     pub(super) fn due(&self) -> Option<Instant> {
         if self.output.is_empty() { self.exchange.due() } else { None }
     }
@@ -98,7 +98,7 @@ impl Session {
         !self.input_closed && !sends_no_more
     }
 
-    /// A new phase has a new deadline.
+    /// Notes the phase, and the moment in which it began: its deadline counts from there.
     pub(super) fn note_phase(&mut self, now: &Now) {
         let phase = self.phase();
         if phase != self.phase {

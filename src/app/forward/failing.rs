@@ -1,5 +1,5 @@
-//! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in
-//! place of one that had been idle.
+//! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in place
+//! of an idle one that turned out to be closed.
 
 use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound};
 use crate::app::forward::{Failure, Flow, Forward, Stage};
@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::time::Instant;
 
-/// How many workers a request is tried at, if one after another ends before it begins: as many as an application may
+/// How many workers get a request, if one after another ends before it begins with it: as many as an application may
 /// have.
 const MOST_TRIED: usize = 1024;
 
@@ -89,7 +89,7 @@ impl Forward {
 
     /// The upstream gave no answer that could be passed on.
     pub fn on_no_answer(&self, now: Instant) {
-        // A healthy upstream may close a connection that has been idle: that is no failure.
+        // A healthy upstream may close an idle connection: that is not counted as a failure.
         let expired = self.attempt.fault == Some(Fault::Expired);
         if !self.attempt.reused || self.has_answered() || expired {
             self.lease.on_failed(now);
@@ -110,7 +110,7 @@ impl Forward {
         let unsent = !self.has_written();
         let Attempt { new_only, reused, fault, .. } = self.attempt;
         if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
-            // Other workers may have ended as well. None of them is leased twice, so that this ends.
+            // Other workers may have ended as well. A worker that has ended is not leased again, so this comes to an end.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
             self.attempt = Attempt::again(new_only);
@@ -118,7 +118,7 @@ impl Forward {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.attempt = Attempt::again(true);
         } else if unsent {
-            // This machine lacks something, descriptors or memory: that says nothing about the upstream.
+            // 503: this machine lacks something, or too many requests wait. That is no fault of the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
                 self.lease.on_failed(now.instant);
             }

@@ -1,5 +1,5 @@
-//! The protocol spoken with an upstream: write a request, read a response. `Protocol` hides every difference between an
-//! HTTP server and a worker of our own.
+//! The protocol spoken with an upstream: it writes a request and reads a response. `Protocol` hides every difference
+//! between an HTTP server and a Python worker of our own.
 
 use crate::app::App;
 use crate::app::body::Body;
@@ -72,7 +72,7 @@ impl Sink<'_> {
         Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
     }
 
-    /// Takes a piece of content, for the client at once or through the spool.
+    /// Writes a piece of content to the client's output or to the spool.
     pub fn content(&mut self, data: &[u8]) -> Result<(), Failure> {
         match self.room {
             Room::Output => self.conn.encode(data, self.output),
@@ -129,7 +129,7 @@ impl Failure {
     }
 }
 
-/// What a protocol must do: each method answers for all protocols.
+/// What every protocol must do.
 impl Protocol {
     /// Writes the request up to its content. `gathered`: the content, if it was received in full.
     pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
