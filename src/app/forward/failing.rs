@@ -140,3 +140,36 @@ impl Forward {
         Flow::Moved
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::forward::Protocol;
+    use crate::app::proxy::exchange::HttpExchange;
+    use crate::app::temporary::SpoolAccount;
+    use crate::app::upstreams::{Address, Group, Reuse, Upstream};
+    use crate::proto::client::Framing;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn each_upstream_is_tried_once_more_only_after_an_idle_connection_of_its_own() {
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let upstream = |id: usize| Arc::new(Upstream::new(id, id.to_string(), Address::Unix("/nowhere".into())));
+        let second = Duration::from_secs(1);
+        let group = Group::new((0..2).map(upstream).collect(), second, second, &SpoolAccount::new(0));
+        let protocol = Protocol::Http(Box::new(HttpExchange::new(b"GET / HTTP/1.1\r\n".to_vec(), Framing::Nothing)));
+        let mut forward = Forward::new(Arc::new(group), protocol, false, now.instant).unwrap();
+        let mut fail = |reused: Option<bool>| {
+            if let Some(reused) = reused {
+                forward.on_connected(reused);
+            }
+            let flow = forward.fail(Failure::bad_gateway("refused"), &now);
+            forward.on_released();
+            (matches!(flow, Flow::Moved), forward.upstream().id, forward.reuse())
+        };
+        assert_eq!(fail(Some(true)), (true, 0, Reuse::Nothing), "its idle connection was closed");
+        assert_eq!(fail(None), (true, 1, Reuse::Recent), "it refuses a new connection");
+        assert_eq!(fail(None), (false, 1, Reuse::Recent), "the other one refuses as well, and had no idle connection");
+    }
+}
