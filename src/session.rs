@@ -22,6 +22,7 @@ mod preparing;
 mod probe;
 mod receiving;
 mod scratch;
+pub mod testing;
 
 use ending::Ending;
 pub use op::{Op, Peer, Ready};
