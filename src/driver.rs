@@ -2,7 +2,7 @@
 //! says what can be done now, and the engine learns what to wait for.
 
 use crate::app::App;
-use crate::app::upstreams::{Reuse, Upstream};
+use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
@@ -59,9 +59,9 @@ pub trait Transport {
 
     // ---- the upstream's socket, which exists from `connect` to `release`
 
-    /// Gets a socket: an idle one that is acceptable by `reuse`, or a new one. `WouldBlock`: none is free now, and the
+    /// Gets a socket: an idle one that is acceptable by `reuse`, or a new one. `Queued`: none is free now, and the
     /// session is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
-    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected>;
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError>;
     /// Reads. Descriptors that arrive with the bytes are added to `files`.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
     /// Writes. `file`, if there is one, is passed with the first byte.
@@ -165,8 +165,8 @@ fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scrat
         Op::Connect => match io.connect(forward.upstream(), forward.reuse(), forward.whole_request()) {
             Ok(Connected::Sent(received)) => session.on_sent(received, io.now().instant),
             Ok(connected) => session.on_connected(matches!(connected, Connected::Reused), io.now().instant),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => session.on_queued(),
-            Err(error) => return Err(error),
+            Err(ConnectError::Queued) => session.on_queued(),
+            Err(error) => session.on_connect_failed(&error),
         },
         Op::Read(_) => {
             let (room, files) = forward.room();

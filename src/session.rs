@@ -1,5 +1,5 @@
-//! One client: the protocol's state and the exchange at hand. It decides; it knows neither sockets nor
-//! the clock. The driver asks `next_op`, does it, tells what came of it, and lets the session `advance`.
+//! One client: the state of the protocol and of the exchange. The session decides; it knows neither sockets nor the clock.
+//! The driver asks `next_op`, does it, reports the result, and lets the session `advance`.
 //!
 //! | phase     | client socket                     | deadline                  | leaves when                          |
 //! |-----------|-----------------------------------|---------------------------|--------------------------------------|
@@ -11,18 +11,20 @@
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
-//! The phase is computed from the state, once an `advance`, and noted with the moment in which it began.
+//! The phase is computed from the state at the start and at the end of `advance`, and noted with the moment in which it
+//! began.
 
 mod ending;
 mod forwarding;
 mod op;
 mod phase;
 mod preparing;
-mod presence;
+mod probe;
 mod receiving;
 mod scratch;
 pub mod testing;
 
+use ending::Ending;
 pub use op::{Op, Peer, Ready};
 pub use phase::Phase;
 pub use scratch::{AHEAD, Scratch};
@@ -47,15 +49,15 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long the client may go on sending after our last byte, so that it can read what we said before
-/// a reset destroys it.
+/// How long the client may go on sending after our last byte. Closing before would send a reset, which can destroy a
+/// response that the client has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
-/// Room for a read of a head: what most are below, pipelined ones included.
+/// Room for a read of a head. Most are smaller, even several pipelined ones.
 const HEAD_ROOM: usize = 16 * 1024;
 /// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
 const CONTENT_ROOM: usize = 256 * 1024;
 
-/// What a request that is not answered at once leaves for later.
+/// What is kept of a request that is not answered at once: the format of error pages and the line for the access log.
 #[derive(Debug, Default)]
 struct Deferred {
     format: Format,
@@ -75,20 +77,13 @@ pub struct Session {
     scanned: usize,
     /// Whether a request has been answered on this connection.
     reused: bool,
-    /// What was found out before the last request may not be true for the next.
-    outdated: bool,
+    /// The last request may have changed files: re-read the clock before the next pipelined one.
+    changed_files: bool,
     /// The client will send nothing more.
     input_closed: bool,
-    /// The server is shutting down: what is under way is the last.
+    /// The server is shutting down: the exchange under way is the connection's last.
     last: bool,
-    /// Bytes came behind the last request: there may be more of them, unread.
-    trailed: bool,
-    /// Why the connection ends, once it is to.
-    closing: Option<CloseReason>,
-    /// Whether the socket is shut down for writing.
-    shut_down: bool,
-    /// Whether the connection is to end by a reset.
-    reset: bool,
+    ending: Ending,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
     phase: Phase,
     since: Instant,
@@ -106,19 +101,16 @@ impl Session {
             ends: Ends::default(),
             scanned: 0,
             reused: false,
-            outdated: false,
+            changed_files: false,
             input_closed: false,
             last: false,
-            trailed: false,
-            closing: None,
-            shut_down: false,
-            reset: false,
+            ending: Ending::Open,
             phase: Phase::Idle,
             since: now,
         }
     }
 
-    /// Says what an engine knows of the connection's addresses.
+    /// Sets the addresses of the connection's two ends.
     pub fn between(mut self, ends: Ends) -> Session {
         self.ends = ends;
         self
@@ -128,9 +120,9 @@ impl Session {
         self.peer
     }
 
-    // ---- what is wanted: computed from state
+    // ---- what the session wants, computed from its state
 
-    /// The next thing to do, of what is wanted and `ready`.
+    /// The next operation: one that the session wants and whose socket is `ready`.
     pub fn next_op(&self, ready: Ready) -> Op {
         if let Exchange::Forward(forward) = &self.exchange {
             return self.next_forward_op(forward, ready);
@@ -139,7 +131,7 @@ impl Session {
         if ready.has(op.needs()) { op } else { Op::Wait }
     }
 
-    /// With one socket there is but one thing to do.
+    /// Without an upstream's socket there is at most one operation to do.
     fn sole_op(&self) -> Op {
         let has_file = self.file_range().is_some();
         let has_memory = self.memory_range().is_some();
@@ -150,15 +142,15 @@ impl Session {
             return Op::SendFile;
         }
         match self.noted_phase() {
-            Phase::Closed if self.reset => Op::Reset,
+            Phase::Closed if self.ending == (Ending::Cut { reset: true }) => Op::Reset,
             Phase::Closed => Op::Close,
-            Phase::Lingering if !self.shut_down => Op::ShutdownWrite(Peer::Client),
+            Phase::Lingering if !self.ending.is_shut_down() => Op::ShutdownWrite(Peer::Client),
             Phase::Lingering | Phase::Idle | Phase::Head | Phase::Receiving => Op::Read(Peer::Client),
             Phase::Handling | Phase::Sending => Op::Wait,
         }
     }
 
-    // ---- what the driver needs and tells
+    // ---- buffers for the driver's calls, and their results
 
     /// Where the next bytes from the client go.
     pub fn room(&mut self) -> &mut [u8] {
@@ -179,15 +171,15 @@ impl Session {
         self.input.fill(count);
     }
 
-    /// What is to be written next: the output, and behind it content that is sent from where it lies.
+    /// What is to be written next: the output, and then content in memory that is sent without a copy.
     pub fn unsent(&self) -> [&[u8]; 2] {
-        let output = self.question().unwrap_or_else(|| self.output.filled());
+        let output = self.probe_byte().unwrap_or_else(|| self.output.filled());
         [output, self.memory_range().unwrap_or_default()]
     }
 
     pub fn on_written(&mut self, count: usize, now: Instant) {
-        if self.question().is_some() {
-            return self.on_asked();
+        if self.probe_byte().is_some() {
+            return self.on_probe_sent();
         }
         self.since = now;
         let of_output = count.min(self.output.len());
@@ -211,7 +203,7 @@ impl Session {
         self.conn.on_sent_directly(count);
     }
 
-    /// A file, where in it, and how many bytes of it: what is to be sent next past the buffers.
+    /// The part of a file that is to be sent next, without passing the output buffer: the file, the offset, and the length.
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match (&self.exchange, &self.conn.writing) {
             (Exchange::Stream(body), Writing::Body(_)) => body.file_range(),
@@ -219,7 +211,7 @@ impl Session {
         }
     }
 
-    /// `count` bytes of the file went out; none means that the file has become shorter.
+    /// `count` bytes of the file have been sent; 0 means that the file has become shorter.
     pub fn on_file_sent(&mut self, count: u64, now: Instant, scratch: &mut Scratch) {
         if count == 0 {
             log::warn!("a file became shorter while it was sent");
@@ -231,59 +223,58 @@ impl Session {
 
     pub fn on_shut_down(&mut self, peer: Peer) {
         match (peer, &mut self.exchange) {
-            (Peer::Client, _) => self.shut_down = true,
+            (Peer::Client, _) => self.ending.on_shut_down(),
             (Peer::Upstream, Exchange::Forward(forward)) => forward.on_shut_down(),
             (Peer::Upstream, _) => {}
         }
     }
 
-    /// The socket failed: nothing more can be said.
+    /// The client's socket failed: nothing more can be sent.
     pub fn on_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         log::debug!("{}: {error}", self.peer);
         if self.conn.status == 0 {
-            // For the log: it has left before there was an answer. nginx's number, which everybody knows.
+            // For the log: the client left before there was an answer. The number is nginx's.
             self.conn.status = 499;
         }
         self.abort(CloseReason::ClientBroke, scratch);
     }
 
-    /// The server is shutting down: what is under way is finished, with `Connection: close`.
+    /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
     pub fn on_shutdown(&mut self) {
         self.last = true;
         self.conn.persist = false;
     }
 
-    // ---- what is done: bytes move from machine to machine
+    // ---- progress: bytes move from one state machine to the other
 
-    /// Goes on as far as it can without i/o on the client's socket. `true` when it stopped only because others have
-    /// waited long enough, or because what comes next asks for a later moment.
+    /// Goes on as far as possible without i/o on the client's socket. `true` if it could go on: it stopped because its
+    /// budget is spent, or because the clock must be read before the next request.
     pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let mut more = false;
         self.skip_empty_lines();
         self.note_phase(now);
         if let Exchange::Forward(forward) = &mut self.exchange {
-            forward.presence.update(now.instant);
+            forward.probe.update(now.instant);
         }
-        // What is due is not too late: `respond` goes on with it.
+        // An exchange that is due is no timeout: `respond` goes on with it.
         if self.due().is_none() && self.limit(app).is_some_and(|deadline| deadline <= now.instant) {
             self.on_expired(app, now, scratch);
         }
-        while self.closing.is_none() {
+        while self.ending.is_open() {
             let moved = match &self.exchange {
                 Exchange::Forward(_) => self.exchange_with_upstream(app, now, scratch),
                 _ if self.output.len() >= HIGH_WATER => false,
                 _ => self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now),
             };
-            more = moved && (scratch.work >= cost::ADVANCE || std::mem::take(&mut self.outdated));
+            more = moved && (scratch.work >= cost::ADVANCE || std::mem::take(&mut self.changed_files));
             if !moved || more {
                 break;
             }
         }
-        if self.closing.is_some() {
-            self.trailed |= !self.input.is_empty();
-            self.input.clear();
+        if !self.ending.is_open() {
+            self.drop_input();
         }
-        self.drop_foretold();
+        self.skip_sent_byte();
         self.note_phase(now);
         more
     }
@@ -294,18 +285,18 @@ impl Session {
             Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
             Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
-            Phase::Lingering => self.input_closed = true,
+            Phase::Lingering => self.ending = Ending::Cut { reset: false },
             Phase::Handling => self.expire_upstream(app, now, scratch),
             Phase::Closed => {}
         }
     }
 
-    /// Takes what the client sent: a head, or a piece of content.
+    /// Takes a head or a piece of content from the input.
     fn receive(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
             (Reading::Body(_), Writing::Idle) if self.prepares() => false,
-            // A response under way goes first: its exchange is not waiting for content.
+            // While a response is being written its content goes first: the rest of the request is read when it is done.
             (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
             _ => false,
         }
@@ -337,7 +328,7 @@ impl Session {
         }
     }
 
-    /// A head is complete: lets its handler answer, or say what it waits for.
+    /// A head is complete: its handler answers, or returns what it waits for.
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Scratch { head, log, work, spare, .. } = scratch;
         let len = head.len;
@@ -368,7 +359,7 @@ impl Session {
         match &next {
             Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
             Next::Done => {}
-            // Its head is written: there is nothing to say any more, in whatever format.
+            // The head is written, so that no error page can follow: the format is not needed.
             Next::Stream(_) if !logged => {}
             _ => {
                 let mut deferred = spare.take().unwrap_or_default();
@@ -383,7 +374,7 @@ impl Session {
         self.follow(next, app, now, scratch);
     }
 
-    /// Takes on what a handler left to be done.
+    /// Goes on with what a handler has returned.
     fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
         scratch.work += self.conn.take_work();
         match next {
@@ -392,7 +383,7 @@ impl Session {
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
             }
-            // A HEAD's stream ends before it begins.
+            // The response to HEAD has no content.
             Next::Stream(_) if matches!(self.conn.writing, Writing::Done) => {
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
@@ -431,7 +422,7 @@ impl Session {
             Ok(Pulled::Some { cost }) => {
                 scratch.work += cost;
                 if self.output.is_empty() {
-                    // Until now the client had nothing to take.
+                    // The write timeout begins now: until now there was nothing to send.
                     self.since = now.instant;
                 }
                 self.conn.encode(&scratch.content, &mut self.output);
@@ -449,7 +440,7 @@ impl Session {
         true
     }
 
-    /// The content is complete, or should be.
+    /// Ends the response. Content that is shorter than announced can only be cut.
     fn finish_response(&mut self, scratch: &mut Scratch) {
         if !self.conn.finish(&mut self.output) {
             self.abort(CloseReason::SourceBroke, scratch);
@@ -457,11 +448,11 @@ impl Session {
         self.log_response(scratch);
     }
 
-    /// The exchange is over: on to the next, or to the end.
+    /// When the exchange is over, makes the session ready for the next one, or ends the connection.
     fn recycle(&mut self, now: &Now) -> bool {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
-                self.outdated = self.conn.is_unsafe && !self.input.is_empty();
+                self.changed_files = self.conn.is_unsafe && !self.input.is_empty();
                 self.conn.recycle();
                 self.reused = true;
                 self.since = now.instant;
@@ -472,7 +463,7 @@ impl Session {
                 self.close(CloseReason::Done);
                 false
             }
-            // Content that nobody wants, on a connection that ends anyway.
+            // The rest of the request's content is not wanted, and the connection ends anyway.
             (Reading::Body(_), Writing::Done) if !self.conn.persist => {
                 self.close(CloseReason::Done);
                 false

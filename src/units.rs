@@ -3,6 +3,7 @@
 //! Pure: text in, value or reason out. The reason completes a sentence that the caller begins with the flag's name.
 //! Which values make sense for which flag is left to `config`.
 
+use crate::http::number;
 use std::time::Duration;
 
 /// The longest duration taken: a year. `Instant + Duration` panics on overflow, and no timeout is longer than this.
@@ -12,7 +13,7 @@ const LONGEST: Duration = Duration::from_secs(8760 * 60 * 60);
 ///
 /// `str::parse` alone would also accept `+5`.
 pub fn number(text: &str) -> Result<u64, String> {
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if !number::is_digits(text.as_bytes()) {
         return Err("not a whole number; write digits only, such as 100".into());
     }
     text.parse().map_err(|_| format!("too large; the largest number is {}", u64::MAX))

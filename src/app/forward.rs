@@ -1,28 +1,31 @@
-//! A request that another process answers: the upstream's side of an exchange. It owns the buffers for the upstream and
-//! the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs between the protocols:
-//! neither session nor engine knows which it is.
+//! A request that an upstream answers: an HTTP server, or a Python worker of our own. A `Forward` owns the buffers for the
+//! upstream and the state of the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs
+//! between the protocols: neither session nor engine knows which one is spoken.
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
-//!                                │    ▲ └─none free─► Queued ──given one──► Open    │
-//!                                │    └─────────── Dropping ◄──failed, may retry────┤
+//!                                │  ▲  └─none free─► Queued ──given one──► Open     │ └─101─► Tunnel ──► Over
+//!                                │  └──new Attempt── Dropping ◄──failed, may retry──┤
 //!                                └─no other left─► failed: 502, 503, 504 ◄──────────┘
 //!
 //!  client ─► push ─► (gathered) ─► output ─► upstream ─► input ─► protocol ─► (spool) ─► the client's output
 //! ```
 //! Back-pressure: the client's content is read while `has_room`, the upstream is read while `wants_input`.
 
+mod attempt;
 mod failing;
-mod presence;
+mod probe;
 mod protocol;
 mod room;
 
-pub use presence::{Asked, Presence};
+pub use failing::CutByShutdown;
+pub use probe::{Probe, SentByte};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 pub use room::Room;
 
 use crate::app::App;
 use crate::app::body::Body;
+use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound, Progress};
 use crate::app::gathered::Gathered;
 use crate::app::spool::Spool;
 use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
@@ -51,6 +54,8 @@ pub enum Stage {
     /// Nothing has been written yet.
     Connecting,
     Open,
+    /// Bytes are passed both ways unchanged.
+    Tunnel,
     /// The connection is given back, and another one is tried.
     Dropping,
     /// The exchange with the upstream is over, whether it succeeded or not.
@@ -74,47 +79,26 @@ pub enum Flow {
 pub struct Forward {
     group: Arc<Group>,
     lease: Lease,
-    /// The ids of the upstreams that were tried in vain.
+    /// The ids of the upstreams that have failed for this request.
     tried: Vec<usize>,
     stage: Stage,
     protocol: Protocol,
-    input: Buffer,
-    files: Vec<OwnedFd>,
+    attempt: Attempt,
     output: Buffer,
-    /// Content that was received in full first, and how much of it has been moved to the output.
+    /// The request's content, if it is received in full before the upstream is asked, and how many bytes of it have been
+    /// moved to the output.
     gathered: Option<(Gathered, u64)>,
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
-    /// Content of the response that the client has no room for yet.
+    /// Content of the response that the client's output has no room for yet.
     spool: Spool,
-    /// The spool has no room: when it is tried again.
-    looks_again: Option<Instant>,
+    /// The spool has no room: when to try again.
+    spool_retry: Option<Instant>,
     /// Content of the response that is sent after the upstream is released.
     rest: Option<Body>,
-    /// The connection has carried other exchanges before.
-    reused: bool,
-    /// Only a new connection is acceptable.
-    new_only: bool,
-    /// Bytes written to the upstream.
-    written: u64,
-    /// The upstream has sent something.
-    answer_begun: bool,
-    /// The upstream sends no more.
-    closed: bool,
-    /// Why it sends no more, if the connection was not closed in order.
-    broken: Option<Failure>,
-    /// Writing to the upstream has failed: it takes no more.
-    write_closed: bool,
-    /// The deadline has passed.
-    expired: bool,
-    tunnel: bool,
-    /// The upstream's socket is shut down for writing.
-    shut_down: bool,
-    /// The worker has ended and had not begun with the request.
-    not_begun: bool,
     /// Which side is read next when both can be: true if the upstream was read last.
     pub client_next: bool,
-    pub presence: Presence,
+    pub probe: Probe,
 }
 
 impl Forward {
@@ -130,27 +114,15 @@ impl Forward {
             tried: Vec::new(),
             stage: Stage::Unconnected,
             protocol,
-            input: Buffer::default(),
-            files: Vec::new(),
+            attempt: Attempt::default(),
             output: Buffer::default(),
             gathered,
             content_ended: false,
             spool,
-            looks_again: None,
+            spool_retry: None,
             rest: None,
-            reused: false,
-            new_only: false,
-            written: 0,
-            answer_begun: false,
-            closed: false,
-            broken: None,
-            write_closed: false,
-            expired: false,
-            tunnel: false,
-            shut_down: false,
-            not_begun: false,
             client_next: false,
-            presence: Presence::default(),
+            probe: Probe::default(),
         };
         match gathers {
             true => forward.stage = Stage::Gathering,
@@ -159,7 +131,7 @@ impl Forward {
         Some(forward)
     }
 
-    // ---- what it wants
+    // ---- what it wants of the session
 
     pub fn stage(&self) -> Stage {
         self.stage
@@ -171,7 +143,7 @@ impl Forward {
 
     /// Which idle connections are acceptable.
     pub fn reuse(&self) -> Reuse {
-        match self.new_only {
+        match self.attempt.new_only {
             true => Reuse::Nothing,
             false if self.protocol.may_repeat() => Reuse::Any,
             false => Reuse::Recent,
@@ -179,92 +151,106 @@ impl Forward {
     }
 
     pub fn is_tunnel(&self) -> bool {
-        self.tunnel
+        self.stage == Stage::Tunnel
     }
 
     pub fn gathers(&self) -> bool {
         self.stage == Stage::Gathering
     }
 
-    /// Whether more of the client's content can be taken.
+    /// Whether `push` can take more of the client's content.
     pub fn has_room(&self) -> bool {
         let over = matches!(self.stage, Stage::Over { .. });
-        !over && !self.content_ended && !self.write_closed && self.output.len() < HIGH_WATER
+        let takes = self.attempt.outbound != Outbound::Failed;
+        !over && !self.content_ended && takes && self.output.len() < HIGH_WATER
     }
 
     /// Whether the exchange waits for the client to send content.
     pub fn awaits_content(&self) -> bool {
-        !self.tunnel && self.has_room() && self.output.is_empty() && self.stage != Stage::Connecting
+        !self.is_tunnel() && self.has_room() && self.output.is_empty() && self.stage != Stage::Connecting
     }
 
     pub fn wants_output(&self) -> bool {
         match self.stage {
             Stage::Connecting | Stage::Queued => true,
-            Stage::Open => !self.output.is_empty(),
+            Stage::Open | Stage::Tunnel => !self.output.is_empty(),
             _ => false,
         }
     }
 
     /// Whether the upstream is to be read. `client_backlog`: bytes that the client has not taken yet.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
-        let room = if self.tunnel { client_backlog < HIGH_WATER } else { self.looks_again.is_none() };
-        let open = self.stage == Stage::Open;
-        open && !self.closed && room && self.input.len() < self.protocol.largest_head()
+        let has_room = match self.stage {
+            Stage::Open => self.spool_retry.is_none(),
+            Stage::Tunnel => client_backlog < HIGH_WATER,
+            _ => return false,
+        };
+        let Attempt { input, inbound, .. } = &self.attempt;
+        has_room && !inbound.is_closed() && input.len() < self.protocol.largest_head()
     }
 
-    /// Whether the client's side of a tunnel is to be shut down for writing: the upstream sends no more.
-    pub fn has_said_all(&self) -> bool {
-        self.tunnel && self.closed && self.input.is_empty()
+    /// Whether the upstream of a tunnel has ended, and the client has been passed all that it sent: the client's socket is
+    /// to be shut down for writing.
+    pub fn has_upstream_ended(&self) -> bool {
+        self.is_tunnel() && self.attempt.inbound.is_closed() && self.attempt.input.is_empty()
     }
 
-    /// Whether the upstream's side of a tunnel is to be shut down for writing: the client sends no more.
-    pub fn wants_shut_down(&self) -> bool {
-        self.tunnel && self.content_ended && self.output.is_empty() && !self.shut_down && !self.write_closed
+    /// Whether the upstream's socket is to be shut down for writing: the client of a tunnel has ended.
+    pub fn wants_upstream_shut_down(&self) -> bool {
+        self.is_tunnel() && self.content_ended && self.output.is_empty() && self.attempt.outbound == Outbound::Open
     }
 
     /// How long the present stage may last without progress.
-    pub fn patience(&self) -> Duration {
+    pub fn timeout(&self) -> Duration {
         match self.stage {
             Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
             _ => self.group.timeout,
         }
     }
 
-    // ---- for the driver: buffers, and what system calls returned
+    // ---- buffers for the driver's calls, and their results
 
     /// Where the next bytes from the upstream go, and the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
-        // Room is zeroed before a read. Most answers fit in less.
-        let size = if self.answer_begun { ROOM } else { FIRST_ROOM };
-        (self.input.room(size), &mut self.files)
+        // Room is zeroed before a read, and most answers fit in less.
+        let size = if self.has_answered() { ROOM } else { FIRST_ROOM };
+        (self.attempt.input.room(size), &mut self.attempt.files)
     }
 
     pub fn on_read(&mut self, count: usize) {
-        self.input.fill(count);
+        self.attempt.input.fill(count);
         match count {
-            0 => self.closed = true,
+            0 => self.attempt.inbound = Inbound::Ended,
             _ => self.on_answer_begun(),
         }
         self.client_next = true;
     }
 
     fn on_answer_begun(&mut self) {
-        if !self.answer_begun {
-            self.answer_begun = true;
+        if !self.has_answered() {
+            self.attempt.progress = Progress::Answered;
             self.lease.on_answer();
         }
+    }
+
+    fn has_answered(&self) -> bool {
+        self.attempt.progress == Progress::Answered
+    }
+
+    fn has_written(&self) -> bool {
+        self.attempt.progress != Progress::Nothing
     }
 
     /// What is written next, and the descriptor that goes with its first byte.
     pub fn unsent(&self) -> (&[u8], Option<BorrowedFd<'_>>) {
         let file = match &self.gathered {
-            Some((gathered, _)) if self.written == 0 && self.protocol.passes_files() => gathered.file(),
+            Some((gathered, _)) if !self.has_written() && self.protocol.passes_files() => gathered.file(),
             _ => None,
         };
         (self.output.filled(), file.map(AsFd::as_fd))
     }
 
-    /// The whole request, if all of it is in the output: for an upstream that takes requests in one piece.
+    /// The whole request, if all of it is in the output and the upstream takes requests in one piece.
     pub fn whole_request(&self) -> Option<&[u8]> {
         let rest = self.gathered.as_ref().is_some_and(|(gathered, at)| *at < gathered.len());
         (self.protocol.is_taken_whole() && !rest).then(|| self.output.filled())
@@ -272,24 +258,24 @@ impl Forward {
 
     pub fn on_written(&mut self, count: usize) {
         self.output.consume(count);
-        self.written += count as u64;
         if count > 0 && self.stage == Stage::Connecting {
+            self.attempt.progress = Progress::Written;
             self.stage = Stage::Open;
         }
     }
 
     pub fn on_connected(&mut self, reused: bool) {
-        self.reused = reused;
+        self.attempt.reused = reused;
         self.stage = Stage::Connecting;
     }
 
-    /// The request has been sent. `received`: the beginning of the answer.
+    /// There is a socket, and the request has been sent. `received`: the beginning of the answer.
     pub fn on_sent(&mut self, received: Received) {
         self.on_connected(true);
         self.on_written(self.output.len());
-        self.files = received.files;
+        self.attempt.files = received.files;
         if !received.bytes.is_empty() {
-            self.input.push(&received.bytes);
+            self.attempt.input.push(&received.bytes);
             self.on_answer_begun();
         }
     }
@@ -299,15 +285,15 @@ impl Forward {
     }
 
     pub fn on_shut_down(&mut self) {
-        self.shut_down = true;
+        self.attempt.outbound = Outbound::ShutDown;
     }
 
-    /// Whether content of the response is left that does not need the upstream any more.
+    /// Whether `on_released` will return content of the response.
     pub fn has_rest(&self) -> bool {
         self.rest.is_some()
     }
 
-    /// The connection has been given back.
+    /// The connection has been given back. Returns content of the response that does not come from the input.
     pub fn on_released(&mut self) -> Option<Body> {
         if self.stage == Stage::Dropping {
             self.stage = Stage::Unconnected;
@@ -318,28 +304,28 @@ impl Forward {
     /// In which state the worker's thread is given back; `None` for an upstream that is not a worker.
     pub fn take_handback(&mut self) -> Option<Handback> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
+        let attempt = &mut self.attempt;
+        let mut received =
+            || Received { bytes: attempt.input.filled().to_vec(), files: std::mem::take(&mut attempt.files) };
         Some(match () {
             _ if self.stage == Stage::Dropping => Handback::NotBegun,
-            // Even if the worker has ended since: the bytes belong to requests that it answered before.
-            _ if wsgi.is_free() => {
-                Handback::Free(Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) })
-            }
-            _ if wsgi.is_broken() || self.closed => Handback::Broken,
-            _ if self.written == 0 => Handback::Unsent,
-            _ if self.expired => Handback::Stuck,
+            // Before `is_closed`: if the worker has ended since, the bytes are answers that it had given before.
+            _ if wsgi.is_free() => Handback::Free(received()),
+            _ if wsgi.is_broken() || attempt.inbound.is_closed() => Handback::Broken,
+            _ if attempt.progress == Progress::Nothing => Handback::Unsent,
+            _ if attempt.fault == Some(Fault::Expired) => Handback::Stuck,
             _ => {
                 let mut unsent = self.output.filled().to_vec();
                 if let Some((gathered, at)) = self.gathered.as_ref().filter(|(gathered, _)| gathered.file().is_none()) {
-                    // It is in memory, where reading cannot fail.
+                    // The content is in memory, where reading cannot fail.
                     let _ = gathered.append_slice(*at, usize::MAX, &mut unsent);
                 }
-                let received = Received { bytes: self.input.filled().to_vec(), files: std::mem::take(&mut self.files) };
-                Handback::Busy { unsent, received, reader: wsgi.take_reader() }
+                Handback::Busy { unsent, received: received(), reader: wsgi.take_reader() }
             }
         })
     }
 
-    /// The client has left: the answer is not wanted any more.
+    /// The answer is not wanted any more.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
     }
@@ -351,7 +337,7 @@ impl Forward {
         self.client_next = false;
         match &mut self.gathered {
             Some((gathered, _)) => return gathered.write(data),
-            None if self.tunnel => self.output.push(data),
+            None if self.stage == Stage::Tunnel => self.output.push(data),
             None => self.protocol.push(data, &mut self.output),
         }
         Ok(())
@@ -362,14 +348,14 @@ impl Forward {
         if self.stage == Stage::Gathering {
             self.stage = Stage::Unconnected;
             self.begin();
-        } else if !self.tunnel {
+        } else if !self.is_tunnel() {
             self.protocol.push_end(&mut self.output);
         }
     }
 
     // ---- progress
 
-    /// Writes the request from its beginning.
+    /// Writes the request anew, from its beginning.
     fn begin(&mut self) {
         self.output.clear();
         if let Some((_, at)) = &mut self.gathered {
@@ -379,13 +365,13 @@ impl Forward {
         self.protocol.begin(gathered, &mut self.output);
     }
 
-    /// Makes one step: moves a piece of the request, and a piece of the response.
+    /// Moves a piece of the request and a piece of the response.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
         }
         match self.step(conn, output, app, now) {
-            Ok(Flow::Waiting) if self.broken.is_some() => match self.broken.take() {
+            Ok(Flow::Waiting) => match self.attempt.inbound.take_failure() {
                 Some(failure) => self.fail(failure, now),
                 None => Flow::Waiting,
             },
@@ -397,13 +383,13 @@ impl Forward {
     fn step(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Result<Flow, Failure> {
         let mut moved = self.refill()?;
         moved |= self.drain_spool(conn, output)?;
-        if self.tunnel {
+        if self.is_tunnel() {
             return Ok(self.pass(conn, output, moved));
         }
         let room = if self.stage == Stage::Open { self.make_room(output.len(), now) } else { None };
         let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
-        let closed = self.closed && self.broken.is_none();
-        let mut source = Source { input: &mut self.input, files: &mut self.files, closed };
+        let Attempt { inbound, input, files, .. } = &mut self.attempt;
+        let mut source = Source { input, files, closed: matches!(inbound, Inbound::Ended) };
         let mut sink = Sink { conn, output, room, spool: &mut self.spool, app, now };
         let step = self.protocol.step(&mut source, &mut sink)?;
         self.spool.settle();
@@ -416,7 +402,7 @@ impl Forward {
                 Ok(Flow::Complete)
             }
             Step::Tunnel => {
-                self.tunnel = true;
+                self.stage = Stage::Tunnel;
                 self.content_ended = false;
                 Ok(Flow::Moved)
             }
@@ -446,15 +432,16 @@ impl Forward {
         Ok(true)
     }
 
-    /// In a tunnel: passes what the upstream has sent on to the client.
+    /// In a tunnel: passes bytes from the upstream to the client.
     fn pass(&mut self, conn: &mut Conn, output: &mut Buffer, moved: bool) -> Flow {
-        if !self.input.is_empty() && output.len() < HIGH_WATER {
-            conn.encode(self.input.filled(), output);
-            self.input.clear();
+        let input = &mut self.attempt.input;
+        if !input.is_empty() && output.len() < HIGH_WATER {
+            conn.encode(input.filled(), output);
+            input.clear();
             return Flow::Moved;
         }
-        if self.has_said_all() && ((self.content_ended && self.output.is_empty()) || self.write_closed) {
-            self.broken = None;
+        let is_all_written = self.content_ended && self.output.is_empty();
+        if self.has_upstream_ended() && (is_all_written || self.attempt.outbound == Outbound::Failed) {
             self.stage = Stage::Over { keep: false };
             return Flow::Complete;
         }
@@ -462,7 +449,8 @@ impl Forward {
     }
 
     fn complete(&mut self, keep: bool, rest: Option<Body>) {
-        if !self.input.is_empty() && matches!(self.protocol, Protocol::Http(_)) {
+        let Attempt { input, inbound, outbound, .. } = &self.attempt;
+        if !input.is_empty() && matches!(self.protocol, Protocol::Http(_)) {
             log::warn!("upstream {}: more bytes behind its answer; the connection is not used again", self.lease.name);
         }
         let sent_all = self.content_ended
@@ -470,7 +458,7 @@ impl Forward {
             && self.gathered.as_ref().is_none_or(|(gathered, at)| {
                 *at == gathered.len() || (self.protocol.passes_files() && gathered.file().is_some())
             });
-        let usable = self.input.is_empty() && !self.closed && !self.write_closed && sent_all;
+        let usable = input.is_empty() && !inbound.is_closed() && *outbound != Outbound::Failed && sent_all;
         self.stage = Stage::Over { keep: keep && usable };
         self.rest = match rest {
             None if !self.spool.is_empty() => Some(Body::Spool(Box::new(self.spool.take()))),

@@ -6,6 +6,7 @@
 
 use crate::app::exchange::Next;
 use crate::app::pages::{self, Format};
+use crate::http::field;
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
@@ -25,9 +26,7 @@ pub fn answer(request: &Request, responder: Responder) -> Next {
         if CREDENTIALS.iter().any(|credentials| name.eq_ignore_ascii_case(credentials)) {
             continue;
         }
-        for part in [name, b": ", value, b"\r\n"] {
-            message.extend_from_slice(part);
-        }
+        field::push_line(&mut message, name, value);
     }
     message.extend_from_slice(b"\r\n");
     let mut fields = responder.start(Status::OK);

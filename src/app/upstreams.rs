@@ -12,6 +12,8 @@
 //! ```
 
 use crate::app::temporary::SpoolAccount;
+use crate::wsgi::supervisor::LeaseError;
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -87,6 +89,27 @@ impl Upstream {
 
     fn ailing_until(&self) -> MutexGuard<'_, Option<Instant>> {
         self.ailing_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an exchange has no socket to its upstream.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// No worker is free: the request waits in the queue.
+    Queued,
+    Lease(LeaseError),
+    Io(io::Error),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> ConnectError {
+        ConnectError::Io(error)
+    }
+}
+
+impl From<LeaseError> for ConnectError {
+    fn from(error: LeaseError) -> ConnectError {
+        ConnectError::Lease(error)
     }
 }
 

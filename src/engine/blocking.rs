@@ -15,7 +15,8 @@
 //! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
 //! and `await_ready` polls both for what the session wants.
 
-use crate::app::upstreams::{Address, Reuse, Upstream};
+use crate::app::forward::CutByShutdown;
+use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::latch::Latch;
 use crate::engine::shared_pool::SharedPool;
@@ -110,7 +111,12 @@ impl<'a> Blocking<'a> {
 
     /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
     /// client: then its place in the queue is kept.
-    fn lease(&mut self, pool: usize, supervisor: &SharedSupervisor, request: Option<&[u8]>) -> io::Result<Granted> {
+    fn lease(
+        &mut self,
+        pool: usize,
+        supervisor: &SharedSupervisor,
+        request: Option<&[u8]>,
+    ) -> Result<Granted, ConnectError> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
             // In slices, so that the end of the grace period is heard.
@@ -118,11 +124,11 @@ impl<'a> Blocking<'a> {
                 return Ok(granted);
             }
             if self.hears_of_client() {
-                return Err(io::ErrorKind::WouldBlock.into());
+                return Err(ConnectError::Queued);
             }
             if self.cut.is_set() || left.is_zero() {
                 supervisor.leave(self.ticket, Instant::now());
-                return Err(io::ErrorKind::WouldBlock.into());
+                return Err(ConnectError::Queued);
             }
         }
     }
@@ -215,7 +221,7 @@ impl<'a> Blocking<'a> {
     fn waited(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         self.now.update(Instant::now(), SystemTime::now());
         if self.cut.is_set() {
-            return Err(io::Error::new(io::ErrorKind::ConnectionAborted, "cut by the shutdown"));
+            return Err(CutByShutdown.into());
         }
         result
     }
@@ -292,7 +298,7 @@ impl Transport for Blocking<'_> {
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError> {
         let result = match (&to.address, self.supervisor) {
             (Address::Worker(pool), Some(supervisor)) => {
                 self.lease(*pool, supervisor, request).map(|(lease, received)| {
@@ -301,7 +307,8 @@ impl Transport for Blocking<'_> {
                 })
             }
             _ => {
-                self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
+                let connected = self.upstreams.connect(to, reuse, self.now.instant);
+                connected.map(|(socket, connected)| (socket, connected, None)).map_err(ConnectError::Io)
             }
         };
         self.now.update(Instant::now(), SystemTime::now());

@@ -1,7 +1,7 @@
 //! A client's nonblocking socket with its ready bits, and the upstream's socket that its exchange has, as a
 //! `Transport`. A bit is cleared by `WouldBlock` or by a short read or write. The next edge sets it again.
 
-use crate::app::upstreams::{Address, Reuse, Upstream};
+use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Transport};
 use crate::engine::links::Links;
 use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
@@ -96,7 +96,7 @@ impl Transport for Evented<'_> {
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
-    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
+    fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError> {
         *self.woken = false;
         let (key, connected) = match (&to.address, self.supervisor) {
             (Address::Worker(pool), Some(supervisor)) => {

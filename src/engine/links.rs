@@ -8,7 +8,7 @@
 //! A worker's socket is leased from the supervisor for each request, and stays registered in between.
 //! A link is closed in phase 3 only, or while it is idle: no event of this turn can reach a new link with the same key.
 
-use crate::app::upstreams::{Reuse, Upstream};
+use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::{READ_CLOSED, READABLE, WRITABLE, upstream};
@@ -101,7 +101,7 @@ impl Links {
     /// A worker's stream for a client.
     ///
     /// # Errors
-    /// `WouldBlock`: the client has to wait for a worker. Others as in `Leased::granted`.
+    /// `Queued`: the client has to wait for a worker.
     pub fn lease(
         &mut self,
         pool: usize,
@@ -110,9 +110,9 @@ impl Links {
         supervisor: &SharedSupervisor,
         registry: &Registry,
         now: Instant,
-    ) -> io::Result<(usize, Connected)> {
+    ) -> Result<(usize, Connected), ConnectError> {
         let leased = supervisor.lock().lease(pool, client, request).granted()?;
-        let (lease, received) = leased.ok_or(io::ErrorKind::WouldBlock)?;
+        let (lease, received) = leased.ok_or(ConnectError::Queued)?;
         // A socket that has been leased before is registered already.
         let same = |link: &Link| link.lease.as_ref().is_some_and(|other| Arc::ptr_eq(&other.socket, &lease.socket));
         let known = self.links.iter_mut().find(|(_, link)| same(link)).map(|(key, link)| {
@@ -132,7 +132,7 @@ impl Links {
                         let unsent = Vec::new();
                         let busy = |received| Handback::Busy { unsent, received, reader: Reader::default() };
                         supervisor.lock().give_back(&kept, received.map_or(Handback::Unsent, busy), now);
-                        return Err(error);
+                        return Err(error.into());
                     }
                 }
             }

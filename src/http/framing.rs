@@ -7,6 +7,7 @@
 
 use crate::http::head::{Head, Name};
 use crate::http::list;
+use crate::http::number;
 use crate::http::target::is_host_and_port;
 use crate::http::violation::Violation;
 
@@ -27,15 +28,7 @@ pub fn content_length(head: &Head, bytes: &[u8]) -> Result<ContentLength, Violat
     if values.next().is_some() || value.contains(&b',') {
         return Err(Violation::LengthTwice);
     }
-    parse_length(value).map(ContentLength::Bytes).ok_or(Violation::LengthInvalid)
-}
-
-/// Digits only: `parse` alone would accept `+5`.
-fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    number::parse(value).map(ContentLength::Bytes).ok_or(Violation::LengthInvalid)
 }
 
 /// `chunked`, once, in HTTP/1.1, without a Content-Length.
@@ -57,16 +50,12 @@ fn transfer_coding(head: &Head, bytes: &[u8]) -> Result<(), Violation> {
     }
 }
 
-/// Whether the connection is to persist after this message.
-pub fn persists(head: &Head, bytes: &[u8]) -> bool {
-    if !head.has(Name::Connection) {
-        return head.minor >= 1;
-    }
-    !has_option(head, bytes, b"close") && (head.minor >= 1 || has_option(head, bytes, b"keep-alive"))
-}
-
-fn has_option(head: &Head, bytes: &[u8], option: &[u8]) -> bool {
-    head.values(bytes, Name::Connection).flat_map(list::elements).any(|token| token.eq_ignore_ascii_case(option))
+/// Whether the connection persists after a message of HTTP/1.`minor` (RFC 9112, section 9.3). `connection`: the values of
+/// its `Connection` fields.
+pub fn persists<'a>(minor: u8, connection: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
+    let has =
+        |option: &[u8]| connection.clone().flat_map(list::elements).any(|element| element.eq_ignore_ascii_case(option));
+    !has(b"close") && (minor >= 1 || has(b"keep-alive"))
 }
 
 /// Whether the client waits for 100 before it sends its content. HTTP/1.0 cannot; other expectations
@@ -165,7 +154,7 @@ mod tests {
             (0, "Connection: x\r\n", false),
         ] {
             let (head, bytes) = head(minor, fields);
-            assert_eq!(persists(&head, &bytes), expected, "{minor} {fields:?}");
+            assert_eq!(persists(head.minor, head.values(&bytes, Name::Connection)), expected, "{minor} {fields:?}");
         }
     }
 

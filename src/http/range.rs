@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use crate::http::list;
+use crate::http::number;
 
 /// No client needs more ranges than this in one field: a guess, not a measurement. It bounds the quadratic work below.
 const MAX_RANGES: usize = 64;
@@ -115,7 +116,7 @@ impl RangeSpec {
 
 /// Digits only, at least one. A number past u64 is past every length as well and saturates.
 fn position(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if !number::is_digits(digits) {
         return None;
     }
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));

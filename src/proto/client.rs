@@ -9,19 +9,21 @@
 //! ```
 
 use crate::http::chunked::{self, ChunkedDecoder, Decoded};
+use crate::http::framing;
 use crate::http::head::Name;
 use crate::http::list;
+use crate::http::number;
 use crate::http::response::ResponseHead;
 use crate::http::status::Status;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
+use crate::proto::transfer::{self, Decoder};
 
 /// Where the response's content ends.
 #[derive(Debug)]
 pub enum Content {
     Nothing,
-    Length(u64),
-    Chunked(ChunkedDecoder),
+    Framed(Decoder),
     UntilClose,
 }
 
@@ -35,7 +37,7 @@ impl Content {
         if lengths.next().is_some() {
             return Err(Violation::LengthTwice);
         }
-        let length = length.map(|value| parse_length(value).ok_or(Violation::LengthInvalid)).transpose()?;
+        let length = length.map(|value| number::parse(value).ok_or(Violation::LengthInvalid)).transpose()?;
         if coded && length.is_some() {
             return Err(Violation::LengthWithCoding);
         }
@@ -44,9 +46,11 @@ impl Content {
         }
         match (&codings[..], length) {
             ([], None) if !coded => Ok(Content::UntilClose),
-            (_, Some(length)) => Ok(Content::Length(length)),
+            (_, Some(length)) => Ok(Content::Framed(Decoder::Length(length))),
             _ if head.minor == 0 => Err(Violation::CodingInOldVersion),
-            ([only], None) if only.eq_ignore_ascii_case(b"chunked") => Ok(Content::Chunked(ChunkedDecoder::default())),
+            ([only], None) if only.eq_ignore_ascii_case(b"chunked") => {
+                Ok(Content::Framed(Decoder::Chunked(ChunkedDecoder::default())))
+            }
             _ => Err(Violation::CodingUnknown),
         }
     }
@@ -54,7 +58,7 @@ impl Content {
     /// The length that the head announced, if any.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Content::Length(length) => Some(*length),
+            Content::Framed(Decoder::Length(length)) => Some(*length),
             _ => None,
         }
     }
@@ -66,12 +70,7 @@ impl Content {
     pub fn decode(&mut self, input: &[u8], closed: bool) -> Result<Decoded, Violation> {
         let decoded = match self {
             Content::Nothing => Decoded { consumed: 0, data: 0..0, end: true },
-            Content::Length(left) => {
-                let len = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left -= len as u64;
-                Decoded { consumed: len, data: 0..len, end: *left == 0 }
-            }
-            Content::Chunked(decoder) => decoder.decode(input)?,
+            Content::Framed(decoder) => decoder.decode(input)?,
             Content::UntilClose => Decoded { consumed: input.len(), data: 0..input.len(), end: closed },
         };
         if closed && !decoded.end && decoded.consumed == input.len() {
@@ -81,20 +80,9 @@ impl Content {
     }
 }
 
-/// Digits only: `parse` alone would accept `+5`.
-pub fn parse_length(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(value).ok()?.parse().ok()
-}
-
 /// Whether the server keeps the connection open after this response.
 pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
-    let has = |option: &[u8]| {
-        head.values(bytes, Name::Connection).flat_map(list::elements).any(|token| token.eq_ignore_ascii_case(option))
-    };
-    !has(b"close") && (head.minor >= 1 || has(b"keep-alive"))
+    framing::persists(head.minor, head.values(bytes, Name::Connection))
 }
 
 /// How the request's content is framed for the upstream.
@@ -108,15 +96,9 @@ pub enum Framing {
 
 impl Framing {
     pub fn encode(self, data: &[u8], out: &mut Buffer) {
-        if self != Framing::Chunked {
-            return out.push(data);
-        }
-        if !data.is_empty() {
-            let mut size = Vec::new();
-            chunked::write_size(data.len(), &mut size);
-            out.push(&size);
-            out.push(data);
-            out.push(chunked::CHUNK_END);
+        match self {
+            Framing::Chunked => transfer::push_chunk(data, out),
+            Framing::Nothing | Framing::Length(_) => out.push(data),
         }
     }
 
@@ -138,8 +120,8 @@ mod tests {
         let head = ResponseHead::parse(&bytes, &limits, &mut 0).unwrap().unwrap();
         Content::of(&head, &bytes, to_head).map(|content| match content {
             Content::Nothing => "nothing".into(),
-            Content::Length(length) => length.to_string(),
-            Content::Chunked(_) => "chunked".into(),
+            Content::Framed(Decoder::Length(length)) => length.to_string(),
+            Content::Framed(Decoder::Chunked(_)) => "chunked".into(),
             Content::UntilClose => "close".into(),
         })
     }
@@ -170,9 +152,12 @@ mod tests {
         let end = |content: &mut Content, input: &[u8], closed| content.decode(input, closed).map(|piece| piece.end);
         assert_eq!(end(&mut Content::UntilClose, b"a", false), Ok(false));
         assert_eq!(end(&mut Content::UntilClose, b"a", true), Ok(true));
-        assert_eq!(end(&mut Content::Length(2), b"a", true), Err(Violation::Truncated));
-        assert_eq!(end(&mut Content::Length(1), b"ab", true), Ok(true));
-        assert_eq!(end(&mut Content::Chunked(ChunkedDecoder::default()), b"1\r\n", true), Err(Violation::Truncated));
+        assert_eq!(end(&mut Content::Framed(Decoder::Length(2)), b"a", true), Err(Violation::Truncated));
+        assert_eq!(end(&mut Content::Framed(Decoder::Length(1)), b"ab", true), Ok(true));
+        assert_eq!(
+            end(&mut Content::Framed(Decoder::Chunked(ChunkedDecoder::default())), b"1\r\n", true),
+            Err(Violation::Truncated)
+        );
     }
 
     #[test]

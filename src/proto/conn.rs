@@ -11,10 +11,11 @@
 
 use crate::http::chunked::{self, ChunkedDecoder, Decoded};
 use crate::http::framing::{self, ContentLength};
-use crate::http::head::Head;
+use crate::http::head::{Head, Name};
 use crate::http::method::Method;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
+use crate::proto::transfer::{self, Decoder};
 
 /// Unwanted content up to this size is read and dropped, so that the connection can be used again. If there is more,
 /// closing is cheaper.
@@ -37,13 +38,6 @@ pub enum Writing {
     Idle,
     Body(Encoder),
     Done,
-}
-
-/// Where the request's content ends.
-#[derive(Debug)]
-pub enum Decoder {
-    Length(u64),
-    Chunked(ChunkedDecoder),
 }
 
 /// How the response's content is framed.
@@ -109,7 +103,8 @@ impl Conn {
         self.is_unsafe = !head.method.is_safe();
         let length = framing::content_length(head, bytes)?;
         framing::check_host(head, bytes)?;
-        self.persist = framing::persists(head, bytes) && head.method != Method::Connect;
+        self.persist =
+            framing::persists(head.minor, head.values(bytes, Name::Connection)) && head.method != Method::Connect;
         self.reading = match length {
             ContentLength::Bytes(0) => Reading::Done,
             ContentLength::Bytes(length) => Reading::Body(Decoder::Length(length)),
@@ -130,14 +125,7 @@ impl Conn {
         let Reading::Body(decoder) = &mut self.reading else {
             return Ok(Decoded { consumed: 0, data: 0..0, end: true });
         };
-        let decoded = match decoder {
-            Decoder::Length(left) => {
-                let len = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                *left -= len as u64;
-                Decoded { consumed: len, data: 0..len, end: *left == 0 }
-            }
-            Decoder::Chunked(chunked) => chunked.decode(input)?,
-        };
+        let decoded = decoder.decode(input)?;
         self.received += decoded.data.len() as u64;
         self.taken += decoded.consumed as u64;
         if decoded.end {
@@ -159,8 +147,7 @@ impl Conn {
     /// is too large is refused at its size line and not at its end.
     pub fn received_and_announced(&self) -> u64 {
         let announced = match &self.reading {
-            Reading::Body(Decoder::Length(left)) => *left,
-            Reading::Body(Decoder::Chunked(chunked)) => chunked.announced(),
+            Reading::Body(decoder) => decoder.announced(),
             _ => 0,
         };
         self.received.saturating_add(announced)
@@ -183,14 +170,7 @@ impl Conn {
                 out.push(&data[..len]);
                 *left -= len as u64;
             }
-            Encoder::Chunked if data.is_empty() => {}
-            Encoder::Chunked => {
-                let mut size = Vec::new();
-                chunked::write_size(data.len(), &mut size);
-                out.push(&size);
-                out.push(data);
-                out.push(chunked::CHUNK_END);
-            }
+            Encoder::Chunked => transfer::push_chunk(data, out),
             Encoder::UntilClose => out.push(data),
         }
         self.sent += data.len() as u64;

@@ -5,3 +5,4 @@ pub mod client;
 pub mod conn;
 pub mod error;
 pub mod responder;
+pub mod transfer;

@@ -1,5 +1,5 @@
-//! How an exchange or a connection comes to its end before its time: refused, closed, aborted; and the line in
-//! the log that each request gets once.
+//! How an exchange or a connection ends early: refused, closed, cut or aborted. And the line in the access log, which each
+//! request gets once.
 
 use crate::app::App;
 use crate::app::access_log::Line;
@@ -12,8 +12,56 @@ use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Deferred, Scratch, Session};
 
+/// How far the end of the connection is.
+///
+/// ```text
+///  Open ──the upstream of a tunnel has ended──► HalfClosed
+///   └──────────────┬────────────────────────────────┘
+///                  ├──close──────► Closing ──lingered too long, abort──┐
+///                  └──abort, cut───────────────────────────────────────┴──► Cut
+/// ```
+/// `Phase::Closed` is computed: the output is sent, and `Closing` has nothing to wait for, or the session is `Cut`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Open,
+    /// The upstream of a tunnel sends no more, and the client has been told so. It may still be sending.
+    HalfClosed,
+    /// The output is sent. Then the session lingers if the client may still be sending.
+    Closing {
+        /// Bytes came behind the last request: there may be more of them, unread.
+        trailed: bool,
+        /// The client's socket is shut down for writing.
+        shut_down: bool,
+    },
+    /// The output is sent. Then the socket is closed, whatever the client sends. `reset`: by a reset.
+    Cut {
+        reset: bool,
+    },
+}
+
+impl Ending {
+    /// Whether the session goes on with its exchange, or with the next request.
+    #[inline]
+    pub fn is_open(self) -> bool {
+        matches!(self, Ending::Open | Ending::HalfClosed)
+    }
+
+    /// Whether the client's socket is shut down for writing.
+    pub fn is_shut_down(self) -> bool {
+        matches!(self, Ending::HalfClosed | Ending::Closing { shut_down: true, .. })
+    }
+
+    pub fn on_shut_down(&mut self) {
+        match self {
+            Ending::Open => *self = Ending::HalfClosed,
+            Ending::Closing { shut_down, .. } => *shut_down = true,
+            Ending::HalfClosed | Ending::Cut { .. } => {}
+        }
+    }
+}
+
 impl Session {
-    /// Answers a request that broke a rule, and ends the connection: no byte behind it is a request.
+    /// Answers a request that broke a rule, and ends the connection: what follows is not read as a request.
     pub(super) fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
         self.refuse_in(self.format(), violation, app, now, scratch);
     }
@@ -27,7 +75,7 @@ impl Session {
         scratch: &mut Scratch,
     ) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
-        // No content to a HEAD, however broken what stands behind its method.
+        // The response to HEAD has no content, even if the rest of the head is broken.
         if matches!(self.conn.reading, Reading::Head) {
             self.conn.head_only = self.input.filled().starts_with(b"HEAD ");
         }
@@ -43,14 +91,14 @@ impl Session {
             pages::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }
-        // Content under way both ways: the response can't be whole any more.
+        // The response is being written, and cannot be completed any more.
         if let Writing::Body(_) = self.conn.writing {
             return self.abort(CloseReason::Refused(violation), scratch);
         }
         self.close(CloseReason::Refused(violation));
     }
 
-    /// Lets the exchange go; an upstream's socket is given back first.
+    /// Drops the exchange. With an upstream it is dropped when the upstream's socket has been given back.
     pub(super) fn end_exchange(&mut self) {
         match &mut self.exchange {
             Exchange::Forward(forward) => forward.abandon(),
@@ -58,35 +106,48 @@ impl Session {
         }
     }
 
-    /// Ends the connection once what was said is sent.
+    /// Ends the connection when the output is sent.
     pub(super) fn close(&mut self, reason: CloseReason) {
-        if self.closing.is_none() {
-            log::trace!("{}: closing: {reason}", self.peer);
-            self.closing = Some(reason);
+        if self.ending.is_open() {
+            self.end(reason, Ending::Closing { trailed: false, shut_down: self.ending.is_shut_down() });
         }
     }
 
-    /// Ends the connection at once: nothing that is left to say can be said.
+    /// Ends the connection at once: what is left in the output cannot be sent.
     pub(super) fn abort(&mut self, reason: CloseReason, scratch: &mut Scratch) {
-        self.note_cut();
+        let reset = self.ends_by_closing() || self.ending == (Ending::Cut { reset: true });
         self.log_response(scratch);
         self.output.clear();
         self.end_exchange();
         self.conn.writing = Writing::Done;
-        self.input_closed = true;
-        self.close(reason);
+        self.end(reason, Ending::Cut { reset });
     }
 
-    /// Where closing is what ends the content, only a reset tells that it has not come to its end.
-    pub(super) fn note_cut(&mut self) {
-        self.reset |= matches!(self.conn.writing, Writing::Body(Encoder::UntilClose));
+    pub(super) fn end(&mut self, reason: CloseReason, ending: Ending) {
+        if self.ending.is_open() {
+            log::trace!("{}: closing: {reason}", self.peer);
+        }
+        self.ending = ending;
+    }
+
+    /// Whether closing the connection is what ends the content. Then only a reset tells that the content is cut.
+    pub(super) fn ends_by_closing(&self) -> bool {
+        matches!(self.conn.writing, Writing::Body(Encoder::UntilClose))
+    }
+
+    /// On a connection that ends: what the client sends is dropped.
+    pub(super) fn drop_input(&mut self) {
+        if let Ending::Closing { trailed, .. } = &mut self.ending {
+            *trailed |= !self.input.is_empty();
+        }
+        self.input.clear();
     }
 
     pub(super) fn format(&self) -> Format {
         self.deferred.as_ref().map(|deferred| deferred.format).unwrap_or_default()
     }
 
-    /// Logs a request whose line was kept; once.
+    /// Writes the access log's line of a deferred request, once.
     pub(super) fn log_response(&mut self, scratch: &mut Scratch) {
         if let Some(mut deferred) = self.deferred.take() {
             deferred.line.end(self.conn.status, self.conn.sent, &mut scratch.log);

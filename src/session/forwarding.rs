@@ -1,16 +1,17 @@
-//! The session while a `Forward` is its exchange: two sockets instead of one. What is wanted of either is
-//! computed from state, here as there.
+//! The session while its exchange is a `Forward`. Then it has two sockets, the client's and the upstream's. What it wants
+//! of each is computed from its state.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
-use crate::app::forward::{Asked, Failure, Flow, Forward, Stage};
+use crate::app::forward::{Failure, Flow, Forward, SentByte, Stage};
 use crate::app::pages;
+use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::conn::{Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
-use crate::session::{Op, Peer, Phase, Ready, Scratch, Session};
+use crate::session::{Ending, Op, Peer, Phase, Ready, Scratch, Session};
 use crate::wsgi::supervisor::Received;
 use std::io;
 use std::time::Instant;
@@ -41,8 +42,8 @@ impl Session {
 
     fn wants_both(&self, forward: &Forward) -> Ready {
         let content = matches!(self.conn.reading, Reading::Body(_)) || forward.is_tunnel();
-        let watched = if forward.is_tunnel() { Ready::NONE } else { self.watched(forward) };
-        watched
+        let events = if forward.is_tunnel() { Ready::NONE } else { self.client_events(forward) };
+        events
             .with_if(!self.output.is_empty(), Ready::CLIENT_WRITE)
             .with_if(forward.wants_output(), Ready::UPSTREAM_WRITE)
             .with_if(forward.wants_input(self.output.len()), Ready::UPSTREAM_READ)
@@ -66,10 +67,10 @@ impl Session {
         if can(Ready::CLIENT_WRITE) {
             return Op::Write { peer: Peer::Client, more: false };
         }
-        if forward.has_said_all() && self.output.is_empty() && !self.shut_down {
+        if forward.has_upstream_ended() && self.output.is_empty() && !self.ending.is_shut_down() {
             return Op::ShutdownWrite(Peer::Client);
         }
-        if forward.wants_shut_down() {
+        if forward.wants_upstream_shut_down() {
             return Op::ShutdownWrite(Peer::Upstream);
         }
         if can(Ready::UPSTREAM_WRITE) && forward.stage() != Stage::Queued {
@@ -90,7 +91,7 @@ impl Session {
         if content && invited && forward.awaits_content() { Phase::Receiving } else { Phase::Handling }
     }
 
-    // ---- what the driver tells
+    // ---- results of the driver's calls
 
     pub fn on_connected(&mut self, reused: bool, now: Instant) {
         self.since = now;
@@ -99,7 +100,7 @@ impl Session {
         }
     }
 
-    /// It is connected, and the request is sent.
+    /// There is a socket, and the request has been sent. `received`: the beginning of the answer.
     pub fn on_sent(&mut self, received: Received, now: Instant) {
         self.since = now;
         if let Some(forward) = self.forward_mut() {
@@ -110,6 +111,12 @@ impl Session {
     pub fn on_queued(&mut self) {
         if let Some(forward) = self.forward_mut() {
             forward.on_queued();
+        }
+    }
+
+    pub fn on_connect_failed(&mut self, error: &ConnectError) {
+        if let Some(forward) = self.forward_mut() {
+            forward.on_connect_failed(error);
         }
     }
 
@@ -134,7 +141,8 @@ impl Session {
         }
     }
 
-    /// The upstream's socket is no longer the session's: on with what is left, or to the next request.
+    /// The upstream's socket has been given back. The session goes on with the rest of the content, or with the next
+    /// request.
     pub fn on_released(&mut self, scratch: &mut Scratch) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
         let rest = forward.on_released();
@@ -144,14 +152,14 @@ impl Session {
         }
     }
 
-    /// A client that takes nothing is not excused by an upstream that goes on.
+    /// Progress of the upstream moves the deadline, unless output waits for the client: then the write timeout runs.
     fn note_upstream_progress(&mut self, now: Instant) {
         if self.phase() == Phase::Handling {
             self.since = now;
         }
     }
 
-    // ---- what is done
+    // ---- progress
 
     pub(super) fn begin_forward(&mut self, mut forward: Box<Forward>, scratch: &mut Scratch) {
         let has_content = matches!(self.conn.reading, Reading::Body(_));
@@ -190,7 +198,7 @@ impl Session {
         self.forward().is_some_and(Forward::has_rest)
     }
 
-    /// Takes what the client sent, if the upstream has room for it.
+    /// Takes input from the client, if the upstream has room for it.
     fn feed_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let Exchange::Forward(forward) = &mut self.exchange else { return false };
         if !forward.has_room() {
@@ -198,7 +206,7 @@ impl Session {
         }
         if forward.is_tunnel() {
             if !self.input.is_empty() {
-                // A tunnel gathers nothing, so nothing can fail.
+                // It fails only for gathered content, and a tunnel gathers none.
                 let _ = forward.push(self.input.filled());
                 self.input.clear();
                 return true;
@@ -223,7 +231,7 @@ impl Session {
         }
     }
 
-    /// Tells the client that there is no answer; once one has begun, only by cutting it.
+    /// Tells the client that there is no answer. An answer that has begun can only be cut.
     pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
         if let Exchange::Forward(forward) = &mut self.exchange {
             log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
@@ -240,22 +248,21 @@ impl Session {
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let mut fields = responder.start(failure.status);
         if failure.status == Status::SERVICE_UNAVAILABLE {
-            // Most shortages are over in a moment; a client that has to be told comes back no sooner.
+            // Most shortages are over within a second.
             fields.field("Retry-After", "1");
         }
         pages::finish_error(format, fields, failure.status, failure.sentence());
         self.log_response(scratch);
     }
 
-    /// Ends a response in its middle, so that the client sees that it is not whole. What was said is sent.
+    /// Ends a response in its middle, so that the client sees that it is not whole. What is in the output is sent.
     fn cut(&mut self, scratch: &mut Scratch) {
-        // A lone zero, sent to see whether the client is there, could be taken for the last chunk.
-        self.reset = self.forward().is_some_and(|forward| forward.presence.asked == Asked::Within);
-        self.note_cut();
+        // The zero of a probe could be taken for the last chunk.
+        let has_zero = self.forward().is_some_and(|forward| forward.probe.sent == SentByte::ChunkSize);
+        let reset = has_zero || self.ends_by_closing();
         self.log_response(scratch);
         self.conn.refuse();
         self.conn.writing = Writing::Done;
-        self.input_closed = true;
-        self.close(CloseReason::SourceBroke);
+        self.end(CloseReason::SourceBroke, Ending::Cut { reset });
     }
 }

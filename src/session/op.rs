@@ -1,18 +1,18 @@
-//! What a session can want done, and what an engine knows can be done now: the words between session,
-//! driver and engine.
+//! The values that pass between session, driver and engine: the operation that a session wants next, and what the
+//! sockets are ready for.
 
 /// The two ends an exchange can have a socket to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Client,
-    /// What a `Forward` speaks to.
+    /// The upstream of a `Forward`.
     Upstream,
 }
 
-/// What the session wants done next.
+/// The operation that the session wants next. Each says what to call with its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Get a socket to `forward().upstream()`, tell `on_connected`, or `on_queued` when there is none yet.
+    /// Get a socket to `forward().upstream()`, tell `on_connected`, `on_queued` or `on_connect_failed`.
     Connect,
     /// Read into `room`, tell `on_read`; of the upstream, `forward_mut().room()` and `on_upstream_read`.
     Read(Peer),
@@ -25,7 +25,7 @@ pub enum Op {
     ShutdownWrite(Peer),
     /// Give the upstream's socket back, to be used again if `keep`, tell `on_released`.
     Release { keep: bool },
-    /// Nothing, before the deadline or before what it `wants`.
+    /// Nothing, until the deadline, or until something that it `wants` is ready.
     Wait,
     /// Tell `on_client_ended`: the client sends no more.
     NoteEnd,
@@ -33,12 +33,13 @@ pub enum Op {
     GiveUp,
     /// The connection is over.
     Close,
-    /// The connection is over in the middle of content whose end only a reset can deny.
+    /// The connection is over in the middle of content. Closing would mark its end, so a reset has to tell the client
+    /// that it is cut.
     Reset,
 }
 
 impl Op {
-    /// What must be ready for it.
+    /// What must be ready before it can be done.
     pub fn needs(self) -> Ready {
         match self {
             Op::Read(Peer::Client) => Ready::CLIENT_READ,
@@ -49,7 +50,7 @@ impl Op {
         }
     }
 
-    /// Whose failure it is when it fails.
+    /// The peer that a failure of it is blamed on.
     pub fn peer(self) -> Peer {
         match self {
             Op::Connect
@@ -62,8 +63,8 @@ impl Op {
     }
 }
 
-/// Sides of sockets, as bits: those that are ready, or those that are wanted. And news of the client, for who
-/// waits for something else.
+/// What sockets are ready for, or what is wanted of them, as bits. Two more bits are events of the client's socket, which
+/// count although the client is not read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
@@ -73,9 +74,9 @@ impl Ready {
     pub const CLIENT_WRITE: Ready = Ready(2);
     pub const UPSTREAM_READ: Ready = Ready(4);
     pub const UPSTREAM_WRITE: Ready = Ready(8);
-    /// Of a transport that waits by itself.
+    /// For a transport whose calls wait by themselves.
     pub const ALL: Ready = Ready(15);
-    /// The client sends no more: behind what is still to be read its stream ends.
+    /// The client sends no more. Bytes that arrived before are still to be read.
     pub const CLIENT_EOF: Ready = Ready(16);
     /// The client has reset the connection.
     pub const CLIENT_GONE: Ready = Ready(32);
@@ -84,7 +85,7 @@ impl Ready {
         Ready(self.0 | other.0)
     }
 
-    /// `other` where `when` holds, else unchanged.
+    /// With `other` if `when` holds, else unchanged.
     pub fn with_if(self, when: bool, other: Ready) -> Ready {
         if when { self.with(other) } else { self }
     }
@@ -93,7 +94,7 @@ impl Ready {
         Ready(self.0 & !other.0)
     }
 
-    /// Whether all of `other` are among them.
+    /// Whether all bits of `other` are set.
     pub fn has(self, other: Ready) -> bool {
         self.0 & other.0 == other.0
     }

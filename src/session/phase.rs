@@ -1,10 +1,10 @@
-//! What a session is at, and until when: computed from its state.
+//! The phase of a session and its deadline, both computed from its state.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::http::date::Now;
 use crate::proto::conn::{Reading, Writing};
-use crate::session::{LINGER, Session};
+use crate::session::{Ending, LINGER, Session};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,18 +23,20 @@ impl Session {
         if !self.output.is_empty() {
             return Phase::Sending;
         }
-        if let (Exchange::Forward(forward), None) = (&self.exchange, self.closing) {
+        if let Exchange::Forward(forward) = &self.exchange
+            && self.ending.is_open()
+        {
             return self.forward_phase(forward);
         }
         if matches!(self.conn.writing, Writing::Body(_)) {
             return Phase::Sending;
         }
-        if self.closing.is_some() {
+        if !self.ending.is_open() {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
             _ if self.prepares() => Phase::Handling,
-            // Empty lines begin no request, nor does the half of one: they win no time.
+            // An empty line does not begin a request, nor does the CR of one: neither changes the deadline.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) => Phase::Receiving,
@@ -42,23 +44,23 @@ impl Session {
         }
     }
 
-    /// Since when it has waited for a request of which nothing has come; `None` when it does not.
+    /// Since when the session has waited for the first byte of a request; `None` in any other phase.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.phase == Phase::Idle).then_some(self.since)
     }
 
-    /// The phase as `advance` left it. Nothing else changes it but what an `advance` follows.
+    /// The phase as `advance` left it. Whatever changes the phase is followed by an `advance`.
     pub(super) fn noted_phase(&self) -> Phase {
         debug_assert_eq!(self.phase, self.phase());
         self.phase
     }
 
-    /// When there is something to do at the latest.
+    /// When the session has to be driven again at the latest.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
-        let phase = self.due().or_else(|| self.limit(app));
+        let deadline = self.due().or_else(|| self.limit(app));
         match self.forward() {
-            None => phase,
-            Some(forward) => phase.into_iter().chain(self.question_due()).chain(forward.room_due()).min(),
+            None => deadline,
+            Some(forward) => deadline.into_iter().chain(self.probe_due()).chain(forward.room_due()).min(),
         }
     }
 
@@ -67,35 +69,36 @@ impl Session {
         let timeouts = &app.timeouts;
         let after = match self.noted_phase() {
             Phase::Idle if self.reused => timeouts.keep_alive,
-            // Who connects is about to speak.
+            // A new connection must send its head within the header timeout.
             Phase::Idle | Phase::Head => timeouts.header,
             Phase::Receiving => timeouts.body,
             Phase::Sending => timeouts.write,
             Phase::Lingering => LINGER,
-            Phase::Handling => self.forward()?.patience(),
+            Phase::Handling => self.forward()?.timeout(),
             Phase::Closed => return None,
         };
         Some(self.since + after)
     }
 
-    /// When the exchange goes on, if time is all it waits for. What is still to be written goes first.
+    /// When the exchange goes on, if it waits for nothing but time. Output that waits is written before that.
     pub(super) fn due(&self) -> Option<Instant> {
         if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
-    /// A client that may still be sending must not meet a closed socket: the reset would destroy what it
-    /// has not yet read. One that asked for the end, and has sent its whole request and nothing behind
-    /// it, sends no more.
+    /// Whether the client may still be sending. Closing the socket with unread bytes in it sends a reset, which would
+    /// destroy what the client has not read yet. A client that asked for the end of the connection sends nothing behind
+    /// its last request.
     fn must_linger(&self) -> bool {
+        let Ending::Closing { trailed, .. } = self.ending else { return false };
         let sends_no_more = match self.conn.reading {
             Reading::Head => true,
-            Reading::Done => !self.trailed && !self.last,
+            Reading::Done => !trailed && !self.last,
             Reading::Body(_) | Reading::Closed => false,
         };
         !self.input_closed && !sends_no_more
     }
 
-    /// A new phase has a new deadline.
+    /// Notes the phase, and the moment in which it began: its deadline counts from there.
     pub(super) fn note_phase(&mut self, now: &Now) {
         let phase = self.phase();
         if phase != self.phase {

@@ -1,5 +1,5 @@
-//! What comes before a response: the time that a delay takes, or the steps that a listing takes. Nothing is read of the
-//! client meanwhile, and none of its timeouts runs.
+//! What comes before some responses: a delay, or the steps in which a listing is made. Meanwhile nothing is read from the
+//! client, and no timeout runs.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -8,7 +8,7 @@ use crate::proto::responder::Responder;
 use crate::session::{Scratch, Session};
 
 impl Session {
-    /// Whether the response waits for something of our own: a time, or steps that are still to be done.
+    /// Whether the response waits for a delay or for steps of its preparation.
     pub(super) fn prepares(&self) -> bool {
         matches!(self.exchange, Exchange::Delay(_) | Exchange::Prepare(_))
     }
@@ -22,7 +22,7 @@ impl Session {
         true
     }
 
-    /// Does a step of what comes before the response. What is left of it is done after the others' turn.
+    /// Does one step of the preparation, and answers after the last.
     pub(super) fn prepare(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let Exchange::Prepare(preparation) = &mut self.exchange else { return false };
         let (cost, is_ready) = preparation.step(now);

@@ -1,4 +1,4 @@
-//! The request's content: from the input through its framing to what takes it, or to nowhere.
+//! The request's content: decoded from the input and passed to the exchange. Content that no exchange wants is dropped.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -12,7 +12,7 @@ use crate::session::{Scratch, Session};
 use std::io;
 
 impl Session {
-    /// The content is wanted: tells a client that waits for it, unless it has begun to send.
+    /// Sends 100 (Continue) to a client that waits for it and has not begun to send its content.
     pub(super) fn invite_content(&mut self) {
         if std::mem::take(&mut self.conn.wants_continue) && self.input.is_empty() {
             self.output.push(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -37,7 +37,7 @@ impl Session {
         let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
         let too_large = match wanted {
             true => self.conn.received_and_announced() > app.limits.body_size,
-            // Chunks of a byte, each with a long extension, are little content and much to read.
+            // The framing counts as well: a chunk of one byte may have an extension of 4 KiB.
             false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
         };
         scratch.work += cost::PIECE;

@@ -1,45 +1,46 @@
-//! What the sessions of a thread share: memory that is lent to the one at hand, so that the others, which wait, hold none.
+//! The memory that the sessions of a thread share: it is lent to the session that is driven, so that sessions that wait
+//! hold none.
 
 use crate::http::head::Head;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Reading;
 use crate::session::{Deferred, Phase, Session};
 
-/// A buffer of this size is freed when it is given back: more than twice what a turn needs, the high-water mark and a
-/// piece of content, or room for a read of content. What grew for one client is not kept for all.
+/// A buffer of this size is freed when it is given back: more than twice what a turn needs (the high-water mark and
+/// a piece of content, or room for a read of content). A buffer that grew for one client is not kept for all.
 const TOO_LARGE: usize = 512 * 1024;
-/// The same while nobody uses the scratch: an engine with threads keeps dozens of them.
+/// The same for a scratch that is not in use: an engine with threads keeps dozens of them.
 const TOO_LARGE_AT_REST: usize = 32 * 1024;
-/// Room for a request up to here is kept for several sessions, beyond it for one: content came with it.
+/// An input buffer up to this size was for requests: several are kept. A larger one was for content: one is kept.
 const REQUEST_ROOM: usize = 64 * 1024;
 
 const _: () = assert!(TOO_LARGE.is_power_of_two() && TOO_LARGE_AT_REST.is_power_of_two());
 
-/// What every session of a thread works with and none of them keeps.
+/// What a session needs only while it is driven. A thread that drives sessions has one.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) head: Head,
-    /// A piece of content between its source and its framing.
+    /// A piece of content that has been pulled from its source and is not framed yet.
     pub(super) content: Vec<u8>,
     /// Lines of the access log, until the engine flushes them.
     pub log: Vec<u8>,
     /// What the sessions' work has cost since it was last taken, in bytes moved.
     pub(super) work: usize,
-    /// What the last drive has cost, and moved.
+    /// What the last drive has cost, moved bytes included.
     pub spent: usize,
     /// Room for the requests of as many sessions as are read ahead.
     inputs: Vec<Buffer>,
     /// Room for a request's content.
     content_input: Buffer,
     output: Buffer,
-    /// Room for what an upstream says.
+    /// Room for bytes from an upstream.
     pub(super) upstream: Buffer,
-    /// What the last response that was not written at once has left.
+    /// Kept from the last deferred response, so that the next need not allocate.
     pub(super) spare: Option<Box<Deferred>>,
 }
 
-/// How many sessions are read before the first of them is answered: enough to share what is asked of the file system,
-/// few enough for what they sent to stay in the processor's cache.
+/// How many sessions are read before the first of them is answered: enough to share one look at the file system, and few
+/// enough for their requests to stay in the processor's cache.
 pub const AHEAD: usize = 16;
 
 impl Scratch {
@@ -48,7 +49,7 @@ impl Scratch {
         std::mem::take(&mut self.work)
     }
 
-    /// For when nobody uses it for a while: frees all but what the next request is likely to need.
+    /// Call this before the scratch is put aside: frees all but what the next request is likely to need.
     pub fn rest(&mut self) {
         self.inputs.truncate(1);
         self.inputs.retain(|input| input.capacity() <= TOO_LARGE_AT_REST);
@@ -58,7 +59,7 @@ impl Scratch {
         }
     }
 
-    /// Whether all buffers are smaller than `size`, a power of two: then so is what their sizes have in common.
+    /// Whether all buffers are smaller than `size`, a power of two: exactly then the bitwise OR of their sizes is, too.
     #[inline]
     fn are_below(&self, size: usize) -> bool {
         let Scratch { content, log, output, upstream, .. } = self;
@@ -75,7 +76,7 @@ impl Scratch {
         if self.content.capacity() >= size {
             self.content = Vec::new();
         }
-        // Its lines may still have to be written.
+        // Lines that are not flushed yet are kept.
         if self.log.is_empty() && self.log.capacity() >= size {
             self.log = Vec::new();
         }
@@ -83,7 +84,7 @@ impl Scratch {
 }
 
 impl Session {
-    /// Whether nothing is under way but a request that may be on its way.
+    /// Whether the session waits for a request, or for the rest of its head.
     #[inline]
     pub fn awaits_request(&self) -> bool {
         matches!(self.phase, Phase::Idle | Phase::Head)
@@ -116,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Gives empty buffers back, and memory that a waiting session does not need.
+    /// Gives back empty buffers and memory that a waiting session does not need.
     #[inline]
     pub fn park(&mut self, scratch: &mut Scratch) {
         if self.input.is_empty() && !self.input.is_unallocated() {

@@ -19,7 +19,7 @@
 //! ```
 
 use crate::app::App;
-use crate::app::upstreams::{Reuse, Upstream};
+use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::driver::{self, Connected, Transport, Turn};
 use crate::http::date::Now;
 use crate::session::{Ready, Scratch, Session};
@@ -165,10 +165,10 @@ impl Transport for Wire {
         self.broken = true;
     }
 
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> Result<Connected, ConnectError> {
         match self.upstream {
             Some(_) => Ok(Connected::New),
-            None => Err(io::ErrorKind::ConnectionRefused.into()),
+            None => Err(io::Error::from(io::ErrorKind::ConnectionRefused).into()),
         }
     }
 

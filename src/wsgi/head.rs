@@ -1,18 +1,8 @@
 //! The head of a response as a worker sends it, `STATUS\0NAME\0VALUE\0...`, made into field lines. The worker has
 //! refused what PEP 3333 forbids; the fields that concern the framing are taken out here.
 
-/// Fields of a single connection (RFC 9110, section 7.6.1). The connection is the server's, not the application's.
-const HOP_BY_HOP: [&str; 9] = [
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
+use crate::http::field::{self, HOP_BY_HOP};
+use crate::http::number;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Head {
@@ -49,7 +39,7 @@ impl Head {
     pub fn parse(bytes: &[u8]) -> Result<Head, Fault> {
         let mut parts = bytes.strip_suffix(b"\0").ok_or(Fault::Malformed)?.split(|byte| *byte == 0);
         let status = parts.next().ok_or(Fault::Malformed)?;
-        let code = status.get(..3).and_then(number).ok_or(Fault::Malformed)?;
+        let code = status.get(..3).and_then(number::parse).ok_or(Fault::Malformed)?;
         if code < 200 {
             return Err(Fault::Interim);
         }
@@ -68,31 +58,22 @@ impl Head {
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if is("content-length") {
-            let length = number(value).ok_or(Fault::ContentLength)?;
+            let length = number::parse(value).ok_or(Fault::ContentLength)?;
             if self.content_length.is_some_and(|other| other != length) {
                 return Err(Fault::ContentLength);
             }
             self.content_length = Some(length);
             return Ok(());
         }
+        // The connection is the server's, not the application's.
         if HOP_BY_HOP.iter().any(|hop| is(hop)) {
             return Ok(());
         }
         self.has_date |= is("date");
         self.has_server |= is("server");
-        for part in [name, b": ", value, b"\r\n"] {
-            self.lines.extend_from_slice(part);
-        }
+        field::push_line(&mut self.lines, name, value);
         Ok(())
     }
-}
-
-/// Digits only: `parse` alone would accept `+5`.
-fn number(digits: &[u8]) -> Option<u64> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,7 +1,6 @@
 //! The values that pass between the supervisor and a session that needs a worker.
 
 use crate::wsgi::frames::Reader;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -44,18 +43,24 @@ pub enum Leased {
 /// A lease; and when the thread has the request already, what was received of the answer.
 pub type Granted = (Lease, Option<Received>);
 
+/// Why a request gets no worker, however long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseError {
+    /// Too many requests wait already.
+    QueueFull,
+    /// The worker that had taken the request has ended. The request may have begun, so it is not sent again.
+    WorkerLost,
+}
+
 impl Leased {
     /// `None` while the ticket waits in the queue.
-    ///
-    /// # Errors
-    /// `QuotaExceeded`: the queue is full. `ConnectionAborted`: a worker ended with the request.
-    pub fn granted(self) -> io::Result<Option<Granted>> {
+    pub fn granted(self) -> Result<Option<Granted>, LeaseError> {
         match self {
             Leased::Now(lease) => Ok(Some((lease, None))),
             Leased::Sent(lease, received) => Ok(Some((lease, Some(received)))),
             Leased::Queued => Ok(None),
-            Leased::Full => Err(io::ErrorKind::QuotaExceeded.into()),
-            Leased::Lost => Err(io::ErrorKind::ConnectionAborted.into()),
+            Leased::Full => Err(LeaseError::QueueFull),
+            Leased::Lost => Err(LeaseError::WorkerLost),
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-use crate::wsgi::supervisor::{Granted, Handback, Lease, Supervisor, Ticket};
+use crate::wsgi::supervisor::{Granted, Handback, Lease, LeaseError, Supervisor, Ticket};
 use crate::wsgi::watch::read_with_files;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,16 +55,13 @@ impl SharedSupervisor {
     }
 
     /// Waits for a free worker, for `left` at most; `None` when that time is over.
-    ///
-    /// # Errors
-    /// As `Leased::granted` has them.
     pub fn lease_within(
         &self,
         pool: usize,
         ticket: Ticket,
         request: Option<&[u8]>,
         left: Duration,
-    ) -> io::Result<Option<Granted>> {
+    ) -> Result<Option<Granted>, LeaseError> {
         let mut answer = Ok(None);
         let waits = |supervisor: &mut Supervisor| {
             answer = supervisor.lease(pool, ticket, request).granted();
@@ -85,7 +82,8 @@ impl SharedSupervisor {
     /// Reads from the stream of a thread.
     ///
     /// # Errors
-    /// `ConnectionReset`: the worker ended before it took up the request, so that the request has not begun.
+    /// `ConnectionReset`: the worker ended and had not begun with the request. The kernel says the same when the request
+    /// is still in the socket (unix(7)); here it was still in the worker's inbox.
     pub fn read(&self, lease: &Lease, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         match read_with_files(&lease.socket, room, files)? {
             0 if self.lock().has_not_begun(lease) => Err(io::ErrorKind::ConnectionReset.into()),

@@ -19,7 +19,7 @@ mod requests;
 
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
-pub use crate::wsgi::lease::{Granted, Handback, Lease, Leased, Received, Seat, Ticket};
+pub use crate::wsgi::lease::{Granted, Handback, Lease, LeaseError, Leased, Received, Seat, Ticket};
 use crate::wsgi::pool::{Pool, UNSTARTED};
 use crate::wsgi::process::Process;
 use crate::wsgi::watch::{self, unwatch, watch};

@@ -17,6 +17,7 @@ use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::{self, IMF_LEN, Now};
 use crate::http::etag::ETag;
+use crate::http::field;
 use crate::http::head::{Name, Names};
 use crate::http::method::Method;
 use crate::http::range::{self, Multipart, Ranges};
@@ -365,9 +366,9 @@ impl<'a, 'r> Sending<'a, 'r> {
 /// The same lines as `Sending::start` writes, for a file as it is.
 fn render_lines(stored: &Stored, now: &Now) -> Lines {
     let mut lines = Vec::new();
-    let line = |name: &str, value: &[u8]| [name.as_bytes(), b": ", value, b"\r\n"].concat();
-    let length_line = line("Content-Length", decimal(stored.meta.size).digits());
-    let mut line = |name, value: &[u8]| lines.extend(line(name, value));
+    let mut length_line = Vec::new();
+    field::push_line(&mut length_line, b"Content-Length", decimal(stored.meta.size).digits());
+    let mut line = |name: &str, value: &[u8]| field::push_line(&mut lines, name.as_bytes(), value);
     line("ETag", stored.etag.as_bytes());
     if let Some(last_modified) = last_modified(&stored.meta, now) {
         let mut date = [0; IMF_LEN];

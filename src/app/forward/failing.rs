@@ -1,42 +1,76 @@
-//! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in
-//! place of one that had been idle.
+//! How an exchange with an upstream fails, and what is tried before that: another upstream, or a new connection in place
+//! of an idle one that turned out to be closed.
 
+use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound};
 use crate::app::forward::{Failure, Flow, Forward, Stage};
+use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
+use std::fmt;
 use std::io;
 use std::time::Instant;
 
-/// How many workers a request is tried at, if one after another ends before it begins: as many as an application may
+/// How many workers get a request, if one after another ends before it begins with it: as many as an application may
 /// have.
 const MOST_TRIED: usize = 1024;
 
+/// The cause in the `io::Error` of a call that did not wait because the server's shutdown cuts all exchanges.
+#[derive(Debug)]
+pub struct CutByShutdown;
+
+impl CutByShutdown {
+    fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<CutByShutdown>())
+    }
+}
+
+impl fmt::Display for CutByShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cut by the shutdown")
+    }
+}
+
+impl std::error::Error for CutByShutdown {}
+
+impl From<CutByShutdown> for io::Error {
+    fn from(cut: CutByShutdown) -> io::Error {
+        io::Error::other(cut)
+    }
+}
+
 impl Forward {
+    /// There is no socket to the upstream.
+    pub fn on_connect_failed(&mut self, error: &ConnectError) {
+        self.attempt.outbound = Outbound::Failed;
+        self.attempt.inbound = Inbound::Broken(Failure::of_connect(error));
+    }
+
     /// A system call on the socket failed; `reading` if it was a read.
     pub fn on_failed(&mut self, reading: bool, error: &io::Error) {
-        let connecting = matches!(self.stage, Stage::Unconnected | Stage::Queued | Stage::Connecting);
-        self.write_closed = true;
-        // A worker had taken the request from its inbox and has ended: the request is not sent again.
-        self.new_only |= error.kind() == io::ErrorKind::ConnectionAborted;
+        // The first write shows whether the connection was made.
+        let connecting = self.stage == Stage::Connecting;
+        self.attempt.outbound = Outbound::Failed;
         let gone = matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset);
-        self.not_begun = gone && (reading || connecting) && !self.answer_begun && self.protocol.is_taken_whole();
-        if reading || connecting {
-            let failure = match connecting {
-                true => Failure::of_connect(error),
-                false => Failure::bad_gateway(format!("broke the connection: {error}")),
-            };
-            self.closed = true;
-            self.broken = Some(failure);
-        } else {
+        if !reading && !connecting {
             // The upstream may have answered before it closed: its answer is read first.
             self.output.clear();
+            return;
         }
+        if CutByShutdown::is_cause_of(error) {
+            self.attempt.fault = Some(Fault::Cut);
+        } else if gone && !self.has_answered() && self.protocol.is_taken_whole() {
+            self.attempt.fault = Some(Fault::NotBegun);
+        }
+        self.attempt.inbound = Inbound::Broken(match connecting {
+            true => Failure::of_refusal(error),
+            false => Failure::bad_gateway(format!("broke the connection: {error}")),
+        });
     }
 
     /// The deadline has passed: another upstream is tried, or the exchange fails.
     pub fn on_expired(&mut self, now: &Now) -> Flow {
-        self.expired = true;
-        if self.tunnel {
+        self.attempt.fault.get_or_insert(Fault::Expired);
+        if self.is_tunnel() {
             log::info!("upstream {}: a tunnel was silent for too long and is closed", self.lease.name);
             self.stage = Stage::Over { keep: false };
             return Flow::Complete;
@@ -55,8 +89,9 @@ impl Forward {
 
     /// The upstream gave no answer that could be passed on.
     pub fn on_no_answer(&self, now: Instant) {
-        // A healthy upstream may close a connection that has been idle: that is no failure.
-        if !self.reused || self.answer_begun || self.expired {
+        // A healthy upstream may close an idle connection: that is not counted as a failure.
+        let expired = self.attempt.fault == Some(Fault::Expired);
+        if !self.attempt.reused || self.has_answered() || expired {
             self.lease.on_failed(now);
         }
     }
@@ -68,26 +103,30 @@ impl Forward {
     ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
     ///   more, on a new connection.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
-        if self.answer_begun || matches!(self.stage, Stage::Over { .. }) {
+        let is_final = self.has_answered() || self.attempt.fault == Some(Fault::Cut);
+        if is_final || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
-        let unsent = self.written == 0;
-        if self.not_begun && self.tried.len() < MOST_TRIED {
-            // Other workers may have ended as well. None of them is leased twice, so that this ends.
+        let unsent = !self.has_written();
+        let Attempt { new_only, reused, fault, .. } = self.attempt;
+        if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
+            // Other workers may have ended as well. A worker that has ended is not leased again, so this comes to an end.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
-        } else if self.reused && !self.new_only && (unsent || self.protocol.may_repeat()) {
+            self.attempt = Attempt::again(new_only);
+        } else if reused && !new_only && (unsent || self.protocol.may_repeat()) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
-            self.new_only = true;
+            self.attempt = Attempt::again(true);
         } else if unsent {
-            // This machine lacks something, descriptors or memory: that says nothing about the upstream.
+            // 503: this machine lacks something, or too many requests wait. That is no fault of the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
                 self.lease.on_failed(now.instant);
             }
             self.tried.push(self.lease.id);
             let Some(next) = self.group.pick(now.instant, &self.tried) else { return Flow::Failed(failure) };
             log::warn!("upstream {}: {}; trying {}", self.lease.name, failure.reason, next.name);
-            (self.lease, self.new_only) = (next, false);
+            self.lease = next;
+            self.attempt = Attempt::default();
         } else {
             return Flow::Failed(failure);
         }
@@ -97,9 +136,40 @@ impl Forward {
                 self.protocol.push_end(&mut self.output);
             }
         }
-        (self.written, self.closed, self.write_closed, self.broken, self.not_begun) = (0, false, false, None, false);
-        self.expired = false;
         self.stage = Stage::Dropping;
         Flow::Moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::forward::Protocol;
+    use crate::app::proxy::exchange::HttpExchange;
+    use crate::app::temporary::SpoolAccount;
+    use crate::app::upstreams::{Address, Group, Reuse, Upstream};
+    use crate::proto::client::Framing;
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn each_upstream_is_tried_once_more_only_after_an_idle_connection_of_its_own() {
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let upstream = |id: usize| Arc::new(Upstream::new(id, id.to_string(), Address::Unix("/nowhere".into())));
+        let second = Duration::from_secs(1);
+        let group = Group::new((0..2).map(upstream).collect(), second, second, &SpoolAccount::new(0));
+        let protocol = Protocol::Http(Box::new(HttpExchange::new(b"GET / HTTP/1.1\r\n".to_vec(), Framing::Nothing)));
+        let mut forward = Forward::new(Arc::new(group), protocol, false, now.instant).unwrap();
+        let mut fail = |reused: Option<bool>| {
+            if let Some(reused) = reused {
+                forward.on_connected(reused);
+            }
+            let flow = forward.fail(Failure::bad_gateway("refused"), &now);
+            forward.on_released();
+            (matches!(flow, Flow::Moved), forward.upstream().id, forward.reuse())
+        };
+        assert_eq!(fail(Some(true)), (true, 0, Reuse::Nothing), "its idle connection was closed");
+        assert_eq!(fail(None), (true, 1, Reuse::Recent), "it refuses a new connection");
+        assert_eq!(fail(None), (false, 1, Reuse::Recent), "the other one refuses as well, and had no idle connection");
     }
 }

@@ -1,5 +1,5 @@
-//! The protocol spoken with an upstream: write a request, read a response. `Protocol` hides every difference between an
-//! HTTP server and a worker of our own.
+//! The protocol spoken with an upstream: it writes a request and reads a response. `Protocol` hides every difference
+//! between an HTTP server and a Python worker of our own.
 
 use crate::app::App;
 use crate::app::body::Body;
@@ -8,6 +8,7 @@ use crate::app::gathered::Gathered;
 use crate::app::proxy::exchange::HttpExchange;
 use crate::app::spool::Spool;
 use crate::app::temporary::NoRoom;
+use crate::app::upstreams::ConnectError;
 use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
@@ -15,6 +16,7 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::Conn;
 use crate::proto::responder::Responder;
 use crate::wsgi::frames;
+use crate::wsgi::supervisor::LeaseError;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -70,7 +72,7 @@ impl Sink<'_> {
         Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
     }
 
-    /// Takes a piece of content, for the client at once or through the spool.
+    /// Writes a piece of content to the client's output or to the spool.
     pub fn content(&mut self, data: &[u8]) -> Result<(), Failure> {
         match self.room {
             Room::Output => self.conn.encode(data, self.output),
@@ -85,17 +87,22 @@ impl Failure {
         Failure { status: Status::BAD_GATEWAY, reason: reason.into() }
     }
 
-    /// 503 if this machine lacks something (descriptors, memory, ports) or too many requests wait; 502 if the upstream
+    /// There is no socket to the upstream. 503 if too many requests wait, or this machine lacks something; else 502.
+    pub(super) fn of_connect(error: &ConnectError) -> Failure {
+        match error {
+            ConnectError::Queued | ConnectError::Lease(LeaseError::QueueFull) => {
+                let reason = "too many requests wait for a worker".into();
+                Failure { status: Status::SERVICE_UNAVAILABLE, reason }
+            }
+            ConnectError::Lease(LeaseError::WorkerLost) => Failure::bad_gateway("its worker ended with the request"),
+            ConnectError::Io(error) => Failure::of_refusal(error),
+        }
+    }
+
+    /// A connection cannot be made. 503 if this machine lacks something (descriptors, memory, ports), 502 if the upstream
     /// refuses.
-    pub fn of_connect(error: &io::Error) -> Failure {
+    pub(super) fn of_refusal(error: &io::Error) -> Failure {
         use rustix::io::Errno;
-        if error.kind() == io::ErrorKind::QuotaExceeded {
-            let reason = "too many requests wait for a worker".into();
-            return Failure { status: Status::SERVICE_UNAVAILABLE, reason };
-        }
-        if error.kind() == io::ErrorKind::ConnectionAborted {
-            return Failure::bad_gateway("its worker ended with the request");
-        }
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
         let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };
@@ -122,7 +129,7 @@ impl Failure {
     }
 }
 
-/// What a protocol must do: each method answers for all protocols.
+/// What every protocol must do.
 impl Protocol {
     /// Writes the request up to its content. `gathered`: the content, if it was received in full.
     pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {

@@ -1,4 +1,4 @@
-//! Where what an upstream says has room: buffers that are lent to an exchange while it moves, and the spool.
+//! Room for bytes from an upstream: buffers that are lent to an exchange while it is driven, and the spool.
 
 use crate::app::forward::{Forward, Stage};
 use crate::http::date::Now;
@@ -6,55 +6,55 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::HIGH_WATER;
 use std::time::{Duration, Instant};
 
-/// How soon a full spool is looked at again, whose room another client may have given back. Nobody waits for it but the
-/// upstream: a client that reads empties its own spool, and then needs none.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How soon a full spool is tried again: another client may have given room back, and no event tells. Only the upstream
+/// waits for it. A client that reads empties its own spool, and then needs no more room.
+const SPOOL_RETRY: Duration = Duration::from_millis(500);
 
-/// Where content goes in the step at hand.
+/// Where the next step of the protocol writes content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// To the client's output.
+    /// The client's output.
     Output,
-    /// To the spool, which has reserved for all of the input.
+    /// The spool, which has reserved room for all of the input.
     Spool,
 }
 
 impl Forward {
-    /// Takes room for what the next step can give; `None` while there is none.
+    /// Reserves room for the content of the next step; `None` while there is none.
     pub(super) fn make_room(&mut self, client_backlog: usize, now: &Now) -> Option<Room> {
         let room = match () {
             _ if self.spool.is_empty() && client_backlog < HIGH_WATER => Some(Room::Output),
-            // It is to be read only if there is room for a byte of it.
-            _ => self.spool.reserve(self.input.len().max(1)).then_some(Room::Spool),
+            // With an empty input, for one byte: the upstream is read only if the spool has room.
+            _ => self.spool.reserve(self.attempt.input.len().max(1)).then_some(Room::Spool),
         };
-        self.looks_again = room.is_none().then(|| now.instant + LOOK_AGAIN);
+        self.spool_retry = room.is_none().then(|| now.instant + SPOOL_RETRY);
         room
     }
 
-    /// When it is to look again whether there is room, if that is what it waits for.
+    /// When to ask the spool for room again, if the exchange waits for that.
     pub fn room_due(&self) -> Option<Instant> {
-        self.looks_again.filter(|_| self.stage == Stage::Open)
+        self.spool_retry.filter(|_| self.stage == Stage::Open)
     }
 
-    // ---- memory, which one that waits gives back
+    // ---- memory, which a waiting exchange gives back
 
     pub fn unpark(&mut self, spare: &mut Buffer) {
-        if self.input.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
+        if self.attempt.input.is_unallocated() {
+            std::mem::swap(&mut self.attempt.input, spare);
         }
     }
 
     pub fn park(&mut self, spare: &mut Buffer) {
-        if self.input.is_empty() && spare.is_unallocated() {
-            std::mem::swap(&mut self.input, spare);
+        if self.attempt.input.is_empty() && spare.is_unallocated() {
+            std::mem::swap(&mut self.attempt.input, spare);
         }
-        self.input.park();
+        self.attempt.input.park();
         self.output.park();
     }
 
-    /// It is over, and whatever else was said is of no use.
+    /// The exchange is over: the rest of the input is dropped.
     pub fn leave_room(&mut self, spare: &mut Buffer) {
-        self.input.clear();
+        self.attempt.input.clear();
         self.park(spare);
     }
 }

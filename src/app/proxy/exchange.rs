@@ -5,7 +5,7 @@
 //!   ├────101───► tunnel    only if the request asked for it
 //!   └──final───► Content ──► End
 //! ```
-//! Both messages are framed again from what was parsed: no byte of the other side's framing is passed on.
+//! Both messages are framed anew from what was parsed: no byte of one side's framing is passed to the other.
 
 use crate::app::forward::{Failure, Sink, Source, Step};
 use crate::app::proxy::fields;
@@ -23,7 +23,7 @@ const INTERIM: u8 = 32;
 /// The limits of a response head. Such heads are larger than those of clients: they set cookies and policies.
 const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
 
-/// The sentence for a violation in a response, where the one for requests would mislead.
+/// The sentence for a violation in a response. Some sentences of `Violation` speak of requests.
 fn fault(violation: Violation) -> &'static str {
     match violation {
         Violation::NotHttp => "These bytes do not begin like HTTP/1.",
@@ -44,7 +44,7 @@ enum State {
 /// One exchange: the request as it is sent, and how far its response has been read.
 #[derive(Debug)]
 pub struct HttpExchange {
-    /// The request line and all fields, without Expect and those that frame the content.
+    /// The request line and the fields, except Expect and those that frame the content.
     pub head: Vec<u8>,
     pub framing: Framing,
     pub is_head: bool,
@@ -105,7 +105,7 @@ impl HttpExchange {
         self.framing.finish(output);
     }
 
-    /// Whether the request may be sent again. Not with content, which is streamed and not kept.
+    /// Whether the request may be sent again. Not if it has content, which is passed on and not kept.
     pub fn may_repeat(&self) -> bool {
         self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
     }
@@ -162,8 +162,7 @@ impl HttpExchange {
         if sink.conn.minor == 0 {
             return Ok(Step::Moved);
         }
-        // RFC 9110, section 15.2: 1xx responses are passed on, unless the proxy itself asked for them, which it never
-        // does.
+        // RFC 9110, section 15.2: 1xx responses are passed on, unless the proxy itself asked for them. This one never does.
         fields::write_interim(head, bytes, sink.output);
         if head.status == 100 {
             sink.conn.wants_continue = false;

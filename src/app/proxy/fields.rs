@@ -2,35 +2,23 @@
 //! connection stay on it, those that tell who stands in between are ours to say.
 
 use crate::app::forward::Sink;
+use crate::http::field::{HOP_BY_HOP, push_line};
 use crate::http::forwarded::{is_one_of, speaks_for_a_client};
 use crate::http::head::{Field, Name};
 use crate::http::list;
 use crate::http::method::Method;
+use crate::http::number;
 use crate::http::request::Request;
 use crate::http::response::ResponseHead;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
-use crate::proto::client::{self, Content};
+use crate::proto::client::Content;
 use std::io::Write;
 use std::net::IpAddr;
 
-/// Fields of one connection, or of a message's framing. `Trailer` with them: trailers are not passed on. Those of
-/// proxy authentication are about a proxy that a client has chosen, which this is not; `HTTP2-Settings` goes with an
-/// upgrade that is never passed on.
-const HOP_BY_HOP: [&str; 12] = [
-    "connection",
-    "content-length",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "via",
-];
+/// Fields that do not pass either: the framing and `Via` are written anew, and `HTTP2-Settings` goes with an upgrade that
+/// is never passed on.
+const NOT_PASSED: [&str; 3] = ["content-length", "http2-settings", "via"];
 /// Fields of a request that are written anew; and `Proxy`, which no client sends and a CGI script would take for
 /// its HTTP_PROXY.
 const OURS: [&str; 8] = [
@@ -53,13 +41,7 @@ fn passing<'a>(fields: &'a [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'
         connections.flat_map(|field| list::elements(field.value.of(bytes))).any(|one| one.eq_ignore_ascii_case(name))
     };
     let all = fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
-    all.filter(move |(name, _)| !is_one_of(&HOP_BY_HOP, name) && !listed(name))
-}
-
-fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
-        out.extend_from_slice(part);
-    }
+    all.filter(move |(name, _)| !is_one_of(&HOP_BY_HOP, name) && !is_one_of(&NOT_PASSED, name) && !listed(name))
 }
 
 /// The values of a field that the server has no `Name` for, as one list.
@@ -83,31 +65,31 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 /// Writes the request's fields, all but those that frame its content. `trusted`: the client is a proxy that
 /// may say for whom it asks.
 pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
-    line(out, b"Host", request.host());
+    push_line(out, b"Host", request.host());
     for (name, value) in passing(&request.head.fields, request.bytes) {
         if !is_one_of(&OURS, name) && (trusted || !speaks_for_a_client(name)) {
-            line(out, name, value);
+            push_line(out, name, value);
         }
     }
     if let Some(hops) = max_forwards(request) {
         let counts = matches!(request.method(), Method::Options | Method::Trace);
         let hops = if counts { hops.saturating_sub(1) } else { hops };
-        line(out, b"Max-Forwards", hops.to_string().as_bytes());
+        push_line(out, b"Max-Forwards", hops.to_string().as_bytes());
     }
     let before = |name| if trusted { joined(request.fields(), name) } else { Vec::new() };
     let or = |value: Vec<u8>, own: &[u8]| if value.is_empty() { own.to_vec() } else { value };
     let peer = request.peer.to_canonical();
-    line(out, b"X-Forwarded-For", &append(before("x-forwarded-for"), peer.to_string().as_bytes()));
-    line(out, b"X-Forwarded-Proto", &or(before("x-forwarded-proto"), b"http"));
+    push_line(out, b"X-Forwarded-For", &append(before("x-forwarded-for"), peer.to_string().as_bytes()));
+    push_line(out, b"X-Forwarded-Proto", &or(before("x-forwarded-proto"), b"http"));
     let host = or(before("x-forwarded-host"), request.host());
     if !host.is_empty() {
-        line(out, b"X-Forwarded-Host", &host);
+        push_line(out, b"X-Forwarded-Host", &host);
     }
-    line(out, b"Forwarded", &append(before("forwarded"), &forwarded(peer, request.host())));
-    line(out, b"Via", &append(joined(request.fields(), "via"), &via(request.head.minor)));
+    push_line(out, b"Forwarded", &append(before("forwarded"), &forwarded(peer, request.host())));
+    push_line(out, b"Via", &append(joined(request.fields(), "via"), &via(request.head.minor)));
     if let Some(protocol) = upgrade {
-        line(out, b"Connection", b"Upgrade");
-        line(out, b"Upgrade", protocol);
+        push_line(out, b"Connection", b"Upgrade");
+        push_line(out, b"Upgrade", protocol);
     }
 }
 
@@ -120,7 +102,7 @@ pub fn times_passed_here(request: &Request) -> usize {
 /// How many more servers a request may pass (RFC 9110, section 7.6.2).
 pub fn max_forwards(request: &Request) -> Option<u64> {
     let (_, value) = request.fields().find(|(name, _)| name.eq_ignore_ascii_case(b"max-forwards"))?;
-    client::parse_length(value)
+    number::parse(value)
 }
 
 /// RFC 7239, section 4. An IPv6 address and a host with a port need quotes.
@@ -155,14 +137,14 @@ pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Si
     let common = &sink.app.common;
     for (name, value) in passing(&head.fields, bytes).filter(|(name, _)| !common.replaces(name)) {
         has_date |= name.eq_ignore_ascii_case(b"date");
-        line(&mut lines, name, value);
+        push_line(&mut lines, name, value);
     }
     if !has_date {
-        line(&mut lines, b"Date", sink.now.imf());
+        push_line(&mut lines, b"Date", sink.now.imf());
     }
     write_via(head, bytes, &mut lines);
     // What HEAD and 304 tell of the length is about another response.
-    let told = head.values(bytes, Name::ContentLength).next().and_then(client::parse_length);
+    let told = head.values(bytes, Name::ContentLength).next().and_then(number::parse);
     let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes), false);
     fields.lines(&lines);
     match content {
@@ -176,7 +158,7 @@ pub fn write_interim(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
     let mut lines = Vec::new();
     write_status_line(head, bytes, &mut lines);
     for (name, value) in passing(&head.fields, bytes) {
-        line(&mut lines, name, value);
+        push_line(&mut lines, name, value);
     }
     lines.extend_from_slice(b"\r\n");
     out.push(&lines);
@@ -187,12 +169,12 @@ pub fn write_switch(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
     let mut lines = Vec::new();
     write_status_line(head, bytes, &mut lines);
     for (name, value) in passing(&head.fields, bytes) {
-        line(&mut lines, name, value);
+        push_line(&mut lines, name, value);
     }
     write_via(head, bytes, &mut lines);
-    line(&mut lines, b"Connection", b"Upgrade");
+    push_line(&mut lines, b"Connection", b"Upgrade");
     for value in head.values(bytes, Name::Upgrade) {
-        line(&mut lines, b"Upgrade", value);
+        push_line(&mut lines, b"Upgrade", value);
     }
     lines.extend_from_slice(b"\r\n");
     out.push(&lines);
@@ -206,5 +188,5 @@ fn write_status_line(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
 
 fn write_via(head: &ResponseHead, bytes: &[u8], out: &mut Vec<u8>) {
     let fields = head.fields.iter().map(|field| (field.name.of(bytes), field.value.of(bytes)));
-    line(out, b"Via", &append(joined(fields, "via"), &via(head.minor)));
+    push_line(out, b"Via", &append(joined(fields, "via"), &via(head.minor)));
 }

@@ -1,11 +1,12 @@
-//! One request to a worker and its response, as a protocol of `forward`: frames instead of HTTP. Decided here, not by
-//! the application: the framing, whether its Content-Length is kept, and the fields that it left out.
+//! One request to a Python worker and its response, as a protocol of `forward`. It is spoken in frames, not in HTTP. The
+//! framing of the response is decided here, the application's Content-Length is checked, and `Date` and `Server` are added
+//! where the application left them out.
 //!
 //! ```text
 //!  Waiting ──DATA, FULL, FILE: a head──► Held ──content, or the end──► Begun { left } ──END──► over
 //!     └──ERROR: 500                       └──ABORT: 500                  └──ABORT, END too early: cut
 //! ```
-//! A head is held until content comes: until then an application may replace it (`exc_info` of PEP 3333).
+//! A head is held until the first content: until then an application may replace it (`exc_info` of PEP 3333).
 
 use crate::app::body::{Body, FileRange};
 use crate::app::forward::{Failure, Sink, Source, Step};
@@ -45,7 +46,7 @@ enum State {
         /// Bytes of content still to come, if the length is known.
         left: Option<u64>,
         /// The response has no content (HEAD, 204, 304).
-        silent: bool,
+        bodiless: bool,
     },
 }
 
@@ -57,19 +58,19 @@ impl WsgiExchange {
 
     /// Writes the request frame up to its content. Content in memory is appended by `Forward`.
     pub fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
-        let mut told = Vec::new();
+        let mut length = Vec::new();
         if let Some(gathered) = gathered {
-            told.extend_from_slice(b"\0CONTENT_LENGTH\0");
-            told.extend_from_slice(decimal(gathered.len()).digits());
+            length.extend_from_slice(b"\0CONTENT_LENGTH\0");
+            length.extend_from_slice(decimal(gathered.len()).digits());
         }
         let (kind, b) = match gathered {
             Some(gathered) if gathered.file().is_some() => (ToWorker::Spooled, 0),
             Some(gathered) => (ToWorker::Request, gathered.len()),
             None => (ToWorker::Request, 0),
         };
-        output.push(&frames::header(kind, self.serial, self.environ.len() + told.len(), b));
+        output.push(&frames::header(kind, self.serial, self.environ.len() + length.len(), b));
         output.push(&self.environ);
-        output.push(&told);
+        output.push(&length);
     }
 
     /// Whether the thread has sent the whole answer.
@@ -89,12 +90,12 @@ impl WsgiExchange {
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
         let next = self.reader.next(source.input.filled());
         self.broken = next.is_err();
-        let nonsense = |_| {
+        let not_a_frame = |_| {
             Failure::bad_gateway(
                 "its worker sent something that is not a frame; does the application write to its socket?",
             )
         };
-        let Some((taken, piece)) = next.map_err(nonsense)? else {
+        let Some((taken, piece)) = next.map_err(not_a_frame)? else {
             return match source.closed {
                 true => Err(Failure::bad_gateway("its worker ended during the request")),
                 false => Ok(Step::Wait),
@@ -149,7 +150,7 @@ impl WsgiExchange {
     /// Writes the head of a response whose length is known, whether or not the application sent Content-Length.
     fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
         if let State::Held(head) = &self.state
-            && head.content_length.is_some_and(|told| told > length)
+            && head.content_length.is_some_and(|announced| announced > length)
             && !self.is_head
             && !Status(head.status).is_bodiless()
         {
@@ -162,7 +163,7 @@ impl WsgiExchange {
     fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
         let size = file.metadata().map_err(|error| of_application(&format!("its file cannot be used: {error}")))?.len();
         self.begin_whole(size.saturating_sub(at), sink)?;
-        if let State::Begun { left: Some(left), silent: false } = &mut self.state {
+        if let State::Begun { left: Some(left), bodiless: false } = &mut self.state {
             self.file = Some(FileRange { file: Arc::new(file), at, end: at + *left });
             *left = 0;
         }
@@ -175,7 +176,7 @@ impl WsgiExchange {
         if let State::Held(_) = self.state {
             self.begin_answer(None, sink);
         }
-        let State::Begun { left, silent: false } = &mut self.state else { return self.end(sink) };
+        let State::Begun { left, bodiless: false } = &mut self.state else { return self.end(sink) };
         let len = data.len().min(left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX)));
         if let Some(left) = left {
             *left -= len as u64;
@@ -194,14 +195,14 @@ impl WsgiExchange {
         match &self.state {
             State::Waiting => return Err(of_application("it ended without a response")),
             State::Held(head) if self.is_head => {
-                let told = head.content_length;
-                self.begin_answer(told, sink);
+                let announced = head.content_length;
+                self.begin_answer(announced, sink);
             }
             State::Held(_) => self.begin_answer(Some(0), sink),
             State::Begun { .. } => {}
         }
         match self.state {
-            State::Begun { left: Some(left), silent: false } if left > 0 => Err(of_application(TOO_SHORT)),
+            State::Begun { left: Some(left), bodiless: false } if left > 0 => Err(of_application(TOO_SHORT)),
             _ => Ok(Step::End { keep: true, rest: self.file.take().map(Body::File) }),
         }
     }
@@ -211,7 +212,7 @@ impl WsgiExchange {
         let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let status = Status(head.status);
         // RFC 9110, section 15.3.6: 205 has no content. Content-Length: 0 says so.
-        let told = if status.0 == 205 { Some(0) } else { head.content_length };
+        let announced = if status.0 == 205 { Some(0) } else { head.content_length };
         let date = sink.now.imf().to_vec();
         let common = &sink.app.common;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
@@ -227,14 +228,13 @@ impl WsgiExchange {
         }
         if self.is_head || status.is_bodiless() {
             // HEAD gets the length that GET would have, if the application sent it or made the content.
-            fields.without_content(told.or(length.filter(|length| self.is_head && *length > 0)));
+            fields.without_content(announced.or(length.filter(|length| self.is_head && *length > 0)));
         } else {
-            fields.stream(told.or(length));
+            fields.stream(announced.or(length));
         }
-        let silent = !matches!(sink.conn.writing, Writing::Body(_));
-        let left = if silent { None } else { told.or(length) };
-        // Nothing was announced and something was promised: that is a promise to be kept, too.
-        self.state = State::Begun { left, silent };
+        let bodiless = !matches!(sink.conn.writing, Writing::Body(_));
+        let left = if bodiless { None } else { announced.or(length) };
+        self.state = State::Begun { left, bodiless };
     }
 }
 

@@ -1,82 +1,81 @@
-//! Whether the client is still there while an upstream is waited for. An answer that nobody waits for is work
-//! for nothing: the exchange is given up, and the upstream sees its connection close.
+//! Whether the client is still there while the session waits for an upstream. If it has gone, the answer is useless: the
+//! exchange is given up, and the upstream sees its connection close.
 //!
-//! A reset says that the client has gone. The end of what it sends (FIN) may mean that, or only that it is done
-//! with sending, as `nc` is, and wants its answer all the same. nginx takes it for leaving, HAProxy for staying;
-//! TCP tells the two apart as soon as it is sent something: who has closed answers that by a reset. So such a
-//! client is sent the byte that comes next whatever the answer will be:
+//! A reset says that the client has gone. The end of what it sends (FIN) may mean the same, or only that the client has
+//! sent everything and waits for the answer, as `nc` does. nginx takes it for leaving, HAProxy for staying. TCP tells the
+//! two apart when bytes are sent: a client that has closed its socket answers them with a reset. So such a client is
+//! probed: it is sent one byte of the response ahead, one that is the same whatever the answer will be:
 //!
-//! | the response        | that byte                                                           |
-//! |---------------------|---------------------------------------------------------------------|
-//! | has not begun       | `H`, of `HTTP/1.1`                                                  |
-//! | is in chunks        | `0`, before the size of the next (RFC 9112, section 7.1: 1*HEXDIG)  |
-//! | is of another kind  | none is certain: what the upstream says next shows it               |
+//! | the response          | the byte                                                                    |
+//! |-----------------------|-----------------------------------------------------------------------------|
+//! | has not begun         | `H`, of `HTTP/1.1`                                                          |
+//! | is sent in chunks     | `0`, before the size of the next chunk (RFC 9112, section 7.1: 1*HEXDIG)    |
+//! | is framed otherwise   | none: the next content from the upstream shows whether the client is there  |
 //!
-//! Each is sent once an exchange, and only a moment later: most answers come before that.
+//! Each byte is sent at most once an exchange, and only after a grace period: most answers come earlier.
 
 use crate::app::exchange::Exchange;
-use crate::app::forward::{Asked, Forward};
+use crate::app::forward::{Forward, SentByte};
 use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::session::{Ready, Session};
 use std::time::Instant;
 
 impl Session {
-    /// What is to be looked out for while the client's side is not read.
-    pub(super) fn watched(&self, forward: &Forward) -> Ready {
-        let asks_later = !forward.presence.is_noted() && self.next_byte(forward).is_some();
+    /// The client's events that end a wait although the client is not read from.
+    pub(super) fn client_events(&self, forward: &Forward) -> Ready {
+        let may_probe = !forward.probe.is_scheduled() && self.certain_byte(forward).is_some();
         Ready::CLIENT_GONE
-            .with_if(asks_later, Ready::CLIENT_EOF)
-            .with_if(self.question().is_some(), Ready::CLIENT_WRITE)
+            .with_if(may_probe, Ready::CLIENT_EOF)
+            .with_if(self.probe_byte().is_some(), Ready::CLIENT_WRITE)
     }
 
     /// The client sends no more.
     pub fn on_client_ended(&mut self, now: Instant) {
         if let Exchange::Forward(forward) = &mut self.exchange {
-            forward.presence.on_ended(now);
+            forward.probe.on_client_ended(now);
         }
     }
 
-    /// When the client is to be asked.
-    pub(super) fn question_due(&self) -> Option<Instant> {
+    /// When the client is to be probed.
+    pub(super) fn probe_due(&self) -> Option<Instant> {
         let forward = self.forward()?;
-        forward.presence.due().filter(|_| self.next_byte(forward).is_some())
+        forward.probe.at().filter(|_| self.certain_byte(forward).is_some())
     }
 
-    /// The byte that asks the client whether it is there, when it is time for that.
-    pub(super) fn question(&self) -> Option<&'static [u8]> {
-        let forward = self.forward().filter(|forward| forward.presence.is_due())?;
-        self.next_byte(forward)
+    /// The byte to probe the client with, when the probe is due.
+    pub(super) fn probe_byte(&self) -> Option<&'static [u8]> {
+        let forward = self.forward().filter(|forward| forward.probe.is_due())?;
+        self.certain_byte(forward)
     }
 
-    /// The byte that comes next in any case, where there is one and nothing else is to be sent.
-    fn next_byte(&self, forward: &Forward) -> Option<&'static [u8]> {
-        // Who reads the request's content comes upon the end by itself.
-        let reads = matches!(self.conn.reading, Reading::Body(_));
-        if reads || !self.output.is_empty() || forward.is_tunnel() || self.closing.is_some() {
+    /// The next byte of the response, if it is known before the upstream has said anything more.
+    fn certain_byte(&self, forward: &Forward) -> Option<&'static [u8]> {
+        // While the request's content is read, a read finds out that the client has gone.
+        let reads_content = matches!(self.conn.reading, Reading::Body(_));
+        if reads_content || !self.output.is_empty() || forward.is_tunnel() || !self.ending.is_open() {
             return None;
         }
-        match (&self.conn.writing, forward.presence.asked) {
-            (Writing::Idle, Asked::Nothing) => Some(b"H"),
-            (Writing::Body(Encoder::Chunked), Asked::Nothing | Asked::Before) => Some(b"0"),
+        match (&self.conn.writing, forward.probe.sent) {
+            (Writing::Idle, SentByte::None) => Some(b"H"),
+            (Writing::Body(Encoder::Chunked), SentByte::None | SentByte::StatusLineSkipped) => Some(b"0"),
             _ => None,
         }
     }
 
-    /// The byte is sent.
-    pub(super) fn on_asked(&mut self) {
+    pub(super) fn on_probe_sent(&mut self) {
         let begun = !matches!(self.conn.writing, Writing::Idle);
         if let Exchange::Forward(forward) = &mut self.exchange {
-            forward.presence.on_asked(if begun { Asked::Within } else { Asked::Ahead });
+            forward.probe.on_sent(if begun { SentByte::ChunkSize } else { SentByte::StatusLine });
         }
     }
 
-    /// Takes the byte off that the client has already, once there is more.
-    pub(super) fn drop_foretold(&mut self) {
+    /// Takes the byte that the client already has off the beginning of the response.
+    pub(super) fn skip_sent_byte(&mut self) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
-        if forward.presence.asked == Asked::Ahead && !self.output.is_empty() {
+        if forward.probe.sent == SentByte::StatusLine && !self.output.is_empty() {
             debug_assert!(self.output.filled().starts_with(b"HTTP/1.1 "));
             self.output.consume(1);
-            forward.presence.asked = Asked::Before;
+            forward.probe.sent = SentByte::StatusLineSkipped;
         }
     }
 }
