@@ -16,7 +16,7 @@
 //! and `await_ready` polls both for what the session wants.
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
-use crate::driver::{Connected, Transport};
+use crate::driver::{Connected, Transport, UpstreamTransport};
 use crate::engine::latch::Latch;
 use crate::engine::shared_pool::SharedPool;
 use crate::engine::{PAUSE, send, send_file, upstream};
@@ -233,6 +233,8 @@ impl<'a> Blocking<'a> {
 }
 
 impl Transport for Blocking<'_> {
+    const WAITS: bool = true;
+
     fn now(&mut self) -> &Now {
         &self.now
     }
@@ -245,8 +247,6 @@ impl Transport for Blocking<'_> {
     fn is_ending(&self) -> bool {
         self.ending.is_set() && self.first.is_none()
     }
-
-    const WAITS: bool = true;
 
     fn block_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -290,6 +290,12 @@ impl Transport for Blocking<'_> {
     fn reset_on_close(&mut self) {
         // If it fails the connection has gone already.
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl UpstreamTransport for Blocking<'_> {
+    fn upstream_ready(&self) -> Ready {
+        self.ready
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {

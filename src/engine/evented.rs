@@ -2,7 +2,7 @@
 //! `Transport`. A bit is cleared by `WouldBlock` or by a short read or write. The next edge sets it again.
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
-use crate::driver::{Connected, Transport};
+use crate::driver::{Connected, Transport, UpstreamTransport};
 use crate::engine::links::Links;
 use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
 use crate::http::date::Now;
@@ -56,15 +56,11 @@ impl Transport for Evented<'_> {
     }
 
     fn ready(&self) -> Ready {
-        let own = Ready::NONE
+        Ready::NONE
             .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
             .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
             .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
-            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
-        // Without a link, the session may ask for one when a worker may be free.
-        let Some(link) = *self.link else { return own.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
-        let link = self.links.get(link as usize).ready;
-        own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
+            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE)
     }
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -94,6 +90,17 @@ impl Transport for Evented<'_> {
     fn reset_on_close(&mut self) {
         // It fails only if the connection is gone already.
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl UpstreamTransport for Evented<'_> {
+    fn upstream_ready(&self) -> Ready {
+        // Without a link, the session may ask for one when a worker may be free.
+        let Some(link) = *self.link else { return Ready::NONE.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
+        let link = self.links.get(link as usize).ready;
+        Ready::NONE
+            .with_if(link & READABLE != 0, Ready::UPSTREAM_READ)
+            .with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {

@@ -87,7 +87,7 @@ mod tests {
     use crate::app::App;
     use crate::app::upstreams::{Reuse, Upstream};
     use crate::config::Config;
-    use crate::driver::{self, Connected, Transport, Turn};
+    use crate::driver::{self, Connected, Transport, Turn, UpstreamTransport};
     use crate::http::date::Now;
     use crate::session::Scratch;
     use crate::wsgi::supervisor::Handback;
@@ -118,8 +118,8 @@ mod tests {
         }
 
         fn ready(&self) -> Ready {
-            let ready = if self.answer.is_empty() { Ready::ALL.without(Ready::UPSTREAM_READ) } else { Ready::ALL };
-            ready.with(Ready::CLIENT_EOF).with_if(self.gone, Ready::CLIENT_GONE)
+            let ready = Ready::CLIENT_READ.with(Ready::CLIENT_WRITE).with(Ready::CLIENT_EOF);
+            ready.with_if(self.gone, Ready::CLIENT_GONE)
         }
 
         fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -142,6 +142,12 @@ mod tests {
         }
 
         fn reset_on_close(&mut self) {}
+    }
+
+    impl UpstreamTransport for Wire {
+        fn upstream_ready(&self) -> Ready {
+            Ready::UPSTREAM_WRITE.with_if(!self.answer.is_empty(), Ready::UPSTREAM_READ)
+        }
 
         fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
             Ok(Connected::New)

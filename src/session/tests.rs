@@ -1,12 +1,9 @@
 //! Sessions without sockets: a client at one end, the driver at the other, and a clock that stands until it is moved.
 
 use super::*;
-use crate::app::upstreams::{Reuse, Upstream};
 use crate::config::Config;
-use crate::driver::{self, Connected, Transport, Turn};
-use crate::wsgi::supervisor::Handback;
+use crate::driver::{self, NoUpstream, Transport, Turn};
 use std::net::Ipv4Addr;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
@@ -93,26 +90,10 @@ impl Transport for Wire {
     fn reset_on_close(&mut self) {
         self.broken = true;
     }
-
-    // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    }
-
-    fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn write_upstream(&mut self, _bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn shut_down_upstream(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
+
+// No exchange here has an upstream.
+impl NoUpstream for Wire {}
 
 impl Ends {
     /// A connection that has just been accepted.

@@ -2,14 +2,11 @@
 
 #![allow(dead_code)] // each test file is a crate and uses its own part of this
 
-use dustdevil::app::upstreams::{Reuse, Upstream};
-use dustdevil::driver::{Connected, Transport};
+use dustdevil::driver::{NoUpstream, Transport};
 use dustdevil::http::date::Now;
 use dustdevil::session::Ready;
-use dustdevil::wsgi::supervisor::Handback;
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
 /// A client that has sent `request` and takes its answers as fast as they come.
@@ -58,23 +55,7 @@ impl Transport for Wire {
     }
 
     fn reset_on_close(&mut self) {}
-
-    // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    }
-
-    fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn write_upstream(&mut self, _bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn shut_down_upstream(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
+
+// No exchange here has an upstream.
+impl NoUpstream for Wire {}
