@@ -6,7 +6,7 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::{Handback, Received};
+pub use crate::wsgi::supervisor::{Handback, Received};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -330,6 +330,17 @@ fn the_world_is_met_only_where_it_belongs() {
 }
 
 #[test]
+fn one_file_of_the_engines_knows_python_workers() {
+    let mut wrong = Vec::new();
+    let engines = sources().into_iter().filter(|source| source.top() == "engine");
+    for source in engines.filter(|source| source.module != ["engine", "python"]) {
+        let hits = source.code.match_indices("wsgi").filter(|(at, _)| starts_word(&source.code, *at));
+        wrong.extend(hits.map(|(at, _)| source.place(at)));
+    }
+    assert!(wrong.is_empty(), "`wsgi` is for src/engine/python.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn no_unsafe_code_in_either_crate() {
     for source in sources() {
         if source.module == ["main"] || source.module == ["lib"] {

@@ -16,20 +16,19 @@
 //! and `await_ready` polls both for what the session wants.
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
-use crate::driver::{Connected, Transport, UpstreamTransport};
+use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
 use crate::engine::latch::Latch;
+use crate::engine::python::{WorkerSocket, Workers};
 use crate::engine::shared_pool::SharedPool;
-use crate::engine::{PAUSE, send, send_file, upstream};
+use crate::engine::upstream::UpstreamSocket;
+use crate::engine::{PAUSE, send, send_file};
 use crate::http::date::Now;
 use crate::session::Ready;
-use crate::wsgi::shared_supervisor::SharedSupervisor;
-use crate::wsgi::supervisor::{Granted, Handback, Lease, Ticket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
@@ -55,21 +54,13 @@ pub struct Blocking<'a> {
     /// Whether a read may wait in this turn.
     patient: bool,
     upstreams: &'a SharedPool,
-    /// The workers, if there are any, and who this is to them.
-    supervisor: Option<&'a SharedSupervisor>,
-    ticket: Ticket,
-    link: Option<Link>,
+    workers: Workers<'a>,
+    /// The client's key: workers are leased for it.
+    key: usize,
+    /// The upstream's socket that its exchange has.
+    upstream: Option<UpstreamSocket<'a>>,
     /// What is worth a call: all of it where calls wait.
     ready: Ready,
-}
-
-/// The upstream's socket that an exchange has.
-struct Link {
-    socket: Arc<OwnedFd>,
-    upstream: usize,
-    name: String,
-    /// The lease, if it is a worker's.
-    lease: Option<Lease>,
 }
 
 /// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the
@@ -87,7 +78,7 @@ impl<'a> Blocking<'a> {
         ending: &'a Latch,
         cut: &'a Latch,
         upstreams: &'a SharedPool,
-        workers: Option<(&'a SharedSupervisor, Ticket)>,
+        (workers, key): (Workers<'a>, usize),
     ) -> Blocking<'a> {
         Blocking {
             socket,
@@ -101,27 +92,27 @@ impl<'a> Blocking<'a> {
             buffer: [0; FIRST],
             patient: false,
             upstreams,
-            supervisor: workers.map(|(supervisor, _)| supervisor),
-            ticket: workers.map_or(0, |(_, ticket)| ticket),
-            link: None,
+            workers,
+            key,
+            upstream: None,
             ready: Ready::ALL,
         }
     }
 
     /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
     /// client: then its place in the queue is kept.
-    fn lease(&mut self, pool: usize, supervisor: &SharedSupervisor, request: Option<&[u8]>) -> io::Result<Granted> {
+    fn lease(&mut self, pool: usize, request: Option<&[u8]>) -> io::Result<(WorkerSocket<'a>, Connected)> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
             // In slices, so that the end of the grace period is heard.
-            if let Some(granted) = supervisor.lease_within(pool, self.ticket, request, left.min(PAUSE))? {
-                return Ok(granted);
+            if let Some(leased) = self.workers.lease_within(pool, self.key, request, left.min(PAUSE))? {
+                return Ok(leased);
             }
             if self.hears_of_client() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
-                supervisor.leave(self.ticket, Instant::now());
+                self.workers.leave_and_wake(self.key, Instant::now());
                 return Err(io::ErrorKind::WouldBlock.into());
             }
         }
@@ -141,7 +132,7 @@ impl<'a> Blocking<'a> {
 
     /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
-        let Some(link) = &self.link else { return };
+        let Some(upstream) = &self.upstream else { return };
         if wanted != wanted.without(self.ready) {
             return;
         }
@@ -151,9 +142,9 @@ impl<'a> Blocking<'a> {
         // One of which nothing is wanted is left out: its hang-up would end every wait at once.
         let client = flags(Ready::CLIENT_READ, Ready::CLIENT_WRITE) | flag(Ready::CLIENT_EOF, PollFlags::RDHUP);
         let client = Some(client).filter(|flags| !flags.is_empty() || wanted.has(Ready::CLIENT_GONE));
-        let upstream = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
-        let upstream = Some(upstream).filter(|flags| !flags.is_empty());
-        let sides = [(self.socket.as_fd(), client), (link.socket.as_fd(), upstream)];
+        let flags = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
+        let (socket, upstream) = (upstream.as_fd(), Some(flags).filter(|flags| !flags.is_empty()));
+        let sides = [(self.socket.as_fd(), client), (socket, upstream)];
         polled.extend(sides.iter().filter_map(|(fd, flags)| Some(PollFd::from_borrowed_fd(*fd, (*flags)?))));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
@@ -178,7 +169,7 @@ impl<'a> Blocking<'a> {
     }
 
     pub fn has_upstream(&self) -> bool {
-        self.link.is_some()
+        self.upstream.is_some()
     }
 
     /// Notes that a call would have had to wait.
@@ -201,7 +192,7 @@ impl<'a> Blocking<'a> {
     /// Before each turn of the driver. `patient`: its reads may wait.
     pub fn begin_turn(&mut self, patient: bool) {
         self.patient = patient;
-        if self.link.is_none() {
+        if self.upstream.is_none() {
             self.ready = Ready::ALL;
         }
         self.now.update(Instant::now(), SystemTime::now());
@@ -223,7 +214,7 @@ impl<'a> Blocking<'a> {
     fn send_with(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         self.patient = false;
         let (left, socket) = (self.left(), self.socket);
-        let result = match self.link {
+        let result = match self.upstream {
             Some(_) => call(),
             None => self.sending.within(left, |left| socket.set_write_timeout(left), call),
         };
@@ -260,7 +251,7 @@ impl Transport for Blocking<'_> {
             return Ok(count);
         }
         let (left, socket) = (self.left(), self.socket);
-        let result = match (&self.link, self.patient) {
+        let result = match (&self.upstream, self.patient) {
             (Some(_), _) => read(socket, room),
             (None, true) => self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room)),
             (None, false) => Err(io::ErrorKind::WouldBlock.into()),
@@ -299,26 +290,24 @@ impl UpstreamTransport for Blocking<'_> {
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> io::Result<Connected> {
-        let result = match (&to.address, self.supervisor) {
-            (Address::Worker(pool), Some(supervisor)) => {
-                self.lease(*pool, supervisor, request).map(|(lease, received)| {
-                    let connected = received.map_or(Connected::Reused, Connected::Sent);
-                    (lease.socket.clone(), connected, Some(lease))
-                })
+        let result = match to.address {
+            Address::Worker(pool) => {
+                self.lease(pool, request).map(|(socket, connected)| (UpstreamSocket::Leased(socket), connected))
             }
             _ => {
-                self.upstreams.connect(to, reuse, self.now.instant).map(|(socket, connected)| (socket, connected, None))
+                let opened = self.upstreams.connect(to, reuse, self.now.instant);
+                opened.map(|(connection, connected)| (UpstreamSocket::Opened(connection), connected))
             }
         };
         self.now.update(Instant::now(), SystemTime::now());
-        let (socket, connected, lease) = match result {
+        let (socket, connected) = match result {
             Ok(connected) => connected,
             Err(error) => {
                 self.ready = self.ready.without(Ready::UPSTREAM_WRITE);
                 return Err(error);
             }
         };
-        self.link = Some(Link { socket, upstream: to.id, name: to.name.clone(), lease });
+        self.upstream = Some(socket);
         self.socket.set_nonblocking(true)?;
         // Nothing is there to be read before something was written.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
@@ -326,34 +315,36 @@ impl UpstreamTransport for Blocking<'_> {
     }
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
+        let Some(upstream) = &self.upstream else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = upstream.read(room, files);
         let result = self.noted(Ready::UPSTREAM_READ, result);
         self.waited(result)
     }
 
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = upstream::write(&link.socket, bytes, file);
+        let Some(upstream) = &self.upstream else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = upstream.write(bytes, file);
         self.noted(Ready::UPSTREAM_WRITE, result)
     }
 
     fn shut_down_upstream(&mut self) -> io::Result<()> {
-        self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
+        self.upstream.as_ref().map_or(Ok(()), UpstreamSocket::shut_down_write)
     }
 
     fn release(&mut self, keep: bool, handback: Option<Handback>) {
-        let Some(link) = self.link.take() else {
-            // It may have been waiting for a worker.
-            if let (Some(supervisor), Some(_)) = (self.supervisor, handback) {
-                supervisor.leave(self.ticket, self.now.instant);
+        match self.upstream.take() {
+            None => {
+                // The client may have been waiting for a worker.
+                if handback.is_some() {
+                    self.workers.leave_and_wake(self.key, self.now.instant);
+                }
+                return;
             }
-            return;
-        };
-        if let (Some(lease), Some(supervisor)) = (link.lease, self.supervisor) {
-            supervisor.give_back(&lease, handback.unwrap_or(Handback::Broken), self.now.instant);
-        } else if keep && upstream::is_fit(&link.socket, &link.name) {
-            self.upstreams.put(link.upstream, link.socket, self.now.instant);
+            Some(UpstreamSocket::Leased(socket)) => socket.give_back_and_wake(handback, self.now.instant),
+            Some(UpstreamSocket::Opened(connection)) if keep && connection.is_fit() => {
+                self.upstreams.put(connection, self.now.instant);
+            }
+            Some(UpstreamSocket::Opened(_)) => {}
         }
         // If it fails the connection has gone, and the next call says so.
         let _ = self.socket.set_nonblocking(false);

@@ -24,31 +24,29 @@ use crate::engine::evented::Evented;
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
 use crate::engine::links::Links;
+use crate::engine::python::{self, Source};
 use crate::engine::signals::Unread;
 use crate::engine::timers::Timers;
 use crate::engine::{AcceptFailure, Ending, PAUSE, READABLE, WRITABLE, ready_bits, tell_cut, tell_ending};
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
-use crate::wsgi::inbox::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tokens from here up are listeners; below, keys of the slab.
 const FIRST_LISTENER: usize = usize::MAX / 2;
 const SIGNALS: Token = Token(usize::MAX - 1);
-/// What the supervisor of the workers watches.
-const WORKERS: Token = Token(usize::MAX - 2);
+const PYTHON: Token = Token(usize::MAX - 2);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
 /// Who has moved so much at once is likely to go on so.
@@ -101,9 +99,8 @@ pub struct EventEngine<'a> {
     unread: Unread,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
-    links: Links,
-    /// The supervisor of the workers has something to look at.
-    worker_news: bool,
+    links: Links<'a>,
+    python: Source<'a>,
     timers: Timers,
     /// Keys to be driven in this turn, and those that are driven behind them as far as there is time.
     queue: Vec<usize>,
@@ -125,14 +122,8 @@ impl<'a> EventEngine<'a> {
         let poll = Poll::new()?;
         let unread = Unread::watch()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        if let Some(wsgi) = &app.wsgi {
-            signals.add_signal(SIGHUP)?;
-            poll.registry().register(
-                &mut SourceFd(&wsgi.supervisor.lock().as_fd().as_raw_fd()),
-                WORKERS,
-                Interest::READABLE,
-            )?;
-        }
+        let python = Source::of(app);
+        python.register(poll.registry(), PYTHON, &signals)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let listeners = listeners.into_iter().enumerate().map(|(index, listener)| {
             listener.set_nonblocking(true)?;
@@ -151,7 +142,7 @@ impl<'a> EventEngine<'a> {
             listeners,
             clients: Slab::new(),
             links: Links::default(),
-            worker_news: true,
+            python,
             timers: Timers::default(),
             queue: Vec::new(),
             bulk: VecDeque::new(),
@@ -180,9 +171,9 @@ impl<'a> EventEngine<'a> {
             }
             self.accept();
             self.expire();
-            self.supervise();
+            self.python.turn(self.now.instant);
             self.drive(0);
-            self.pass_workers_on();
+            self.drive_woken();
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
@@ -203,10 +194,10 @@ impl<'a> EventEngine<'a> {
         if !is_idle || (waited_for && place.is_none()) {
             return Some(Duration::ZERO);
         }
-        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
+        let python = self.python.deadline(self.now.instant);
         let log = self.app.access_log.next_flush(self.now.instant);
         let next =
-            [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, log]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, log]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -219,16 +210,15 @@ impl<'a> EventEngine<'a> {
     fn on_event(&mut self, event: &Event) {
         match event.token() {
             SIGNALS => self.on_signals(),
-            WORKERS => self.worker_news = true,
+            PYTHON => self.python.on_event(),
             Token(token) if token >= FIRST_LISTENER => {
                 if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                     listener.ready = true;
                 }
             }
             Token(token) if token % 2 == 1 => {
-                let supervisor = self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor);
                 let (registry, now) = (self.poll.registry(), self.now.instant);
-                if let Some(client) = self.links.on_event(token / 2, event, registry, supervisor, now) {
+                if let Some(client) = self.links.on_event(token / 2, event, registry, now) {
                     self.enqueue(client);
                 }
             }
@@ -242,9 +232,8 @@ impl<'a> EventEngine<'a> {
 
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
-            match (signal, &self.app.wsgi) {
-                (SIGHUP, Some(wsgi)) => wsgi.supervisor.lock().reload(self.now.instant),
-                _ => self.signalled += 1,
+            if !self.python.takes_signal(signal, self.now.instant) {
+                self.signalled += 1;
             }
         }
         self.unread.clear();
@@ -445,7 +434,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// A client's session, its transport, and what all sessions work with.
-    fn session(&mut self, key: usize) -> (&mut Session, Evented<'_>, &mut Scratch) {
+    fn session(&mut self, key: usize) -> (&mut Session, Evented<'_, 'a>, &mut Scratch) {
         let Client { stream, session, ready, link, woken, .. } = &mut self.clients[key];
         let io = Evented {
             stream,
@@ -456,26 +445,17 @@ impl<'a> EventEngine<'a> {
             link,
             links: &mut self.links,
             registry: self.poll.registry(),
-            supervisor: self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor),
+            workers: self.python.workers(),
             woken,
         };
         (session, io, &mut self.scratch)
     }
 
-    /// Lets the supervisor of the workers look at what has happened.
-    fn supervise(&mut self) {
-        let Some(wsgi) = &self.app.wsgi else { return };
-        let mut supervisor = wsgi.supervisor.lock();
-        let now = self.now.instant;
-        if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
-            supervisor.turn(now);
-        }
-    }
-
-    /// Drives those to whom others have given way at a worker, and those whom these give way to: what it has said may hold
-    /// the answers of several, and nobody waits again before it has its next requests.
-    fn pass_workers_on(&mut self) {
-        for _ in 0..=DEPTH {
+    /// Drives the clients that may get a worker now. Some of them give a worker's thread back, which wakes others: what
+    /// the thread has sent may hold the answers to several requests. So the loop waits for events only when these
+    /// answers are passed on and waiting requests are in the thread's inbox.
+    fn drive_woken(&mut self) {
+        for _ in 0..python::ROUNDS {
             let rest = self.queue.len();
             self.wake();
             if self.queue.len() == rest {
@@ -485,11 +465,9 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Queues those for whom a worker may have become free.
+    /// Queues the clients that may get a worker now.
     fn wake(&mut self) {
-        let Some(wsgi) = &self.app.wsgi else { return };
-        let woken = wsgi.supervisor.lock().take_woken();
-        for key in woken {
+        for key in self.python.take_woken() {
             if let Some(client) = self.clients.get_mut(key) {
                 client.woken = true;
                 self.enqueue(key);

@@ -10,12 +10,12 @@ pub mod idle;
 pub mod latch;
 pub mod links;
 pub mod pool;
+pub mod python;
 pub mod shared_pool;
 pub mod signals;
 pub mod threaded;
 pub mod timers;
 pub mod upstream;
-pub mod workers;
 
 pub use crate::config::Engine;
 
@@ -80,9 +80,9 @@ impl Ready<'_> {
     pub fn run(self, app: &Arc<App>) -> io::Result<()> {
         let ended = match self {
             Ready::Event(engine) => engine.run(),
-            Ready::Threaded(engine, threads) => workers::supervise(app).and_then(|()| engine.run(threads)),
+            Ready::Threaded(engine, threads) => python::supervise(app).and_then(|()| engine.run(threads)),
         };
-        workers::end(app, *ended.as_ref().unwrap_or(&Ending::Cut));
+        python::end(app, *ended.as_ref().unwrap_or(&Ending::Cut));
         app.access_log.close();
         ended.map(drop)
     }

@@ -29,6 +29,7 @@ use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
+use crate::engine::python::Workers;
 use crate::engine::shared_pool::SharedPool;
 use crate::engine::signals::Unread;
 use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
@@ -405,7 +406,7 @@ fn serve(seat: Seat) {
 
 fn serve_seat(seat: &Seat) {
     let Seat { shared, link, .. } = seat;
-    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.supervisor, seat.key));
+    let workers = (Workers::of(&shared.app), seat.key);
     let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
     let ends = Ends { peer_port: link.peer.port(), local: link.local };
     let mut session = Session::new(link.peer.ip(), Instant::now()).between(ends);

@@ -1,10 +1,8 @@
-//! The calls on a socket to an upstream, TCP or Unix: connect, send, receive. They never block, and all engines share
-//! them.
+//! The socket of an exchange to its upstream, and the calls on it: connect, send, receive. They never block, and all
+//! engines share them.
 
-use crate::app::upstreams::Address;
-use crate::wsgi::process::send_with;
-use crate::wsgi::shared_supervisor::SharedSupervisor;
-use crate::wsgi::supervisor::Lease;
+use crate::app::upstreams::{Address, Upstream};
+use crate::engine::python::WorkerSocket;
 use rustix::io::Errno;
 use rustix::net::{
     self, AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
@@ -13,8 +11,77 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Begins to connect. The first write shows whether that succeeded.
-pub fn connect(address: &Address) -> io::Result<OwnedFd> {
+/// The socket of an exchange to its upstream.
+#[derive(Debug)]
+pub enum UpstreamSocket<'a> {
+    Opened(UpstreamConnection),
+    Leased(WorkerSocket<'a>),
+}
+
+/// A connection that the engine has opened. It may carry several exchanges, one after another.
+#[derive(Debug)]
+pub struct UpstreamConnection {
+    fd: OwnedFd,
+    /// The id of its upstream.
+    pub upstream: usize,
+    /// The upstream's name, for the log.
+    name: String,
+}
+
+impl UpstreamSocket<'_> {
+    /// Reads. Descriptors that arrive with the bytes are added to `files`.
+    pub fn read(&self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        match self {
+            UpstreamSocket::Leased(socket) => socket.read(room, files),
+            UpstreamSocket::Opened(connection) => Ok(net::recv(&connection.fd, room, RecvFlags::DONTWAIT)?.0),
+        }
+    }
+
+    /// Writes. `file`, if there is one, is passed with the first byte: only workers are sent any.
+    pub fn write(&self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        match (self, file) {
+            (UpstreamSocket::Leased(socket), Some(file)) => socket.write_with(bytes, file),
+            _ => Ok(net::send(self, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?),
+        }
+    }
+
+    pub fn shut_down_write(&self) -> io::Result<()> {
+        Ok(net::shutdown(self, Shutdown::Write)?)
+    }
+}
+
+impl AsFd for UpstreamSocket<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            UpstreamSocket::Opened(connection) => connection.as_fd(),
+            UpstreamSocket::Leased(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl UpstreamConnection {
+    /// Begins to connect. The first write shows whether that succeeded.
+    pub fn open(to: &Upstream) -> io::Result<UpstreamConnection> {
+        Ok(UpstreamConnection { fd: connect(&to.address)?, upstream: to.id, name: to.name.clone() })
+    }
+
+    /// Whether the connection can carry another exchange: it is open, and nothing has arrived without being asked for.
+    pub fn is_fit(&self) -> bool {
+        let peeked = net::recv(&self.fd, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        if matches!(peeked, Ok((1.., _))) {
+            log::warn!("upstream {}: spoke without being asked; the connection is not used again", self.name);
+        }
+        peeked == Err(Errno::AGAIN)
+    }
+}
+
+impl AsFd for UpstreamConnection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn connect(address: &Address) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let open = |family| net::socket_with(family, SocketType::STREAM, flags, None);
     let (socket, result) = match address {
@@ -42,72 +109,25 @@ pub fn connect(address: &Address) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether an idle connection can carry an exchange: it is open, and nothing has arrived without being asked for.
-/// `name` is the upstream's, for the log.
-pub fn is_fit(socket: impl AsFd, name: &str) -> bool {
-    let peeked = net::recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    if matches!(peeked, Ok((1.., _))) {
-        log::warn!("upstream {name}: spoke without being asked; the connection is not used again");
-    }
-    peeked == Err(Errno::AGAIN)
-}
-
-/// Reads from an upstream; with `worker`, from the stream of that worker's thread, and descriptors with the bytes.
-pub fn read(
-    socket: impl AsFd,
-    worker: Option<(&SharedSupervisor, &Lease)>,
-    room: &mut [u8],
-    files: &mut Vec<OwnedFd>,
-) -> io::Result<usize> {
-    match worker {
-        Some((supervisor, lease)) => supervisor.read(lease, room, files),
-        None => Ok(net::recv(socket, room, RecvFlags::DONTWAIT)?.0),
-    }
-}
-
-/// Writes. `file`, if there is one, is passed with the first byte.
-pub fn write(socket: impl AsFd, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match file {
-        Some(file) => send_with(socket, bytes, &[file], flags),
-        None => Ok(net::send(socket, bytes, flags)?),
-    }
-}
-
-pub fn shut_down_write(socket: impl AsFd) -> io::Result<()> {
-    Ok(net::shutdown(socket, Shutdown::Write)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wsgi::watch::read_with_files;
-    use std::fs::File;
-    use std::io::Read;
+    use std::io::Write;
     use std::os::unix::net::UnixStream;
 
-    #[test]
-    fn a_descriptor_goes_with_the_bytes() {
+    fn pair() -> (UpstreamConnection, UnixStream) {
         let (one, other) = UnixStream::pair().unwrap();
-        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
-        assert_eq!(write(&one, b"hello", Some(file.as_fd())).unwrap(), 5);
-        let (mut room, mut files) = ([0; 16], Vec::new());
-        assert_eq!(read_with_files(&other, &mut room, &mut files).unwrap(), 5);
-        let mut text = String::new();
-        File::from(files.pop().unwrap()).read_to_string(&mut text).unwrap();
-        assert!(&room[..5] == b"hello" && text.contains("dustdevil") && files.is_empty());
-        let empty = read_with_files(&other, &mut room, &mut files);
-        assert_eq!(empty.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        (UpstreamConnection { fd: one.into(), upstream: 0, name: "x".into() }, other)
     }
 
     #[test]
     fn an_idle_connection_is_fit_until_it_is_closed_or_speaks() {
-        let (one, other) = UnixStream::pair().unwrap();
-        assert!(is_fit(&one, "x"));
-        write(&other, b"x", None).unwrap();
-        assert!(!is_fit(&one, "x"));
-        let (one, other) = UnixStream::pair().unwrap();
+        let (connection, mut other) = pair();
+        assert!(connection.is_fit());
+        other.write_all(b"x").unwrap();
+        assert!(!connection.is_fit());
+        let (connection, other) = pair();
         drop(other);
-        assert!(!is_fit(&one, "x"));
+        assert!(!connection.is_fit());
     }
 }

@@ -56,3 +56,27 @@ pub fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
     // It fails only when the descriptor is not registered.
     let _ = epoll::delete(poll, fd);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wsgi::process::send_with;
+    use rustix::net::SendFlags;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_descriptor_goes_with_the_bytes() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        assert_eq!(send_with(&one, b"hello", &[file.as_fd()], SendFlags::DONTWAIT).unwrap(), 5);
+        let (mut room, mut files) = ([0; 16], Vec::new());
+        assert_eq!(read_with_files(&other, &mut room, &mut files).unwrap(), 5);
+        let mut text = String::new();
+        File::from(files.pop().unwrap()).read_to_string(&mut text).unwrap();
+        assert!(&room[..5] == b"hello" && text.contains("dustdevil") && files.is_empty());
+        let empty = read_with_files(&other, &mut room, &mut files);
+        assert_eq!(empty.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+}
