@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Layers from the bottom. A module may use those of its own layer and below.
 const LAYERS: [(&str, &[&str]); 7] = [
-    ("L0 words and plain values", &["http", "config", "cost", "environment", "start_error", "units"]),
+    ("L0 words and plain values", &["http", "config", "cost", "environment", "poll", "start_error", "sync", "units"]),
     ("L1 protocol", &["proto"]),
     ("L2 application", &["app", "wsgi"]),
     ("L3 session", &["session"]),

@@ -23,8 +23,9 @@ use crate::engine::shared_pool::SharedPool;
 use crate::engine::upstream::UpstreamSocket;
 use crate::engine::{PAUSE, send, send_file};
 use crate::http::date::Now;
+use crate::poll;
 use crate::session::Ready;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
@@ -121,7 +122,7 @@ impl<'a> Blocking<'a> {
     /// Whether the client sends no more, or has gone, without waiting for it.
     fn hears_of_client(&mut self) -> bool {
         let mut polled = [PollFd::new(self.socket, PollFlags::RDHUP)];
-        if poll(&mut polled, Some(&Timespec::default())).is_err() {
+        if poll::wait(&mut polled, Some(Duration::ZERO)).is_err() {
             return false;
         }
         let found = polled[0].revents();
@@ -147,9 +148,8 @@ impl<'a> Blocking<'a> {
         let sides = [(self.socket.as_fd(), client), (socket, upstream)];
         polled.extend(sides.iter().filter_map(|(fd, flags)| Some(PollFd::from_borrowed_fd(*fd, (*flags)?))));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        // What can fail here (a signal, no memory) passes: the next turn finds nothing ready and waits again.
-        if poll(&mut polled, left.as_ref()).is_err() {
+        // An error (no memory) passes: the next turn finds nothing ready and waits again.
+        if poll::wait(&mut polled, left).is_err() {
             return;
         }
         let mut found = polled[1..].iter().map(PollFd::revents);

@@ -4,8 +4,9 @@ use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
 use crate::engine::pool::Pool;
 use crate::engine::upstream::UpstreamConnection;
+use crate::sync::lock;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub struct SharedPool {
 impl SharedPool {
     /// A connection: an idle one that is acceptable by `reuse`, else a new one.
     pub fn connect(&self, to: &Upstream, reuse: Reuse, now: Instant) -> io::Result<(UpstreamConnection, Connected)> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = lock(&self.pool);
         while let Some(connection) = pool.take(to.id, reuse, now) {
             if connection.is_fit() {
                 return Ok((connection, Connected::Reused));
@@ -28,7 +29,7 @@ impl SharedPool {
 
     /// Keeps a connection that can be used again.
     pub fn put(&self, connection: UpstreamConnection, now: Instant) {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pool = lock(&self.pool);
         while let Some(old) = pool.expire(now) {
             drop(old);
         }

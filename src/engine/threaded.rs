@@ -35,6 +35,7 @@ use crate::engine::signals::Unread;
 use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
+use crate::sync::{self, lock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
@@ -43,7 +44,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -246,8 +247,7 @@ impl Shared {
         self.make_way();
         let limit = self.app.limits.connections;
         let full = |links: &mut Slab<_>| links.len() >= limit && !self.ending.is_set();
-        let links = lock(&self.links);
-        drop(self.room.wait_timeout_while(links, PAUSE, full).unwrap_or_else(PoisonError::into_inner));
+        drop(sync::wait_while(&self.room, lock(&self.links), PAUSE, full));
     }
 
     /// Closes the idle connection that is to give way to a new one; whether there was one.
@@ -455,9 +455,4 @@ fn await_request(shared: &Shared, link: &Link, io: &mut Blocking, deadline: Opti
     }
     io.await_first(deadline);
     link.idle.swap(0, Ordering::SeqCst) != 0
-}
-
-/// A thread that panicked has left nothing half done in what is shared.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,8 @@
 //! The system calls with which the supervisor watches and reads its workers. Only `wait` blocks.
 
-use rustix::event::Timespec;
+use crate::poll;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,13 +11,7 @@ use std::time::Duration;
 
 /// Waits until the supervisor's descriptor is readable.
 pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    // A duration too long for a timespec is no limit.
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    poll::wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left)
 }
 
 /// How many descriptors one read can take. The kernel closes the others.
