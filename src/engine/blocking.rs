@@ -17,11 +17,12 @@
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
+use crate::engine::accept::PAUSE;
 use crate::engine::latch::Latch;
 use crate::engine::python::{WorkerSocket, Workers};
-use crate::engine::shared_pool::SharedPool;
-use crate::engine::upstream::UpstreamSocket;
-use crate::engine::{PAUSE, send, send_file};
+use crate::engine::socket::{send, send_file};
+use crate::engine::upstream::shared_pool::SharedPool;
+use crate::engine::upstream::socket::UpstreamSocket;
 use crate::http::date::Now;
 use crate::poll;
 use crate::session::Ready;

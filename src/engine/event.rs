@@ -20,14 +20,16 @@
 use crate::app::App;
 use crate::cost;
 use crate::driver::{self, Turn};
+use crate::engine::accept::{AcceptFailure, PAUSE};
 use crate::engine::evented::Evented;
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
-use crate::engine::links::Links;
 use crate::engine::python::{self, Source};
+use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::Unread;
+use crate::engine::socket::{READABLE, WRITABLE, ready_bits};
 use crate::engine::timers::Timers;
-use crate::engine::{AcceptFailure, Ending, PAUSE, READABLE, WRITABLE, ready_bits, tell_cut, tell_ending};
+use crate::engine::upstream::links::Links;
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
@@ -157,7 +159,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(mut self) -> io::Result<Ending> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             match self.poll.poll(&mut events, self.timeout()) {
@@ -180,7 +182,7 @@ impl<'a> EventEngine<'a> {
             self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
             self.app.spool.free_some();
             if self.is_over() {
-                return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
+                return Ok(if self.clients.is_empty() { Ended::Drained } else { Ended::Cut });
             }
         }
     }
@@ -240,7 +242,7 @@ impl<'a> EventEngine<'a> {
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }
-        tell_ending();
+        shutdown::log_begun();
         self.listeners.clear();
         self.shutdown = Some(self.now.instant + self.app.timeouts.grace);
         for key in 0..self.clients.capacity() {
@@ -254,7 +256,7 @@ impl<'a> EventEngine<'a> {
         let Some(deadline) = self.shutdown else { return false };
         let expired = deadline <= self.now.instant;
         if expired && !self.clients.is_empty() {
-            tell_cut(self.clients.len());
+            shutdown::log_cut(self.clients.len());
         }
         self.clients.is_empty() || expired || self.signalled > 1
     }

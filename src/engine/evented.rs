@@ -3,9 +3,9 @@
 
 use crate::app::upstreams::{Address, Reuse, Upstream};
 use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
-use crate::engine::links::Links;
 use crate::engine::python::Workers;
-use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file};
+use crate::engine::socket::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file};
+use crate::engine::upstream::links::Links;
 use crate::http::date::Now;
 use crate::session::Ready;
 use mio::Registry;

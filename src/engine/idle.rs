@@ -7,7 +7,7 @@
 //! connections lists the best; the list serves as many clients. A pass goes in slices, one a call, and one that found
 //! little is not repeated for a moment. So a flood of clients at the limit costs a bounded time a turn.
 
-use crate::engine::PAUSE;
+use crate::engine::accept::PAUSE;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::collections::HashMap;

@@ -11,7 +11,7 @@
 
 use crate::app::App;
 use crate::driver::{Connected, Handback};
-use crate::engine::Ending;
+use crate::engine::shutdown::Ended;
 use crate::wsgi::frames::Reader;
 use crate::wsgi::inbox::DEPTH;
 use crate::wsgi::process::send_with;
@@ -260,11 +260,11 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
 }
 
 /// Tells the workers to end, and kills those that do not.
-pub fn end(app: &App, ending: Ending) {
+pub fn end(app: &App, ended: Ended) {
     let Some(wsgi) = &app.wsgi else { return };
-    let leave = match ending {
-        Ending::Drained => LEAVE,
-        Ending::Cut => LEAVE_CUT,
+    let leave = match ended {
+        Ended::Drained => LEAVE,
+        Ended::Cut => LEAVE_CUT,
     };
     let until = Instant::now() + leave;
     let mut supervisor = wsgi.supervisor.lock();

@@ -26,13 +26,14 @@
 
 use crate::app::{App, sink};
 use crate::driver::{self, Transport, Turn};
+use crate::engine::accept::{AcceptFailure, PAUSE};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
-use crate::engine::shared_pool::SharedPool;
+use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::Unread;
-use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
+use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
 use crate::sync::{self, lock};
@@ -164,7 +165,7 @@ impl ThreadedEngine {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self, threads: Threads) -> io::Result<Ending> {
+    pub fn run(self, threads: Threads) -> io::Result<Ended> {
         let serve: fn(Seat) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
@@ -190,19 +191,19 @@ impl ThreadedEngine {
             await_any(&[self.signals.as_fd()], lines.into_iter().chain(look).min())?;
             log.flush(&mut Vec::new(), Instant::now());
         }
-        tell_ending();
+        shutdown::log_begun();
         self.shared.end();
         let deadline = Instant::now() + self.shared.app.timeouts.grace;
         while !self.shared.ended.is_set() && !self.signalled() {
             if deadline <= Instant::now() {
-                tell_cut(lock(&self.shared.links).len());
+                shutdown::log_cut(lock(&self.shared.links).len());
                 break;
             }
             await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
         }
-        let ending = if self.shared.ended.is_set() { Ending::Drained } else { Ending::Cut };
+        let ended = if self.shared.ended.is_set() { Ended::Drained } else { Ended::Cut };
         self.shared.cut();
-        Ok(ending)
+        Ok(ended)
     }
 
     /// Whether a signal has come since the last time it was asked.

@@ -2,8 +2,8 @@
 
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::Connected;
-use crate::engine::pool::Pool;
-use crate::engine::upstream::UpstreamConnection;
+use crate::engine::upstream::pool::UpstreamPool;
+use crate::engine::upstream::socket::UpstreamConnection;
 use crate::sync::lock;
 use std::io;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 #[derive(Debug, Default)]
 pub struct SharedPool {
-    pool: Mutex<Pool<UpstreamConnection>>,
+    pool: Mutex<UpstreamPool<UpstreamConnection>>,
 }
 
 impl SharedPool {

@@ -10,10 +10,10 @@
 
 use crate::app::upstreams::{Reuse, Upstream};
 use crate::driver::{Connected, Handback};
-use crate::engine::pool::Pool;
 use crate::engine::python::{Returned, Workers};
-use crate::engine::upstream::{UpstreamConnection, UpstreamSocket};
-use crate::engine::{READ_CLOSED, READABLE, WRITABLE};
+use crate::engine::socket::{READ_CLOSED, READABLE, WRITABLE, ready_bits};
+use crate::engine::upstream::pool::UpstreamPool;
+use crate::engine::upstream::socket::{UpstreamConnection, UpstreamSocket};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -33,7 +33,7 @@ pub struct Link<'a> {
 #[derive(Debug, Default)]
 pub struct Links<'a> {
     links: Slab<Link<'a>>,
-    pool: Pool<usize>,
+    pool: UpstreamPool<usize>,
 }
 
 impl Link<'_> {
@@ -54,7 +54,7 @@ impl<'a> Links<'a> {
     /// Folds an event into the ready bits. Returns the client to be driven, if any.
     pub fn on_event(&mut self, key: usize, event: &Event, registry: &Registry, now: Instant) -> Option<usize> {
         let link = self.links.get_mut(key)?;
-        link.ready |= super::ready_bits(event);
+        link.ready |= ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
             // It was closed, or sent something without being asked: it cannot be used again.
             match &link.socket {
