@@ -135,7 +135,7 @@ pub fn drive<T: Transport + UpstreamTransport>(
 }
 
 fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
-    // The work that the session before has left over does not count for this one.
+    // Work of the session before that was not counted yet does not count for this one.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
     scratch.spent += scratch.take_work();

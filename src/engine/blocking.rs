@@ -8,9 +8,10 @@
 //! waited.
 //!
 //! Two rules keep waiting cheap and the log prompt:
-//! - **While the session is idle nothing is lent to it.** `await_first` receives into a small buffer of
-//!   the thread's own, before the driver is called; the first read then finds it there.
-//! - **A read never waits behind a write.** It says `WouldBlock`, so that the engine has its turn.
+//! - **An idle session holds no buffers.** `await_first` receives into a small buffer of the thread's own, before the
+//!   driver is called. The first read then finds the bytes there.
+//! - **A read does not wait after a write.** It returns `WouldBlock`, so that the engine writes the log before it
+//!   waits.
 //!
 //! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
 //! and `await_ready` polls both for what the session wants.
@@ -36,14 +37,15 @@ use std::time::{Duration, Instant, SystemTime};
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
 /// setting the timeout each time for that would cost a request half as many calls again.
 const SLACK: Duration = Duration::from_millis(10);
-/// Room for what ends an idle wait. Most heads are smaller, browsers' with cookies too; a larger one
-/// costs a second read. It lives on the stack of every thread: a page would be felt.
+/// Room for the bytes that end an idle wait. Most heads are smaller, those of browsers with cookies too. A larger one
+/// costs a second read. It is small because it is on the stack of every thread.
 const FIRST: usize = 2048;
 
 pub struct Blocking<'a> {
     socket: &'a TcpStream,
-    /// Set when what is under way is the last, and when nothing more may be done.
+    /// Once it is set, the exchange under way is the last.
     ending: &'a Latch,
+    /// Once it is set, calls that may wait fail.
     cut: &'a Latch,
     now: Now,
     /// When a call has to give up.
@@ -54,14 +56,14 @@ pub struct Blocking<'a> {
     first: Option<io::Result<usize>>,
     buffer: [u8; FIRST],
     /// Whether a read may wait in this turn.
-    patient: bool,
+    may_wait: bool,
     upstreams: &'a SharedPool,
     workers: Workers<'a>,
     /// The client's key: workers are leased for it.
     key: usize,
     /// The upstream's socket that its exchange has.
     upstream: Option<UpstreamSocket<'a>>,
-    /// What is worth a call: all of it where calls wait.
+    /// What is worth a call on either side: everything where the calls themselves wait.
     ready: Ready,
 }
 
@@ -92,7 +94,7 @@ impl<'a> Blocking<'a> {
             sending: Timeout { set: inherited.send },
             first: None,
             buffer: [0; FIRST],
-            patient: false,
+            may_wait: false,
             upstreams,
             workers,
             key,
@@ -101,16 +103,19 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
-    /// client: then its place in the queue is kept.
+    /// Leases a Python worker, and waits for one until the deadline or the end of the grace period.
+    ///
+    /// # Errors
+    /// `WouldBlock`: that time is over; or the client has ended, and keeps its place in the queue. Others as in
+    /// `Workers::lease`.
     fn lease(&mut self, pool: usize, request: Option<&[u8]>) -> io::Result<(WorkerSocket<'a>, Connected)> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // In slices, so that the end of the grace period is heard.
+            // In slices, so that the end of the grace period is seen.
             if let Some(leased) = self.workers.lease_within(pool, self.key, request, left.min(PAUSE))? {
                 return Ok(leased);
             }
-            if self.hears_of_client() {
+            if self.client_has_ended() {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
             if self.cut.is_set() || left.is_zero() {
@@ -120,8 +125,8 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Whether the client sends no more, or has gone, without waiting for it.
-    fn hears_of_client(&mut self) -> bool {
+    /// Whether the client has shut its side down or has gone. It does not wait for that.
+    fn client_has_ended(&mut self) -> bool {
         let mut polled = [PollFd::new(self.socket, PollFlags::RDHUP)];
         if poll::wait(&mut polled, Some(Duration::ZERO)).is_err() {
             return false;
@@ -132,7 +137,7 @@ impl<'a> Blocking<'a> {
         !found.is_empty()
     }
 
-    /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
+    /// While the exchange has an upstream's socket: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
         let Some(upstream) = &self.upstream else { return };
         if wanted != wanted.without(self.ready) {
@@ -141,7 +146,7 @@ impl<'a> Blocking<'a> {
         let flag = |what, flag| if wanted.has(what) { flag } else { PollFlags::empty() };
         let flags = |read, write| flag(read, PollFlags::IN) | flag(write, PollFlags::OUT);
         let mut polled = vec![PollFd::from_borrowed_fd(self.cut.as_fd(), PollFlags::IN)];
-        // One of which nothing is wanted is left out: its hang-up would end every wait at once.
+        // A socket of which nothing is wanted is left out: its hang-up would end every wait at once.
         let client = flags(Ready::CLIENT_READ, Ready::CLIENT_WRITE) | flag(Ready::CLIENT_EOF, PollFlags::RDHUP);
         let client = Some(client).filter(|flags| !flags.is_empty() || wanted.has(Ready::CLIENT_GONE));
         let flags = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
@@ -181,7 +186,7 @@ impl<'a> Blocking<'a> {
         result
     }
 
-    /// Waits for the first bytes after an idle time, for the client's leaving, or for the deadline.
+    /// Waits for the first bytes after an idle time, for the client's end, or for the deadline.
     pub fn await_first(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
         let (left, socket) = (self.left(), self.socket);
@@ -190,9 +195,9 @@ impl<'a> Blocking<'a> {
         self.first = Some(self.waited(result));
     }
 
-    /// Before each turn of the driver. `patient`: its reads may wait.
-    pub fn begin_turn(&mut self, patient: bool) {
-        self.patient = patient;
+    /// Before each turn of the driver. `may_wait`: its reads may wait.
+    pub fn begin_turn(&mut self, may_wait: bool) {
+        self.may_wait = may_wait;
         if self.upstream.is_none() {
             self.ready = Ready::ALL;
         }
@@ -203,7 +208,7 @@ impl<'a> Blocking<'a> {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(self.now.instant))
     }
 
-    /// After every call that may have waited: what time it is, and whether anything may still be done.
+    /// After every call that may have waited: reads the clock, and fails if the grace period is over.
     fn waited(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         self.now.update(Instant::now(), SystemTime::now());
         if self.cut.is_set() {
@@ -213,7 +218,7 @@ impl<'a> Blocking<'a> {
     }
 
     fn send_with(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        self.patient = false;
+        self.may_wait = false;
         let (left, socket) = (self.left(), self.socket);
         let result = match self.upstream {
             Some(_) => call(),
@@ -235,7 +240,7 @@ impl Transport for Blocking<'_> {
         self.now.update(Instant::now(), SystemTime::now());
     }
 
-    /// Bytes that ended an idle wait are a request under way: it is first heard, then told.
+    /// Bytes that ended an idle wait belong to a request: they are read before the session learns of the shutdown.
     fn is_ending(&self) -> bool {
         self.ending.is_set() && self.first.is_none()
     }
@@ -252,13 +257,13 @@ impl Transport for Blocking<'_> {
             return Ok(count);
         }
         let (left, socket) = (self.left(), self.socket);
-        let result = match (&self.upstream, self.patient) {
+        let result = match (&self.upstream, self.may_wait) {
             (Some(_), _) => read(socket, room),
             (None, true) => self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room)),
             (None, false) => Err(io::ErrorKind::WouldBlock.into()),
         };
         let result = self.noted(Ready::CLIENT_READ, result);
-        if self.patient { self.waited(result) } else { result }
+        if self.may_wait { self.waited(result) } else { result }
     }
 
     fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
@@ -280,7 +285,7 @@ impl Transport for Blocking<'_> {
     }
 
     fn reset_on_close(&mut self) {
-        // If it fails the connection has gone already.
+        // It fails only if the connection is gone already.
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 }
@@ -372,7 +377,7 @@ impl Timeout {
         call: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
         if left.is_zero() {
-            // To the kernel no time means for ever.
+            // For the kernel, a timeout of zero is no timeout.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.set > left.saturating_add(SLACK) {
@@ -381,7 +386,7 @@ impl Timeout {
         }
         let result = call();
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            // Over, or too early: either way the next wait needs another.
+            // The deadline has passed, or the timeout came too early: in both cases the next wait needs another.
             self.set = Duration::MAX;
         }
         result

@@ -1,17 +1,17 @@
 //! The event engine: one thread, one mio Poll, a slab of sessions. It knows no HTTP.
 //!
-//! A connection is a client's socket, and while its exchange needs one an upstream's (`links`). Even tokens
-//! are clients, odd ones upstreams.
+//! A connection is a client's socket. While its exchange needs an upstream, it has a socket to that too
+//! (`upstream::links`). Even tokens are clients, odd tokens are sockets to upstreams.
 //!
 //! A turn of the loop has three phases:
 //! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
 //! 2. expire timers, queue keys;
-//! 3. drive the queued keys: those that move little once each, until the turn's budget is spent, then those that move
-//!    much, until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not
-//!    reach are the first of the next turn.
+//! 3. drive the queued keys: first small requests, once each, until the turn's budget is spent; then bulk transfers,
+//!    until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not reach are
+//!    the first of the next turn.
 //!
-//! Thus a small request waits for one slice of one large transfer, however many there are of them; and a turn, before
-//! whose end no signal and no new client is seen, has a bounded length, however many clients ask for however much.
+//! So a small request waits for about one slice of bulk transfers, however many of them there are. Signals and new
+//! clients are seen only between two turns: a turn has a bounded length, however many clients ask for however much.
 //!
 //! Nothing is removed before phase 3, so a stale token reaches no new connection. A socket is registered
 //! once, edge-triggered, for reading and writing; its ready bits say what is worth a system call. A bit
@@ -51,13 +51,13 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 const PYTHON: Token = Token(usize::MAX - 2);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
-/// Who has moved so much at once is likely to go on so.
+/// A session that moved this much when it was last driven, and goes on, is treated as a bulk transfer.
 const BULKY: usize = 128 * 1024;
-/// A client that connects and asks for nothing holds no more than this many accepts before others are served.
+/// Clients accepted from one listener in a turn. More wait until the sessions that are queued have been driven.
 const ACCEPTS: usize = 256;
-/// How long a turn drives connections that move little; those that were read ahead by then are driven all the same.
+/// How long a turn drives small requests. The clock decides after each group of sessions that was read ahead.
 const TURN_TIME: Duration = Duration::from_millis(4);
-/// Idle connections looked into in a turn, to be closed for new ones: each costs some 20 us with what is accepted for it.
+/// How many idle connections a turn may pick to close them for new ones. Each costs some 20 us, with the accept.
 const EVICTIONS: usize = 32;
 
 struct Client {
@@ -65,11 +65,11 @@ struct Client {
     session: Session,
     ready: u8,
     queued: bool,
-    /// It moved much when it was last driven.
+    /// It is treated as a bulk transfer.
     bulky: bool,
     /// The upstream's socket that its exchange has.
     link: Option<u32>,
-    /// A worker may be free for it, for which it has waited.
+    /// It has waited for a Python worker, and one may be free now.
     woken: bool,
 }
 
@@ -79,15 +79,15 @@ struct Listener {
     ready: bool,
 }
 
-/// How much of a turn's share has been used up by connections that move little.
+/// What small requests have used up of a turn.
 struct TurnBudget {
     began: Instant,
     spent: usize,
 }
 
 impl TurnBudget {
-    /// By what the work is known to cost, and by the clock, for a machine that is slower than the one the costs were
-    /// measured on.
+    /// The known costs of the work decide, and the clock: this machine may be slower than the one on which the costs
+    /// were measured.
     fn is_spent(&self, now: Instant) -> bool {
         self.spent >= cost::TURN || now.saturating_duration_since(self.began) >= TURN_TIME
     }
@@ -104,17 +104,18 @@ pub struct EventEngine<'a> {
     links: Links<'a>,
     python: Source<'a>,
     timers: Timers,
-    /// Keys to be driven in this turn, and those that are driven behind them as far as there is time.
+    /// Keys to be driven: small requests, and bulk transfers, which are driven after them.
     queue: Vec<usize>,
     bulk: VecDeque<usize>,
     turn: TurnBudget,
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
-    /// For idle connections, while there may be no more of them.
+    /// Finds idle connections to close while the limit of connections is reached.
     idle: Search,
     /// When the grace period ends, once the server is shutting down.
     shutdown: Option<Instant>,
+    /// How many signals to end have come.
     signalled: u32,
 }
 
@@ -177,7 +178,7 @@ impl<'a> EventEngine<'a> {
             self.drive(0);
             self.drive_woken();
             self.drive_bulk();
-            // Those whom these have freed a worker for have their turn next.
+            // Clients that can have a worker now are driven next.
             self.wake();
             self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
             self.app.spool.free_some();
@@ -189,17 +190,17 @@ impl<'a> EventEngine<'a> {
 
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
-        let waited_for = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        // At the limit: when an idle connection can be looked for.
-        let place = if waited_for && !self.can_accept() { self.idle.next() } else { None };
+        let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
+        // At the limit of connections: when the next search for an idle one may begin.
+        let next_search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
         let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
-        if !is_idle || (waited_for && place.is_none()) {
+        if !is_idle || (has_waiting && next_search.is_none()) {
             return Some(Duration::ZERO);
         }
         let python = self.python.deadline(self.now.instant);
         let log = self.app.access_log.next_flush(self.now.instant);
         let next =
-            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, log]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, next_search, self.shutdown, log]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -265,8 +266,8 @@ impl<'a> EventEngine<'a> {
         self.clients.len() < self.app.limits.connections
     }
 
-    /// Accepts until no listener has more, the limit is reached and nobody gives way, or the others have waited long
-    /// enough.
+    /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
+    /// closed, or `ACCEPTS` clients of each listener are accepted.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -289,7 +290,7 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Closes an idle connection for a client that waits at this listener; whether there is room for it now.
+    /// Closes an idle connection for a client that waits at this listener. Returns whether there is room for it now.
     fn make_way(&mut self, index: usize, evictions: &mut usize) -> bool {
         let (now, listener) = (self.now.instant, &mut self.listeners[index]);
         if *evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
@@ -298,7 +299,8 @@ impl<'a> EventEngine<'a> {
         listener.ready = await_any(&[listener.socket.as_fd()], Some(now)).is_ok_and(|readable| readable[0]);
         while listener.ready && *evictions > 0 {
             let clients = &self.clients;
-            // One that is queued has been sent something. All events of this turn are folded: no token is stale later.
+            // A queued client is about to be driven. All events of this turn are folded already: none of them reaches
+            // the next connection with the same key.
             let look = |key| {
                 let client: &Client = clients.get(key)?;
                 let idle_since = client.session.idle_since().filter(|_| !client.queued && client.ready & READABLE == 0);
@@ -380,9 +382,10 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives those that move little and are queued from `first` on, some at a time: first their requests are read, then
-    /// the clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew;
-    /// what the budget of the turn does not reach stays at its place in the queue.
+    /// Drives the small requests that are queued from `first` on, in groups: first the requests of a group are read,
+    /// then the clock, then they are answered. So what one of them finds out, about a file for example, is new enough
+    /// for all of the group. A session that yields is queued again. One that the budget does not reach stays where it
+    /// is in the queue.
     fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
         let mut next = first;

@@ -94,7 +94,7 @@ impl Transport for Evented<'_, '_> {
 
 impl UpstreamTransport for Evented<'_, '_> {
     fn upstream_ready(&self) -> Ready {
-        // Without a link, the session may ask for one when a worker may be free.
+        // Without a link, the session may connect when a worker may be free.
         let Some(link) = *self.link else { return Ready::NONE.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
         let link = self.links.get(link as usize).ready;
         Ready::NONE

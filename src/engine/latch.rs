@@ -65,7 +65,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn it_wakes_those_who_wait_and_those_who_come_later() {
+    fn it_wakes_threads_that_wait_and_threads_that_come_later() {
         let latch = Arc::new(Latch::new().unwrap());
         let waiting = latch.clone();
         let waiter = thread::spawn(move || waiting.wait(None));

@@ -51,8 +51,8 @@ pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListene
     let threads = match config.engine {
         Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners)?))),
         Engine::Threads => Threads::PerConnection,
-        Engine::Pool => Threads::Workers(config.pool_size),
-        Engine::Iterative => Threads::Workers(1),
+        Engine::Pool => Threads::Pool(config.pool_size),
+        Engine::Iterative => Threads::Pool(1),
     };
     Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads)?, threads))
 }

@@ -31,8 +31,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the event loop drives woken clients in one turn. What a thread has sent may hold the answers to its request
-/// and to all in its inbox. The clients get them one after another: each gives the thread back and wakes the next.
+/// How often the event loop drives woken clients in one turn. What a thread has sent may hold the answers to its
+/// request and to all in its inbox. The clients get them one after another: each gives the thread back and wakes the
+/// next.
 pub const ROUNDS: usize = DEPTH + 1;
 /// How long workers may take to end when the server ends.
 const LEAVE: Duration = Duration::from_secs(2);
