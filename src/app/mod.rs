@@ -47,6 +47,7 @@ use crate::proto::responder::{Common, Responder};
 use crate::start_error::StartError;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
@@ -128,6 +129,25 @@ impl App {
     pub fn site_of(&self, path: &[u8]) -> Option<&Site> {
         let deeper = self.sites.iter().find(|site| path.starts_with(site.prefix.as_bytes()));
         deeper.or(self.site.as_ref())
+    }
+
+    /// When `do_chores` is to be called even if no request comes.
+    pub fn next_chore(&self, now: Instant) -> Option<Instant> {
+        let expiries = self.all_sites().filter_map(|site| site.listings.next_expiry());
+        let discarded = self.spool.has_discarded().then_some(now);
+        self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).min()
+    }
+
+    /// What no request asks for: writes the access log's `lines`, and those that waited for their reader, and gives back
+    /// memory and disk that nobody uses any more, a piece of it at a time.
+    pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
+        self.access_log.flush(lines, now);
+        self.spool.free_some();
+        self.all_sites().for_each(|site| site.listings.expire(now));
+    }
+
+    fn all_sites(&self) -> impl Iterator<Item = &Site> {
+        self.site.iter().chain(&self.sites)
     }
 
     /// Answers a request, or says what the answer waits for.

@@ -53,8 +53,8 @@ const PYTHON: Token = Token(usize::MAX - 2);
 const EVENTS: usize = 1024;
 /// A session that moved this much when it was last driven, and goes on, is treated as a bulk transfer.
 const BULKY: usize = 128 * 1024;
-/// Clients accepted from one listener in a turn. More wait until the sessions that are queued have been driven.
-const ACCEPTS: usize = 256;
+/// Connections accepted in a turn, of all listeners together: they cost less than half of its budget.
+const ACCEPTS: usize = 128;
 /// How long a turn drives small requests. The clock decides after each group of sessions that was read ahead.
 const TURN_TIME: Duration = Duration::from_millis(4);
 /// How many idle connections a turn may pick to close them for new ones. Each costs some 20 us, with the accept.
@@ -180,8 +180,7 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Clients that can have a worker now are driven next.
             self.wake();
-            self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
-            self.app.spool.free_some();
+            self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ended::Drained } else { Ended::Cut });
             }
@@ -192,15 +191,15 @@ impl<'a> EventEngine<'a> {
     fn timeout(&self) -> Option<Duration> {
         let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
         // At the limit of connections: when the next search for an idle one may begin.
-        let next_search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
-        if !is_idle || (has_waiting && next_search.is_none()) {
+        let search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
+        if !is_idle || (has_waiting && search.is_none()) {
             return Some(Duration::ZERO);
         }
         let python = self.python.deadline(self.now.instant);
-        let log = self.app.access_log.next_flush(self.now.instant);
+        let chore = self.app.next_chore(self.now.instant);
         let next =
-            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, next_search, self.shutdown, log]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.shutdown, chore]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -267,7 +266,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
-    /// closed, or `ACCEPTS` clients of each listener are accepted.
+    /// closed, or each listener has had its share of `ACCEPTS`.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -275,13 +274,14 @@ impl<'a> EventEngine<'a> {
         self.accept_paused = None;
         let mut evictions = EVICTIONS;
         for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
+            for _ in 0..ACCEPTS / self.listeners.len() {
                 if !self.listeners[index].ready || self.accept_paused.is_some() {
                     break;
                 }
                 if !self.can_accept() && !self.make_way(index, &mut evictions) {
                     break;
                 }
+                self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
                     Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
                     Err(error) => self.on_accept_failed(index, &error),

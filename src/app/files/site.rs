@@ -55,7 +55,7 @@ pub struct Site {
     caching: Caching,
     cache: Cache,
     /// Listings that requests share; they have their part of what the cache may take.
-    listings: Arc<Shelf>,
+    pub listings: Arc<Shelf>,
 }
 
 impl Site {
