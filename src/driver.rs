@@ -251,3 +251,67 @@ fn send_file<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scra
     session.on_file_sent(count as u64, io.now().instant, scratch);
     Ok(count)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::net::Ipv4Addr;
+    use std::time::SystemTime;
+
+    /// A client that has sent a request and takes the whole answer.
+    struct Client {
+        now: Now,
+        request: Option<&'static [u8]>,
+        answer: Vec<u8>,
+    }
+
+    impl Transport for Client {
+        fn now(&mut self) -> &Now {
+            &self.now
+        }
+
+        fn is_ending(&self) -> bool {
+            false
+        }
+
+        fn ready(&self) -> Ready {
+            Ready::CLIENT_WRITE.with_if(self.request.is_some(), Ready::CLIENT_READ)
+        }
+
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let request = self.request.take().ok_or(io::ErrorKind::WouldBlock)?;
+            room[..request.len()].copy_from_slice(request);
+            Ok(request.len())
+        }
+
+        fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
+            self.answer.extend(parts.concat());
+            Ok(parts[0].len() + parts[1].len())
+        }
+
+        fn send_file(&mut self, _file: &File, _at: u64, _len: usize) -> io::Result<usize> {
+            unreachable!("nothing here is in a file")
+        }
+
+        fn shut_down_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset_on_close(&mut self) {}
+    }
+
+    impl NoUpstream for Client {}
+
+    #[test]
+    fn a_transport_for_the_client_alone_reaches_no_upstream() {
+        let config = Config::from_args(["dustdevil", "--proxy", "/=http://127.0.0.1:1"]).unwrap();
+        let (app, mut scratch) = (App::new(&config).unwrap(), Scratch::default());
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), now.instant);
+        let request = Some(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".as_slice());
+        let mut client = Client { now, request, answer: Vec::new() };
+        drive(&mut session, &mut client, &app, &mut scratch);
+        assert!(client.answer.starts_with(b"HTTP/1.1 502 "), "{}", client.answer.escape_ascii());
+    }
+}
