@@ -6,7 +6,7 @@ use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::cost;
 use crate::http::date::Now;
 use crate::session::{Op, Peer, Ready, Scratch, Session};
-use crate::wsgi::supervisor::{Handback, Received};
+pub use crate::wsgi::supervisor::{Handback, Received};
 use std::fs::File;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -34,19 +34,20 @@ pub enum Connected {
     Sent(Received),
 }
 
-/// A client's socket as an engine offers it, and the upstream's if the exchange has one. `WouldBlock` clears the bit of
-/// `ready`. A call that is known to block is not made.
+/// The client's side of a connection, as an engine offers it. `WouldBlock` clears the bit of `ready`. A call that is
+/// known to block is not made.
 pub trait Transport {
+    /// Whether its calls block, until the deadline given to `block_until`.
+    const WAITS: bool = false;
+
     fn now(&mut self) -> &Now;
     /// Reads the clock again, if the transport does not do so after each call: `now` may be out of date.
     fn tick(&mut self) {}
     /// Whether the server is shutting down: the exchange under way is the last of its connection.
     fn is_ending(&self) -> bool;
-    /// Whether its calls block, until the deadline given to `block_until`.
-    const WAITS: bool = false;
     /// Sets the deadline of the next call.
     fn block_until(&mut self, _deadline: Option<Instant>) {}
-    /// What is ready; everything, if the calls themselves block.
+    /// What the client's side is ready for: everything, if the calls themselves block.
     fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
     /// Writes two parts with one call. `more`: bytes follow at once, so that a short head need not be sent in a packet
@@ -54,11 +55,15 @@ pub trait Transport {
     fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize>;
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
     fn shut_down_write(&mut self) -> io::Result<()>;
-    /// Makes the close of the socket send a reset.
+    /// Makes the close of the connection send a reset.
     fn reset_on_close(&mut self);
+}
 
-    // ---- the upstream's socket, which exists from `connect` to `release`
-
+/// The other side of an exchange: a socket to an upstream or to a Python worker, which exists from `connect` to
+/// `release`. `WouldBlock` clears the bit of `upstream_ready`.
+pub trait UpstreamTransport {
+    /// What the upstream's side is ready for. Without a socket, `UPSTREAM_WRITE` means that `connect` may be called.
+    fn upstream_ready(&self) -> Ready;
     /// Gets a socket: an idle one that is acceptable by `reuse`, or a new one. `Queued`: none is free now, and the
     /// session is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError>;
@@ -68,7 +73,36 @@ pub trait Transport {
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     fn shut_down_upstream(&mut self) -> io::Result<()>;
     /// Gives the socket back. `keep`: it can be used again. `handback`: in which state a worker's thread is given back.
+    /// Without a socket, a `handback` says that the session no longer waits for one.
     fn release(&mut self, keep: bool, handback: Option<Handback>);
+}
+
+/// Marks a transport whose exchanges have no upstream: it implements `Transport` alone, and every upstream refuses its
+/// connections.
+pub trait NoUpstream: Transport {}
+
+impl<T: NoUpstream> UpstreamTransport for T {
+    fn upstream_ready(&self) -> Ready {
+        Ready::UPSTREAM_WRITE
+    }
+
+    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> Result<Connected, ConnectError> {
+        Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
+    }
+
+    fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn write_upstream(&mut self, _bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn shut_down_upstream(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
 
 /// Reads what has arrived of the request that a session waits for, and leaves the rest to `drive`. What is found out
@@ -87,7 +121,12 @@ pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut
 }
 
 /// Drives a session until it waits, ends, or has used up its budget.
-pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
+pub fn drive<T: Transport + UpstreamTransport>(
+    session: &mut Session,
+    io: &mut T,
+    app: &App,
+    scratch: &mut Scratch,
+) -> Turn {
     session.unpark(scratch);
     scratch.spent = 0;
     let turn = run(session, io, app, scratch);
@@ -95,8 +134,8 @@ pub fn drive<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch
     turn
 }
 
-fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
-    // The work that the session before has left over does not count for this one.
+fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
+    // Work of the session before that was not counted yet does not count for this one.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
     scratch.spent += scratch.take_work();
@@ -104,7 +143,7 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
         if T::WAITS {
             io.block_until(session.deadline(app));
         }
-        let op = session.next_op(io.ready());
+        let op = session.next_op(io.ready().with(io.upstream_ready()));
         let result = match op {
             // Input that is buffered already is handled in the next turn, before more is read.
             Op::Read(Peer::Client) | Op::Wait if more => {
@@ -158,7 +197,12 @@ fn run<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut
 }
 
 /// Makes the call that an `Op` asks for on the upstream's socket.
-fn serve_upstream<T: Transport>(op: Op, session: &mut Session, io: &mut T, scratch: &mut Scratch) -> io::Result<usize> {
+fn serve_upstream<T: Transport + UpstreamTransport>(
+    op: Op,
+    session: &mut Session,
+    io: &mut T,
+    scratch: &mut Scratch,
+) -> io::Result<usize> {
     // The session wants these only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
@@ -206,4 +250,68 @@ fn send_file<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scra
     let count = io.send_file(file, at, len)?;
     session.on_file_sent(count as u64, io.now().instant, scratch);
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use std::net::Ipv4Addr;
+    use std::time::SystemTime;
+
+    /// A client that has sent a request and takes the whole answer.
+    struct Client {
+        now: Now,
+        request: Option<&'static [u8]>,
+        answer: Vec<u8>,
+    }
+
+    impl Transport for Client {
+        fn now(&mut self) -> &Now {
+            &self.now
+        }
+
+        fn is_ending(&self) -> bool {
+            false
+        }
+
+        fn ready(&self) -> Ready {
+            Ready::CLIENT_WRITE.with_if(self.request.is_some(), Ready::CLIENT_READ)
+        }
+
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            let request = self.request.take().ok_or(io::ErrorKind::WouldBlock)?;
+            room[..request.len()].copy_from_slice(request);
+            Ok(request.len())
+        }
+
+        fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
+            self.answer.extend(parts.concat());
+            Ok(parts[0].len() + parts[1].len())
+        }
+
+        fn send_file(&mut self, _file: &File, _at: u64, _len: usize) -> io::Result<usize> {
+            unreachable!("nothing here is in a file")
+        }
+
+        fn shut_down_write(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn reset_on_close(&mut self) {}
+    }
+
+    impl NoUpstream for Client {}
+
+    #[test]
+    fn a_transport_for_the_client_alone_reaches_no_upstream() {
+        let config = Config::from_args(["dustdevil", "--proxy", "/=http://127.0.0.1:1"]).unwrap();
+        let (app, mut scratch) = (App::new(&config).unwrap(), Scratch::default());
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), now.instant);
+        let request = Some(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".as_slice());
+        let mut client = Client { now, request, answer: Vec::new() };
+        drive(&mut session, &mut client, &app, &mut scratch);
+        assert!(client.answer.starts_with(b"HTTP/1.1 502 "), "{}", client.answer.escape_ascii());
+    }
 }

@@ -15,6 +15,7 @@
 //! | [`config`], `environment`, [`units`] | what the user decides. |
 //! | [`cost`] | what work costs, for the budget of a turn. |
 //! | [`start_error`] | why the server does not start. |
+//! | [`poll`], [`sync`] | poll(2), and locks without poisoning. |
 #![forbid(unsafe_code)]
 
 pub mod app;
@@ -25,8 +26,10 @@ pub mod engine;
 mod environment;
 pub mod http;
 pub mod listener;
+pub mod poll;
 pub mod proto;
 pub mod session;
 pub mod start_error;
+pub mod sync;
 pub mod units;
 pub mod wsgi;

@@ -9,6 +9,7 @@
 
 use dustdevil::app::sink::{News, Sink};
 use dustdevil::config::Config;
+use dustdevil::sync::lock;
 use log::{Level, Log, Metadata, Record};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::dup2_stderr;
@@ -17,7 +18,7 @@ use std::fmt::Arguments;
 use std::io::{self, IsTerminal, PipeReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 /// Bytes of diagnostics that may wait for a slow reader.
@@ -98,7 +99,7 @@ impl Diagnostics {
 
     /// What simple_logger makes of a record.
     fn line(&self, record: &Record) -> Vec<u8> {
-        let mut capture = self.capture.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut capture = lock(&self.capture);
         capture.take(|| self.logger.log(record))
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// Layers from the bottom. A module may use those of its own layer and below.
 const LAYERS: [(&str, &[&str]); 7] = [
-    ("L0 words and plain values", &["http", "config", "cost", "environment", "start_error", "units"]),
+    ("L0 words and plain values", &["http", "config", "cost", "environment", "poll", "start_error", "sync", "units"]),
     ("L1 protocol", &["proto"]),
     ("L2 application", &["app", "wsgi"]),
     ("L3 session", &["session"]),
@@ -342,6 +342,17 @@ fn the_world_is_met_only_where_it_belongs() {
         }
     }
     assert!(wrong.is_empty(), "outside their place:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn one_file_of_the_engines_knows_python_workers() {
+    let mut wrong = Vec::new();
+    let engines = sources().into_iter().filter(|source| source.top() == "engine");
+    for source in engines.filter(|source| source.module != ["engine", "python"]) {
+        let hits = source.code.match_indices("wsgi").filter(|(at, _)| starts_word(&source.code, *at));
+        wrong.extend(hits.map(|(at, _)| source.place(at)));
+    }
+    assert!(wrong.is_empty(), "`wsgi` is for src/engine/python.rs:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -7,12 +7,13 @@
 //! - **The processor**, for as long as it works. Each write to a coder waits for its turn, in the order of asking, so that
 //!   other threads find a processor. The work of a turn is short, and an event loop, which is one thread, never waits.
 
+use crate::sync;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
 /// Coders that may live at once: 20 MB of memory.
@@ -211,7 +212,7 @@ impl Turns {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.queue)
     }
 }
 

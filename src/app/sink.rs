@@ -15,6 +15,7 @@
 //! Lines that are not taken wait, up to the bytes that there is room for, and go first with the next write. Lines beyond that are dropped
 //! whole and counted. A line that was written in part is completed before the next one.
 
+use crate::sync;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
@@ -26,7 +27,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// PIPE_BUF of Linux. A pipe takes a write up to this size whole or not at all, so that lines of several writers on
@@ -164,9 +165,8 @@ impl Sink {
         (lost > 0).then_some(News::Closed { lost, cause })
     }
 
-    /// A thread that panicked has left nothing half done in it.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.state)
     }
 }
 

@@ -1,6 +1,7 @@
 //! A temporary file without a name: it goes when it is closed, however the server ends. And the account of what all clients
 //! together keep in such files, or in memory instead.
 
+use crate::sync;
 use rustix::fs::{MemfdFlags, OFlags};
 use std::error::Error;
 use std::fmt;
@@ -8,7 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// In memory, of all clients together, however many there are.
 const MEMORY: usize = 32 * 1024 * 1024;
@@ -58,7 +59,7 @@ impl SpoolAccount {
     }
 
     fn discarded(&self) -> MutexGuard<'_, Vec<(File, u64)>> {
-        self.discarded.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.discarded)
     }
 }
 

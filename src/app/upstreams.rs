@@ -12,12 +12,13 @@
 //! ```
 
 use crate::app::temporary::SpoolAccount;
+use crate::sync;
 use crate::wsgi::supervisor::LeaseError;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long a failed upstream is avoided: long enough that it delays few requests, short enough that a restart is soon
@@ -88,7 +89,7 @@ impl Upstream {
     }
 
     fn ailing_until(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.ailing_until.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.ailing_until)
     }
 }
 

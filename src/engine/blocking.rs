@@ -8,42 +8,45 @@
 //! waited.
 //!
 //! Two rules keep waiting cheap and the log prompt:
-//! - **While the session is idle nothing is lent to it.** `await_first` receives into a small buffer of
-//!   the thread's own, before the driver is called; the first read then finds it there.
-//! - **A read never waits behind a write.** It says `WouldBlock`, so that the engine has its turn.
+//! - **An idle session holds no buffers.** `await_first` receives into a small buffer of the thread's own, before the
+//!   driver is called. The first read then finds the bytes there.
+//! - **A read does not wait after a write.** It returns `WouldBlock`, so that the engine writes the log before it
+//!   waits.
 //!
 //! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
 //! and `await_ready` polls both for what the session wants.
 
 use crate::app::forward::CutByShutdown;
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
-use crate::driver::{Connected, Transport};
+use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
+use crate::engine::accept::PAUSE;
 use crate::engine::latch::Latch;
-use crate::engine::shared_pool::SharedPool;
-use crate::engine::{PAUSE, send, send_file, upstream};
+use crate::engine::python::{WorkerSocket, Workers};
+use crate::engine::socket::{send, send_file};
+use crate::engine::upstream::shared_pool::SharedPool;
+use crate::engine::upstream::socket::UpstreamSocket;
 use crate::http::date::Now;
+use crate::poll;
 use crate::session::Ready;
-use crate::wsgi::shared_supervisor::SharedSupervisor;
-use crate::wsgi::supervisor::{Granted, Handback, Lease, Ticket};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
 /// setting the timeout each time for that would cost a request half as many calls again.
 const SLACK: Duration = Duration::from_millis(10);
-/// Room for what ends an idle wait. Most heads are smaller, browsers' with cookies too; a larger one
-/// costs a second read. It lives on the stack of every thread: a page would be felt.
+/// Room for the bytes that end an idle wait. Most heads are smaller, those of browsers with cookies too. A larger one
+/// costs a second read. It is small because it is on the stack of every thread.
 const FIRST: usize = 2048;
 
 pub struct Blocking<'a> {
     socket: &'a TcpStream,
-    /// Set when what is under way is the last, and when nothing more may be done.
+    /// Once it is set, the exchange under way is the last.
     ending: &'a Latch,
+    /// Once it is set, calls that may wait fail.
     cut: &'a Latch,
     now: Now,
     /// When a call has to give up.
@@ -54,23 +57,15 @@ pub struct Blocking<'a> {
     first: Option<io::Result<usize>>,
     buffer: [u8; FIRST],
     /// Whether a read may wait in this turn.
-    patient: bool,
+    may_wait: bool,
     upstreams: &'a SharedPool,
-    /// The workers, if there are any, and who this is to them.
-    supervisor: Option<&'a SharedSupervisor>,
-    ticket: Ticket,
-    link: Option<Link>,
-    /// What is worth a call: all of it where calls wait.
+    workers: Workers<'a>,
+    /// The client's key: workers are leased for it.
+    key: usize,
+    /// The upstream's socket that its exchange has.
+    upstream: Option<UpstreamSocket<'a>>,
+    /// What is worth a call on either side: everything where the calls themselves wait.
     ready: Ready,
-}
-
-/// The upstream's socket that an exchange has.
-struct Link {
-    socket: Arc<OwnedFd>,
-    upstream: usize,
-    name: String,
-    /// The lease, if it is a worker's.
-    lease: Option<Lease>,
 }
 
 /// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the
@@ -88,7 +83,7 @@ impl<'a> Blocking<'a> {
         ending: &'a Latch,
         cut: &'a Latch,
         upstreams: &'a SharedPool,
-        workers: Option<(&'a SharedSupervisor, Ticket)>,
+        (workers, key): (Workers<'a>, usize),
     ) -> Blocking<'a> {
         Blocking {
             socket,
@@ -100,43 +95,41 @@ impl<'a> Blocking<'a> {
             sending: Timeout { set: inherited.send },
             first: None,
             buffer: [0; FIRST],
-            patient: false,
+            may_wait: false,
             upstreams,
-            supervisor: workers.map(|(supervisor, _)| supervisor),
-            ticket: workers.map_or(0, |(_, ticket)| ticket),
-            link: None,
+            workers,
+            key,
+            upstream: None,
             ready: Ready::ALL,
         }
     }
 
-    /// Waits for a worker, until the deadline or the end of the grace period, or until there is news of the
-    /// client: then its place in the queue is kept.
-    fn lease(
-        &mut self,
-        pool: usize,
-        supervisor: &SharedSupervisor,
-        request: Option<&[u8]>,
-    ) -> Result<Granted, ConnectError> {
+    /// Leases a Python worker, and waits for one until the deadline or the end of the grace period.
+    ///
+    /// # Errors
+    /// `Queued`: that time is over; or the client has ended, and keeps its place in the queue. Others as in
+    /// `Workers::lease`.
+    fn lease(&mut self, pool: usize, request: Option<&[u8]>) -> Result<(WorkerSocket<'a>, Connected), ConnectError> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // In slices, so that the end of the grace period is heard.
-            if let Some(granted) = supervisor.lease_within(pool, self.ticket, request, left.min(PAUSE))? {
-                return Ok(granted);
+            // In slices, so that the end of the grace period is seen.
+            if let Some(leased) = self.workers.lease_within(pool, self.key, request, left.min(PAUSE))? {
+                return Ok(leased);
             }
-            if self.hears_of_client() {
+            if self.client_has_ended() {
                 return Err(ConnectError::Queued);
             }
             if self.cut.is_set() || left.is_zero() {
-                supervisor.leave(self.ticket, Instant::now());
+                self.workers.leave_and_wake(self.key, Instant::now());
                 return Err(ConnectError::Queued);
             }
         }
     }
 
-    /// Whether the client sends no more, or has gone, without waiting for it.
-    fn hears_of_client(&mut self) -> bool {
+    /// Whether the client has shut its side down or has gone. It does not wait for that.
+    fn client_has_ended(&mut self) -> bool {
         let mut polled = [PollFd::new(self.socket, PollFlags::RDHUP)];
-        if poll(&mut polled, Some(&Timespec::default())).is_err() {
+        if poll::wait(&mut polled, Some(Duration::ZERO)).is_err() {
             return false;
         }
         let found = polled[0].revents();
@@ -145,26 +138,25 @@ impl<'a> Blocking<'a> {
         !found.is_empty()
     }
 
-    /// With an upstream's socket at hand: waits until something `wanted` is ready, or until the deadline.
+    /// While the exchange has an upstream's socket: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
-        let Some(link) = &self.link else { return };
+        let Some(upstream) = &self.upstream else { return };
         if wanted != wanted.without(self.ready) {
             return;
         }
         let flag = |what, flag| if wanted.has(what) { flag } else { PollFlags::empty() };
         let flags = |read, write| flag(read, PollFlags::IN) | flag(write, PollFlags::OUT);
         let mut polled = vec![PollFd::from_borrowed_fd(self.cut.as_fd(), PollFlags::IN)];
-        // One of which nothing is wanted is left out: its hang-up would end every wait at once.
+        // A socket of which nothing is wanted is left out: its hang-up would end every wait at once.
         let client = flags(Ready::CLIENT_READ, Ready::CLIENT_WRITE) | flag(Ready::CLIENT_EOF, PollFlags::RDHUP);
         let client = Some(client).filter(|flags| !flags.is_empty() || wanted.has(Ready::CLIENT_GONE));
-        let upstream = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
-        let upstream = Some(upstream).filter(|flags| !flags.is_empty());
-        let sides = [(self.socket.as_fd(), client), (link.socket.as_fd(), upstream)];
+        let flags = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
+        let (socket, upstream) = (upstream.as_fd(), Some(flags).filter(|flags| !flags.is_empty()));
+        let sides = [(self.socket.as_fd(), client), (socket, upstream)];
         polled.extend(sides.iter().filter_map(|(fd, flags)| Some(PollFd::from_borrowed_fd(*fd, (*flags)?))));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        // What can fail here (a signal, no memory) passes: the next turn finds nothing ready and waits again.
-        if poll(&mut polled, left.as_ref()).is_err() {
+        // An error (no memory) passes: the next turn finds nothing ready and waits again.
+        if poll::wait(&mut polled, left).is_err() {
             return;
         }
         let mut found = polled[1..].iter().map(PollFd::revents);
@@ -184,7 +176,7 @@ impl<'a> Blocking<'a> {
     }
 
     pub fn has_upstream(&self) -> bool {
-        self.link.is_some()
+        self.upstream.is_some()
     }
 
     /// Notes that a call would have had to wait.
@@ -195,7 +187,7 @@ impl<'a> Blocking<'a> {
         result
     }
 
-    /// Waits for the first bytes after an idle time, for the client's leaving, or for the deadline.
+    /// Waits for the first bytes after an idle time, for the client's end, or for the deadline.
     pub fn await_first(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
         let (left, socket) = (self.left(), self.socket);
@@ -204,10 +196,10 @@ impl<'a> Blocking<'a> {
         self.first = Some(self.waited(result));
     }
 
-    /// Before each turn of the driver. `patient`: its reads may wait.
-    pub fn begin_turn(&mut self, patient: bool) {
-        self.patient = patient;
-        if self.link.is_none() {
+    /// Before each turn of the driver. `may_wait`: its reads may wait.
+    pub fn begin_turn(&mut self, may_wait: bool) {
+        self.may_wait = may_wait;
+        if self.upstream.is_none() {
             self.ready = Ready::ALL;
         }
         self.now.update(Instant::now(), SystemTime::now());
@@ -217,7 +209,7 @@ impl<'a> Blocking<'a> {
         self.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(self.now.instant))
     }
 
-    /// After every call that may have waited: what time it is, and whether anything may still be done.
+    /// After every call that may have waited: reads the clock, and fails if the grace period is over.
     fn waited(&mut self, result: io::Result<usize>) -> io::Result<usize> {
         self.now.update(Instant::now(), SystemTime::now());
         if self.cut.is_set() {
@@ -227,9 +219,9 @@ impl<'a> Blocking<'a> {
     }
 
     fn send_with(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        self.patient = false;
+        self.may_wait = false;
         let (left, socket) = (self.left(), self.socket);
-        let result = match self.link {
+        let result = match self.upstream {
             Some(_) => call(),
             None => self.sending.within(left, |left| socket.set_write_timeout(left), call),
         };
@@ -239,6 +231,8 @@ impl<'a> Blocking<'a> {
 }
 
 impl Transport for Blocking<'_> {
+    const WAITS: bool = true;
+
     fn now(&mut self) -> &Now {
         &self.now
     }
@@ -247,12 +241,10 @@ impl Transport for Blocking<'_> {
         self.now.update(Instant::now(), SystemTime::now());
     }
 
-    /// Bytes that ended an idle wait are a request under way: it is first heard, then told.
+    /// Bytes that ended an idle wait belong to a request: they are read before the session learns of the shutdown.
     fn is_ending(&self) -> bool {
         self.ending.is_set() && self.first.is_none()
     }
-
-    const WAITS: bool = true;
 
     fn block_until(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
@@ -266,13 +258,13 @@ impl Transport for Blocking<'_> {
             return Ok(count);
         }
         let (left, socket) = (self.left(), self.socket);
-        let result = match (&self.link, self.patient) {
+        let result = match (&self.upstream, self.may_wait) {
             (Some(_), _) => read(socket, room),
             (None, true) => self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room)),
             (None, false) => Err(io::ErrorKind::WouldBlock.into()),
         };
         let result = self.noted(Ready::CLIENT_READ, result);
-        if self.patient { self.waited(result) } else { result }
+        if self.may_wait { self.waited(result) } else { result }
     }
 
     fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
@@ -294,32 +286,37 @@ impl Transport for Blocking<'_> {
     }
 
     fn reset_on_close(&mut self) {
-        // If it fails the connection has gone already.
+        // It fails only if the connection is gone already.
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
+    }
+}
+
+impl UpstreamTransport for Blocking<'_> {
+    fn upstream_ready(&self) -> Ready {
+        self.ready
     }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError> {
-        let result = match (&to.address, self.supervisor) {
-            (Address::Worker(pool), Some(supervisor)) => {
-                self.lease(*pool, supervisor, request).map(|(lease, received)| {
-                    let connected = received.map_or(Connected::Reused, Connected::Sent);
-                    (lease.socket.clone(), connected, Some(lease))
-                })
+        let result = match to.address {
+            Address::Worker(pool) => {
+                self.lease(pool, request).map(|(socket, connected)| (UpstreamSocket::Leased(socket), connected))
             }
             _ => {
-                let connected = self.upstreams.connect(to, reuse, self.now.instant);
-                connected.map(|(socket, connected)| (socket, connected, None)).map_err(ConnectError::Io)
+                let opened = self.upstreams.connect(to, reuse, self.now.instant);
+                opened
+                    .map(|(connection, connected)| (UpstreamSocket::Opened(connection), connected))
+                    .map_err(ConnectError::Io)
             }
         };
         self.now.update(Instant::now(), SystemTime::now());
-        let (socket, connected, lease) = match result {
+        let (socket, connected) = match result {
             Ok(connected) => connected,
             Err(error) => {
                 self.ready = self.ready.without(Ready::UPSTREAM_WRITE);
                 return Err(error);
             }
         };
-        self.link = Some(Link { socket, upstream: to.id, name: to.name.clone(), lease });
+        self.upstream = Some(socket);
         self.socket.set_nonblocking(true)?;
         // Nothing is there to be read before something was written.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
@@ -327,34 +324,36 @@ impl Transport for Blocking<'_> {
     }
 
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
+        let Some(upstream) = &self.upstream else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = upstream.read(room, files);
         let result = self.noted(Ready::UPSTREAM_READ, result);
         self.waited(result)
     }
 
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        let Some(link) = &self.link else { return Err(io::ErrorKind::NotConnected.into()) };
-        let result = upstream::write(&link.socket, bytes, file);
+        let Some(upstream) = &self.upstream else { return Err(io::ErrorKind::NotConnected.into()) };
+        let result = upstream.write(bytes, file);
         self.noted(Ready::UPSTREAM_WRITE, result)
     }
 
     fn shut_down_upstream(&mut self) -> io::Result<()> {
-        self.link.as_ref().map_or(Ok(()), |link| upstream::shut_down_write(&link.socket))
+        self.upstream.as_ref().map_or(Ok(()), UpstreamSocket::shut_down_write)
     }
 
     fn release(&mut self, keep: bool, handback: Option<Handback>) {
-        let Some(link) = self.link.take() else {
-            // It may have been waiting for a worker.
-            if let (Some(supervisor), Some(_)) = (self.supervisor, handback) {
-                supervisor.leave(self.ticket, self.now.instant);
+        match self.upstream.take() {
+            None => {
+                // The client may have been waiting for a worker.
+                if handback.is_some() {
+                    self.workers.leave_and_wake(self.key, self.now.instant);
+                }
+                return;
             }
-            return;
-        };
-        if let (Some(lease), Some(supervisor)) = (link.lease, self.supervisor) {
-            supervisor.give_back(&lease, handback.unwrap_or(Handback::Broken), self.now.instant);
-        } else if keep && upstream::is_fit(&link.socket, &link.name) {
-            self.upstreams.put(link.upstream, link.socket, self.now.instant);
+            Some(UpstreamSocket::Leased(socket)) => socket.give_back_and_wake(handback, self.now.instant),
+            Some(UpstreamSocket::Opened(connection)) if keep && connection.is_fit() => {
+                self.upstreams.put(connection, self.now.instant);
+            }
+            Some(UpstreamSocket::Opened(_)) => {}
         }
         // If it fails the connection has gone, and the next call says so.
         let _ = self.socket.set_nonblocking(false);
@@ -381,7 +380,7 @@ impl Timeout {
         call: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
         if left.is_zero() {
-            // To the kernel no time means for ever.
+            // For the kernel, a timeout of zero is no timeout.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.set > left.saturating_add(SLACK) {
@@ -390,7 +389,7 @@ impl Timeout {
         }
         let result = call();
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            // Over, or too early: either way the next wait needs another.
+            // The deadline has passed, or the timeout came too early: in both cases the next wait needs another.
             self.set = Duration::MAX;
         }
         result

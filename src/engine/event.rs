@@ -1,17 +1,17 @@
 //! The event engine: one thread, one mio Poll, a slab of sessions. It knows no HTTP.
 //!
-//! A connection is a client's socket, and while its exchange needs one an upstream's (`links`). Even tokens
-//! are clients, odd ones upstreams.
+//! A connection is a client's socket. While its exchange needs an upstream, it has a socket to that too
+//! (`upstream::links`). Even tokens are clients, odd tokens are sockets to upstreams.
 //!
 //! A turn of the loop has three phases:
 //! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
 //! 2. expire timers, queue keys;
-//! 3. drive the queued keys: those that move little once each, until the turn's budget is spent, then those that move
-//!    much, until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not
-//!    reach are the first of the next turn.
+//! 3. drive the queued keys: first small requests, once each, until the turn's budget is spent; then bulk transfers,
+//!    until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not reach are
+//!    the first of the next turn.
 //!
-//! Thus a small request waits for one slice of one large transfer, however many there are of them; and a turn, before
-//! whose end no signal and no new client is seen, has a bounded length, however many clients ask for however much.
+//! So a small request waits for about one slice of bulk transfers, however many of them there are. Signals and new
+//! clients are seen only between two turns: a turn has a bounded length, however many clients ask for however much.
 //!
 //! Nothing is removed before phase 3, so a stale token reaches no new connection. A socket is registered
 //! once, edge-triggered, for reading and writing; its ready bits say what is worth a system call. A bit
@@ -20,44 +20,44 @@
 use crate::app::App;
 use crate::cost;
 use crate::driver::{self, Turn};
+use crate::engine::accept::{AcceptFailure, PAUSE};
 use crate::engine::evented::Evented;
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
-use crate::engine::links::Links;
+use crate::engine::python::{self, Source};
+use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::Unread;
+use crate::engine::socket::{READABLE, WRITABLE, ready_bits};
 use crate::engine::timers::Timers;
-use crate::engine::{AcceptFailure, Ending, PAUSE, READABLE, WRITABLE, ready_bits, tell_cut, tell_ending};
+use crate::engine::upstream::links::Links;
 use crate::http::date::Now;
 use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
-use crate::wsgi::inbox::DEPTH;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tokens from here up are listeners; below, keys of the slab.
 const FIRST_LISTENER: usize = usize::MAX / 2;
 const SIGNALS: Token = Token(usize::MAX - 1);
-/// What the supervisor of the workers watches.
-const WORKERS: Token = Token(usize::MAX - 2);
+const PYTHON: Token = Token(usize::MAX - 2);
 /// Events taken at once; more wait for the next poll.
 const EVENTS: usize = 1024;
-/// Who has moved so much at once is likely to go on so.
+/// A session that moved this much when it was last driven, and goes on, is treated as a bulk transfer.
 const BULKY: usize = 128 * 1024;
 /// Connections accepted in a turn, of all listeners together: they cost less than half of its budget.
 const ACCEPTS: usize = 128;
-/// How long a turn drives connections that move little; those that were read ahead by then are driven all the same.
+/// How long a turn drives small requests. The clock decides after each group of sessions that was read ahead.
 const TURN_TIME: Duration = Duration::from_millis(4);
-/// Idle connections looked into in a turn, to be closed for new ones: each costs some 20 us with what is accepted for it.
+/// How many idle connections a turn may pick to close them for new ones. Each costs some 20 us, with the accept.
 const EVICTIONS: usize = 32;
 
 struct Client {
@@ -65,11 +65,11 @@ struct Client {
     session: Session,
     ready: u8,
     queued: bool,
-    /// It moved much when it was last driven.
+    /// It is treated as a bulk transfer.
     bulky: bool,
     /// The upstream's socket that its exchange has.
     link: Option<u32>,
-    /// A worker may be free for it, for which it has waited.
+    /// It has waited for a Python worker, and one may be free now.
     woken: bool,
 }
 
@@ -79,15 +79,15 @@ struct Listener {
     ready: bool,
 }
 
-/// How much of a turn's share has been used up by connections that move little.
+/// What small requests have used up of a turn.
 struct TurnBudget {
     began: Instant,
     spent: usize,
 }
 
 impl TurnBudget {
-    /// By what the work is known to cost, and by the clock, for a machine that is slower than the one the costs were
-    /// measured on.
+    /// The known costs of the work decide, and the clock: this machine may be slower than the one on which the costs
+    /// were measured.
     fn is_spent(&self, now: Instant) -> bool {
         self.spent >= cost::TURN || now.saturating_duration_since(self.began) >= TURN_TIME
     }
@@ -101,21 +101,21 @@ pub struct EventEngine<'a> {
     unread: Unread,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
-    links: Links,
-    /// The supervisor of the workers has something to look at.
-    worker_news: bool,
+    links: Links<'a>,
+    python: Source<'a>,
     timers: Timers,
-    /// Keys to be driven in this turn, and those that are driven behind them as far as there is time.
+    /// Keys to be driven: small requests, and bulk transfers, which are driven after them.
     queue: Vec<usize>,
     bulk: VecDeque<usize>,
     turn: TurnBudget,
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
-    /// For idle connections, while there may be no more of them.
+    /// Finds idle connections to close while the limit of connections is reached.
     idle: Search,
     /// When the grace period ends, once the server is shutting down.
     shutdown: Option<Instant>,
+    /// How many signals to end have come.
     signalled: u32,
 }
 
@@ -125,14 +125,8 @@ impl<'a> EventEngine<'a> {
         let poll = Poll::new()?;
         let unread = Unread::watch()?;
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        if let Some(wsgi) = &app.wsgi {
-            signals.add_signal(SIGHUP)?;
-            poll.registry().register(
-                &mut SourceFd(&wsgi.supervisor.lock().as_fd().as_raw_fd()),
-                WORKERS,
-                Interest::READABLE,
-            )?;
-        }
+        let python = Source::of(app);
+        python.register(poll.registry(), PYTHON, &signals)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let listeners = listeners.into_iter().enumerate().map(|(index, listener)| {
             listener.set_nonblocking(true)?;
@@ -151,7 +145,7 @@ impl<'a> EventEngine<'a> {
             listeners,
             clients: Slab::new(),
             links: Links::default(),
-            worker_news: true,
+            python,
             timers: Timers::default(),
             queue: Vec::new(),
             bulk: VecDeque::new(),
@@ -166,7 +160,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(mut self) -> io::Result<Ending> {
+    pub fn run(mut self) -> io::Result<Ended> {
         let mut events = Events::with_capacity(EVENTS);
         loop {
             match self.poll.poll(&mut events, self.timeout()) {
@@ -180,32 +174,32 @@ impl<'a> EventEngine<'a> {
             }
             self.accept();
             self.expire();
-            self.supervise();
+            self.python.turn(self.now.instant);
             self.drive(0);
-            self.pass_workers_on();
+            self.drive_woken();
             self.drive_bulk();
-            // Those whom these have freed a worker for have their turn next.
+            // Clients that can have a worker now are driven next.
             self.wake();
             self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
-                return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
+                return Ok(if self.clients.is_empty() { Ended::Drained } else { Ended::Cut });
             }
         }
     }
 
     /// How long the poll may wait: not at all while work is queued.
     fn timeout(&self) -> Option<Duration> {
-        let waited_for = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        // At the limit: when an idle connection can be looked for.
-        let place = if waited_for && !self.can_accept() { self.idle.next() } else { None };
+        let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
+        // At the limit of connections: when the next search for an idle one may begin.
+        let search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
         let is_idle = self.queue.is_empty() && self.bulk.is_empty();
-        if !is_idle || (waited_for && place.is_none()) {
+        if !is_idle || (has_waiting && search.is_none()) {
             return Some(Duration::ZERO);
         }
-        let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
+        let python = self.python.deadline(self.now.instant);
         let chore = self.app.next_chore(self.now.instant);
         let next =
-            [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, chore]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.shutdown, chore]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -218,16 +212,15 @@ impl<'a> EventEngine<'a> {
     fn on_event(&mut self, event: &Event) {
         match event.token() {
             SIGNALS => self.on_signals(),
-            WORKERS => self.worker_news = true,
+            PYTHON => self.python.on_event(),
             Token(token) if token >= FIRST_LISTENER => {
                 if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                     listener.ready = true;
                 }
             }
             Token(token) if token % 2 == 1 => {
-                let supervisor = self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor);
                 let (registry, now) = (self.poll.registry(), self.now.instant);
-                if let Some(client) = self.links.on_event(token / 2, event, registry, supervisor, now) {
+                if let Some(client) = self.links.on_event(token / 2, event, registry, now) {
                     self.enqueue(client);
                 }
             }
@@ -241,16 +234,15 @@ impl<'a> EventEngine<'a> {
 
     fn on_signals(&mut self) {
         for signal in self.signals.pending() {
-            match (signal, &self.app.wsgi) {
-                (SIGHUP, Some(wsgi)) => wsgi.supervisor.lock().reload(self.now.instant),
-                _ => self.signalled += 1,
+            if !self.python.takes_signal(signal, self.now.instant) {
+                self.signalled += 1;
             }
         }
         self.unread.clear();
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }
-        tell_ending();
+        shutdown::log_begun();
         self.listeners.clear();
         self.shutdown = Some(self.now.instant + self.app.timeouts.grace);
         for key in 0..self.clients.capacity() {
@@ -264,7 +256,7 @@ impl<'a> EventEngine<'a> {
         let Some(deadline) = self.shutdown else { return false };
         let expired = deadline <= self.now.instant;
         if expired && !self.clients.is_empty() {
-            tell_cut(self.clients.len());
+            shutdown::log_cut(self.clients.len());
         }
         self.clients.is_empty() || expired || self.signalled > 1
     }
@@ -273,8 +265,8 @@ impl<'a> EventEngine<'a> {
         self.clients.len() < self.app.limits.connections
     }
 
-    /// Accepts until no listener has more, the limit is reached and nobody gives way, or the others have waited long
-    /// enough.
+    /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
+    /// closed, or each listener has had its share of `ACCEPTS`.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -298,7 +290,7 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Closes an idle connection for a client that waits at this listener; whether there is room for it now.
+    /// Closes an idle connection for a client that waits at this listener. Returns whether there is room for it now.
     fn make_way(&mut self, index: usize, evictions: &mut usize) -> bool {
         let (now, listener) = (self.now.instant, &mut self.listeners[index]);
         if *evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
@@ -307,7 +299,8 @@ impl<'a> EventEngine<'a> {
         listener.ready = await_any(&[listener.socket.as_fd()], Some(now)).is_ok_and(|readable| readable[0]);
         while listener.ready && *evictions > 0 {
             let clients = &self.clients;
-            // One that is queued has been sent something. All events of this turn are folded: no token is stale later.
+            // A queued client is about to be driven. All events of this turn are folded already: none of them reaches
+            // the next connection with the same key.
             let look = |key| {
                 let client: &Client = clients.get(key)?;
                 let idle_since = client.session.idle_since().filter(|_| !client.queued && client.ready & READABLE == 0);
@@ -389,9 +382,10 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives those that move little and are queued from `first` on, some at a time: first their requests are read, then
-    /// the clock, then they are answered, so that what one of them finds out is true for all. What yields is queued anew;
-    /// what the budget of the turn does not reach stays at its place in the queue.
+    /// Drives the small requests that are queued from `first` on, in groups: first the requests of a group are read,
+    /// then the clock, then they are answered. So what one of them finds out, about a file for example, is new enough
+    /// for all of the group. A session that yields is queued again. One that the budget does not reach stays where it
+    /// is in the queue.
     fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
         let mut next = first;
@@ -445,7 +439,7 @@ impl<'a> EventEngine<'a> {
     }
 
     /// A client's session, its transport, and what all sessions work with.
-    fn session(&mut self, key: usize) -> (&mut Session, Evented<'_>, &mut Scratch) {
+    fn session(&mut self, key: usize) -> (&mut Session, Evented<'_, 'a>, &mut Scratch) {
         let Client { stream, session, ready, link, woken, .. } = &mut self.clients[key];
         let io = Evented {
             stream,
@@ -456,26 +450,17 @@ impl<'a> EventEngine<'a> {
             link,
             links: &mut self.links,
             registry: self.poll.registry(),
-            supervisor: self.app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor),
+            workers: self.python.workers(),
             woken,
         };
         (session, io, &mut self.scratch)
     }
 
-    /// Lets the supervisor of the workers look at what has happened.
-    fn supervise(&mut self) {
-        let Some(wsgi) = &self.app.wsgi else { return };
-        let mut supervisor = wsgi.supervisor.lock();
-        let now = self.now.instant;
-        if std::mem::take(&mut self.worker_news) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
-            supervisor.turn(now);
-        }
-    }
-
-    /// Drives those to whom others have given way at a worker, and those whom these give way to: what it has said may hold
-    /// the answers of several, and nobody waits again before it has its next requests.
-    fn pass_workers_on(&mut self) {
-        for _ in 0..=DEPTH {
+    /// Drives the clients that may get a worker now. Some of them give a worker's thread back, which wakes others: what
+    /// the thread has sent may hold the answers to several requests. So the loop waits for events only when these
+    /// answers are passed on and waiting requests are in the thread's inbox.
+    fn drive_woken(&mut self) {
+        for _ in 0..python::ROUNDS {
             let rest = self.queue.len();
             self.wake();
             if self.queue.len() == rest {
@@ -485,11 +470,9 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Queues those for whom a worker may have become free.
+    /// Queues the clients that may get a worker now.
     fn wake(&mut self) {
-        let Some(wsgi) = &self.app.wsgi else { return };
-        let woken = wsgi.supervisor.lock().take_woken();
-        for key in woken {
+        for key in self.python.take_woken() {
             if let Some(client) = self.clients.get_mut(key) {
                 client.woken = true;
                 self.enqueue(key);

@@ -2,13 +2,12 @@
 //! `Transport`. A bit is cleared by `WouldBlock` or by a short read or write. The next edge sets it again.
 
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
-use crate::driver::{Connected, Transport};
-use crate::engine::links::Links;
-use crate::engine::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file, upstream};
+use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
+use crate::engine::python::Workers;
+use crate::engine::socket::{HUNG_UP, READ_CLOSED, READABLE, WRITABLE, send, send_file};
+use crate::engine::upstream::links::Links;
 use crate::http::date::Now;
 use crate::session::Ready;
-use crate::wsgi::shared_supervisor::SharedSupervisor;
-use crate::wsgi::supervisor::Handback;
 use mio::Registry;
 use mio::net::TcpStream;
 use std::fs::File;
@@ -17,7 +16,7 @@ use std::net::Shutdown;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-pub struct Evented<'a> {
+pub struct Evented<'a, 'app> {
     pub stream: &'a mut TcpStream,
     pub ready: &'a mut u8,
     pub now: &'a mut Now,
@@ -25,10 +24,10 @@ pub struct Evented<'a> {
     /// The client's key.
     pub key: usize,
     pub link: &'a mut Option<u32>,
-    pub links: &'a mut Links,
+    pub links: &'a mut Links<'app>,
     pub registry: &'a Registry,
-    /// The supervisor of the workers, if there are any, and whether a worker may be free for this client.
-    pub supervisor: Option<&'a SharedSupervisor>,
+    pub workers: Workers<'app>,
+    /// A Python worker may be free for this client.
     pub woken: &'a mut bool,
 }
 
@@ -42,7 +41,7 @@ fn note(ready: &mut u8, bit: u8, asked: usize, result: io::Result<usize>) -> io:
     result
 }
 
-impl Transport for Evented<'_> {
+impl Transport for Evented<'_, '_> {
     fn now(&mut self) -> &Now {
         self.now
     }
@@ -56,15 +55,11 @@ impl Transport for Evented<'_> {
     }
 
     fn ready(&self) -> Ready {
-        let own = Ready::NONE
+        Ready::NONE
             .with_if(*self.ready & READABLE != 0, Ready::CLIENT_READ)
             .with_if(*self.ready & WRITABLE != 0, Ready::CLIENT_WRITE)
             .with_if(*self.ready & READ_CLOSED != 0, Ready::CLIENT_EOF)
-            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE);
-        // Without a link, the session may ask for one when a worker may be free.
-        let Some(link) = *self.link else { return own.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
-        let link = self.links.get(link as usize).ready;
-        own.with_if(link & READABLE != 0, Ready::UPSTREAM_READ).with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
+            .with_if(*self.ready & HUNG_UP != 0, Ready::CLIENT_GONE)
     }
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -95,12 +90,23 @@ impl Transport for Evented<'_> {
         // It fails only if the connection is gone already.
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
+}
+
+impl UpstreamTransport for Evented<'_, '_> {
+    fn upstream_ready(&self) -> Ready {
+        // Without a link, the session may connect when a worker may be free.
+        let Some(link) = *self.link else { return Ready::NONE.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
+        let link = self.links.get(link as usize).ready;
+        Ready::NONE
+            .with_if(link & READABLE != 0, Ready::UPSTREAM_READ)
+            .with_if(link & WRITABLE != 0, Ready::UPSTREAM_WRITE)
+    }
 
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError> {
         *self.woken = false;
-        let (key, connected) = match (&to.address, self.supervisor) {
-            (Address::Worker(pool), Some(supervisor)) => {
-                self.links.lease(*pool, self.key, request, supervisor, self.registry, self.now.instant)?
+        let (key, connected) = match to.address {
+            Address::Worker(pool) => {
+                self.links.lease(pool, self.key, request, self.workers, self.registry, self.now.instant)?
             }
             _ => self.links.connect(to, reuse, self.key, self.registry, self.now.instant)?,
         };
@@ -112,7 +118,7 @@ impl Transport for Evented<'_> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
         let before = files.len();
-        let result = upstream::read(&link.socket, self.supervisor.zip(link.lease.as_ref()), room, files);
+        let result = link.socket.read(room, files);
         // A read stops after the bytes that came with a descriptor (unix(7)): there may be more.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)
@@ -121,25 +127,23 @@ impl Transport for Evented<'_> {
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         let Some(key) = *self.link else { return Err(io::ErrorKind::NotConnected.into()) };
         let link = self.links.get_mut(key as usize);
-        let result = upstream::write(&link.socket, bytes, file);
+        let result = link.socket.write(bytes, file);
         note(&mut link.ready, WRITABLE, bytes.len(), result)
     }
 
     fn shut_down_upstream(&mut self) -> io::Result<()> {
         let Some(key) = *self.link else { return Ok(()) };
-        upstream::shut_down_write(&self.links.get(key as usize).socket)
+        self.links.get(key as usize).socket.shut_down_write()
     }
 
     fn release(&mut self, keep: bool, handback: Option<Handback>) {
-        match (self.link.take(), self.supervisor) {
-            (Some(key), supervisor) => {
-                self.links.release(key as usize, keep, handback, supervisor, self.registry, self.now.instant);
-            }
+        match self.link.take() {
+            Some(key) => self.links.release(key as usize, keep, handback, self.registry, self.now.instant),
             // The client may have been waiting for a worker.
-            (None, Some(supervisor)) if handback.is_some() => {
-                self.links.leave(self.key, supervisor, self.registry, self.now.instant);
+            None if handback.is_some() => {
+                self.links.leave(self.key, self.workers, self.registry, self.now.instant);
             }
-            (None, _) => {}
+            None => {}
         }
     }
 }

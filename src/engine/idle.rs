@@ -1,13 +1,14 @@
 //! Which connection is closed for a new one when no more may be open.
 //!
-//! Only an idle one: between requests, nothing of the next one read, nothing in its socket. The first is of the peer that
-//! holds the most connections at that moment; of these it is the one that has been idle the longest.
+//! Only an idle connection is closed: it is between two requests, nothing of the next one has been read, and nothing
+//! waits in its socket. The peer that holds the most connections at that moment loses the one that has been idle the
+//! longest.
 //!
 //! Nothing is kept up to date while requests are served. When the limit is reached and a client waits, a pass over all
-//! connections lists the best; the list serves as many clients. A pass goes in slices, one a call, and one that found
-//! little is not repeated for a moment. So a flood of clients at the limit costs a bounded time a turn.
+//! connections lists those to close, for this client and the next ones. A pass goes in slices, one a call. After a pass
+//! that found few, the next one has to wait. So a flood of clients at the limit costs a bounded time a turn.
 
-use crate::engine::PAUSE;
+use crate::engine::accept::PAUSE;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ const LISTED: usize = 256;
 /// How long a list is good for: the peers' shares change with every connection.
 const LIST_AGE: Duration = Duration::from_secs(1);
 
-/// What counts for a connection.
+/// What the search looks at in a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub peer: IpAddr,
@@ -35,13 +36,13 @@ pub struct Seen {
 /// The search for idle connections. A key names a connection, as in a slab: it may name another one later.
 #[derive(Debug)]
 pub struct Search {
-    /// A connection that has been idle for less is left alone.
+    /// A connection that has been idle for less than this is left alone.
     least: Duration,
     /// The pass that is under way: the key it goes on with, the connections of each peer, those that are idle.
     cursor: usize,
     held: HashMap<IpAddr, usize>,
     idle: Vec<Listed>,
-    /// What the last pass has found, the best at the end, and when.
+    /// What the last pass has found, the first to close at the end; and when.
     listed: Vec<Listed>,
     listed_at: Option<Instant>,
     /// No pass begins before.
@@ -93,7 +94,7 @@ impl Search {
         self.next_pass.filter(|_| self.listed.is_empty())
     }
 
-    /// The best of the list that is still as it was.
+    /// The next connection of the list that is idle as it was in the pass.
     fn take_listed(&mut self, look: impl Fn(usize) -> Option<Seen>) -> Option<usize> {
         while let Some(Listed { key, peer, since }) = self.listed.pop() {
             if look(key) == Some(Seen { peer, idle_since: Some(since) }) {
@@ -115,7 +116,7 @@ impl Search {
         self.cursor = until;
     }
 
-    /// Lists the best of what the pass has seen, each as if those before it were closed already.
+    /// Lists the connections to close, each as if those before it were closed already.
     fn finish_pass(&mut self, now: Instant) {
         self.idle.sort_unstable_by_key(|idle| idle.since);
         let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(self.idle.len());
@@ -140,7 +141,7 @@ impl Search {
     }
 }
 
-/// What one peer can have many addresses of counts as one: an IPv6 host is given a /64 (RFC 6177).
+/// Addresses that one peer can choose from count as one: an IPv6 host is given a /64 (RFC 6177).
 fn network(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
@@ -236,14 +237,14 @@ mod tests {
         table.rows[1] = Some(Seen { idle_since: None, ..seen });
         table.rows[2] = Some(Seen { idle_since: Some(now), ..seen });
         assert_eq!(table.closed(&mut search), [3]);
-        // Found again when a moment has passed, those that are idle by then.
+        // The next pass finds those that are idle by then.
         assert_eq!(search.next(), Some(now + PAUSE));
         table.now += PAUSE;
         assert_eq!(table.closed(&mut search), [2]);
     }
 
     #[test]
-    fn who_is_idle_for_a_moment_only_is_left_alone() {
+    fn a_connection_that_is_idle_for_a_moment_only_is_left_alone() {
         let mut table = Table::new();
         table.add("10.0.0.1", Some(0));
         let mut search = Search::new(LEAST_IDLE);

@@ -3,8 +3,8 @@
 //! An eventfd that is written once and never read stays readable: it wakes every poll from then on, however many there
 //! are and whether they began before or after. So a shutdown has no races. The flag beside it saves a system call.
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::Errno;
+use crate::poll;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,14 +53,8 @@ impl AsFd for Latch {
 /// A signal (EINTR) is not an error: the wait ends early.
 pub fn await_any(fds: &[BorrowedFd<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<PollFd> = fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    // A duration too long for a timespec is no limit.
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut polled, left.as_ref()) {
-        Ok(_) => Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect()),
-        Err(Errno::INTR) => Ok(vec![false; fds.len()]),
-        Err(error) => Err(error.into()),
-    }
+    poll::wait(&mut polled, deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())))?;
+    Ok(polled.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
 
 #[cfg(test)]
@@ -71,7 +65,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn it_wakes_those_who_wait_and_those_who_come_later() {
+    fn it_wakes_threads_that_wait_and_threads_that_come_later() {
         let latch = Arc::new(Latch::new().unwrap());
         let waiting = latch.clone();
         let waiter = thread::spawn(move || waiting.wait(None));

@@ -7,33 +7,37 @@
 //!  serve     idle: recv, nothing lent  ─► drive: read, write, sendfile wait   blocking.rs
 //! ```
 //!
-//! A connection holds its thread for as long as it lives. Who finds no thread free waits in the backlog, unless an idle
-//! connection can be closed for it: at the limit of connections the acceptor sees to that; where workers are few, main
-//! looks now and then whether all of them are busy and a client waits.
+//! A connection holds its thread for as long as it lives. A client that finds no free thread waits in the backlog,
+//! until a connection ends or an idle one is closed for it. At the limit of connections the acceptor closes one. In a
+//! pool, main looks now and then whether all threads are busy and a client waits, and then closes one.
 //!
-//! **Shutdown.** A thread in a system call hears nothing, and a signal reaches any one of them. So only main
-//! takes signals, and passes them on by what each wait can see:
-//! - those who poll (accept, a delay) see a latch;
-//! - those who wait idle in recv have said so in their `Link`. Main takes the word back and shuts the socket
-//!   down for reading, and recv returns (so does whoever closes one for a new client). Thread and main both swap the word, so that one of them has it: a
-//!   request that comes in that moment is either in flight and finished, or was never read;
-//! - those in flight go on, and find at the next call's end that they are the last of their connection;
-//! - when the grace period is over, sockets are shut down both ways, which ends every call. Main waits for
-//!   the threads to leave, so that their uploads are tidied away.
+//! **Shutdown.** A thread in a system call does not see a flag, and a signal may reach any thread. So only main reads
+//! signals, and it ends each kind of wait in its own way:
+//! - A thread that polls (to accept, or during a delay) polls a latch too.
+//! - A thread that waits in recv for a request has said so in `Connection::idle`. Main swaps that to 0 and shuts the
+//!   socket down for reading: recv returns. An idle connection is closed for a new client in the same way. The thread
+//!   itself swaps `idle` to 0 when recv returns, and only one of the two finds it set: a request that arrives in that
+//!   moment is either answered or dropped unseen.
+//! - A thread with a request under way finishes it, and sees after its next call that it is the connection's last.
+//! - When the grace period is over, main shuts all sockets down both ways, which ends every call. Then it waits for the
+//!   threads to end, so that their uploads are tidied away.
 //!
 //! The alternative, to poll each socket together with the latch, costs every request a third system call.
-//! This way a request on a connection that stays is recv and send, and nothing else.
+//! This way a request on a connection that stays open is recv and send, and nothing else.
 
 use crate::app::App;
 use crate::driver::{self, Transport, Turn};
+use crate::engine::accept::{AcceptFailure, PAUSE};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
-use crate::engine::shared_pool::SharedPool;
+use crate::engine::python::Workers;
+use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::Unread;
-use crate::engine::{AcceptFailure, Ending, PAUSE, tell_cut, tell_ending};
+use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
+use crate::sync::{self, lock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 use slab::Slab;
@@ -42,7 +46,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -50,17 +54,17 @@ use std::time::{Duration, Instant};
 /// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
 /// It is address space: of memory it costs only the pages that were used.
 const STACK: usize = 256 * 1024;
-/// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB, and no buffer that
-/// grew beyond its usual size.
+/// Scratches kept for threads that get a request next: about as many as can be busy at once. Each holds some 32 KiB,
+/// and no buffer that grew beyond its usual size.
 const SPARE: usize = 16;
 /// How often the main thread looks for what is to be done without a request.
 const CHORES: Duration = Duration::from_secs(1);
-/// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
+/// How long threads may take to end once their sockets are shut down: they only have to close and unlink.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// How long a connection of a worker may be idle while other clients wait for one.
-const WORKER_IDLE: Duration = Duration::from_secs(1);
-/// How often main looks whether clients wait for a worker, and how soon again after one has been freed.
+/// In a pool, a connection that has been idle for this long is closed when another client waits for a thread.
+const THREAD_IDLE: Duration = Duration::from_secs(1);
+/// How often main looks whether clients wait for a thread, and how soon again after one has been freed.
 const LOOK: Duration = Duration::from_millis(500);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
@@ -70,7 +74,7 @@ pub enum Threads {
     /// One for each connection, up to the limit of connections.
     PerConnection,
     /// So many, each with one connection at a time.
-    Workers(usize),
+    Pool(usize),
 }
 
 pub struct ThreadedEngine {
@@ -83,17 +87,17 @@ pub struct ThreadedEngine {
 /// What the threads share.
 struct Shared {
     app: Arc<App>,
-    /// Who holds the lock accepts; the others wait for the lock, so that a client wakes one of them.
+    /// The thread that holds the lock accepts. The others wait for the lock, so that a client wakes only one of them.
     listeners: Mutex<Listeners>,
     inherited: Inherited,
-    links: Mutex<Slab<Arc<Link>>>,
-    /// With `links`: there may be room for another.
+    connections: Mutex<Slab<Arc<Connection>>>,
+    /// Goes with `connections`. Notified when there may be room for another.
     room: Condvar,
-    /// For connections that are closed for new ones.
+    /// Finds idle connections to close for new ones.
     search: Mutex<Search>,
-    /// A worker has been freed and nobody has accepted since.
+    /// A thread has been freed, and none has accepted since.
     freed: AtomicBool,
-    /// What the times in `links` count from.
+    /// What the times in `connections` count from.
     began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
@@ -108,25 +112,25 @@ struct Shared {
 struct Listeners {
     sockets: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
-    /// Whose turn it is when several are ready.
+    /// The listener that is first when several have clients.
     next: usize,
 }
 
-/// What main knows of a connection.
-struct Link {
+/// What other threads know of a connection.
+struct Connection {
     socket: TcpStream,
     peer: SocketAddr,
     /// The listener's address.
     local: SocketAddr,
-    /// While its thread waits for a request since when, in nanoseconds from `began` and at least 1; else 0. Who swaps it
-    /// to 0 decides: the thread, that a request is under way; another, that none will be.
+    /// Since when its thread waits for a request, in nanoseconds from `began` and at least 1; 0 while it does not wait.
+    /// The thread that swaps it to 0 decides: its own thread serves a request, another thread ends the connection.
     idle: AtomicU64,
 }
 
-/// A connection's place among `links`, given up in Drop.
-struct Seat {
+/// A connection's place among `connections`, given up in Drop.
+struct Place {
     shared: Arc<Shared>,
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     key: usize,
 }
 
@@ -143,13 +147,13 @@ impl ThreadedEngine {
         for listener in &listeners {
             listener.set_nonblocking(true)?;
         }
-        let least_idle = if threads == Threads::PerConnection { LEAST_IDLE } else { WORKER_IDLE };
+        let least_idle = if threads == Threads::PerConnection { LEAST_IDLE } else { THREAD_IDLE };
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         let shared = Shared {
             app,
             listeners: Mutex::new(Listeners { sockets: listeners, addresses, next: 0 }),
             inherited,
-            links: Mutex::default(),
+            connections: Mutex::default(),
             room: Condvar::new(),
             search: Mutex::new(Search::new(least_idle)),
             freed: AtomicBool::new(false),
@@ -164,45 +168,45 @@ impl ThreadedEngine {
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self, threads: Threads) -> io::Result<Ending> {
-        let serve: fn(Seat) = if threads == Threads::PerConnection { serve_apart } else { serve };
+    pub fn run(self, threads: Threads) -> io::Result<Ended> {
+        let serve: fn(Place) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
-            Threads::Workers(count) => count.min(self.shared.app.limits.connections),
+            Threads::Pool(count) => count.min(self.shared.app.limits.connections),
         };
         for _ in 0..acceptors {
             let shared = self.shared.clone();
             let accepting = move || {
-                while let Some(seat) = accept(&shared) {
-                    serve(seat);
+                while let Some(place) = accept(&shared) {
+                    serve(place);
                 }
             };
-            // A pool smaller than was asked for would look healthy.
+            // It is an error: a pool with fewer threads than were asked for would look healthy.
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
         let app = &self.shared.app;
         while !self.signalled() {
             let now = Instant::now();
-            // Any thread may leave something to be done later. This one looks for it every second.
+            // Any thread may leave something to be done later: the main thread looks for it every second.
             let chore = app.next_chore(now).unwrap_or(now + CHORES);
-            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_worker()) };
+            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_thread()) };
             await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
             app.do_chores(&mut Vec::new(), Instant::now());
         }
-        tell_ending();
+        shutdown::log_begun();
         self.shared.end();
         let deadline = Instant::now() + self.shared.app.timeouts.grace;
         while !self.shared.ended.is_set() && !self.signalled() {
             if deadline <= Instant::now() {
-                tell_cut(lock(&self.shared.links).len());
+                shutdown::log_cut(lock(&self.shared.connections).len());
                 break;
             }
             await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
         }
-        let ending = if self.shared.ended.is_set() { Ending::Drained } else { Ending::Cut };
+        let ended = if self.shared.ended.is_set() { Ended::Drained } else { Ended::Cut };
         self.shared.cut();
-        Ok(ending)
+        Ok(ended)
     }
 
     /// Whether a signal has come since the last time it was asked.
@@ -218,13 +222,13 @@ impl ThreadedEngine {
 impl Shared {
     fn end(&self) {
         self.ending.set();
-        // Nobody accepts from here on: who held the lock saw the latch.
+        // No thread accepts from here on: the one that held the lock has seen the latch.
         lock(&self.listeners).sockets.clear();
-        let links = lock(&self.links);
-        for (_, link) in links.iter() {
-            link.end_idle();
+        let connections = lock(&self.connections);
+        for (_, connection) in connections.iter() {
+            connection.end_idle();
         }
-        if links.is_empty() {
+        if connections.is_empty() {
             self.ended.set();
         }
         self.room.notify_all();
@@ -232,64 +236,65 @@ impl Shared {
 
     fn cut(&self) {
         self.cut.set();
-        for (_, link) in lock(&self.links).iter() {
-            let _ = link.socket.shutdown(Shutdown::Both);
+        for (_, connection) in lock(&self.connections).iter() {
+            let _ = connection.socket.shutdown(Shutdown::Both);
         }
         self.ended.wait(Some(Instant::now() + LEAVE));
     }
 
     fn is_full(&self) -> bool {
-        lock(&self.links).len() >= self.app.limits.connections
+        lock(&self.connections).len() >= self.app.limits.connections
     }
 
-    /// A client waits and there is no room: closes an idle connection for it, and waits for one to leave, a moment at most.
+    /// To be called when a client waits and there is no room. Closes an idle connection, and waits for room, for
+    /// `PAUSE` at most.
     fn await_room(&self) {
         self.make_way();
         let limit = self.app.limits.connections;
-        let full = |links: &mut Slab<_>| links.len() >= limit && !self.ending.is_set();
-        let links = lock(&self.links);
-        drop(self.room.wait_timeout_while(links, PAUSE, full).unwrap_or_else(PoisonError::into_inner));
+        let full = |connections: &mut Slab<_>| connections.len() >= limit && !self.ending.is_set();
+        drop(sync::wait_while(&self.room, lock(&self.connections), PAUSE, full));
     }
 
-    /// Closes the idle connection that is to give way to a new one; whether there was one.
+    /// Closes an idle connection. Returns whether there was one.
     fn make_way(&self) -> bool {
         let mut search = lock(&self.search);
-        let (links, now) = (lock(&self.links), Instant::now());
-        let look = |key| links.get(key).map(|link: &Arc<Link>| self.look(link));
-        while let Some(link) = search.find(now, links.capacity(), look).and_then(|key| links.get(key)) {
-            if idle::is_silent(&link.socket) && link.end_idle() {
-                log::debug!("{}: closed while idle, for a new client", link.peer.ip());
+        let (connections, now) = (lock(&self.connections), Instant::now());
+        let look = |key| connections.get(key).map(|connection: &Arc<Connection>| self.look(connection));
+        while let Some(connection) = search.find(now, connections.capacity(), look).and_then(|key| connections.get(key))
+        {
+            if idle::is_silent(&connection.socket) && connection.end_idle() {
+                log::debug!("{}: closed while idle, for a new client", connection.peer.ip());
                 return true;
             }
         }
         false
     }
 
-    fn look(&self, link: &Link) -> Seen {
-        let idle_since = match link.idle.load(Ordering::Relaxed) {
+    fn look(&self, connection: &Connection) -> Seen {
+        let idle_since = match connection.idle.load(Ordering::Relaxed) {
             0 => None,
             since => Some(self.began + Duration::from_nanos(since)),
         };
-        Seen { peer: link.peer.ip(), idle_since }
+        Seen { peer: connection.peer.ip(), idle_since }
     }
 
-    /// Closes an idle connection when all workers are busy and a client waits; says when to look again.
-    fn free_a_worker(&self) -> Instant {
-        // Whoever accepts holds the lock: then there is a worker for who comes.
-        let waited_for = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
-        if waited_for && !self.freed.load(Ordering::SeqCst) {
-            // First: the worker may accept before `make_way` returns.
+    /// Closes an idle connection when all threads are busy and a client waits. Returns when to look again.
+    fn free_a_thread(&self) -> Instant {
+        // A thread that waits for clients holds the lock: then one is free.
+        let has_waiting = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
+        if has_waiting && !self.freed.load(Ordering::SeqCst) {
+            // Set first: the thread may accept, and clear it, before `make_way` returns.
             self.freed.store(true, Ordering::SeqCst);
             if !self.make_way() {
                 self.freed.store(false, Ordering::SeqCst);
             }
         }
-        let is_soon = waited_for && self.freed.load(Ordering::SeqCst);
+        let is_soon = has_waiting && self.freed.load(Ordering::SeqCst);
         Instant::now() + if is_soon { LOOK_AGAIN } else { LOOK }
     }
 
-    /// A scratch that nobody uses. It comes back when its thread waits for a client, so that an idle
-    /// connection costs none.
+    /// A scratch that no thread uses. It is given back while its thread waits for a client, so that an idle connection
+    /// holds none.
     fn take_scratch(&self) -> Scratch {
         lock(&self.spare).pop().unwrap_or_default()
     }
@@ -304,14 +309,14 @@ impl Shared {
     }
 }
 
-impl Drop for Seat {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut links = lock(&self.shared.links);
-        links.remove(self.key);
-        if links.len() + 1 == self.shared.app.limits.connections {
+        let mut connections = lock(&self.shared.connections);
+        connections.remove(self.key);
+        if connections.len() + 1 == self.shared.app.limits.connections {
             self.shared.room.notify_one();
         }
-        if links.is_empty() && self.shared.ending.is_set() {
+        if connections.is_empty() && self.shared.ending.is_set() {
             self.shared.ended.set();
         }
     }
@@ -319,8 +324,8 @@ impl Drop for Seat {
 
 // ---- accepting
 
-impl Link {
-    /// Ends an idle wait: its thread leaves. `false`: there is none, or a request has ended it.
+impl Connection {
+    /// Ends the connection if its thread waits for a request. Returns whether it did.
     fn end_idle(&self) -> bool {
         let was_idle = self.idle.swap(0, Ordering::SeqCst) != 0;
         if was_idle {
@@ -332,7 +337,7 @@ impl Link {
 }
 
 /// The next connection, once there is room for it; `None` when the server is shutting down.
-fn accept(shared: &Arc<Shared>) -> Option<Seat> {
+fn accept(shared: &Arc<Shared>) -> Option<Place> {
     loop {
         let mut listeners = lock(&shared.listeners);
         if shared.ending.is_set() {
@@ -350,9 +355,9 @@ fn accept(shared: &Arc<Shared>) -> Option<Seat> {
         match accepted {
             Ok((socket, peer, local)) => {
                 shared.freed.store(false, Ordering::SeqCst);
-                let link = Arc::new(Link { socket, peer, local, idle: AtomicU64::new(0) });
-                let key = lock(&shared.links).insert(link.clone());
-                return Some(Seat { shared: shared.clone(), link, key });
+                let connection = Arc::new(Connection { socket, peer, local, idle: AtomicU64::new(0) });
+                let key = lock(&shared.connections).insert(connection.clone());
+                return Some(Place { shared: shared.clone(), connection, key });
             }
             Err(error) if AcceptFailure::of(&error) == AcceptFailure::Exhausted => {
                 shared.ending.wait(Some(Instant::now() + PAUSE));
@@ -387,30 +392,31 @@ impl Listeners {
 
 // ---- serving
 
-/// Serves a connection in a thread of its own. When there can be no more threads, it waits for one to end,
-/// and the clients behind it wait in the backlog.
-fn serve_apart(seat: Seat) {
-    let seat = Arc::new(seat);
-    while !seat.shared.ending.is_set() {
-        let own = seat.clone();
-        match thread::Builder::new().stack_size(STACK).spawn(move || serve_seat(&own)) {
+/// Serves a connection in a thread of its own. When no thread can be started, it tries again after a pause. The clients
+/// behind it wait in the backlog.
+fn serve_apart(place: Place) {
+    let place = Arc::new(place);
+    while !place.shared.ending.is_set() {
+        let own = place.clone();
+        match thread::Builder::new().stack_size(STACK).spawn(move || serve_place(&own)) {
             Ok(_) => return,
             Err(error) => log::warn!("cannot start a thread for the moment: {error}"),
         }
-        seat.shared.ending.wait(Some(Instant::now() + PAUSE));
+        place.shared.ending.wait(Some(Instant::now() + PAUSE));
     }
 }
 
-fn serve(seat: Seat) {
-    serve_seat(&seat);
+fn serve(place: Place) {
+    serve_place(&place);
 }
 
-fn serve_seat(seat: &Seat) {
-    let Seat { shared, link, .. } = seat;
-    let workers = shared.app.wsgi.as_ref().map(|wsgi| (&wsgi.supervisor, seat.key));
-    let mut io = Blocking::new(&link.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
-    let ends = Ends { peer_port: link.peer.port(), local: link.local };
-    let mut session = Session::new(link.peer.ip(), Instant::now()).between(ends);
+fn serve_place(place: &Place) {
+    let Place { shared, connection, .. } = place;
+    let workers = (Workers::of(&shared.app), place.key);
+    let mut io =
+        Blocking::new(&connection.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
+    let ends = Ends { peer_port: connection.peer.port(), local: connection.local };
+    let mut session = Session::new(connection.peer.ip(), Instant::now()).between(ends);
     let mut scratch = None;
     let mut turn = Turn::Wait(session.deadline(&shared.app));
     while turn != Turn::Close && !shared.cut.is_set() {
@@ -419,8 +425,8 @@ fn serve_seat(seat: &Seat) {
             Turn::Wait(deadline) if idle => {
                 shared.give_back(scratch.take());
                 let since = session.idle_since().map_or(0, |since| (since - shared.began).as_nanos() as u64);
-                link.idle.store(since.max(1), Ordering::SeqCst);
-                if !await_request(shared, link, &mut io, deadline) {
+                connection.idle.store(since.max(1), Ordering::SeqCst);
+                if !await_request(shared, connection, &mut io, deadline) {
                     return;
                 }
             }
@@ -443,22 +449,18 @@ fn serve_seat(seat: &Seat) {
     free_discarded(shared);
 }
 
-/// Frees what sessions have left in temporary files. Here a thread has the time: it holds up one client at most.
+/// Frees the temporary files that sessions have left. A thread has time for that: it holds up one client at most.
 fn free_discarded(shared: &Shared) {
     while shared.app.spool.free_some() {}
 }
 
-/// Waits for a request, or for what else ends an idle time; `false` when that is the shutdown, or another client's turn.
-fn await_request(shared: &Shared, link: &Link, io: &mut Blocking, deadline: Option<Instant>) -> bool {
-    // Main sets the latch and then looks for the idle: either it finds this one or this one finds the latch.
+/// Waits for a request, for the client's end, or for the deadline. False: the server is shutting down, or another thread
+/// has closed the connection for a new client.
+fn await_request(shared: &Shared, connection: &Connection, io: &mut Blocking, deadline: Option<Instant>) -> bool {
+    // Main sets the latch and then ends idle connections: either it finds this one idle, or this thread sees the latch.
     if shared.ending.is_set() {
         return false;
     }
     io.await_first(deadline);
-    link.idle.swap(0, Ordering::SeqCst) != 0
-}
-
-/// A thread that panicked has left nothing half done in what is shared.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    connection.idle.swap(0, Ordering::SeqCst) != 0
 }

@@ -20,7 +20,7 @@
 
 use crate::app::App;
 use crate::app::upstreams::{ConnectError, Reuse, Upstream};
-use crate::driver::{self, Connected, Transport, Turn};
+use crate::driver::{self, Connected, Transport, Turn, UpstreamTransport};
 use crate::http::date::Now;
 use crate::session::{Ready, Scratch, Session};
 use crate::wsgi::supervisor::Handback;
@@ -112,14 +112,11 @@ impl Transport for Wire {
     }
 
     fn ready(&self) -> Ready {
-        let upstream_reads = self.upstream.as_ref().is_some_and(|bytes| !bytes.is_empty());
         Ready::NONE
             .with_if(self.unread > 0 || self.ended || self.broken, Ready::CLIENT_READ)
             .with_if(self.window > 0 || self.broken, Ready::CLIENT_WRITE)
             .with_if(self.ended, Ready::CLIENT_EOF)
             .with_if(self.broken, Ready::CLIENT_GONE)
-            .with_if(upstream_reads, Ready::UPSTREAM_READ)
-            .with_if(self.upstream.is_some(), Ready::UPSTREAM_WRITE)
     }
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -163,6 +160,13 @@ impl Transport for Wire {
 
     fn reset_on_close(&mut self) {
         self.broken = true;
+    }
+}
+
+impl UpstreamTransport for Wire {
+    fn upstream_ready(&self) -> Ready {
+        let has_bytes = self.upstream.as_ref().is_some_and(|bytes| !bytes.is_empty());
+        Ready::NONE.with_if(has_bytes, Ready::UPSTREAM_READ).with_if(self.upstream.is_some(), Ready::UPSTREAM_WRITE)
     }
 
     fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> Result<Connected, ConnectError> {

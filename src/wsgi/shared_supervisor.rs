@@ -5,12 +5,13 @@
 //! the descriptors of the supervisor; the threads of clients wait for the condition variable.
 
 use crate::start_error::StartError;
+use crate::sync;
 use crate::wsgi::Spec;
 use crate::wsgi::supervisor::{Granted, Handback, Lease, LeaseError, Supervisor, Ticket};
 use crate::wsgi::watch::read_with_files;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -33,10 +34,9 @@ impl SharedSupervisor {
         self.lock().start(clock)
     }
 
-    /// The supervisor itself. A poisoned lock is taken as it is: a thread that panicked has left nothing half done in
-    /// it.
+    /// The supervisor itself.
     pub fn lock(&self) -> MutexGuard<'_, Supervisor> {
-        self.supervisor.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.supervisor)
     }
 
     /// Lets the supervisor look at what has happened, and wakes threads that wait for a worker.
@@ -67,8 +67,7 @@ impl SharedSupervisor {
             answer = supervisor.lease(pool, ticket, request).granted();
             matches!(answer, Ok(None))
         };
-        let waited = self.worker_free.wait_timeout_while(self.lock(), left, waits);
-        self.notify(waited.unwrap_or_else(PoisonError::into_inner).0);
+        self.notify(sync::wait_while(&self.worker_free, self.lock(), left, waits));
         answer
     }
 

@@ -1,7 +1,8 @@
 //! The system calls with which the supervisor watches and reads its workers. Only `wait` blocks.
 
-use rustix::event::Timespec;
+use crate::poll;
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,13 +11,7 @@ use std::time::Duration;
 
 /// Waits until the supervisor's descriptor is readable.
 pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    // A duration too long for a timespec is no limit.
-    let left = left.and_then(|left| Timespec::try_from(left).ok());
-    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    poll::wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left)
 }
 
 /// How many descriptors one read can take. The kernel closes the others.
@@ -55,4 +50,28 @@ pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
 pub fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
     // It fails only when the descriptor is not registered.
     let _ = epoll::delete(poll, fd);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wsgi::process::send_with;
+    use rustix::net::SendFlags;
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn a_descriptor_goes_with_the_bytes() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let file = File::open(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+        assert_eq!(send_with(&one, b"hello", &[file.as_fd()], SendFlags::DONTWAIT).unwrap(), 5);
+        let (mut room, mut files) = ([0; 16], Vec::new());
+        assert_eq!(read_with_files(&other, &mut room, &mut files).unwrap(), 5);
+        let mut text = String::new();
+        File::from(files.pop().unwrap()).read_to_string(&mut text).unwrap();
+        assert!(&room[..5] == b"hello" && text.contains("dustdevil") && files.is_empty());
+        let empty = read_with_files(&other, &mut room, &mut files);
+        assert_eq!(empty.unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
 }

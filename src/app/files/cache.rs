@@ -17,6 +17,7 @@ use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
 use crate::cost;
 use crate::http::etag::ETag;
+use crate::sync;
 use lru::LruCache;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, getrlimit};
@@ -24,7 +25,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How many seconds a file must have been left alone before its times can be trusted.
@@ -310,7 +311,7 @@ impl Cache {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.inner)
     }
 }
 

@@ -19,11 +19,12 @@
 //! Not guarded against: programs that write without the lock (cp, rsync, an editor), and other servers where the file
 //! system cannot lock a directory (NFS, some of FUSE) or the server may not read it. The log says so, once.
 
+use crate::sync;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
 use rustix::io::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How long a change is tried. Another server holds the lock for microseconds, so this is somebody who keeps the store
@@ -54,8 +55,7 @@ pub struct Held<'a> {
 impl Lock {
     /// Takes the lock of `dir`, a place; `None` if that is not possible at this moment.
     pub fn try_hold(&self, dir: impl AsFd) -> Option<Held<'_>> {
-        // It guards no data that a panic could have left half done.
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = sync::lock(&self.own);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let locked = openat(dir, ".", flags, Mode::empty())
             .and_then(|dir| flock(&dir, FlockOperation::NonBlockingLockExclusive).map(|()| dir));

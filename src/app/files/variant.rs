@@ -13,9 +13,10 @@
 use crate::app::compress::{CODER_MEMORY, Coder};
 use crate::app::files::content::Content;
 use crate::cost;
+use crate::sync;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Bytes that go out for one pull of what is made already.
 const COPIED: usize = 32 * 1024;
@@ -191,7 +192,7 @@ impl Variant {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Box<Making>>> {
-        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.making)
     }
 }
 

@@ -13,11 +13,12 @@ use super::scan::{Made, Merge, Scan};
 use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
 use crate::http::etag::ETag;
+use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How old a scan may be for a request to share it. So much may a size or a time be out of date.
@@ -327,8 +328,4 @@ impl Drop for Listing {
     fn drop(&mut self) {
         self.account.bytes.fetch_sub(*self.bytes.get_mut(), Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

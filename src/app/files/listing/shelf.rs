@@ -8,10 +8,11 @@
 use super::shared::{Account, Failure, Listing, MOST_SENT, SHARED};
 use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
+use crate::sync;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
 /// Listings that there may be before the first look for those that nobody uses any more.
@@ -120,7 +121,7 @@ impl Shelf {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        sync::lock(&self.inner)
     }
 }
 

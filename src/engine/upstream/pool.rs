@@ -22,18 +22,18 @@ struct Idle<T> {
 }
 
 #[derive(Debug)]
-pub struct Pool<T> {
+pub struct UpstreamPool<T> {
     /// In the order in which they became idle, which is that of their expiry.
     idle: Vec<Idle<T>>,
 }
 
-impl<T> Default for Pool<T> {
-    fn default() -> Pool<T> {
-        Pool { idle: Vec::new() }
+impl<T> Default for UpstreamPool<T> {
+    fn default() -> UpstreamPool<T> {
+        UpstreamPool { idle: Vec::new() }
     }
 }
 
-impl<T> Pool<T> {
+impl<T> UpstreamPool<T> {
     /// Keeps a connection. Returns one that there is no room for, if any.
     pub fn put(&mut self, upstream: usize, connection: T, now: Instant) -> Option<T> {
         let of_this = |idle: &Idle<T>| idle.upstream == upstream;
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn the_last_used_is_taken_and_the_oldest_goes() {
         let now = Instant::now();
-        let mut pool = Pool::default();
+        let mut pool = UpstreamPool::default();
         for connection in 0..PER_UPSTREAM {
             assert_eq!(pool.put(7, connection, now), None);
         }

@@ -1,0 +1,283 @@
+//! The Python side of an engine: the only file here that knows `crate::wsgi`.
+//!
+//! | type | what it is to an engine |
+//! |---|---|
+//! | [`Source`] | for the event loop: a descriptor to watch, a deadline, and the clients to drive. |
+//! | [`Workers`] | where a client's exchange leases a socket, or waits for one. |
+//! | [`WorkerSocket`] | the leased socket. |
+//!
+//! In the threaded engines `supervise` starts a thread in the place of the event loop's `Source`. `end` ends the
+//! workers when the engine has ended.
+
+use crate::app::App;
+use crate::app::upstreams::ConnectError;
+use crate::driver::{Connected, Handback};
+use crate::engine::shutdown::Ended;
+use crate::wsgi::frames::Reader;
+use crate::wsgi::inbox::DEPTH;
+use crate::wsgi::process::send_with;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
+use crate::wsgi::supervisor::{Granted, Lease};
+use crate::wsgi::watch;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use rustix::net::SendFlags;
+use signal_hook::consts::SIGHUP;
+use signal_hook::low_level::pipe;
+use signal_hook_mio::v1_0::Signals;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often the event loop drives woken clients in one turn. What a thread has sent may hold the answers to its
+/// request and to all in its inbox. The clients get them one after another: each gives the thread back and wakes the
+/// next.
+pub const ROUNDS: usize = DEPTH + 1;
+/// How long workers may take to end when the server ends.
+const LEAVE: Duration = Duration::from_secs(2);
+/// The same if requests have been cut off: time for the applications to clean up.
+const LEAVE_CUT: Duration = Duration::from_millis(500);
+/// How soon the supervisor's thread notices a signal, or a deadline that another thread has moved to an earlier time.
+const SLICE: Duration = Duration::from_millis(100);
+
+// ---- the event loop
+
+/// What the event loop does for the workers. Without workers it never has anything to do.
+pub struct Source<'a> {
+    supervisor: Option<&'a SharedSupervisor>,
+    /// The supervisor's descriptor has been readable since the last turn.
+    is_ready: bool,
+}
+
+impl<'a> Source<'a> {
+    pub fn of(app: &'a App) -> Source<'a> {
+        Source { supervisor: Workers::of(app).supervisor, is_ready: true }
+    }
+
+    /// Has the supervisor's descriptor reported with this token, and SIGHUP with the other signals.
+    pub fn register(&self, registry: &Registry, token: Token, signals: &Signals) -> io::Result<()> {
+        let Some(supervisor) = self.supervisor else { return Ok(()) };
+        signals.add_signal(SIGHUP)?;
+        registry.register(&mut SourceFd(&supervisor.lock().as_fd().as_raw_fd()), token, Interest::READABLE)
+    }
+
+    /// Call this when the descriptor is readable.
+    pub fn on_event(&mut self) {
+        self.is_ready = true;
+    }
+
+    /// Takes SIGHUP, which reloads the applications. False for any other signal.
+    pub fn takes_signal(&self, signal: i32, now: Instant) -> bool {
+        let Some(supervisor) = self.supervisor.filter(|_| signal == SIGHUP) else { return false };
+        supervisor.lock().reload(now);
+        true
+    }
+
+    /// When `turn` has something to do, even without an event.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.supervisor?.lock().next_turn(now)
+    }
+
+    /// Handles what has happened to the workers, if the descriptor was readable or the deadline has passed.
+    pub fn turn(&mut self, now: Instant) {
+        let Some(supervisor) = self.supervisor else { return };
+        let mut supervisor = supervisor.lock();
+        if std::mem::take(&mut self.is_ready) || supervisor.next_turn(now).is_some_and(|due| due <= now) {
+            supervisor.turn(now);
+        }
+    }
+
+    /// Takes the keys of the clients that may get a worker now.
+    pub fn take_woken(&self) -> Vec<usize> {
+        self.supervisor.map_or(Vec::new(), |supervisor| supervisor.lock().take_woken())
+    }
+
+    pub fn workers(&self) -> Workers<'a> {
+        Workers { supervisor: self.supervisor }
+    }
+}
+
+// ---- leasing
+
+/// The workers of all applications, if there are any. Each worker has threads, and each thread has a socket.
+#[derive(Clone, Copy)]
+pub struct Workers<'a> {
+    supervisor: Option<&'a SharedSupervisor>,
+}
+
+impl<'a> Workers<'a> {
+    pub fn of(app: &'a App) -> Workers<'a> {
+        Workers { supervisor: app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor) }
+    }
+
+    /// Leases a thread's socket for a client. `request`: the whole request, if it is known.
+    ///
+    /// # Errors
+    /// `Queued`: the client waits in the queue. Others as in `Leased::granted`.
+    pub fn lease(
+        self,
+        pool: usize,
+        client: usize,
+        request: Option<&[u8]>,
+    ) -> Result<(WorkerSocket<'a>, Connected), ConnectError> {
+        let supervisor = self.supervisor.ok_or(ConnectError::Queued)?;
+        let leased = supervisor.lock().lease(pool, client, request).granted()?;
+        Ok(WorkerSocket::of(supervisor, leased.ok_or(ConnectError::Queued)?))
+    }
+
+    /// As `lease`, but waits in the queue for `left` at most; `None` when that time is over.
+    pub fn lease_within(
+        self,
+        pool: usize,
+        client: usize,
+        request: Option<&[u8]>,
+        left: Duration,
+    ) -> Result<Option<(WorkerSocket<'a>, Connected)>, ConnectError> {
+        let supervisor = self.supervisor.ok_or(ConnectError::Queued)?;
+        let leased = supervisor.lease_within(pool, client, request, left)?;
+        Ok(leased.map(|granted| WorkerSocket::of(supervisor, granted)))
+    }
+
+    /// Takes a client out of the queue.
+    pub fn leave(self, client: usize, now: Instant) {
+        if let Some(supervisor) = self.supervisor {
+            supervisor.lock().leave(client, now);
+        }
+    }
+
+    /// As `leave`, and wakes the threads that wait in `lease_within`.
+    pub fn leave_and_wake(self, client: usize, now: Instant) {
+        if let Some(supervisor) = self.supervisor {
+            supervisor.leave(client, now);
+        }
+    }
+}
+
+/// The socket of a worker's thread, leased for one request. The supervisor keeps it open between two leases.
+#[derive(Clone, Debug)]
+pub struct WorkerSocket<'a> {
+    supervisor: &'a SharedSupervisor,
+    lease: Lease,
+}
+
+/// What becomes of a socket that was given back.
+#[derive(Debug)]
+pub enum Returned {
+    /// The thread has taken up the request of this client: its answer comes from the same socket.
+    Next(usize),
+    /// The thread is idle: it sends nothing until the socket is leased again.
+    Idle,
+    /// The supervisor reads the rest of the answer, or ends the worker.
+    Closed,
+}
+
+impl<'a> WorkerSocket<'a> {
+    fn of(supervisor: &'a SharedSupervisor, (lease, received): Granted) -> (WorkerSocket<'a>, Connected) {
+        (WorkerSocket { supervisor, lease }, received.map_or(Connected::Reused, Connected::Sent))
+    }
+
+    /// Whether both are leases of the same socket.
+    pub fn is_same(&self, other: &WorkerSocket<'_>) -> bool {
+        Arc::ptr_eq(&self.lease.socket, &other.lease.socket)
+    }
+
+    /// Reads. Descriptors that arrive with the bytes are added to `files`.
+    ///
+    /// # Errors
+    /// `ConnectionReset`: the worker ended before it took up the request, so that the request has not begun.
+    pub fn read(&self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
+        self.supervisor.read(&self.lease, room, files)
+    }
+
+    /// Writes. The descriptor is passed with the first byte.
+    pub fn write_with(&self, bytes: &[u8], file: BorrowedFd<'_>) -> io::Result<usize> {
+        send_with(self, bytes, &[file], SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+    }
+
+    /// Ends the lease. Without a `handback` the worker counts as broken.
+    pub fn give_back(&self, handback: Option<Handback>, now: Instant) -> Returned {
+        let handback = handback.unwrap_or(Handback::Broken);
+        let is_free = matches!(handback, Handback::Free(_) | Handback::Unsent);
+        match self.supervisor.lock().give_back(&self.lease, handback, now) {
+            Some(client) => Returned::Next(client),
+            None if is_free => Returned::Idle,
+            None => Returned::Closed,
+        }
+    }
+
+    /// As `give_back`, and wakes the threads that wait in `lease_within`.
+    pub fn give_back_and_wake(&self, handback: Option<Handback>, now: Instant) {
+        self.supervisor.give_back(&self.lease, handback.unwrap_or(Handback::Broken), now);
+    }
+
+    /// Ends the lease of a socket that the engine cannot use after all.
+    pub fn give_back_unused(&self, connected: Connected, now: Instant) {
+        let handback = match connected {
+            Connected::Sent(received) => Handback::Busy { unsent: Vec::new(), received, reader: Reader::default() },
+            Connected::New | Connected::Reused => Handback::Unsent,
+        };
+        self.supervisor.lock().give_back(&self.lease, handback, now);
+    }
+
+    /// Call this when the socket became readable while no client had it: the worker has ended or is broken.
+    pub fn on_unasked(&self, now: Instant) {
+        self.supervisor.lock().on_unasked(&self.lease, now);
+    }
+}
+
+impl AsFd for WorkerSocket<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.lease.socket.as_fd()
+    }
+}
+
+// ---- the threaded engines, and the end of all engines
+
+/// Starts the thread that supervises the workers, if there are any.
+pub fn supervise(app: &Arc<App>) -> io::Result<()> {
+    let Some(wsgi) = &app.wsgi else { return Ok(()) };
+    let descriptor = wsgi.supervisor.lock().as_fd().try_clone_to_owned()?;
+    let (mut signals, end) = UnixStream::pair()?;
+    signals.set_nonblocking(true)?;
+    pipe::register(SIGHUP, end)?;
+    let app = app.clone();
+    thread::Builder::new().spawn(move || {
+        let Some(wsgi) = &app.wsgi else { return };
+        loop {
+            let due = wsgi.supervisor.lock().next_turn(Instant::now());
+            let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
+            if watch::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
+                thread::sleep(SLICE);
+            }
+            if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
+                wsgi.supervisor.lock().reload(Instant::now());
+            }
+            wsgi.supervisor.turn(Instant::now());
+        }
+    })?;
+    Ok(())
+}
+
+/// Tells the workers to end, and kills those that do not.
+pub fn end(app: &App, ended: Ended) {
+    let Some(wsgi) = &app.wsgi else { return };
+    let leave = match ended {
+        Ended::Drained => LEAVE,
+        Ended::Cut => LEAVE_CUT,
+    };
+    let until = Instant::now() + leave;
+    let mut supervisor = wsgi.supervisor.lock();
+    supervisor.stop(Instant::now());
+    while !supervisor.has_ended() {
+        let now = Instant::now();
+        if until <= now {
+            return supervisor.kill_all();
+        }
+        // An error here passes: the next turn looks again.
+        let _ = supervisor.wait(Some((until - now).min(SLICE)));
+        supervisor.turn(Instant::now());
+    }
+}

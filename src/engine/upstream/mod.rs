@@ -1,0 +1,8 @@
+//! Sockets to upstreams: opening them, the calls on them, and keeping them for the next exchange.
+//!
+//! The event engine has all of them in `links`. The threaded engines share the idle ones in `shared_pool`.
+
+pub mod links;
+pub mod pool;
+pub mod shared_pool;
+pub mod socket;

@@ -1,0 +1,43 @@
+//! Locks without poisoning.
+//!
+//! Every thread leaves what it locks whole, so that the value is good even if the thread panics while it holds the lock.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Locks a mutex, also after a thread has panicked with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits while the condition holds, for `left` at most.
+pub fn wait_while<'a, T>(
+    condvar: &Condvar,
+    guard: MutexGuard<'a, T>,
+    left: Duration,
+    condition: impl FnMut(&mut T) -> bool,
+) -> MutexGuard<'a, T> {
+    condvar.wait_timeout_while(guard, left, condition).unwrap_or_else(PoisonError::into_inner).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn a_lock_is_good_after_a_panic() {
+        let mutex = Mutex::new(7);
+        let panicked = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let _guard = mutex.lock().unwrap();
+                panic!("with the lock");
+            });
+            thread.join().is_err()
+        });
+        assert!(panicked && mutex.is_poisoned());
+        assert_eq!(*lock(&mutex), 7);
+        let guard = wait_while(&Condvar::new(), lock(&mutex), Duration::ZERO, |_| true);
+        assert_eq!(*guard, 7);
+    }
+}
