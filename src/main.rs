@@ -5,7 +5,8 @@
 
 mod logging;
 
-use dustdevil::app::{App, SERVER, index};
+use dustdevil::app::handlers::index;
+use dustdevil::app::{App, SERVER};
 use dustdevil::config::{Config, Verbosity};
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};

@@ -27,11 +27,11 @@ pub use phase::Phase;
 pub use scratch::{AHEAD, Scratch};
 
 use crate::app::App;
-use crate::app::access_log::{self, Line};
 use crate::app::body::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
-use crate::app::pages::Format;
+use crate::app::observe::access_log::{self, Line};
+use crate::app::reply::page::Format;
 use crate::cost;
 use crate::http::date::Now;
 use crate::http::request::{Ends, Request};

@@ -5,12 +5,12 @@
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::debug::gather::Gather;
-use crate::app::delay::Delay;
 use crate::app::forward::Forward;
-use crate::app::pages::Format;
-use crate::app::prepare::Preparation;
-use crate::app::upload::Upload;
+use crate::app::handlers::store::Upload;
+use crate::app::receive::delay::Delay;
+use crate::app::receive::gather::Gather;
+use crate::app::receive::prepare::Preparation;
+use crate::app::reply::page::Format;
 use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::io;
@@ -60,7 +60,7 @@ impl Receive {
     /// The content could not be taken: answers.
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
         match self {
-            Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
+            Receive::Upload(_) => crate::app::handlers::store::refuse(error, format, responder),
             Receive::Gather(gather) => gather.fail(error, format, responder),
         }
     }

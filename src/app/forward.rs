@@ -13,9 +13,12 @@
 //! Back-pressure: the client's content is read while `has_room`, the upstream is read while `wants_input`.
 
 mod failing;
+pub mod fields;
+pub mod http;
 mod presence;
 mod protocol;
 mod room;
+pub mod wsgi;
 
 pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
@@ -23,8 +26,8 @@ pub use room::Room;
 
 use crate::app::App;
 use crate::app::body::Body;
-use crate::app::gathered::Gathered;
-use crate::app::spool::Spool;
+use crate::app::body::buffered::Buffered;
+use crate::app::body::spool::Spool;
 use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
@@ -82,7 +85,7 @@ pub struct Forward {
     files: Vec<OwnedFd>,
     output: Buffer,
     /// Content that was received in full first, and how much of it has been moved to the output.
-    gathered: Option<(Gathered, u64)>,
+    gathered: Option<(Buffered, u64)>,
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
     /// Content of the response that the client has no room for yet.
@@ -122,7 +125,7 @@ impl Forward {
     /// is received in full before the upstream is asked.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
-        let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
+        let gather = if protocol.passes_files() { Buffered::passed_on } else { Buffered::new };
         let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (gather(&group.spool), 0)));
         let mut forward = Forward {
             group,

@@ -1,43 +1,28 @@
 //! What the server serves: configuration made ready, routes, logs. It may touch files, never sockets.
 
-pub mod access_log;
 pub mod body;
-pub mod change;
-pub mod coding;
 pub mod compress;
-pub mod cors;
-pub mod debug;
-pub mod delay;
-pub mod echo;
 pub mod exchange;
 pub mod files;
 pub mod forward;
-pub mod gathered;
-pub mod generated;
-pub mod index;
-pub mod pages;
-pub mod prepare;
-pub mod proxy;
+pub mod handlers;
+pub mod observe;
+pub mod receive;
+pub mod reply;
 pub mod routes;
-pub mod sink;
-pub mod spool;
-pub mod temporary;
-pub mod trace;
-pub mod upload;
 pub mod upstreams;
-pub mod user_agent;
-pub mod wsgi;
 
-use crate::app::access_log::AccessLog;
-use crate::app::change::Store;
+use crate::app::body::temporary::SpoolAccount;
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
-use crate::app::files::site::Site;
-use crate::app::proxy::Proxy;
+use crate::app::handlers::proxy::Proxy;
+use crate::app::handlers::python::Wsgi;
+use crate::app::handlers::site::Site;
+use crate::app::observe::access_log::AccessLog;
+use crate::app::receive::change::Store;
+use crate::app::reply::{cors, page};
 use crate::app::routes::Route;
-use crate::app::temporary::SpoolAccount;
-use crate::app::wsgi::Wsgi;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::date::Now;
@@ -148,7 +133,7 @@ fn common(config: &Config) -> Result<Common, StartError> {
     }
     // Of two pages for one status the last counts, as with every flag: it is found first.
     for page in rules.error_pages.iter().rev() {
-        common.error_pages.push(pages::read_error_page(page, config.root.as_deref())?);
+        common.error_pages.push(page::read_error_page(page, config.root.as_deref())?);
     }
     Ok(common)
 }

@@ -3,9 +3,11 @@
 
 use crate::app::App;
 use crate::app::exchange::Next;
-use crate::app::pages::{self, Format};
-use crate::app::wsgi::Wsgi;
-use crate::app::{cors, debug, echo, files, index, proxy, trace, upload, user_agent, wsgi};
+use crate::app::forward::fields;
+use crate::app::handlers::python::{self, Wsgi};
+use crate::app::handlers::{debug, echo, index, proxy, site, store, trace, user_agent};
+use crate::app::reply::cors;
+use crate::app::reply::page::{self, Format};
 use crate::config::Config;
 use crate::config::proxy::PathRule;
 use crate::http::date::Now;
@@ -71,13 +73,13 @@ pub fn table(config: &Config) -> Vec<Route> {
             true => STORE.with(Method::Delete),
             false => STORE,
         };
-        routes.push(Route::below("/files/", "{name}", allow, upload::answer, "the store"));
+        routes.push(Route::below("/files/", "{name}", allow, store::answer, "the store"));
     }
     for mount in &config.wsgi.sites {
-        routes.push(Route::below(&mount.prefix, "", Methods::READ, files::site::answer, "files"));
+        routes.push(Route::below(&mount.prefix, "", Methods::READ, site::answer, "files"));
     }
     if config.root.is_some() {
-        routes.push(Route::below("/", "", Methods::READ, files::site::answer, "the site"));
+        routes.push(Route::below("/", "", Methods::READ, site::answer, "the site"));
     } else if !taken {
         routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
     }
@@ -100,10 +102,10 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
             // Whose answer shows what is between the servers.
             Method::Trace if !app.trace => return method_not_allowed(ELSEWHERE, request, responder),
             // To go no further (RFC 9110, section 7.6.2).
-            Method::Trace if proxy::fields::max_forwards(request) == Some(0) => {
+            Method::Trace if fields::max_forwards(request) == Some(0) => {
                 return trace::answer(request, responder);
             }
-            Method::Options if proxy::fields::max_forwards(request) == Some(0) => {
+            Method::Options if fields::max_forwards(request) == Some(0) => {
                 return options(app, ELSEWHERE, request, responder);
             }
             _ => return app.proxy.answer(mount, request, responder, now),
@@ -113,7 +115,7 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
     }
     if method == Method::Unknown {
         let sentence = "This server does not know the request's method.";
-        return pages::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
+        return page::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
     }
     match request.target.form {
         Form::Asterisk => return options(app, all_methods(app), request, responder),
@@ -137,7 +139,7 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
 /// Who answers what is not answered here.
 enum Elsewhere<'a> {
     Upstream(&'a proxy::Mount),
-    Application(&'a Wsgi, &'a wsgi::Mount),
+    Application(&'a Wsgi, &'a python::Mount),
     /// The path has a second meaning, by which it leaves its prefix.
     Nobody,
 }
@@ -186,7 +188,7 @@ fn mounted<'a>(app: &'a App, path: &[u8]) -> Option<Elsewhere<'a>> {
 }
 
 pub fn not_found(request: &Request, responder: Responder) -> Next {
-    pages::error(Format::of(request), responder, Status::NOT_FOUND, "There is nothing at this address.")
+    page::error(Format::of(request), responder, Status::NOT_FOUND, "There is nothing at this address.")
 }
 
 fn all_methods(app: &App) -> Methods {
@@ -207,7 +209,7 @@ fn method_not_allowed(allow: Methods, request: &Request, responder: Responder) -
     let mut fields = responder.start(Status::METHOD_NOT_ALLOWED);
     fields.field("Allow", allow_value(allow));
     let sentence = "What is at this address does not allow the request's method.";
-    pages::finish_error(Format::of(request), fields, Status::METHOD_NOT_ALLOWED, sentence)
+    page::finish_error(Format::of(request), fields, Status::METHOD_NOT_ALLOWED, sentence)
 }
 
 fn allow_value(allow: Methods) -> Vec<u8> {

@@ -11,7 +11,7 @@
 //!    └────────────an answer─────────────┴──────────no answer────────────────────────────────┘
 //! ```
 
-use crate::app::temporary::SpoolAccount;
+use crate::app::body::temporary::SpoolAccount;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

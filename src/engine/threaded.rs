@@ -24,7 +24,8 @@
 //! The alternative, to poll each socket together with the latch, costs every request a third system call.
 //! This way a request on a connection that stays is recv and send, and nothing else.
 
-use crate::app::{App, sink};
+use crate::app::App;
+use crate::app::observe::sink;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};

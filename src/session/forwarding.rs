@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::app::forward::{Asked, Failure, Flow, Forward, Stage};
-use crate::app::pages;
+use crate::app::reply::page;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::conn::{Reading, Writing};
@@ -243,7 +243,7 @@ impl Session {
             // Most shortages are over in a moment; a client that has to be told comes back no sooner.
             fields.field("Retry-After", "1");
         }
-        pages::finish_error(format, fields, failure.status, failure.sentence());
+        page::finish_error(format, fields, failure.status, failure.sentence());
         self.log_response(scratch);
     }
 

@@ -1,23 +1,21 @@
 //! A site of files: from a request path to bytes that may be sent.
 
 pub mod cache;
-pub mod caching;
+pub mod cache_control;
 pub mod content;
-pub mod incoming;
+pub mod delete;
 mod links;
 pub mod listing;
 pub mod lock;
 pub mod lookup;
 pub mod mime;
-pub mod neighbours;
-pub mod removal;
-pub mod representation;
-pub mod site;
+pub mod precompressed;
+pub mod upload;
 pub mod variant;
 mod watch;
 
 use crate::app::exchange::Next;
-use crate::app::pages::{self, Format};
+use crate::app::reply::page::{self, Format};
 use crate::http::conditional::Conditions;
 use crate::http::escape;
 use crate::http::head::Name;
@@ -64,7 +62,7 @@ pub fn conditions<'a>(request: &Request<'a>) -> Conditions<impl Iterator<Item = 
 /// Answers a path that led nowhere.
 pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Next {
     let (status, sentence) = refusal(refused);
-    pages::error(Format::of(request), responder, status, sentence)
+    page::error(Format::of(request), responder, status, sentence)
 }
 
 /// The status and the sentence of a path that led nowhere.

@@ -3,12 +3,12 @@
 
 use crate::app::App;
 use crate::app::body::Body;
+use crate::app::body::buffered::Buffered;
+use crate::app::body::spool::Spool;
+use crate::app::body::temporary::NoRoom;
+use crate::app::forward::http::HttpExchange;
+use crate::app::forward::wsgi::WsgiExchange;
 use crate::app::forward::{ROOM, Room};
-use crate::app::gathered::Gathered;
-use crate::app::proxy::exchange::HttpExchange;
-use crate::app::spool::Spool;
-use crate::app::temporary::NoRoom;
-use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
@@ -125,9 +125,9 @@ impl Failure {
 /// What a protocol must do: each method answers for all protocols.
 impl Protocol {
     /// Writes the request up to its content. `gathered`: the content, if it was received in full.
-    pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
+    pub(super) fn begin(&mut self, gathered: Option<&Buffered>, output: &mut Buffer) {
         match self {
-            Protocol::Http(http) => http.begin(gathered.map(Gathered::len), output),
+            Protocol::Http(http) => http.begin(gathered.map(Buffered::len), output),
             Protocol::Wsgi(wsgi) => wsgi.begin(gathered, output),
         }
     }
