@@ -27,7 +27,8 @@ pub use phase::Phase;
 pub use scratch::{AHEAD, Scratch};
 
 use crate::app::App;
-use crate::app::body::Pulled;
+use crate::app::body::Reply;
+use crate::app::body::pulled::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
 use crate::app::observe::access_log::{self, Line};
@@ -365,10 +366,12 @@ impl Session {
         let next = app.answer(&request, responder, now);
         let logged = app.access_log.is_on();
         match &next {
-            Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
-            Next::Done => {}
+            Next::Reply(Reply::Done) if logged => {
+                access_log::write_line(&request, now, self.conn.status, self.conn.sent, log)
+            }
+            Next::Reply(Reply::Done) => {}
             // Its head is written: there is nothing to say any more, in whatever format.
-            Next::Stream(_) if !logged => {}
+            Next::Reply(Reply::Stream(_)) if !logged => {}
             _ => {
                 let mut deferred = spare.take().unwrap_or_default();
                 deferred.format = Format::of(&request);
@@ -386,17 +389,17 @@ impl Session {
     fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
         scratch.work += self.conn.take_work();
         match next {
-            Next::Done => {
+            Next::Reply(Reply::Done) => {
                 debug_assert!(matches!(self.conn.writing, Writing::Done));
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
             }
             // A HEAD's stream ends before it begins.
-            Next::Stream(_) if matches!(self.conn.writing, Writing::Done) => {
+            Next::Reply(Reply::Stream(_)) if matches!(self.conn.writing, Writing::Done) => {
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
             }
-            Next::Stream(body) => self.exchange = Exchange::Stream(body),
+            Next::Reply(Reply::Stream(body)) => self.exchange = Exchange::Stream(body),
             Next::Sleep(delay) => self.exchange = Exchange::Delay(delay),
             Next::Prepare(preparation) => self.exchange = Exchange::Prepare(preparation),
             Next::Receive(receive) => {

@@ -24,7 +24,6 @@ pub use presence::{Asked, Presence};
 pub use protocol::{Failure, Protocol, Sink, Source, Step};
 pub use room::Room;
 
-use crate::app::App;
 use crate::app::body::Body;
 use crate::app::body::buffered::Buffered;
 use crate::app::body::spool::Spool;
@@ -32,6 +31,7 @@ use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
+use crate::proto::responder::Common;
 use crate::wsgi::supervisor::{Handback, Received};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -383,11 +383,11 @@ impl Forward {
     }
 
     /// Makes one step: moves a piece of the request, and a piece of the response.
-    pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
+    pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, common: &Common, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
         }
-        match self.step(conn, output, app, now) {
+        match self.step(conn, output, common, now) {
             Ok(Flow::Waiting) if self.broken.is_some() => match self.broken.take() {
                 Some(failure) => self.fail(failure, now),
                 None => Flow::Waiting,
@@ -397,7 +397,7 @@ impl Forward {
         }
     }
 
-    fn step(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Result<Flow, Failure> {
+    fn step(&mut self, conn: &mut Conn, output: &mut Buffer, common: &Common, now: &Now) -> Result<Flow, Failure> {
         let mut moved = self.refill()?;
         moved |= self.drain_spool(conn, output)?;
         if self.tunnel {
@@ -407,7 +407,7 @@ impl Forward {
         let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
         let closed = self.closed && self.broken.is_none();
         let mut source = Source { input: &mut self.input, files: &mut self.files, closed };
-        let mut sink = Sink { conn, output, room, spool: &mut self.spool, app, now };
+        let mut sink = Sink { conn, output, room, spool: &mut self.spool, common, now };
         let step = self.protocol.step(&mut source, &mut sink)?;
         self.spool.settle();
         match step {

@@ -16,11 +16,11 @@ use crate::app::body::temporary::SpoolAccount;
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::lookup::Root;
+use crate::app::files::writable::Writable;
 use crate::app::handlers::proxy::Proxy;
 use crate::app::handlers::python::Wsgi;
 use crate::app::handlers::site::Site;
 use crate::app::observe::access_log::AccessLog;
-use crate::app::receive::change::Store;
 use crate::app::reply::{cors, page};
 use crate::app::routes::Route;
 use crate::config::responses::HeaderField;
@@ -58,7 +58,7 @@ pub struct App {
     /// Further sites, each below its own prefix, the longest first.
     pub sites: Vec<Site>,
     /// The store of files at `/files/`.
-    pub store: Option<Store>,
+    pub store: Option<Arc<Writable>>,
     /// What other servers answer.
     pub proxy: Proxy,
     /// What Python applications answer.
@@ -86,7 +86,7 @@ impl App {
         let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
         let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
         sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
-        let store = config.directory.as_deref().map(open).transpose()?.map(Store::new);
+        let store = config.directory.as_deref().map(open).transpose()?.map(|root| Arc::new(Writable::new(root)));
         let spool = SpoolAccount::new(config.limits.spool);
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {

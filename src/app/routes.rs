@@ -2,6 +2,7 @@
 //! about methods: 501, 405 with `Allow`, OPTIONS.
 
 use crate::app::App;
+use crate::app::body::Reply;
 use crate::app::exchange::Next;
 use crate::app::forward::fields;
 use crate::app::handlers::python::{self, Wsgi};
@@ -62,8 +63,20 @@ pub fn table(config: &Config) -> Vec<Route> {
     // An application or an upstream at / has these addresses for itself.
     let taken = config.wsgi.takes_all() || config.proxy.takes_all();
     if config.endpoints && !taken {
-        routes.push(Route::below("/echo/", "{text}", Methods::READ, echo::answer, "the text"));
-        routes.push(Route::at("/user-agent", "", Methods::READ, user_agent::answer, "the client's User-Agent"));
+        routes.push(Route::below(
+            "/echo/",
+            "{text}",
+            Methods::READ,
+            |app, request, responder, now| echo::answer(app, request, responder, now).into(),
+            "the text",
+        ));
+        routes.push(Route::at(
+            "/user-agent",
+            "",
+            Methods::READ,
+            |app, request, responder, now| user_agent::answer(app, request, responder, now).into(),
+            "the client's User-Agent",
+        ));
     }
     if let Some(prefix) = &config.debug_prefix {
         routes.extend(debug::routes(prefix));
@@ -81,7 +94,13 @@ pub fn table(config: &Config) -> Vec<Route> {
     if config.root.is_some() {
         routes.push(Route::below("/", "", Methods::READ, site::answer, "the site"));
     } else if !taken {
-        routes.push(Route::at("/", "", Methods::READ, index::answer, "this list"));
+        routes.push(Route::at(
+            "/",
+            "",
+            Methods::READ,
+            |app, request, responder, now| index::answer(app, request, responder, now).into(),
+            "this list",
+        ));
     }
     if config.trace_method {
         for route in &mut routes {
@@ -94,19 +113,19 @@ pub fn table(config: &Config) -> Vec<Route> {
 pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
     let method = request.method();
     match elsewhere(app, request) {
-        Some(Elsewhere::Nobody) => return not_found(request, responder),
+        Some(Elsewhere::Nobody) => return page::not_found(Format::of(request), responder).into(),
         Some(_) if app.cors && method == Method::Options && cors::is_preflight(request) => {
-            return options(app, ELSEWHERE, request, responder);
+            return options(app, ELSEWHERE, request, responder).into();
         }
         Some(Elsewhere::Upstream(mount)) => match method {
             // Whose answer shows what is between the servers.
-            Method::Trace if !app.trace => return method_not_allowed(ELSEWHERE, request, responder),
+            Method::Trace if !app.trace => return method_not_allowed(ELSEWHERE, request, responder).into(),
             // To go no further (RFC 9110, section 7.6.2).
             Method::Trace if fields::max_forwards(request) == Some(0) => {
-                return trace::answer(request, responder);
+                return trace::answer(request, responder).into();
             }
             Method::Options if fields::max_forwards(request) == Some(0) => {
-                return options(app, ELSEWHERE, request, responder);
+                return options(app, ELSEWHERE, request, responder).into();
             }
             _ => return app.proxy.answer(mount, request, responder, now),
         },
@@ -115,23 +134,23 @@ pub fn dispatch(app: &App, request: &Request, responder: Responder, now: &Now) -
     }
     if method == Method::Unknown {
         let sentence = "This server does not know the request's method.";
-        return page::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence);
+        return page::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence).into();
     }
     match request.target.form {
-        Form::Asterisk => return options(app, all_methods(app), request, responder),
-        Form::Authority => return method_not_allowed(Methods::READ, request, responder),
+        Form::Asterisk => return options(app, all_methods(app), request, responder).into(),
+        Form::Authority => return method_not_allowed(Methods::READ, request, responder).into(),
         Form::Origin | Form::Absolute => {}
     }
     let path = request.path();
     let first = app.routes.iter().find(|route| route.matches(path)).filter(|_| !request.target.climbs);
-    let Some(first) = first else { return not_found(request, responder) };
+    let Some(first) = first else { return page::not_found(Format::of(request), responder).into() };
     // Routes of the same path share what is there: one reads it, another may take a POST.
     let here = || app.routes.iter().filter(|route| route.path == first.path && route.matches(path));
     let allow = || here().fold(Methods::NONE, |all, route| all.and(route.allow));
     match here().find(|route| route.allow.contains(method)) {
-        None => method_not_allowed(allow(), request, responder),
-        Some(_) if method == Method::Options => options(app, allow(), request, responder),
-        Some(_) if method == Method::Trace => trace::answer(request, responder),
+        None => method_not_allowed(allow(), request, responder).into(),
+        Some(_) if method == Method::Options => options(app, allow(), request, responder).into(),
+        Some(_) if method == Method::Trace => trace::answer(request, responder).into(),
         Some(route) => (route.handler)(app, request, responder, now),
     }
 }
@@ -187,25 +206,21 @@ fn mounted<'a>(app: &'a App, path: &[u8]) -> Option<Elsewhere<'a>> {
     (!app.routes.iter().any(is_deeper)).then_some(found)
 }
 
-pub fn not_found(request: &Request, responder: Responder) -> Next {
-    page::error(Format::of(request), responder, Status::NOT_FOUND, "There is nothing at this address.")
-}
-
 fn all_methods(app: &App) -> Methods {
     app.routes.iter().fold(Methods::READ, |all, route| all.and(route.allow))
 }
 
-fn options(app: &App, allow: Methods, request: &Request, responder: Responder) -> Next {
+fn options(app: &App, allow: Methods, request: &Request, responder: Responder) -> Reply {
     if app.cors && cors::is_preflight(request) {
         return cors::preflight(&allow_value(allow), request, responder);
     }
     let mut fields = responder.start(Status::NO_CONTENT);
     fields.field("Allow", allow_value(allow));
     fields.empty();
-    Next::Done
+    Reply::Done
 }
 
-fn method_not_allowed(allow: Methods, request: &Request, responder: Responder) -> Next {
+fn method_not_allowed(allow: Methods, request: &Request, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::METHOD_NOT_ALLOWED);
     fields.field("Allow", allow_value(allow));
     let sentence = "What is at this address does not allow the request's method.";

@@ -170,7 +170,7 @@ impl Session {
     pub(super) fn exchange_with_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let taken = self.feed_upstream(app, now, scratch);
         let Exchange::Forward(forward) = &mut self.exchange else { return taken };
-        match forward.advance(&mut self.conn, &mut self.output, app, now) {
+        match forward.advance(&mut self.conn, &mut self.output, &app.common, now) {
             Flow::Waiting => taken,
             Flow::Moved => true,
             Flow::Complete => {

@@ -1,4 +1,4 @@
-//! A request's content gathered whole before anyone else sees it: in a vector, in a file in memory, and once it is larger
+//! A request's content, buffered whole before anyone else sees it: in a vector, in a file in memory, and once it is larger
 //! than `MEMORY`, or there is too much of all clients, in an unlinked temporary file.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //!      └───────────── too much of all clients ─────────────────┘
 //! ```
 
+use crate::app::body::pulled::{Pulled, SLICE};
 use crate::app::body::temporary::{self, NoRoom, Share, SpoolAccount};
 use std::fs::File;
 use std::io;
@@ -137,6 +138,25 @@ impl Drop for Buffered {
         if let Some(file) = self.file.take().filter(|_| self.is_on_disk && !self.is_passed_on) {
             self.share.discard(file, self.len);
         }
+    }
+}
+
+/// A request's content, on its way back.
+#[derive(Debug)]
+pub struct Returned {
+    content: Buffered,
+    at: u64,
+}
+
+impl Returned {
+    pub fn new(content: Buffered) -> Returned {
+        Returned { content, at: 0 }
+    }
+
+    pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
+        let cost = self.content.append_slice(self.at, SLICE, out)?;
+        self.at += cost as u64;
+        Ok(if cost == 0 { Pulled::End } else { Pulled::Some { cost } })
     }
 }
 

@@ -2,27 +2,37 @@
 //! the client takes it.
 
 pub mod buffered;
+pub mod coded;
+pub mod drip;
+pub mod made;
+pub mod pulled;
+pub mod shown;
 pub mod spool;
 pub mod temporary;
 
+use crate::app::body::buffered::Returned;
+use crate::app::body::coded::Coded;
+use crate::app::body::drip::Drip;
+use crate::app::body::made::{Lines, Noise};
+use crate::app::body::pulled::{Pulled, SLICE};
+use crate::app::body::shown::Shown;
 use crate::app::body::spool::Spool;
-use crate::app::compress::{Coder, Coders, Compressor};
-use crate::app::files::cache::Stored;
 use crate::app::files::content::Content;
 use crate::app::files::listing::pages::Pages;
-use crate::app::files::variant::{Compressing, Joined};
-use crate::app::handlers::debug::delay::Drip;
-use crate::app::handlers::debug::inspect::Shown;
-use crate::app::handlers::debug::stream::{Lines, Noise};
-use crate::app::receive::gather::Received;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Bytes that are copied for one pull.
-pub const SLICE: usize = 32 * 1024;
+/// What a response leaves to be done once its head is written.
+#[derive(Debug)]
+pub enum Reply {
+    /// Nothing: the response is written.
+    Done,
+    /// Its content is pulled from here.
+    Stream(Body),
+}
 
 /// Where the rest of a response's content comes from.
 #[derive(Debug)]
@@ -52,7 +62,7 @@ pub enum Body {
     Noise(Noise),
     Lines(Lines),
     /// A request's content, on its way back.
-    Received(Box<Received>),
+    Returned(Box<Returned>),
     /// A request as JSON.
     Shown(Box<Shown>),
     /// What an upstream has said and the client has yet to take.
@@ -72,18 +82,6 @@ pub struct FileRange {
 pub enum Piece {
     Bytes(Vec<u8>),
     Range { at: u64, end: u64 },
-}
-
-/// What a pull found.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Pulled {
-    /// Content was written; `cost` in bytes of the loop's budget.
-    Some {
-        cost: usize,
-    },
-    /// The next piece goes out from where it lies, a file or memory, and not through here.
-    InPlace,
-    End,
 }
 
 impl Body {
@@ -136,7 +134,7 @@ impl Body {
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
             Body::Lines(lines) => Ok(lines.pull(out)),
-            Body::Received(received) => received.pull(out),
+            Body::Returned(returned) => returned.pull(out),
             Body::Shown(shown) => shown.pull(out),
         }
     }
@@ -182,58 +180,6 @@ impl Body {
                 }
             }
             _ => {}
-        }
-    }
-}
-
-/// Content that is compressed while it is sent: as it is made for all, or for this client alone where nothing is kept.
-#[derive(Debug)]
-pub struct Coded {
-    stored: Arc<Stored>,
-    compressor: Compressor,
-    source: Source,
-}
-
-#[derive(Debug)]
-enum Source {
-    /// The variant that all clients share; the first `at` bytes of it have been taken.
-    Shared {
-        at: usize,
-        coders: Arc<Coders>,
-    },
-    Own(Box<Compressing>),
-}
-
-impl Coded {
-    /// `None` when there is no coder to make it with.
-    pub fn new(compressor: Compressor, stored: Arc<Stored>, coders: &Arc<Coders>) -> Option<Coded> {
-        let begin = || Some(Compressing::new(Coder::new(compressor, coders.permit()?), stored.meta.size));
-        let source = match stored.join(compressor, begin) {
-            Joined::Shared => Source::Shared { at: 0, coders: Arc::clone(coders) },
-            Joined::Alone => Source::Own(Box::new(begin()?)),
-            Joined::Busy => return None,
-        };
-        Some(Coded { stored, compressor, source })
-    }
-
-    fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
-        let before = out.len();
-        let (cost, complete) = match &mut self.source {
-            Source::Shared { at, .. } => self.stored.pull(self.compressor, at, out)?,
-            Source::Own(compressing) => {
-                let cost = compressing.step(&self.stored.content)?;
-                out.append(compressing.output());
-                (cost, compressing.is_finished())
-            }
-        };
-        Ok(if complete && out.len() == before { Pulled::End } else { Pulled::Some { cost } })
-    }
-}
-
-impl Drop for Coded {
-    fn drop(&mut self) {
-        if let Source::Shared { coders, .. } = &self.source {
-            self.stored.leave(self.compressor, !coders.are_scarce());
         }
     }
 }

@@ -13,16 +13,10 @@ pub mod precompressed;
 pub mod upload;
 pub mod variant;
 mod watch;
+pub mod writable;
 
-use crate::app::exchange::Next;
-use crate::app::reply::page::{self, Format};
-use crate::http::conditional::Conditions;
 use crate::http::escape;
-use crate::http::head::Name;
 use crate::http::request::Request;
-use crate::http::status::Status;
-use crate::proto::responder::Responder;
-use lookup::Refused;
 use std::borrow::Cow;
 
 /// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
@@ -46,39 +40,6 @@ pub fn path_below<'a>(request: &'a Request, prefix: &str) -> Option<Cow<'a, [u8]
         }
     }
     Some(Cow::Owned(merged))
-}
-
-/// The conditions of a request.
-pub fn conditions<'a>(request: &Request<'a>) -> Conditions<impl Iterator<Item = &'a [u8]> + Clone + use<'a>> {
-    Conditions {
-        if_match: request.values(Name::IfMatch),
-        if_none_match: request.values(Name::IfNoneMatch),
-        if_modified_since: request.values(Name::IfModifiedSince),
-        if_unmodified_since: request.values(Name::IfUnmodifiedSince),
-        if_range: request.values(Name::IfRange),
-    }
-}
-
-/// Answers a path that led nowhere.
-pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Next {
-    let (status, sentence) = refusal(refused);
-    page::error(Format::of(request), responder, status, sentence)
-}
-
-/// The status and the sentence of a path that led nowhere.
-pub fn refusal(refused: &Refused) -> (Status, &'static str) {
-    match refused {
-        Refused::NotFound => (Status::NOT_FOUND, "There is nothing at this address."),
-        Refused::Forbidden => (Status::FORBIDDEN, "The server may not read or write this."),
-        Refused::TooManyFiles => {
-            log::warn!("no file descriptor is left to open a file with");
-            (Status::SERVICE_UNAVAILABLE, "The server has too much open at the moment; try again soon.")
-        }
-        Refused::Other(error) => {
-            log::error!("a file cannot be opened: {error}");
-            (Status::INTERNAL_SERVER_ERROR, "The server could not read or write this.")
-        }
-    }
 }
 
 /// A directory of one test's own, removed when the test ends, passed or failed.

@@ -152,7 +152,7 @@ fn via(minor: u8) -> Vec<u8> {
 pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Sink) {
     let mut lines = Vec::with_capacity(head.len);
     let mut has_date = false;
-    let common = &sink.app.common;
+    let common = sink.common;
     for (name, value) in passing(&head.fields, bytes).filter(|(name, _)| !common.replaces(name)) {
         has_date |= name.eq_ignore_ascii_case(b"date");
         line(&mut lines, name, value);

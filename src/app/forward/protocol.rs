@@ -1,7 +1,6 @@
 //! The protocol spoken with an upstream: write a request, read a response. `Protocol` hides every difference between an
 //! HTTP server and a worker of our own.
 
-use crate::app::App;
 use crate::app::body::Body;
 use crate::app::body::buffered::Buffered;
 use crate::app::body::spool::Spool;
@@ -13,7 +12,7 @@ use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Conn;
-use crate::proto::responder::Responder;
+use crate::proto::responder::{Common, Responder};
 use crate::wsgi::frames;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -61,13 +60,13 @@ pub struct Sink<'a> {
     pub output: &'a mut Buffer,
     pub room: Room,
     pub spool: &'a mut Spool,
-    pub app: &'a App,
+    pub common: &'a Common,
     pub now: &'a Now,
 }
 
 impl Sink<'_> {
     pub fn responder(&mut self) -> Responder<'_> {
-        Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
+        Responder::new(self.conn, self.output, self.now.imf(), self.common)
     }
 
     /// Takes a piece of content, for the client at once or through the spool.

@@ -213,7 +213,7 @@ impl WsgiExchange {
         // RFC 9110, section 15.3.6: 205 has no content. Content-Length: 0 says so.
         let told = if status.0 == 205 { Some(0) } else { head.content_length };
         let date = sink.now.imf().to_vec();
-        let common = &sink.app.common;
+        let common = sink.common;
         let reason = if head.reason.is_empty() { status.reason().as_bytes() } else { &head.reason };
         let mut fields = sink.responder().relay(status, reason, !head.has_server);
         if !head.has_date {

@@ -1,7 +1,7 @@
 //! `GET /` where no site is served: a short text page of the routes.
 
 use crate::app::App;
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::reply::page::Format;
 use crate::app::reply::text::{self, Compress};
 use crate::app::routes::Route;
@@ -10,7 +10,7 @@ use crate::http::request::Request;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Reply {
     let mut text = format!("{} serves\n\n", crate::app::SERVER);
     for line in lines(app) {
         text.push_str(&line);

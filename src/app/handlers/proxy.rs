@@ -97,13 +97,13 @@ impl Proxy {
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
             let sentence = "The request has come back to this server again and again.";
-            return page::error(Format::of(request), responder, Status::LOOP_DETECTED, sentence);
+            return page::error(Format::of(request), responder, Status::LOOP_DETECTED, sentence).into();
         }
         match Forward::new(mount.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
                 let sentence = "There is no server behind this address at the moment.";
-                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence)
+                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence).into()
             }
         }
     }

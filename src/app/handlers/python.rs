@@ -113,7 +113,7 @@ impl Wsgi {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
                 let sentence = "There is no application behind this address at the moment.";
-                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence)
+                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence).into()
             }
         }
     }

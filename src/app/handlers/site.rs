@@ -8,18 +8,19 @@
 //! ```
 
 use crate::app::App;
+use crate::app::body::Reply;
 use crate::app::exchange::Next;
 use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::cache_control::CacheControl;
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::mime::Types;
+use crate::app::files::path_below;
 use crate::app::files::precompressed::Precompressed;
-use crate::app::files::{self, path_below};
-use crate::app::receive::prepare;
+use crate::app::receive::prepare::{self, Listed};
 use crate::app::reply::file::Representation;
 use crate::app::reply::page::{self, Format};
-use crate::app::routes;
+use crate::app::reply::refusal;
 use crate::config::Config;
 use crate::cost;
 use crate::http::accept;
@@ -115,7 +116,7 @@ enum Answer {
 }
 
 pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
-    let Some(site) = app.site_of(request.path()) else { return routes::not_found(request, responder) };
+    let Some(site) = app.site_of(request.path()) else { return page::not_found(Format::of(request), responder).into() };
     let path = path_below(request, &site.prefix);
     let path = path.as_deref();
     let mut search = Search { site, now, cost: 0 };
@@ -136,19 +137,22 @@ pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now)
             }
             let mut representation = site.represent(&stored);
             representation.vary = vary;
-            representation.answer(app, request, responder, now)
+            representation.answer(&app.coders, request, responder, now).into()
         }
-        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder),
+        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder).into(),
         Answer::Listing(dir, meta) => {
             let listing = site.listings.find(&site.root, path.unwrap_or_default(), (dir, &meta), now);
-            prepare::listing(listing, &site.listings, &app.coders, request, responder, now)
+            match prepare::listing(listing, &site.listings, &app.coders, request, responder, now) {
+                Listed::Reply(reply) => reply.into(),
+                Listed::Unmade(preparation) => Next::Prepare(preparation),
+            }
         }
         Answer::Unlisted => {
             let sentence = "This directory has no index, and its names are not shown.";
-            page::error(Format::of(request), responder, Status::FORBIDDEN, sentence)
+            page::error(Format::of(request), responder, Status::FORBIDDEN, sentence).into()
         }
-        Answer::Nothing(Refused::NotFound) => routes::not_found(request, responder),
-        Answer::Nothing(refused) => files::refused(&refused, request, responder),
+        Answer::Nothing(Refused::NotFound) => page::not_found(Format::of(request), responder).into(),
+        Answer::Nothing(refused) => refusal::refused(&refused, request, responder).into(),
     }
 }
 
@@ -254,7 +258,7 @@ impl Search<'_> {
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
 /// its decoded segments and begins with one slash: it cannot name another host.
-fn redirect(site: &Site, request: &Request, path: &[u8], responder: Responder) -> Next {
+fn redirect(site: &Site, request: &Request, path: &[u8], responder: Responder) -> Reply {
     let mut location = site.prefix.trim_end_matches('/').as_bytes().to_vec();
     for segment in path.split(|&b| b == b'/') {
         location.push(b'/');

@@ -4,7 +4,7 @@
 //! An origin server is always the final recipient: Max-Forwards limits what is forwarded (section 7.6.2), and
 //! is sent back like any other field, whatever it says.
 
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::reply::page::{self, Format};
 use crate::http::request::Request;
 use crate::http::status::Status;
@@ -14,7 +14,7 @@ use crate::proto::responder::Responder;
 /// sensitive data": a script of another site could have a browser send these and read them here.
 const CREDENTIALS: [&[u8]; 3] = [b"authorization", b"cookie", b"proxy-authorization"];
 
-pub fn answer(request: &Request, responder: Responder) -> Next {
+pub fn answer(request: &Request, responder: Responder) -> Reply {
     if request.has_content {
         let sentence = "A TRACE request has no content.";
         return page::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);
@@ -34,5 +34,5 @@ pub fn answer(request: &Request, responder: Responder) -> Next {
     fields.field("Content-Type", "message/http");
     fields.field("X-Content-Type-Options", "nosniff");
     fields.content(&message);
-    Next::Done
+    Reply::Done
 }

@@ -1,7 +1,7 @@
 //! `GET /user-agent`: what the client calls itself.
 
 use crate::app::App;
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::reply::page::{self, Format};
 use crate::app::reply::text::{self, Compress};
 use crate::http::date::Now;
@@ -11,7 +11,7 @@ use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 
-pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn answer(app: &App, request: &Request, responder: Responder, now: &Now) -> Reply {
     let Some(agent) = request.field(Name::UserAgent) else {
         let sentence = "The request has no User-Agent field to show.";
         return page::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);

@@ -1,37 +1,28 @@
 //! A change of the store that is ready to be made: a whole upload takes its name, a file is removed. The precondition is
 //! checked and the change made under the lock of their directory; while somebody else has it the change is tried again.
 
-use crate::app::App;
-use crate::app::exchange::Next;
-use crate::app::files;
+use crate::app::body::Reply;
 use crate::app::files::delete::{self, Standing};
-use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, Lock, PATIENCE};
+use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
 use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::upload::{Commit, Committed, Incoming, UploadError};
-use crate::app::receive::delay::{Delay, Then};
+use crate::app::files::writable::Writable;
 use crate::app::reply::page::{self, Format};
+use crate::app::reply::{file, refusal};
 use crate::cost;
+use crate::http::conditional::Outcome;
 use crate::http::date::Now;
+use crate::http::head::Name;
+use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The store of files at `/files/`.
-#[derive(Debug)]
-pub struct Store {
-    pub root: Root,
-    lock: Lock,
-}
-
-impl Store {
-    pub fn new(root: Root) -> Store {
-        Store { root, lock: Lock::default() }
-    }
-}
 
 #[derive(Debug)]
 pub struct Change {
+    directory: Arc<Writable>,
     what: What,
     path: Vec<u8>,
     /// What the client said it changes: checked under the lock.
@@ -58,6 +49,23 @@ pub enum What {
     },
 }
 
+/// What a change has come to, or what had to come before it.
+#[derive(Debug)]
+pub enum Finish {
+    Reply(Reply),
+    /// Somebody else has the directory's lock: the change is tried again then.
+    Locked {
+        until: Instant,
+        change: Box<Change>,
+    },
+}
+
+impl From<Reply> for Finish {
+    fn from(reply: Reply) -> Finish {
+        Finish::Reply(reply)
+    }
+}
+
 /// Why a change is not made.
 #[derive(Debug)]
 pub enum Refusal {
@@ -73,38 +81,34 @@ impl<E: Into<UploadError>> From<E> for Refusal {
 
 impl Change {
     /// `seen`: the state of `path` that the change is made for, where the client named one.
-    pub fn new(what: What, path: &[u8], seen: Option<Meta>) -> Change {
-        Change { what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
+    pub fn new(directory: Arc<Writable>, what: What, path: &[u8], seen: Option<Meta>) -> Change {
+        Change { directory, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
     }
 
     /// Makes the change and answers, or says when to try again.
-    pub fn attempt(mut self, app: &App, format: Format, mut responder: Responder, now: &Now) -> Next {
+    pub fn attempt(mut self, format: Format, mut responder: Responder, now: &Now) -> Finish {
         responder.spend(cost::NAME);
-        // Every change is one of the store's.
-        let Some(store) = &app.store else { return refuse(&Refusal::Precondition, format, responder) };
         let dir = match &mut self.what {
             What::Upload { incoming, .. } => match incoming.flush() {
                 Ok(()) => incoming.dir(),
-                Err(error) => return refuse(&error.into(), format, responder),
+                Err(error) => return refuse(&error.into(), format, responder).into(),
             },
             What::Remove { dir, .. } => &*dir,
         };
-        let Some(held) = store.lock.try_hold(dir) else { return self.later(format, responder, now) };
-        let made = self.make(&store.root);
+        let directory = Arc::clone(&self.directory);
+        let Some(held) = directory.lock.try_hold(dir) else { return self.later(format, responder, now) };
+        let made = self.make(&directory.root);
         drop(held);
         match made {
-            Ok(None) => {
-                responder.start(Status::NO_CONTENT).empty();
-                Next::Done
-            }
+            Ok(None) => responder.start(Status::NO_CONTENT).empty(),
             Ok(Some(location)) => {
                 let mut fields = responder.start(Status::CREATED);
                 fields.field("Location", location);
                 fields.empty();
-                Next::Done
             }
-            Err(refusal) => refuse(&refusal, format, responder),
+            Err(refusal) => return refuse(&refusal, format, responder).into(),
         }
+        Reply::Done.into()
     }
 
     /// Under the lock: checks the precondition and makes the change. What was created, where something was.
@@ -135,30 +139,53 @@ impl Change {
     }
 
     /// Somebody else has the lock.
-    fn later(mut self, format: Format, responder: Responder, now: &Now) -> Next {
+    fn later(mut self, format: Format, responder: Responder, now: &Now) -> Finish {
         let give_up = *self.give_up.get_or_insert(now.instant + PATIENCE);
         if give_up <= now.instant {
             log::warn!("a change of the store was refused: its directory is locked by another program");
             let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
             fields.field("Retry-After", "1");
             let sentence = "Another program keeps the files here from being changed; try again soon.";
-            return page::finish_error(format, fields, Status::SERVICE_UNAVAILABLE, sentence);
+            return page::finish_error(format, fields, Status::SERVICE_UNAVAILABLE, sentence).into();
         }
         let until = give_up.min(now.instant + self.pause);
         self.pause = LONGEST_PAUSE.min(2 * self.pause);
-        Next::Sleep(Delay::new(until, Then::Change(Box::new(self))))
+        Finish::Locked { until, change: Box::new(self) }
     }
 }
 
 /// Answers a change that is not made.
-pub fn refuse(refusal: &Refusal, format: Format, responder: Responder) -> Next {
-    let (status, sentence) = match refusal {
+pub fn refuse(cause: &Refusal, format: Format, responder: Responder) -> Reply {
+    let (status, sentence) = match cause {
         Refusal::Precondition => {
             (Status::PRECONDITION_FAILED, "The file is not in the state that the request demands.")
         }
-        Refusal::Failed(UploadError::Refused(refused)) => files::refusal(refused),
+        Refusal::Failed(UploadError::Refused(refused)) => refusal::refusal(refused),
         Refusal::Failed(UploadError::Directory) => (Status::CONFLICT, "There is a directory of this name."),
         Refusal::Failed(UploadError::Full) => (Status::INSUFFICIENT_STORAGE, "There is no room left to store this."),
     };
     page::error(format, responder, status, sentence)
+}
+
+/// The removal of the file at `path`.
+pub fn removal(store: &Arc<Writable>, path: &[u8], request: &Request, now: &Now) -> Result<Change, Refusal> {
+    let Standing::File(meta) = delete::look(&store.root, path)? else { return Err(UploadError::Directory.into()) };
+    check(request, Some(&meta), now)?;
+    let (dir, name) = store.root.parent(path)?;
+    let what = What::Remove { dir, name: name.to_vec() };
+    Ok(Change::new(Arc::clone(store), what, path, Some(meta).filter(|_| names_a_state(request))))
+}
+
+/// Whether the request may go on, of a file in this state.
+pub fn check(request: &Request, current: Option<&Meta>, now: &Now) -> Result<(), Refusal> {
+    let validators = current.map(|meta| file::validators(meta, now));
+    match request.conditions().evaluate(false, validators.as_ref(), now.unix) {
+        Outcome::PreconditionFailed => Err(Refusal::Precondition),
+        Outcome::Proceed | Outcome::NotModified => Ok(()),
+    }
+}
+
+/// Whether the request is for the state alone that was checked.
+pub fn names_a_state(request: &Request) -> bool {
+    request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince)
 }

@@ -1,10 +1,8 @@
 //! What goes on at a later moment. Nothing sleeps: the session is told the moment, and comes back.
 
-use crate::app::App;
-use crate::app::exchange::Next;
-use crate::app::handlers::debug::delay::Answer;
-use crate::app::receive::change::Change;
+use crate::app::receive::change::{Change, Finish};
 use crate::app::reply::page::Format;
+use crate::app::reply::timed::Timed;
 use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::time::Instant;
@@ -19,8 +17,8 @@ pub struct Delay {
 /// What goes on.
 #[derive(Debug)]
 pub enum Then {
-    /// An answer of the debug endpoints.
-    Answer(Answer),
+    /// An answer that has its time.
+    Answer(Timed),
     /// A change of the store that could not be made when it was ready.
     Change(Box<Change>),
 }
@@ -31,10 +29,10 @@ impl Delay {
     }
 
     /// The time has come: answers, or says what the answer waits for next.
-    pub fn finish(self, app: &App, format: Format, responder: Responder, now: &Now) -> Next {
+    pub fn finish(self, format: Format, responder: Responder, now: &Now) -> Finish {
         match self.then {
-            Then::Answer(answer) => answer.finish(responder, now),
-            Then::Change(change) => change.attempt(app, format, responder, now),
+            Then::Answer(answer) => answer.finish(responder, now).into(),
+            Then::Change(change) => change.attempt(format, responder, now),
         }
     }
 }

@@ -1,19 +1,18 @@
-//! A request's content, gathered whole to be shown or sent back. It is bounded, and beyond what all clients together may
+//! A request's content, received whole to be shown or sent back. It is bounded, and beyond what all clients together may
 //! have in memory it is in a file.
 
-use crate::app::App;
-use crate::app::body::buffered::Buffered;
-use crate::app::body::temporary::NoRoom;
-use crate::app::body::{Body, Pulled, SLICE};
-use crate::app::exchange::{Next, Receive};
-use crate::app::handlers::debug::inspect::{Shown, TextCheck};
-use crate::app::handlers::store;
+use crate::app::body::buffered::{Buffered, Returned};
+use crate::app::body::shown::{Shown, TextCheck};
+use crate::app::body::temporary::{NoRoom, SpoolAccount};
+use crate::app::body::{Body, Reply};
+use crate::app::receive::upload;
 use crate::app::reply::page::{self, Format};
 use crate::http::framing::{self, ContentLength};
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::io;
+use std::sync::Arc;
 
 /// More than people read. What is larger can be stored at /files/.
 const LIMIT: u64 = 1024 * 1024;
@@ -37,12 +36,20 @@ pub enum Purpose {
 }
 
 /// Takes the request's content, unless its length alone is too much.
-pub fn begin(purpose: Purpose, app: &App, request: &Request, responder: Responder) -> Next {
+///
+/// # Errors
+/// It is too much, which is answered.
+pub fn begin(
+    purpose: Purpose,
+    spool: &Arc<SpoolAccount>,
+    request: &Request,
+    responder: Responder,
+) -> Result<Box<Gather>, Reply> {
     match framing::content_length(request.head, request.bytes) {
-        Ok(ContentLength::Bytes(length)) if length > LIMIT => too_large(Format::of(request), responder),
+        Ok(ContentLength::Bytes(length)) if length > LIMIT => Err(too_large(Format::of(request), responder)),
         _ => {
-            let (content, text) = (Buffered::new(&app.spool), TextCheck::default());
-            Next::Receive(Receive::Gather(Box::new(Gather { purpose, content, text, is_too_large: false })))
+            let (content, text) = (Buffered::new(spool), TextCheck::default());
+            Ok(Box::new(Gather { purpose, content, text, is_too_large: false }))
         }
     }
 }
@@ -60,7 +67,7 @@ impl Gather {
     }
 
     /// The content is whole: answers with it.
-    pub fn finish(self, responder: Responder) -> Next {
+    pub fn finish(self, responder: Responder) -> Reply {
         let Gather { purpose, content, text, .. } = self;
         let mut fields = responder.start(Status::OK);
         // What a browser would run must not be told from its bytes.
@@ -69,48 +76,43 @@ impl Gather {
             Purpose::Echo { content_type } => {
                 fields.field("Content-Type", content_type);
                 fields.stream(Some(content.len()));
-                Next::Stream(Body::Received(Box::new(Received { content, at: 0 })))
+                Reply::Stream(Body::Returned(Box::new(Returned::new(content))))
             }
             Purpose::Inspect { json } => {
                 fields.field("Content-Type", Format::Json.content_type());
-                Shown::new(json, content, text.is_text()).answer(fields)
+                let mut shown = Shown::new(json, content, text.is_text());
+                match shown.whole() {
+                    Some(json) => {
+                        fields.content(&json);
+                        Reply::Done
+                    }
+                    None => {
+                        fields.stream(None);
+                        Reply::Stream(Body::Shown(Box::new(shown)))
+                    }
+                }
             }
         }
     }
 
     /// The content could not be taken: answers.
-    pub fn fail(self, error: io::Error, format: Format, responder: Responder) -> Next {
+    pub fn fail(self, error: io::Error, format: Format, responder: Responder) -> Reply {
         match self.is_too_large {
             true => too_large(format, responder),
             false if NoRoom::is_cause_of(&error) => no_room(format, responder),
-            false => store::refuse(error, format, responder),
+            false => upload::refuse(error, format, responder),
         }
     }
 }
 
-fn too_large(format: Format, responder: Responder) -> Next {
+fn too_large(format: Format, responder: Responder) -> Reply {
     let sentence = "The content is kept until all of it is here, and 1 MiB is the most that is kept.";
     page::error(format, responder, Status::CONTENT_TOO_LARGE, sentence)
 }
 
-fn no_room(format: Format, responder: Responder) -> Next {
+fn no_room(format: Format, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
     fields.field("Retry-After", "1");
     let sentence = "The server keeps as much content as it may at the moment; try again soon.";
     page::finish_error(format, fields, Status::SERVICE_UNAVAILABLE, sentence)
-}
-
-/// A request's content, on its way back.
-#[derive(Debug)]
-pub struct Received {
-    content: Buffered,
-    at: u64,
-}
-
-impl Received {
-    pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
-        let cost = self.content.append_slice(self.at, SLICE, out)?;
-        self.at += cost as u64;
-        Ok(if cost == 0 { Pulled::End } else { Pulled::Some { cost } })
-    }
 }

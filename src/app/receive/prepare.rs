@@ -1,16 +1,16 @@
 //! An answer that is prepared in steps before its head can be written: a directory that is listed. The session does the
 //! steps, so that others have their turn between them; what the answer needs of the request is kept until then.
 
-use crate::app::body::Body;
+use crate::app::body::{Body, Reply};
 use crate::app::compress::{Coder, Coders};
-use crate::app::exchange::Next;
 use crate::app::files::listing::pages::Pages;
 use crate::app::files::listing::render::Form;
 use crate::app::files::listing::shared::{Failure, Listing};
 use crate::app::files::listing::shelf::Shelf;
-use crate::app::files::{self, lookup::Refused};
+use crate::app::files::lookup::Refused;
 use crate::app::reply::coding;
 use crate::app::reply::page::{self, Format};
+use crate::app::reply::refusal;
 use crate::cost;
 use crate::http::accept::{self, Choice, Coding};
 use crate::http::conditional::{Conditions, Outcome, Validators};
@@ -38,6 +38,13 @@ pub struct Preparation {
     if_none_match: Vec<Box<[u8]>>,
 }
 
+/// A listing that is answered with, or that has to be made first.
+#[derive(Debug)]
+pub enum Listed {
+    Reply(Reply),
+    Unmade(Box<Preparation>),
+}
+
 /// Answers with a listing, which may still have to be made.
 pub fn listing(
     listing: Result<Arc<Listing>, Failure>,
@@ -46,17 +53,17 @@ pub fn listing(
     request: &Request,
     responder: Responder,
     now: &Now,
-) -> Next {
+) -> Listed {
     let format = Format::of(request);
     let listing = match listing {
         Ok(listing) => listing,
-        Err(failure) => return fail(failure, format, responder),
+        Err(failure) => return Listed::Reply(fail(failure, format, responder)),
     };
     let form = match format {
         Format::Json => Form::Json,
         Format::Html | Format::Plain => Form::Html,
     };
-    let Some(coding) = negotiate(request) else { return coding::not_acceptable(request, responder) };
+    let Some(coding) = negotiate(request) else { return Listed::Reply(coding::not_acceptable(request, responder)) };
     let values = |name| request.values(name).map(Into::into).collect();
     let preparation = Preparation {
         listing,
@@ -68,8 +75,8 @@ pub fn listing(
         if_none_match: values(Name::IfNoneMatch),
     };
     match preparation.listing.outcome() {
-        Some(_) => preparation.finish(format, responder, now),
-        None => Next::Prepare(Box::new(preparation)),
+        Some(_) => Listed::Reply(preparation.finish(format, responder, now)),
+        None => Listed::Unmade(Box::new(preparation)),
     }
 }
 
@@ -91,7 +98,7 @@ impl Preparation {
 
     /// Answers 200 with the listing, unless a precondition fails (RFC 9110, section 13). A HEAD is told no length: to
     /// know it, the page would have to be written.
-    pub fn finish(self, format: Format, mut responder: Responder, now: &Now) -> Next {
+    pub fn finish(self, format: Format, mut responder: Responder, now: &Now) -> Reply {
         let Some(etag) = self.listing.etag(self.form) else {
             let failure = self.listing.outcome().and_then(Result::err);
             return fail(failure.unwrap_or(Failure::Full), format, responder);
@@ -106,7 +113,7 @@ impl Preparation {
                 fields.field("ETag", etag.as_bytes());
                 fields.vary(VARY);
                 fields.without_content(None);
-                return Next::Done;
+                return Reply::Done;
             }
             Outcome::PreconditionFailed => {
                 let sentence = "What is at this address has no strong entity tag that the request could match.";
@@ -127,7 +134,7 @@ impl Preparation {
         }
         fields.vary(VARY);
         fields.stream(None);
-        Next::Stream(Body::Listing(Box::new(Pages::new(self.listing, self.form, coder))))
+        Reply::Stream(Body::Listing(Box::new(Pages::new(self.listing, self.form, coder))))
     }
 
     fn evaluate(&self, validators: &Validators, now: &Now) -> Outcome {
@@ -146,10 +153,10 @@ impl Preparation {
     }
 }
 
-fn fail(failure: Failure, format: Format, responder: Responder) -> Next {
+fn fail(failure: Failure, format: Format, responder: Responder) -> Reply {
     match failure {
         Failure::Unreadable(errno) => {
-            let (status, sentence) = files::refusal(&Refused::from(errno));
+            let (status, sentence) = refusal::refusal(&Refused::from(errno));
             page::error(format, responder, status, sentence)
         }
         Failure::Full => {

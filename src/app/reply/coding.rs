@@ -1,7 +1,7 @@
 //! Content codings that are made on the fly: which name stands for which compressor.
 
+use crate::app::body::Reply;
 use crate::app::compress::{Coders, Compressor};
-use crate::app::exchange::Next;
 use crate::app::reply::page::{self, Format};
 use crate::http::accept::Coding;
 use crate::http::request::Request;
@@ -29,7 +29,7 @@ pub fn code<'a>(coding: Coding, content: &'a [u8], coders: &Coders) -> io::Resul
 }
 
 /// The client excludes every coding there is, identity too.
-pub fn not_acceptable(request: &Request, responder: Responder) -> Next {
+pub fn not_acceptable(request: &Request, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::NOT_ACCEPTABLE);
     fields.vary(Vary::ACCEPT_ENCODING);
     let sentence =
@@ -38,7 +38,7 @@ pub fn not_acceptable(request: &Request, responder: Responder) -> Next {
 }
 
 /// The client excludes what is not compressed, and as much is being compressed as may be.
-pub fn no_coder(format: Format, responder: Responder) -> Next {
+pub fn no_coder(format: Format, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
     fields.field("Retry-After", "1");
     fields.vary(Vary::ACCEPT_ENCODING);

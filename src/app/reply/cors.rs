@@ -1,7 +1,7 @@
 //! Cross-origin resource sharing (the Fetch standard, section 3.2): which other sites' scripts may read what
 //! this server says. It guards people's browsers, not the server.
 
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::config::responses::Origin;
 use crate::http::chars::is_token;
 use crate::http::head::Name;
@@ -29,14 +29,14 @@ pub fn is_preflight(request: &Request) -> bool {
 }
 
 /// Answers a preflight: these methods, and every field the script wants to send.
-pub fn preflight(allow: &[u8], request: &Request, responder: Responder) -> Next {
+pub fn preflight(allow: &[u8], request: &Request, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::NO_CONTENT);
     fields.field("Allow", allow);
     fields.field("Access-Control-Allow-Methods", allow);
     fields.field("Access-Control-Allow-Headers", allowed_fields(request));
     fields.field("Access-Control-Max-Age", MAX_AGE);
     fields.empty();
-    Next::Done
+    Reply::Done
 }
 
 /// The names that were asked for, written anew; `*` where there are none or one of them is no name. The

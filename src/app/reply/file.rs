@@ -1,11 +1,9 @@
 //! A file as a response: which coding of it, whether the client has it already, which part of it
 //! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
 
-use crate::app::App;
-use crate::app::body::{Body, Coded, FileRange, Piece};
+use crate::app::body::coded::Coded;
+use crate::app::body::{Body, FileRange, Piece, Reply};
 use crate::app::compress::{Coders, Compressor};
-use crate::app::exchange::Next;
-use crate::app::files;
 use crate::app::files::cache::{Lines, Stored};
 use crate::app::files::content::Content;
 use crate::app::files::lookup::Meta;
@@ -77,21 +75,28 @@ impl<'a> Representation<'a> {
         Representation { stored: Cow::Borrowed(stored), precompressed: None, vary: Vary::NOTHING }
     }
 
-    pub fn answer(mut self, app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
+    pub fn answer(mut self, coders: &Arc<Coders>, request: &Request, mut responder: Responder, now: &Now) -> Reply {
         let Some(negotiated) = self.negotiate(request, &mut responder) else {
             return coding::not_acceptable(request, responder);
         };
-        self.answer_in(negotiated, app, request, responder, now)
+        self.answer_in(negotiated, coders, request, responder, now)
     }
 
     /// Answers in the coding that was chosen, or where there is no coder for it, as it is.
     #[inline(always)] // On every file's way: a call that moves it all costs a fiftieth of the answer.
-    fn answer_in(self, negotiated: Negotiated, app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+    fn answer_in(
+        self,
+        negotiated: Negotiated,
+        coders: &Arc<Coders>,
+        request: &Request,
+        responder: Responder,
+        now: &Now,
+    ) -> Reply {
         if !request.head.has_any(SELECTIVE) {
-            return Sending { representation: self, negotiated, app, request, responder, now }.whole();
+            return Sending { representation: self, negotiated, coders, request, responder, now }.whole();
         }
         let validators = negotiated.validators(&self.stored, now);
-        let conditions = files::conditions(request);
+        let conditions = request.conditions();
         match conditions.evaluate(true, Some(&validators), now.unix) {
             Outcome::Proceed => {}
             Outcome::NotModified => {
@@ -103,7 +108,7 @@ impl<'a> Representation<'a> {
                 }
                 self.write_shared(&mut fields);
                 fields.without_content(None);
-                return Next::Done;
+                return Reply::Done;
             }
             Outcome::PreconditionFailed => {
                 let mut fields = responder.start(Status::PRECONDITION_FAILED);
@@ -126,7 +131,7 @@ impl<'a> Representation<'a> {
             }
             _ => Ranges::Whole,
         };
-        let sending = Sending { representation: self, negotiated, app, request, responder, now };
+        let sending = Sending { representation: self, negotiated, coders, request, responder, now };
         match ranges {
             Ranges::Whole => sending.whole(),
             Ranges::One { first, last } => sending.part(first, last),
@@ -199,14 +204,14 @@ impl<'a> Representation<'a> {
 struct Sending<'a, 'r> {
     representation: Representation<'a>,
     negotiated: Negotiated,
-    app: &'a App,
+    coders: &'a Arc<Coders>,
     request: &'a Request<'a>,
     responder: Responder<'r>,
     now: &'a Now,
 }
 
 impl<'a, 'r> Sending<'a, 'r> {
-    fn whole(self) -> Next {
+    fn whole(self) -> Reply {
         let Some(compressor) = self.negotiated.compressor else {
             let size = self.representation.stored.meta.size;
             return self.identity(Status::OK, None, 0, size);
@@ -223,7 +228,7 @@ impl<'a, 'r> Sending<'a, 'r> {
 
     /// The whole in a coding that is still to be made.
     #[cold]
-    fn make(mut self, compressor: Compressor, stored: &Arc<Stored>, small: bool) -> Next {
+    fn make(mut self, compressor: Compressor, stored: &Arc<Stored>, small: bool) -> Reply {
         if self.request.method() == Method::Head {
             // What is large goes out without a length, however often it is asked for.
             let (_, fields) = self.start(Status::OK, None);
@@ -232,49 +237,49 @@ impl<'a, 'r> Sending<'a, 'r> {
             } else {
                 fields.stream(None)
             }
-            return Next::Done;
+            return Reply::Done;
         }
         if small {
             self.responder.spend(cost::COMPRESSION + cost::COMPRESSED_BYTE * stored.meta.size as usize);
-            return match make(stored, compressor, &self.app.coders) {
+            return match make(stored, compressor, self.coders) {
                 Ok(made) => send_memory(self.start(Status::OK, None).1, &made, 0, made.len()),
                 Err(error) => self.unreadable(&error),
             };
         }
         self.responder.spend(cost::COMPRESSION);
-        match Coded::new(compressor, Arc::clone(stored), &self.app.coders) {
+        match Coded::new(compressor, Arc::clone(stored), self.coders) {
             Some(coded) => self.stream(Body::Coded(Box::new(coded))),
             None => self.uncoded(),
         }
     }
 
-    fn stream(self, body: Body) -> Next {
+    fn stream(self, body: Body) -> Reply {
         self.start(Status::OK, None).1.stream(None);
-        Next::Stream(body)
+        Reply::Stream(body)
     }
 
     /// As many coders live as may: the file as it is, for a client that takes it so. That is another representation, for
     /// which its conditions and ranges hold anew.
     #[cold]
-    fn uncoded(self) -> Next {
-        let Sending { representation, app, request, responder, now, .. } = self;
+    fn uncoded(self) -> Reply {
+        let Sending { representation, coders, request, responder, now, .. } = self;
         match accept::negotiate(request.values(Name::AcceptEncoding), &[Coding::Identity]) {
             Choice::Use(coding) => {
                 let negotiated = Negotiated { coding, compressor: None };
-                representation.answer_in(negotiated, app, request, responder, now)
+                representation.answer_in(negotiated, coders, request, responder, now)
             }
             Choice::NotAcceptable => coding::no_coder(Format::of(request), responder),
         }
     }
 
-    fn part(self, first: u64, last: u64) -> Next {
+    fn part(self, first: u64, last: u64) -> Reply {
         let mut content_range = Vec::new();
         range::write_content_range(first, last, self.representation.stored.meta.size, &mut content_range);
         self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
     }
 
     /// The bytes from `at` to `end` as they are.
-    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Next {
+    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Reply {
         let (stored, mut fields) = self.start(status, None);
         if let Some(value) = content_range {
             fields.field("Content-Range", value);
@@ -284,12 +289,12 @@ impl<'a, 'r> Sending<'a, 'r> {
             Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
             Content::Copy(file) | Content::Open(file) => {
                 fields.stream(Some(end - at));
-                Next::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
+                Reply::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
             }
         }
     }
 
-    fn parts(mut self, ranges: &[(u64, u64)]) -> Next {
+    fn parts(mut self, ranges: &[(u64, u64)]) -> Reply {
         self.responder.spend(cost::RANGE * ranges.len());
         let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
         // Not to be found in the parts by chance; that no one can guess it is not asked.
@@ -310,10 +315,10 @@ impl<'a, 'r> Sending<'a, 'r> {
         let mut end = Vec::new();
         multipart.write_end(&mut end);
         pieces.push_back(Piece::Bytes(end));
-        Next::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
+        Reply::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
     }
 
-    fn unsatisfiable(self) -> Next {
+    fn unsatisfiable(self) -> Reply {
         let mut content_range = Vec::new();
         range::write_unsatisfied_range(self.representation.stored.meta.size, &mut content_range);
         let format = Format::of(self.request);
@@ -324,7 +329,7 @@ impl<'a, 'r> Sending<'a, 'r> {
         page::finish_error(format, fields, Status::RANGE_NOT_SATISFIABLE, sentence)
     }
 
-    fn unreadable(self, error: &io::Error) -> Next {
+    fn unreadable(self, error: &io::Error) -> Reply {
         log::error!("a file cannot be read: {error}");
         let sentence = "The server could not read this.";
         page::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
@@ -396,13 +401,13 @@ fn make(stored: &Stored, compressor: Compressor, coders: &Coders) -> io::Result<
 }
 
 /// Content that is in memory: copied when it is small, as it lies there when it is not; in one write with its head.
-fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Next {
+fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Reply {
     if end - at <= COPIED {
         fields.content(&bytes[at..end]);
-        return Next::Done;
+        return Reply::Done;
     }
     fields.stream(Some((end - at) as u64));
-    Next::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
+    Reply::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
 }
 
 /// The validators of a file as it is (RFC 9110, section 8.8).

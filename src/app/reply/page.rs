@@ -2,7 +2,7 @@
 //! sentence, as HTML unless the client asks for JSON or plain text. Nothing the client sent is in it. The
 //! HTML may be the user's own.
 
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::config::responses::ErrorPage;
 use crate::http::accept;
 use crate::http::escape;
@@ -52,12 +52,17 @@ impl Format {
 }
 
 /// Answers with an error page.
-pub fn error(format: Format, responder: Responder, status: Status, sentence: &str) -> Next {
+pub fn error(format: Format, responder: Responder, status: Status, sentence: &str) -> Reply {
     finish_error(format, responder.start(status), status, sentence)
 }
 
+/// Answers a path that leads nowhere.
+pub fn not_found(format: Format, responder: Responder) -> Reply {
+    error(format, responder, Status::NOT_FOUND, "There is nothing at this address.")
+}
+
 /// Ends a response whose fields have begun with an error page.
-pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence: &str) -> Next {
+pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence: &str) -> Reply {
     fields.field("Content-Type", format.content_type());
     // No cache keeps the others, so none could give them to a client that asks for another format.
     if status.is_cacheable_by_default() {
@@ -67,7 +72,7 @@ pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence
         Some(page) => fields.content(page),
         None => render(format, status, sentence, |pieces| fields.pieces(pieces)),
     }
-    Next::Done
+    Reply::Done
 }
 
 /// Reads the user's page of an error. A relative path is looked up in the current directory first, then in

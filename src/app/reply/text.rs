@@ -1,9 +1,8 @@
 //! Content that is made for the request at hand, such as a text. It has no validators and no parts; preconditions
 //! and content codings hold for it as for any representation.
 
+use crate::app::body::Reply;
 use crate::app::compress::Coders;
-use crate::app::exchange::Next;
-use crate::app::files;
 use crate::app::reply::coding;
 use crate::app::reply::page::{self, Format};
 use crate::cost;
@@ -37,7 +36,7 @@ pub fn answer(
     vary: Vary,
     compress: Compress,
     content: &[u8],
-) -> Next {
+) -> Reply {
     let length = content.len();
     let Some((coding, content)) = code(request, compress, content, &mut responder) else {
         return coding::not_acceptable(request, responder);
@@ -50,13 +49,13 @@ pub fn answer(
     };
     let vary = vary.and(Vary::ACCEPT_ENCODING);
     // There is a representation, so `*` matches it; it has no tag and no date, so nothing else does.
-    match files::conditions(request).evaluate(true, Some(&Validators::default()), now.unix) {
+    match request.conditions().evaluate(true, Some(&Validators::default()), now.unix) {
         Outcome::Proceed => {}
         Outcome::NotModified => {
             let mut fields = responder.start(Status::NOT_MODIFIED);
             fields.vary(vary);
             fields.without_content(None);
-            return Next::Done;
+            return Reply::Done;
         }
         Outcome::PreconditionFailed => {
             let sentence = "What is at this address has no entity tag that the request could match.";
@@ -70,7 +69,7 @@ pub fn answer(
     }
     fields.vary(vary);
     fields.content(&content);
-    Next::Done
+    Reply::Done
 }
 
 /// The content in the coding that suits the client; `None` where none does.

@@ -1,7 +1,7 @@
 //! `status/{code}` answers with any final status, `redirect/{n}` leads through a chain of redirections.
 
 use crate::app::App;
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::handlers::debug::{self, Bad};
 use crate::app::reply::page::Format;
 use crate::app::reply::text::{self, Compress};
@@ -14,7 +14,7 @@ use crate::proto::responder::{Fields, Responder};
 /// Clients give up after 20 (Chromium, Firefox) or 50 (curl).
 const MOST_REDIRECTS: u64 = 100;
 
-pub fn status(app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn status(app: &App, request: &Request, responder: Responder, _now: &Now) -> Reply {
     // 1xx is no final response, and 600 on is no status at all (RFC 9110, section 15).
     let text = debug::argument(app, request, "status/");
     let code = debug::number(text, 599).filter(|code| text.len() == 3 && *code >= 200);
@@ -27,13 +27,13 @@ pub fn status(app: &App, request: &Request, responder: Responder, _now: &Now) ->
     add_required(status, content.len(), app, &mut fields);
     if status == Status::NOT_MODIFIED {
         fields.without_content(None);
-        return Next::Done;
+        return Reply::Done;
     }
     if !status.is_bodiless() {
         fields.field("Content-Type", Format::Plain.content_type());
     }
     fields.content(content.as_bytes());
-    Next::Done
+    Reply::Done
 }
 
 /// The fields without which a response of this status would break RFC 9110, section 15, or be of no use.
@@ -52,7 +52,7 @@ fn add_required(status: Status, length: usize, app: &App, fields: &mut Fields) {
     }
 }
 
-pub fn redirect(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn redirect(app: &App, request: &Request, responder: Responder, now: &Now) -> Reply {
     let Some(left) = debug::number(debug::argument(app, request, "redirect/"), MOST_REDIRECTS) else {
         return Bad("The number of redirections is from 0 to 100.").answer(request, responder);
     };

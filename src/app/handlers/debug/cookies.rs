@@ -2,7 +2,7 @@
 //! Served below the prefix and at `/cookies` itself.
 
 use crate::app::App;
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::handlers::debug::{self, Bad};
 use crate::app::reply::page::Format;
 use crate::app::reply::text::{self, Compress};
@@ -18,7 +18,7 @@ use std::collections::HashSet;
 /// Cookies that one request may set: browsers keep 50 of a host at least (RFC 6265, section 6.1).
 const MOST: usize = 50;
 
-pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Reply {
     let content_type = Format::Json.content_type();
     text::answer(
         request,
@@ -31,11 +31,11 @@ pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Ne
     )
 }
 
-pub fn set(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn set(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Reply {
     change(request, responder, |name, value| SetCookie::new(name, value))
 }
 
-pub fn delete(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn delete(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Reply {
     change(request, responder, |name, _| {
         let mut cookie = SetCookie::new(name, b"")?;
         cookie.max_age = Some(0);
@@ -66,7 +66,7 @@ fn change(
     request: &Request,
     responder: Responder,
     cookie: impl for<'a> Fn(&'a [u8], &'a [u8]) -> Result<SetCookie<'a>, BadCookie>,
-) -> Next {
+) -> Reply {
     let mut lines = Vec::new();
     for (index, (name, value)) in escape::query_pairs(request.target.query.unwrap_or_default()).enumerate() {
         if index == MOST {

@@ -8,7 +8,7 @@ pub mod inspect;
 pub mod stream;
 
 use crate::app::App;
-use crate::app::exchange::Next;
+use crate::app::body::Reply;
 use crate::app::reply::page::{self, Format};
 use crate::app::routes::Route;
 use crate::http::method::{Method, Methods};
@@ -27,18 +27,78 @@ pub fn routes(prefix: &str) -> Vec<Route> {
     let (set, deleted) = ("sets cookies", "deletes cookies");
     vec![
         Route::at(below("request"), "", any, inspect::request, "the request as it was seen"),
-        Route::below(below("status/"), "{code}", any, answers::status, "a response of this status"),
-        Route::below(below("redirect/"), "{n}", read, answers::redirect, "a chain of redirections"),
+        Route::below(
+            below("status/"),
+            "{code}",
+            any,
+            |app, request, responder, now| answers::status(app, request, responder, now).into(),
+            "a response of this status",
+        ),
+        Route::below(
+            below("redirect/"),
+            "{n}",
+            read,
+            |app, request, responder, now| answers::redirect(app, request, responder, now).into(),
+            "a chain of redirections",
+        ),
         Route::below(below("delay/"), "{seconds}", read, delay::delay, "waits, then answers"),
         Route::at(below("drip"), "?bytes=&duration=&delay=", read, delay::drip, "content bit by bit"),
-        Route::below(below("bytes/"), "{n}?seed=", read, stream::bytes, "so many bytes"),
-        Route::below(below("stream/"), "{n}", read, stream::lines, "so many lines of JSON"),
-        Route::at(below("cookies"), "", read, cookies::show, shown),
-        Route::at(below("cookies/set"), "?name=value", read, cookies::set, set),
-        Route::at(below("cookies/delete"), "?name", read, cookies::delete, deleted),
-        Route::at("/cookies", "", read, cookies::show, shown),
-        Route::at("/cookies/set", "?name=value", read, cookies::set, set),
-        Route::at("/cookies/delete", "?name", read, cookies::delete, deleted),
+        Route::below(
+            below("bytes/"),
+            "{n}?seed=",
+            read,
+            |app, request, responder, now| stream::bytes(app, request, responder, now).into(),
+            "so many bytes",
+        ),
+        Route::below(
+            below("stream/"),
+            "{n}",
+            read,
+            |app, request, responder, now| stream::lines(app, request, responder, now).into(),
+            "so many lines of JSON",
+        ),
+        Route::at(
+            below("cookies"),
+            "",
+            read,
+            |app, request, responder, now| cookies::show(app, request, responder, now).into(),
+            shown,
+        ),
+        Route::at(
+            below("cookies/set"),
+            "?name=value",
+            read,
+            |app, request, responder, now| cookies::set(app, request, responder, now).into(),
+            set,
+        ),
+        Route::at(
+            below("cookies/delete"),
+            "?name",
+            read,
+            |app, request, responder, now| cookies::delete(app, request, responder, now).into(),
+            deleted,
+        ),
+        Route::at(
+            "/cookies",
+            "",
+            read,
+            |app, request, responder, now| cookies::show(app, request, responder, now).into(),
+            shown,
+        ),
+        Route::at(
+            "/cookies/set",
+            "?name=value",
+            read,
+            |app, request, responder, now| cookies::set(app, request, responder, now).into(),
+            set,
+        ),
+        Route::at(
+            "/cookies/delete",
+            "?name",
+            read,
+            |app, request, responder, now| cookies::delete(app, request, responder, now).into(),
+            deleted,
+        ),
         Route::at("/", "", post, inspect::echo, "the request's content"),
     ]
 }
@@ -57,19 +117,19 @@ fn number(text: &[u8], most: u64) -> Option<u64> {
 }
 
 /// Leads to another path of this server, with these field lines.
-fn redirect(location: &[u8], lines: &[u8], responder: Responder) -> Next {
+fn redirect(location: &[u8], lines: &[u8], responder: Responder) -> Reply {
     let mut fields = responder.start(Status::FOUND);
     fields.field("Location", location);
     fields.lines(lines);
     fields.empty();
-    Next::Done
+    Reply::Done
 }
 
 /// An argument that makes no sense, and the sentence that says which one would.
 struct Bad(&'static str);
 
 impl Bad {
-    fn answer(&self, request: &Request, responder: Responder) -> Next {
+    fn answer(&self, request: &Request, responder: Responder) -> Reply {
         page::error(Format::of(request), responder, Status::BAD_REQUEST, self.0)
     }
 }
