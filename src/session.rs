@@ -362,8 +362,9 @@ impl Session {
         }
         let has_content = matches!(self.conn.reading, Reading::Body(_));
         let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
+        let found = app.routes.find(&request);
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        let next = app.answer(&request, responder, now);
+        let next = app.routes.answer(&found, &request, responder, now);
         let logged = app.access_log.is_on();
         match &next {
             Next::Reply(Reply::Done) if logged => {

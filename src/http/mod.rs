@@ -16,6 +16,7 @@ pub mod method;
 pub mod range;
 pub mod request;
 pub mod response;
+pub mod rest;
 pub mod spelling;
 pub mod status;
 pub mod target;

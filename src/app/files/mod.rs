@@ -1,4 +1,4 @@
-//! A site of files: from a request path to bytes that may be sent.
+//! The disk: from a path below a root to bytes that may be sent, and changes of what is there.
 
 pub mod cache;
 pub mod cache_control;
@@ -14,33 +14,6 @@ pub mod upload;
 pub mod variant;
 mod watch;
 pub mod writable;
-
-use crate::http::escape;
-use crate::http::request::Request;
-use std::borrow::Cow;
-
-/// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
-/// a row are one. `None` where a segment holds an encoded slash: no file's name does.
-pub fn path_below<'a>(request: &'a Request, prefix: &str) -> Option<Cow<'a, [u8]>> {
-    if request.target.plain {
-        return request.path().strip_prefix(prefix.as_bytes()).map(Cow::Borrowed);
-    }
-    let encoded = request.path().strip_prefix(prefix.as_bytes())?;
-    if encoded.windows(3).any(|three| three == b"%2F") {
-        return None;
-    }
-    let path = escape::decode(encoded).ok()?;
-    if !path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//") {
-        return Some(path);
-    }
-    let mut merged = Vec::with_capacity(path.len());
-    for &byte in path.iter() {
-        if byte != b'/' || merged.last().is_some_and(|&last| last != b'/') {
-            merged.push(byte);
-        }
-    }
-    Some(Cow::Owned(merged))
-}
 
 /// A directory of one test's own, removed when the test ends, passed or failed.
 #[cfg(test)]

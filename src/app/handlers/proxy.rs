@@ -1,12 +1,13 @@
-//! The reverse proxy: which requests go to which upstreams, and with what head.
+//! The reverse proxy: how a request goes to an upstream, and with what head.
 
 use crate::app::body::temporary::SpoolAccount;
+use crate::app::client::Clients;
 use crate::app::exchange::Next;
 use crate::app::forward::http::HttpExchange;
 use crate::app::forward::{Forward, Protocol, fields};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, TrustedProxy, is_trusted};
+use crate::config::proxy::{Origin, PathRule, Place, ProxyRules};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -24,38 +25,34 @@ use std::sync::Arc;
 /// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
 const HOPS: usize = 16;
 
-/// Every prefix that is proxied.
-#[derive(Debug, Default)]
+/// A prefix, and the upstreams that answer below it.
+#[derive(Debug)]
 pub struct Proxy {
-    /// The longest prefix first.
-    mounts: Vec<Mount>,
-    trusted: Vec<TrustedProxy>,
-    /// Whether content is gathered before an upstream sees it.
+    pub prefix: String,
+    /// What the prefix is replaced with; kept when there is none.
+    replacement: Option<String>,
+    group: Arc<Group>,
+    /// What the upstreams are, for people.
+    pub shown: String,
+    clients: Arc<Clients>,
+    /// Whether content is buffered before an upstream sees it.
     buffer: bool,
     /// Which paths pass.
     pub paths: PathRule,
 }
 
-/// A prefix and what answers below it.
-#[derive(Debug)]
-pub struct Mount {
-    prefix: String,
-    /// What the prefix is replaced with; kept when there is none.
-    replacement: Option<String>,
-    group: Arc<Group>,
-    /// What the upstreams are, for people.
-    shown: String,
-}
-
 impl Proxy {
-    /// Looks the upstreams' names up: now, and not again.
+    /// Every prefix that is proxied. Looks the upstreams' names up: now, and not again.
     ///
     /// # Errors
     /// A name has no address.
-    pub fn new(rules: &ProxyRules, spool: &Arc<SpoolAccount>) -> Result<Proxy, StartError> {
+    pub fn all(
+        rules: &ProxyRules,
+        clients: &Arc<Clients>,
+        spool: &Arc<SpoolAccount>,
+    ) -> Result<Vec<Proxy>, StartError> {
         let mut ids = 0..;
-        let mut proxy =
-            Proxy { trusted: rules.trusted.clone(), buffer: rules.buffer, paths: rules.paths, ..Proxy::default() };
+        let mut proxies = Vec::new();
         for (prefix, origins) in rules.mounts() {
             let mut upstreams = Vec::new();
             for origin in &origins {
@@ -73,33 +70,22 @@ impl Proxy {
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.clone());
-            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
-            proxy.mounts.push(Mount { prefix, replacement, group: Arc::new(group), shown });
+            let group = Arc::new(Group::new(upstreams, rules.connect_timeout, rules.timeout, spool));
+            let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
+            proxies.push(Proxy { prefix, replacement, group, shown, clients, buffer, paths });
         }
-        proxy.mounts.sort_by_key(|mount| std::cmp::Reverse(mount.prefix.len()));
-        Ok(proxy)
-    }
-
-    /// Where a prefix is served from, for the banner.
-    pub fn shown(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.mounts.iter().map(|mount| (mount.prefix.as_str(), mount.shown.as_str()))
-    }
-
-    /// The prefix that a path is below.
-    pub fn find(&self, path: &[u8]) -> Option<&Mount> {
-        self.mounts.iter().find(|mount| is_below(path, mount.prefix.as_bytes()))
+        Ok(proxies)
     }
 
     /// Passes a request on.
-    pub fn answer(&self, mount: &Mount, request: &Request, responder: Responder, now: &Now) -> Next {
-        let trusted = is_trusted(&self.trusted, request.peer);
-        let protocol = Protocol::Http(Box::new(mount.exchange(request, trusted, self.buffer)));
+    pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
+        let protocol = Protocol::Http(Box::new(self.exchange(request)));
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
             let sentence = "The request has come back to this server again and again.";
             return page::error(Format::of(request), responder, Status::LOOP_DETECTED, sentence).into();
         }
-        match Forward::new(mount.group.clone(), protocol, gathers, now.instant) {
+        match Forward::new(self.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
                 let sentence = "There is no server behind this address at the moment.";
@@ -107,22 +93,15 @@ impl Proxy {
             }
         }
     }
-}
 
-impl Mount {
-    /// How long the path is below which it answers, its slash included.
-    pub fn depth(&self) -> usize {
-        self.prefix.trim_end_matches('/').len() + 1
-    }
-
-    fn exchange(&self, request: &Request, trusted: bool, buffer: bool) -> HttpExchange {
+    fn exchange(&self, request: &Request) -> HttpExchange {
         let mut head = Vec::with_capacity(request.head.len + 512);
         head.extend_from_slice(request.head.method_token.of(request.bytes));
         head.push(b' ');
         self.write_target(request, &mut head);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let upgrade = upgrade(request);
-        fields::write_request(request, upgrade.as_deref(), trusted, &mut head);
+        fields::write_request(request, upgrade.as_deref(), self.clients.trusts(request), &mut head);
         // The session has checked the framing before it asked.
         let framing = match framing::content_length(request.head, request.bytes) {
             Ok(ContentLength::Chunked) => Framing::Chunked,
@@ -135,7 +114,7 @@ impl Mount {
         exchange.is_idempotent = is_idempotent(request);
         exchange.upgrade = upgrade;
         let expects = framing::expects_continue(request.head, request.bytes).unwrap_or(false);
-        exchange.expects = expects && request.has_content && !buffer;
+        exchange.expects = expects && request.has_content && !self.buffer;
         exchange
     }
 

@@ -1,4 +1,4 @@
-//! The site at `/`: which file stands for a path, and what is answered where none does.
+//! A site: which file stands for a path, and what is answered where none does.
 //!
 //! ```text
 //!  path ─► a file ────────────────────────────────────────────► sent
@@ -7,15 +7,14 @@
 //!          nothing ───────────────► path.html? ─► sent, else a navigation? ─► the page of --spa, or 404
 //! ```
 
-use crate::app::App;
 use crate::app::body::Reply;
+use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::cache_control::CacheControl;
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::mime::Types;
-use crate::app::files::path_below;
 use crate::app::files::precompressed::Precompressed;
 use crate::app::receive::prepare::{self, Listed};
 use crate::app::reply::file::Representation;
@@ -28,6 +27,7 @@ use crate::http::date::Now;
 use crate::http::escape;
 use crate::http::head::Name;
 use crate::http::request::Request;
+use crate::http::rest::Rest;
 use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
@@ -40,7 +40,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Site {
     /// What its addresses begin with; begins and ends with a slash.
-    pub prefix: String,
+    prefix: String,
     root: Arc<Root>,
     /// Whether a directory without an index shows its names.
     listing: bool,
@@ -57,12 +57,13 @@ pub struct Site {
     cache: Cache,
     /// Listings that requests share; they have their part of what the cache may take.
     listings: Arc<Shelf>,
+    coders: Arc<Coders>,
 }
 
 impl Site {
     /// # Errors
     /// The page of `--spa` is not there: every address would be 404.
-    pub fn new(prefix: &str, root: Root, config: &Config) -> Result<Site, StartError> {
+    pub fn new(prefix: &str, root: Root, config: &Config, coders: &Arc<Coders>) -> Result<Site, StartError> {
         let mut rules = config.site.clone();
         // The page of an application is in ROOT.
         rules.spa = rules.spa.filter(|_| prefix == "/");
@@ -88,7 +89,47 @@ impl Site {
             cache_control: CacheControl::new(rules.cache_control, rules.immutable),
             cache: Cache::new(config.limits.cache - for_listings),
             listings: Arc::new(Shelf::new(for_listings)),
+            coders: Arc::clone(coders),
         })
+    }
+
+    pub fn answer(&self, request: &Request, rest: &Rest, mut responder: Responder, now: &Now) -> Next {
+        let path = rest.decoded.as_deref();
+        let mut search = Search { site: self, now, cost: 0 };
+        let mut answer = path.map_or(Answer::Nothing(Refused::NotFound), |path| search.resolve(path));
+        let mut vary = Vary::NOTHING;
+        if matches!(answer, Answer::Nothing(Refused::NotFound))
+            && let Some(stored) = search.navigation(request)
+        {
+            answer = Answer::File(stored);
+            // To another client the same address is 404.
+            vary = Vary::ACCEPT;
+        }
+        responder.spend(search.cost);
+        match answer {
+            Answer::File(stored) => {
+                if self.precompressed {
+                    responder.spend(cost::LOOKUP * Precompressed::MOST);
+                }
+                let mut representation = self.represent(&stored);
+                representation.vary = vary;
+                representation.answer(&self.coders, request, responder, now).into()
+            }
+            Answer::Redirect => redirect(&self.prefix, request, path.unwrap_or_default(), responder).into(),
+            Answer::Listing(dir, meta) => {
+                let listing = self.listings.find(&self.root, path.unwrap_or_default(), (dir, &meta), now);
+                match prepare::listing(listing, &self.listings, &self.coders, request, responder, now) {
+                    Listed::Reply(reply) => reply.into(),
+                    Listed::Unmade(preparation) => Next::Prepare(preparation),
+                }
+            }
+            Answer::Unlisted => {
+                let sentence = "This directory has no index, and its names are not shown.";
+                page::error(Format::of(request), responder, Status::FORBIDDEN, sentence).into()
+            }
+            Answer::Nothing(Refused::NotFound) => page::not_found(Format::of(request), responder).into(),
+            Answer::Nothing(refused) => refusal::refused(&refused, request, responder).into(),
+        }
     }
 
     /// A file that was served lately, if `path` still leads to it.
@@ -113,47 +154,6 @@ enum Answer {
     /// A directory whose names are not shown.
     Unlisted,
     Nothing(Refused),
-}
-
-pub fn answer(app: &App, request: &Request, mut responder: Responder, now: &Now) -> Next {
-    let Some(site) = app.site_of(request.path()) else { return page::not_found(Format::of(request), responder).into() };
-    let path = path_below(request, &site.prefix);
-    let path = path.as_deref();
-    let mut search = Search { site, now, cost: 0 };
-    let mut answer = path.map_or(Answer::Nothing(Refused::NotFound), |path| search.resolve(path));
-    let mut vary = Vary::NOTHING;
-    if matches!(answer, Answer::Nothing(Refused::NotFound))
-        && let Some(stored) = search.navigation(request)
-    {
-        answer = Answer::File(stored);
-        // To another client the same address is 404.
-        vary = Vary::ACCEPT;
-    }
-    responder.spend(search.cost);
-    match answer {
-        Answer::File(stored) => {
-            if site.precompressed {
-                responder.spend(cost::LOOKUP * Precompressed::MOST);
-            }
-            let mut representation = site.represent(&stored);
-            representation.vary = vary;
-            representation.answer(&app.coders, request, responder, now).into()
-        }
-        Answer::Redirect => redirect(site, request, path.unwrap_or_default(), responder).into(),
-        Answer::Listing(dir, meta) => {
-            let listing = site.listings.find(&site.root, path.unwrap_or_default(), (dir, &meta), now);
-            match prepare::listing(listing, &site.listings, &app.coders, request, responder, now) {
-                Listed::Reply(reply) => reply.into(),
-                Listed::Unmade(preparation) => Next::Prepare(preparation),
-            }
-        }
-        Answer::Unlisted => {
-            let sentence = "This directory has no index, and its names are not shown.";
-            page::error(Format::of(request), responder, Status::FORBIDDEN, sentence).into()
-        }
-        Answer::Nothing(Refused::NotFound) => page::not_found(Format::of(request), responder).into(),
-        Answer::Nothing(refused) => refusal::refused(&refused, request, responder).into(),
-    }
 }
 
 /// The way from a path to what stands for it.
@@ -258,8 +258,8 @@ impl Search<'_> {
 
 /// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
 /// its decoded segments and begins with one slash: it cannot name another host.
-fn redirect(site: &Site, request: &Request, path: &[u8], responder: Responder) -> Reply {
-    let mut location = site.prefix.trim_end_matches('/').as_bytes().to_vec();
+fn redirect(prefix: &str, request: &Request, path: &[u8], responder: Responder) -> Reply {
+    let mut location = prefix.trim_end_matches('/').as_bytes().to_vec();
     for segment in path.split(|&b| b == b'/') {
         location.push(b'/');
         escape::path_segment(segment, &mut location);

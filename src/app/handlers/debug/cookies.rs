@@ -1,9 +1,8 @@
 //! `cookies` shows the cookies of a request, `cookies/set` and `cookies/delete` change those of the client.
 //! Served below the prefix and at `/cookies` itself.
 
-use crate::app::App;
 use crate::app::body::Reply;
-use crate::app::handlers::debug::{self, Bad};
+use crate::app::handlers::debug::arguments::{self, Bad, Tools};
 use crate::app::reply::page::Format;
 use crate::app::reply::text::{self, Compress};
 use crate::http::cookie::{self, BadCookie, SameSite, SetCookie};
@@ -18,7 +17,7 @@ use std::collections::HashSet;
 /// Cookies that one request may set: browsers keep 50 of a host at least (RFC 6265, section 6.1).
 const MOST: usize = 50;
 
-pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Reply {
+pub fn show(tools: &Tools, request: &Request, responder: Responder, now: &Now) -> Reply {
     let content_type = Format::Json.content_type();
     text::answer(
         request,
@@ -26,16 +25,16 @@ pub fn show(app: &App, request: &Request, responder: Responder, now: &Now) -> Re
         now,
         content_type,
         Vary::COOKIE,
-        Compress::WhenNeeded(&app.coders),
+        Compress::WhenNeeded(&tools.coders),
         &to_json(request),
     )
 }
 
-pub fn set(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Reply {
+pub fn set(request: &Request, responder: Responder) -> Reply {
     change(request, responder, |name, value| SetCookie::new(name, value))
 }
 
-pub fn delete(_app: &App, request: &Request, responder: Responder, _now: &Now) -> Reply {
+pub fn delete(request: &Request, responder: Responder) -> Reply {
     change(request, responder, |name, _| {
         let mut cookie = SetCookie::new(name, b"")?;
         cookie.max_age = Some(0);
@@ -89,7 +88,7 @@ fn change(
     // `/debug/cookies/set` and `/debug/cookies/delete` are below what shows them.
     let path = request.path();
     let above = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
-    debug::redirect(&path[..above], &lines, responder)
+    arguments::redirect(&path[..above], &lines, responder)
 }
 
 fn sentence(bad: BadCookie) -> &'static str {

@@ -1,9 +1,8 @@
 //! `delay/{seconds}` answers after a time, `drip` sends its content spread over one. Neither sleeps: both
 //! return the moment at which the session is to go on.
 
-use crate::app::App;
 use crate::app::exchange::Next;
-use crate::app::handlers::debug::{self, Bad};
+use crate::app::handlers::debug::arguments::{self, Bad};
 use crate::app::receive::delay::{Delay, Then};
 use crate::app::reply::timed::Timed;
 use crate::http::date::Now;
@@ -16,8 +15,8 @@ use std::time::Duration;
 const LONGEST: Duration = Duration::from_secs(60);
 /// As much as a megabyte a second for ten seconds; what is larger is better asked of `bytes`.
 const MOST_DRIPPED: u64 = 10 * 1024 * 1024;
-pub fn delay(app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
-    match seconds(debug::argument(app, request, "delay/")) {
+pub fn delay(argument: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
+    match seconds(argument) {
         Some(time) => Next::Sleep(Delay::new(now.instant + time, Then::Answer(Timed::Say(time)))),
         None => Bad("The time to wait is a number of seconds from 0 to 60, such as 2 or 0.05.")
             .answer(request, responder)
@@ -25,7 +24,7 @@ pub fn delay(app: &App, request: &Request, responder: Responder, now: &Now) -> N
     }
 }
 
-pub fn drip(_app: &App, request: &Request, responder: Responder, now: &Now) -> Next {
+pub fn drip(request: &Request, responder: Responder, now: &Now) -> Next {
     match parse_drip(request.target.query.unwrap_or_default()) {
         Ok((Duration::ZERO, answer)) => answer.finish(responder, now).into(),
         Ok((delay, answer)) => Next::Sleep(Delay::new(now.instant + delay, Then::Answer(answer))),
@@ -39,7 +38,7 @@ fn parse_drip(query: &[u8]) -> Result<(Duration, Timed), Bad> {
     for (name, value) in escape::query_pairs(query) {
         match &name[..] {
             b"bytes" => {
-                bytes = debug::number(&value, MOST_DRIPPED).ok_or(Bad("bytes is a number from 0 to 10485760."))?;
+                bytes = arguments::number(&value, MOST_DRIPPED).ok_or(Bad("bytes is a number from 0 to 10485760."))?;
             }
             b"duration" => duration = seconds(&value).ok_or(Bad("duration is a number of seconds from 0 to 60."))?,
             b"delay" => delay = seconds(&value).ok_or(Bad("delay is a number of seconds from 0 to 60."))?,
@@ -57,8 +56,8 @@ fn seconds(text: &[u8]) -> Option<Duration> {
     if !(1..=9).contains(&digits) {
         return None;
     }
-    let whole = debug::number(whole.as_bytes(), LONGEST.as_secs())?;
-    let fraction = debug::number(fraction.as_bytes(), u64::MAX)? * 10_u64.pow(9 - digits as u32);
+    let whole = arguments::number(whole.as_bytes(), LONGEST.as_secs())?;
+    let fraction = arguments::number(fraction.as_bytes(), u64::MAX)? * 10_u64.pow(9 - digits as u32);
     let time = Duration::from_secs(whole) + Duration::from_nanos(fraction);
     (time <= LONGEST).then_some(time)
 }

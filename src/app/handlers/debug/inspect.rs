@@ -2,27 +2,26 @@
 //!
 //! What is no UTF-8 in a field or the target is shown with U+FFFD in its place; content then becomes base64.
 
-use crate::app::App;
 use crate::app::body::Reply;
 use crate::app::exchange::Next;
+use crate::app::handlers::debug::arguments::Tools;
 use crate::app::receive::Receive;
 use crate::app::receive::gather::{self, Gather, Purpose};
-use crate::http::date::Now;
 use crate::http::escape;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::proto::responder::Responder;
 use std::io::Write;
 
-pub fn request(app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
-    received(gather::begin(Purpose::Inspect { json: open(request) }, &app.spool, request, responder))
+pub fn request(tools: &Tools, request: &Request, responder: Responder) -> Next {
+    received(gather::begin(Purpose::Inspect { json: open(request) }, &tools.spool, request, responder))
 }
 
-pub fn echo(app: &App, request: &Request, responder: Responder, _now: &Now) -> Next {
+pub fn echo(tools: &Tools, request: &Request, responder: Responder) -> Next {
     // RFC 9110, section 8.3: content without a type may be taken for any; ours to send says so.
     let named = request.field(Name::ContentType).filter(|value| !value.is_empty());
     let content_type = named.unwrap_or(b"application/octet-stream").to_vec();
-    received(gather::begin(Purpose::Echo { content_type }, &app.spool, request, responder))
+    received(gather::begin(Purpose::Echo { content_type }, &tools.spool, request, responder))
 }
 
 fn received(begun: Result<Box<Gather>, Reply>) -> Next {
