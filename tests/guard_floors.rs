@@ -33,9 +33,6 @@ const IN_A_CIRCLE: &[&str] = &[
     "app::forward::protocol",
     "app::forward::room",
     "app::forward::wsgi",
-    "config",
-    "config::args",
-    "config::values",
     "engine",
     "engine::blocking",
     "engine::event",
@@ -128,9 +125,10 @@ fn paths_of(module: &str, code: &str, modules: &BTreeSet<String>) -> Vec<String>
         let statement = &code[at + 4..code[at..].find(';').map_or(code.len(), |end| at + end)];
         expand("", statement, &mut found);
     }
-    for (at, _) in code.match_indices("crate::") {
+    for (at, start) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        let is_inner = code[..at].ends_with(|letter: char| letter.is_alphanumeric() || "_:$".contains(letter));
         let path = code[at..].split(|letter: char| !(letter.is_alphanumeric() || "_:".contains(letter))).next();
-        found.extend(path.map(str::to_owned));
+        found.extend(path.filter(|path| !is_inner && path.len() > start.len()).map(str::to_owned));
     }
     found.into_iter().filter_map(|path| absolute(module, &path, modules)).collect()
 }
@@ -263,6 +261,7 @@ fn every_way_to_write_a_path_is_seen() {
     assert_eq!(seen("x", "use crate::a::{self, b::{c::T, S}, d as e};"), all(&["a", "a::b", "a::b::c", "a::d"]));
     assert_eq!(seen("a::b::c", "use super::S;\nuse super::super::d::T;\n"), all(&["a::b", "a::d"]));
     assert_eq!(seen("a", "mod b;\npub use b::c::T;\nuse std::io;"), all(&["a::b::c"]));
+    assert_eq!(seen("a::b", "fn f() { super::d::go(); super::super::x::go(); }"), all(&["a::d", "x"]));
     assert_eq!(seen("x", "fn f(t: &crate::a::d::T) {} // crate::a::b\n"), all(&["a::d"]));
     assert_eq!(seen("x", "#[cfg(test)]\nmod tests {\n    use crate::a::d;\n    fn f() { {} }\n}\n"), all(&[]));
 }
