@@ -16,9 +16,9 @@ use crate::start_error::StartError;
 /// would only be cut.
 const BACKLOG: i32 = 4096;
 
-/// With port 0, how often a new port is picked when a later address finds it taken. Other programs hold few of the
-/// 28,000 ephemeral ports, so that a second attempt is rare and a fifth means that something else is wrong.
-const ATTEMPTS: u32 = 5;
+/// With port 0, how often a new port is picked when a later address finds it taken. On a machine whose programs hold half
+/// of the 28,000 ephemeral ports, connections just closed included, every second attempt fails.
+const ATTEMPTS: u32 = 100;
 
 /// Opens every address the configuration asks for, in its order.
 ///

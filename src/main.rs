@@ -29,7 +29,6 @@ fn run(config: &mut Config) -> Result<(), StartError> {
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
     config.check()?;
-    warn_of_root();
     if let Some(lowered) = config.fit_threads()? {
         log::warn!("{lowered}");
     }
@@ -47,7 +46,8 @@ fn run(config: &mut Config) -> Result<(), StartError> {
     let urls = listener::urls(&listeners);
     let failed = |error| StartError::new(format!("the engine failed: {error}"));
     let engine = engine::prepare(config, &app, listeners).map_err(failed)?;
-    // Not before signals are handled: who reads it may send one.
+    warn_of_root();
+    // Printed after the handlers are installed: a supervisor may signal the server as soon as it reads this.
     if config.verbosity != Verbosity::Quiet {
         print_banner(&app, config, &urls);
     }

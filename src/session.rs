@@ -21,6 +21,7 @@ mod preparing;
 mod presence;
 mod receiving;
 mod scratch;
+pub mod testing;
 
 pub use op::{Op, Peer, Ready};
 pub use phase::Phase;

@@ -8,8 +8,6 @@
 //! src/cost.rs are honest.
 
 mod common;
-#[path = "common/wire.rs"]
-mod wire;
 
 use common::TempDir;
 use dustdevil::app::App;
@@ -17,12 +15,12 @@ use dustdevil::config::Config;
 use dustdevil::cost;
 use dustdevil::driver::{self, Turn};
 use dustdevil::http::date::Now;
+use dustdevil::session::testing::Wire;
 use dustdevil::session::{Scratch, Session};
 use rustix::time::{ClockId, clock_gettime};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant, SystemTime};
-use wire::Wire;
 
 /// A drive ends when its slice is spent. It was not spent before its last step, and a step is an `advance`, which
 /// stops at its own limit, but for its last piece of work.
@@ -196,7 +194,7 @@ fn run(row: &Row, places: &Places) -> Worst {
     let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), now.instant);
     let mut scratch = Scratch::default();
     let request = pipeline(&row.request);
-    let mut wire = Wire { unread: request.len(), request, answer: Vec::new(), now: now.clone() };
+    let mut wire = Wire { unread: request.len(), request, ..Wire::new(now.clone()) };
     let mut worst = Worst { cost: 0, time: Duration::ZERO, total: 0, total_time: Duration::ZERO, drives: 0 };
     while worst.drives < DRIVES {
         now.update(now.instant + Duration::from_micros(100), SystemTime::now() + Duration::from_secs(60));

@@ -40,8 +40,6 @@ const IN_A_CIRCLE: &[&str] = &[
     "engine::idle",
     "engine::links",
     "engine::threaded",
-    "wsgi::pool",
-    "wsgi::supervisor",
 ];
 
 /// Imports inside `app` that go up today, `from -> to`. The list may only become shorter.

@@ -1,4 +1,4 @@
-//! Paths that some server could read as a climb, in the one table for all who answer: upstreams, applications, files.
+//! Paths that some server could read as a climb out of a directory: one table for upstreams, applications and files.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! Logs that nobody reads, that are not there yet, or that have no room: nobody waits for them, no line is torn, and
-//! what is lost is counted and told.
+//! Logs without a reader, logs that do not exist yet, and full disks: no request waits for them, no line is torn, and
+//! lost lines are counted and reported.
 
 mod common;
 
@@ -100,8 +100,8 @@ fn set_nonblocking(file: impl AsFd, on: bool) {
     fcntl_setfl(&file, if on { flags | OFlags::NONBLOCK } else { flags - OFlags::NONBLOCK }).unwrap();
 }
 
-/// Fills what nobody reads up to the last byte. A terminal passes on what it has taken a little later: it is full when
-/// there is no room after a while either.
+/// Fills a pipe, socket or terminal without a reader to the last byte. A terminal passes bytes on a little later: it is
+/// full when there is still no room after a while.
 fn fill(file: &OwnedFd) {
     set_nonblocking(file, true);
     let while_it_moves = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -145,8 +145,8 @@ fn read_fifo(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
-/// An address of loopback that nothing else uses, for a server whose banner nobody reads: a port of 127.0.0.1 that is
-/// free now may be another test's by the time the server binds it.
+/// An address of loopback that nothing else uses, for a server whose banner cannot be read. A port of 127.0.0.1 that is
+/// free now may belong to another test by the time the server binds it.
 fn own_address() -> SocketAddr {
     static NUMBER: AtomicU8 = AtomicU8::new(1);
     let [high, low, ..] = std::process::id().to_le_bytes();
@@ -165,7 +165,7 @@ fn stuck(engine: Engine, (reader, writer): (OwnedFd, OwnedFd), args: &[&str]) ->
 
 on_every_engine! {
     /// Two such requests filled the pipe, and the third was never answered.
-    fn an_access_log_that_nobody_reads_stops_nobody(engine: Engine) {
+    fn an_access_log_without_a_reader_delays_no_request(engine: Engine) {
         let named = TempDir::new();
         fifo(&named.join("fifo"));
         let open_fifo = || {
@@ -192,7 +192,7 @@ on_every_engine! {
     }
 
     /// Standard error was written with calls that wait, and so was standard output.
-    fn logs_that_nobody_reads_do_not_keep_two_signals_from_ending_it(engine: Engine) {
+    fn full_logs_do_not_keep_two_signals_from_ending_the_server(engine: Engine) {
         for ends in [pipe(), socket(), terminal()] {
             let store = TempDir::new();
             let args = ["-vv", "--directory", store.arg(), "--grace-period", "600s", "--body-timeout", "600s"];
@@ -215,7 +215,7 @@ on_every_engine! {
     }
 
     /// Diagnostics are kept whole, and how many were lost is told when they are read again.
-    fn diagnostics_that_nobody_reads_are_counted(engine: Engine) {
+    fn lost_diagnostics_are_counted(engine: Engine) {
         let (server, reader, _writer) = stuck(engine, pipe(), &["-vv", "--access-log", "off"]);
         // Each costs two lines of more than 80 bytes: more than what may wait.
         for _ in 0..DIAGNOSTICS_ROOM / 160 {
@@ -237,7 +237,7 @@ on_every_engine! {
     }
 
     /// Opening it waited for a reader, and nothing said so.
-    fn a_fifo_without_a_reader_keeps_nobody_from_starting(engine: Engine) {
+    fn a_fifo_without_a_reader_does_not_hold_up_the_start(engine: Engine) {
         let folder = TempDir::new();
         let path = folder.join("fifo");
         fifo(&path);

@@ -7,7 +7,7 @@ use common::{Client, PATIENCE, eventually, noise, on_every_engine};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 on_every_engine! {
     fn a_slow_client_does_not_hold_the_upstream(engine: Engine) {
@@ -47,10 +47,8 @@ on_every_engine! {
             let mut client = Client::connect(&server);
             client.send(GET);
             eventually("the request came through", || (upstream.heads().len() == 1).then_some(()));
-            let start = Instant::now();
             if resets { client.abort() } else { drop(client) }
             eventually("the upstream's connection is closed", || (gone.load(Ordering::SeqCst) == 1).then_some(()));
-            assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
             assert!(server.log_lines(1)[0].contains("\" 499 "), "{:?}", server.log_lines(1));
             let mut next = Client::connect(&server);
             next.send(GET);
@@ -76,7 +74,7 @@ on_every_engine! {
         eventually("the upstream's connection is closed", || (gone.load(Ordering::SeqCst) == 1).then_some(()));
     }
 
-    fn who_is_done_with_sending_still_gets_the_answer(engine: Engine) {
+    fn a_half_closed_client_still_gets_the_answer(engine: Engine) {
         for answer in [
             ok("hello"),
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".into(),
@@ -108,7 +106,7 @@ on_every_engine! {
         }
     }
 
-    fn what_is_pipelined_before_the_end_is_answered(engine: Engine) {
+    fn requests_pipelined_before_the_end_are_answered(engine: Engine) {
         let upstream = Upstream::start(|link| {
             while let Some(head) = link.head()? {
                 thread::sleep(Duration::from_millis(30));

@@ -1,4 +1,4 @@
-//! What the server keeps of others' answers and requests in temporary files: never more than `--spool-limit` allows.
+//! Temporary files for requests and for answers of upstreams: together they are never larger than `--spool-limit`.
 
 mod common;
 
@@ -64,7 +64,8 @@ fn ask(server: &Server, size: usize) -> Client {
     client
 }
 
-/// Several answers that nobody reads at first: they fill the limit, and not more, and come whole when they are read.
+/// Several answers whose clients do not read at first: they fill the files up to the limit, and arrive whole when the
+/// clients read.
 fn read_late(engine: Engine, server: &Server, limit: usize, size: usize) {
     let count = if engine == Engine::Iterative { 1 } else { 4 };
     let mut clients = Vec::new();
@@ -76,7 +77,7 @@ fn read_late(engine: Engine, server: &Server, limit: usize, size: usize) {
     let most = most_on_disk(server.pid(), || {
         clients.iter_mut().for_each(|client| read_all(client, size));
     });
-    // Files are looked at one after the other: what one gives back another may have when it is looked at.
+    // The files are measured one after the other: room that one gives back may be counted again in the next.
     assert!(most < 2 * (limit + WRITE), "{most} bytes on the disk");
     eventually("the files are gone", || (on_disk(server.pid()) == 0).then_some(()));
 }
@@ -101,7 +102,7 @@ fn post(server: &Server, size: usize) -> Response {
     client.read_response()
 }
 
-/// What is sent of it is taken, and it is not complete.
+/// Sends a request without its last byte, and waits until the server has stored the rest.
 fn post_a_part(server: &Server, size: usize) -> Client {
     let mut client = Client::connect(server);
     client.send(format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", size + 1));
@@ -161,7 +162,7 @@ def app(environ, start_response):
         assert!(server.memory("VmHWM") < 60_000, "{} KiB", server.memory("VmHWM"));
     }
 
-    /// Nobody reads, and still one of them is let go: by the room that the other gives back.
+    /// When one client leaves, its room lets the other answer be stored to its end.
     #[skip(Iterative, "serves one client at a time")]
     fn room_that_another_gives_back_is_used(engine: Engine) {
         // More than what the kernel holds of a connection that stands still, and less than the limit.
@@ -205,7 +206,7 @@ def app(environ, start_response):
         posts_share_the_limit(engine, &server);
     }
 
-    /// That is this machine's fault, and no limit's.
+    /// The fault is the machine's: 500, not the 503 of a limit.
     fn a_file_that_cannot_be_had_is_a_500(engine: Engine) {
         let upstream = Upstream::answering(ok("x"));
         let mount = format!("/=http://{}", upstream.address);

@@ -7,6 +7,8 @@ use common::{Client, Engine, Setup, TempDir, eventually, on_every_engine};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ on_every_engine! {
         assert_eq!((upstream.accepted(), upstream.heads().len()), (1, 12));
     }
 
-    fn who_refuses_is_a_502_and_another_takes_over(engine: Engine) {
+    fn an_upstream_that_refuses_is_a_502_and_another_takes_over(engine: Engine) {
         let refusing = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
         let server = proxy(engine, &format!("/=http://{refusing}"), &[]);
         let mut client = Client::connect(&server);
@@ -46,6 +48,39 @@ on_every_engine! {
         assert_eq!(tries, 1, "it is left alone for a while: {}", server.stderr());
     }
 
+    /// `--proxy-timeout` counts only once the connection is established.
+    fn an_upstream_that_does_not_accept_is_a_504_and_another_takes_over(engine: Engine) {
+        let full = FullBacklog::new();
+        let flags = ["--proxy-connect-timeout", "300ms", "--proxy-timeout", "600s"];
+        let server = proxy(engine, &format!("/=http://{}", full.address), &flags);
+        let mut client = Client::connect(&server);
+        let start = Instant::now();
+        client.send(GET);
+        assert_eq!(client.read_response().status, 504);
+        assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+        expect_log(&server, &[&full.address.to_string(), "did not accept a connection in time"]);
+        let upstream = Upstream::answering(ok("x"));
+        let server = proxy(engine, &format!("/=http://{},http://{}", full.address, upstream.address), &flags);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().text(), "x");
+    }
+
+    fn an_upstream_that_accepts_within_the_time_is_waited_for(engine: Engine) {
+        let full = FullBacklog::new();
+        let server = proxy(engine, &format!("/=http://{}", full.address), &["--proxy-connect-timeout", "60s"]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        // The connections that fill the backlog send nothing; the server's own is accepted behind them.
+        let _upstream = Upstream::on(full.listener.try_clone().unwrap(), |link| {
+            while link.head()?.is_some() {
+                link.say(ok("x"))?;
+            }
+            Ok(())
+        });
+        assert_eq!(client.read_response().text(), "x");
+    }
+
     fn several_upstreams_share_the_requests(engine: Engine) {
         let upstreams = [(); 3].map(|()| Upstream::answering(ok("x")));
         let urls = upstreams.each_ref().map(|upstream| format!("http://{}", upstream.address));
@@ -61,9 +96,11 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn the_least_busy_upstream_is_next(engine: Engine) {
-        let slow = Upstream::start(|link| {
+        let gate = Arc::<AtomicBool>::default();
+        let opened = gate.clone();
+        let slow = Upstream::start(move |link| {
             while link.head()?.is_some() {
-                thread::sleep(Duration::from_millis(1500));
+                eventually("the gate to be open", || opened.load(Ordering::SeqCst).then_some(()));
                 link.say(ok("slow"))?;
             }
             Ok(())
@@ -78,10 +115,11 @@ on_every_engine! {
             client.send(GET);
             assert_eq!(client.read_response().text(), "quick");
         }
+        gate.store(true, Ordering::SeqCst);
         assert_eq!(waiting.read_response().text(), "slow");
     }
 
-    fn who_gives_no_answer_is_left_alone_for_a_while(engine: Engine) {
+    fn an_upstream_that_fails_gets_no_requests_for_a_while(engine: Engine) {
         for answer in ["", "nonsense\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx"] {
             let failing = Upstream::start(move |link| {
                 link.head()?;
@@ -170,7 +208,7 @@ on_every_engine! {
         assert_eq!(client.read_response().status, 200);
     }
 
-    fn what_may_not_be_repeated_takes_no_old_connection(engine: Engine) {
+    fn a_request_that_may_not_be_repeated_takes_no_old_connection(engine: Engine) {
         let upstream = Upstream::start(|link| {
             while let Some(head) = link.head()? {
                 link.content(&head)?;
@@ -180,15 +218,24 @@ on_every_engine! {
         });
         let server = proxy_to(engine, &upstream);
         let mut client = Client::connect(&server);
-        let mut ask = |method: &str, pause: u64| {
-            thread::sleep(Duration::from_millis(pause));
-            client.send(format!("{method} / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"));
+        let mut post = || {
+            client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
             assert_eq!(client.read_response().status, 200);
             upstream.accepted()
         };
-        assert_eq!([ask("POST", 0), ask("POST", 0), ask("POST", 1200)], [1, 1, 2]);
+        let accepted = eventually("two requests within a second", || {
+            let start = Instant::now();
+            let (first, second) = (post(), post());
+            // With a longer pause between the two the connection is too old for the second.
+            (start.elapsed() < Duration::from_secs(1)).then(|| {
+                assert_eq!(second, first);
+                second
+            })
+        });
+        thread::sleep(Duration::from_millis(1200));
+        assert_eq!(post(), accepted + 1);
         client.send(GET);
-        assert_eq!((client.read_response().status, upstream.accepted()), (200, 2));
+        assert_eq!((client.read_response().status, upstream.accepted()), (200, accepted + 1));
     }
 
     fn a_new_connection_that_fails_is_not_tried_again(engine: Engine) {
@@ -267,18 +314,19 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn an_upstream_that_hangs_delays_nobody_else(engine: Engine) {
-        let upstream = Upstream::start(|link| {
+    fn an_upstream_that_hangs_delays_no_other_request(engine: Engine) {
+        let gate = Arc::<AtomicBool>::default();
+        let opened = gate.clone();
+        let upstream = Upstream::start(move |link| {
             while let Some(head) = link.head()? {
                 if head.starts_with("GET /slow") {
-                    thread::sleep(Duration::from_secs(1));
+                    eventually("the gate to be open", || opened.load(Ordering::SeqCst).then_some(()));
                 }
                 link.say(ok("x"))?;
             }
             Ok(())
         });
         let server = proxy_to(engine, &upstream);
-        let start = Instant::now();
         let mut slow = Client::connect(&server);
         slow.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
         let mut client = Client::connect(&server);
@@ -286,7 +334,7 @@ on_every_engine! {
             client.send(GET);
             assert_eq!(client.read_response().status, 200);
         }
-        assert!(start.elapsed() < Duration::from_millis(900));
+        gate.store(true, Ordering::SeqCst);
         assert_eq!(slow.read_response().status, 200);
     }
 }

@@ -1,8 +1,8 @@
-//! The flags that say how a site is served: what stands for a path, and what is served at all.
+//! The flags of a site: which file a path leads to, and which files are served at all.
 
 mod common;
 
-use common::{Engine, Response, Server, Setup, TempDir, exchange, get, on_every_engine};
+use common::{Engine, Server, Setup, TempDir, ask, exchange, get, on_every_engine};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -23,10 +23,6 @@ fn place() -> TempDir {
 
 fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
     Setup::on(engine).arg(place.join("site")).args(flags).start()
-}
-
-fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
-    exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
 }
 
 on_every_engine! {
@@ -79,7 +75,7 @@ on_every_engine! {
             assert_eq!(answer.media_type(), "text/html");
             assert!(answer.lists("Vary", "Accept"), "{answer:?}");
             assert_eq!(ask(&server, "HEAD", path, NAVIGATION).lasting_fields(), answer.lasting_fields());
-            // Whoever does not name HTML wants a file, and there is none.
+            // A request that does not accept HTML by name is for a file, and the file is missing.
             for accept in ["", "Accept: */*\r\n", "Accept: application/json\r\n", "Accept: text/html;q=0, */*\r\n"] {
                 let answer = ask(&server, "GET", path, accept);
                 assert_eq!(answer.status, 404, "{path} {accept}");
@@ -101,38 +97,6 @@ on_every_engine! {
         assert_eq!((again.status, again.lists("Vary", "Accept")), (304, true));
         fs::remove_file(place.join("site/index.html")).unwrap();
         assert_eq!(ask(&server, "GET", "/users", NAVIGATION).status, 404);
-    }
-
-    fn an_error_has_the_page_of_its_status(engine: Engine) {
-        let place = place();
-        let not_found = place.write("pages/404.html", "<h1>lost</h1>");
-        place.write("site/405.html", "<h1>not so</h1>");
-        let bad = place.write("pages/400.html", "<h1>bad</h1>");
-        let flags = [
-            format!("--error-page=404={}", not_found.display()),
-            "--error-page=405=405.html".to_owned(),
-            format!("--error-page=400={}", bad.display()),
-        ];
-        let server = serve(&place, engine, &flags.each_ref().map(String::as_str));
-        for accept in ["", "Accept: */*\r\n", NAVIGATION] {
-            let answer = ask(&server, "GET", "/missing", accept);
-            assert_eq!((answer.status, answer.text().as_str()), (404, "<h1>lost</h1>"), "{accept}");
-            assert_eq!(answer.field("Content-Type"), Some("text/html; charset=utf-8"));
-            assert_eq!(ask(&server, "HEAD", "/missing", accept).content_length(), Some(13));
-        }
-        assert!(ask(&server, "GET", "/missing", "Accept: application/json\r\n").text().starts_with("{\"status\":404"));
-        assert!(ask(&server, "GET", "/missing", "Accept: text/plain\r\n").text().starts_with("404 "));
-        let answer = ask(&server, "POST", "/note.txt", "Content-Length: 0\r\n");
-        assert_eq!((answer.status, answer.text().as_str()), (405, "<h1>not so</h1>"));
-        assert!(answer.lists("Allow", "GET"));
-        for garbage in ["GET / HTTP/1.1\r\n\r\n", "nonsense\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n"] {
-            let answer = exchange(&server, garbage);
-            assert_eq!((answer.status, answer.text().as_str()), (400, "<h1>bad</h1>"), "{garbage}");
-        }
-        // Read once: the page of an error does not depend on the disk's health.
-        fs::remove_file(not_found).unwrap();
-        assert_eq!(get(&server, "/missing").text(), "<h1>lost</h1>");
-        assert!(ask(&server, "BREW", "/", "").text().contains("501"));
     }
 
     fn a_field_of_the_users_own_is_on_every_response(engine: Engine) {
@@ -259,7 +223,7 @@ on_every_engine! {
         }
     }
 
-    fn a_listing_is_json_for_who_asks_for_it(engine: Engine) {
+    fn a_listing_is_json_on_request(engine: Engine) {
         let place = place();
         let path = place.write("site/docs/\"quoted\"\n.txt", "12345");
         let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_709_251_199);

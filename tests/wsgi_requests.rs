@@ -1,4 +1,4 @@
-//! What an application sees of requests that few clients make, and what it never sees. The applications are
+//! Requests that few clients make: what an application sees of them, and what never reaches it. The applications are
 //! tests/wsgi_apps/odd.py.
 
 mod common;
@@ -56,7 +56,7 @@ on_every_engine! {
         assert_eq!(length, "POST|/seen|h|h|0");
     }
 
-    fn content_that_nobody_reads_is_in_nobodys_way(engine: Engine) {
+    fn content_that_the_application_does_not_read_is_discarded(engine: Engine) {
         let Some(server) = serve(engine) else { return };
         let mut client = Client::connect(&server);
         for size in [200_000, 2_000_000] {
@@ -82,7 +82,7 @@ on_every_engine! {
         assert!(!server.stderr().contains("Traceback"), "{}", server.stderr());
     }
 
-    fn an_application_finds_its_neighbours(engine: Engine) {
+    fn an_application_can_import_modules_beside_it(engine: Engine) {
         let Some(server) = serve(engine) else { return };
         let folder = apps();
         assert_eq!(get(&server, "/imports").text(), format!("{0} {0} False", folder.display()));

@@ -1,4 +1,4 @@
-//! Whose word about the client reaches an application: that of a proxy that is trusted, and of nobody else.
+//! Which fields about the client (X-Forwarded-For and the like) reach an application: those of a trusted proxy only.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! The worker on every Python that it is for and that this machine has: in PATH as `python3.x`, or of pyenv. One that is
-//! missing is named and skipped.
+//! The worker runs on every supported version of Python that this machine has, as `python3.x` in PATH or of pyenv. A
+//! version that is missing is named and skipped.
 
 mod common;
 

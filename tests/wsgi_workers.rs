@@ -1,10 +1,10 @@
-//! How the workers of Python applications live: started, crashed, stuck, flooding, replaced, reloaded, ended; and who of
-//! the clients notices.
+//! Workers of Python applications: started, crashed, stuck, replaced, reloaded, ended; and which requests that costs.
 
 mod common;
 
-use common::python::{apps, has_python, serve, serve_source};
+use common::python::{Held, apps, has_python, is_running, serve, serve_source};
 use common::{Client, Engine, Response, Server, TempDir, eventually, exchange, get, on_every_engine, run};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -12,29 +12,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-fn is_running(pid: &str) -> bool {
-    // A zombie has ended.
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    !status.is_empty() && !status.contains("State:\tZ")
-}
-
 fn worker_pid(server: &Server) -> String {
     get(server, "/pid").text()
 }
 
-/// One worker, and a request to it that has begun.
+/// A request on its way: a worker has most likely begun with it.
 fn occupy(server: &Server, path: &str) -> Client {
     let mut client = Client::connect(server);
     client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
     thread::sleep(Duration::from_millis(100));
     client
-}
-
-/// The pids of the workers that there are now.
-fn workers(server: &Server) -> Vec<String> {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().flatten();
-    let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
-    children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
 }
 
 fn kill(pid: &str) {
@@ -51,6 +38,21 @@ fn answering(word: &str) -> String {
     format!("def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n")
 }
 
+/// Changes the source again and again: a change that was made before the worker first looked at the file is not
+/// noticed.
+fn change_until_noticed(server: &Server, folder: &TempDir) {
+    let mut looks = 0;
+    eventually("the new source", || {
+        if looks % 300 == 0 {
+            // At once, so that no reload meets half a file.
+            let next = folder.write("next", answering("newer"));
+            std::fs::rename(next, folder.join("fresh.py")).unwrap();
+        }
+        looks += 1;
+        (get(server, "/").text() == "newer").then_some(())
+    });
+}
+
 #[test]
 fn an_application_that_cannot_be_imported_ends_the_start() {
     if !has_python() {
@@ -65,11 +67,9 @@ fn an_application_that_cannot_be_imported_ends_the_start() {
         ("apps:PLAIN", "not callable"),
     ] {
         let chdir = if app.starts_with("apps") { apps() } else { folder.path().to_owned() };
-        let start = Instant::now();
         let outcome = run(&["--wsgi", app, "--wsgi-chdir", chdir.to_str().unwrap(), "--port", "0"]);
         assert_eq!(outcome.code, Some(3), "{app}: {}", outcome.stderr);
         assert!(outcome.stderr.contains(words) && outcome.stderr.contains(app), "{}", outcome.stderr);
-        assert!(start.elapsed() < Duration::from_secs(8), "{app} took {:?}", start.elapsed());
     }
     let outcome = run(&["--wsgi", "a:b", "--python", "/no/such/python", "--port", "0"]);
     assert_eq!(outcome.code, Some(3), "{}", outcome.stderr);
@@ -77,6 +77,22 @@ fn an_application_that_cannot_be_imported_ends_the_start() {
     for args in [["--wsgi", "app"], ["--wsgi", "a b:c"], ["--wsgi-timeout", "0"], ["--static", "x"]] {
         assert_eq!(run(&args).code, Some(2), "{args:?}");
     }
+}
+
+/// The signal that asks a worker for its stacks killed an interpreter that did not catch it yet.
+#[test]
+fn an_interpreter_that_starts_slowly_is_waited_for() {
+    if !has_python() {
+        return;
+    }
+    let folder = TempDir::new();
+    folder.write("fresh.py", answering("there"));
+    let python = folder.write("slow_python", "#!/bin/sh\nsleep 1\nexec python3 \"$@\"\n");
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let flags = ["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg(), "--wsgi-timeout", "300ms"];
+    let server = Server::start(&[&flags[..], &["--python", python.to_str().unwrap()]].concat());
+    server.expect_stderr("slow_python is still starting and goes on");
+    assert_eq!(get(&server, "/").text(), "there");
 }
 
 #[test]
@@ -113,24 +129,22 @@ on_every_engine! {
 
     fn a_crash_is_noticed_though_a_child_holds_the_socket(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
-        let start = Instant::now();
         assert_eq!(get(&server, "/orphan").status, 502);
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(get(&server, "/hello").status, 200);
     }
 
     fn a_stuck_request_is_answered_and_its_place_is_shown(engine: Engine) {
-        let Some(server) = serve(engine, &["--wsgi-timeout", "1s"]) else { return };
+        let Some(server) = serve(engine, &["--wsgi-timeout", "3s"]) else { return };
         let pid = worker_pid(&server);
         let start = Instant::now();
         assert_eq!(get(&server, "/hang").status, 504);
-        assert!((900..4000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= Duration::from_secs(3), "{:?}", start.elapsed());
         assert_eq!(get(&server, "/hello").status, 200);
         eventually("the stuck worker's end", || (!is_running(&pid)).then_some(()));
         server.expect_stderr("place_where_it_hangs");
     }
 
-    fn what_an_application_prints_is_in_the_log_at_once(engine: Engine) {
+    fn output_of_an_application_is_logged_at_once(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
         let pid = worker_pid(&server);
         get(&server, "/says");
@@ -143,14 +157,20 @@ on_every_engine! {
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn who_waits_too_long_in_a_line_is_told_so(engine: Engine) {
-        let Some(server) = serve(engine, &["--wsgi-queue", "1"]) else { return };
-        let mut first = occupy(&server, "/slow?1");
-        let mut second = occupy(&server, "/slow?0");
-        let third = get(&server, "/hello");
-        assert_eq!((third.status, third.field("Retry-After")), (503, Some("1")));
-        assert_eq!(first.read_response().status, 200);
-        assert_eq!(second.read_response().status, 200);
+    fn a_request_for_which_the_queue_has_no_room_is_503(engine: Engine) {
+        let (Some(server), folder) = (serve(engine, &["--wsgi-queue", "1"]), TempDir::new()) else { return };
+        let first = Held::begin(&server, folder.join("first"));
+        // One of the two is in the queue, whichever came first where each has its thread.
+        let mut others = [(); 2].map(|()| {
+            let mut client = Client::connect(&server);
+            client.send("GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+            client
+        });
+        let at = eventually("an answer to one of them", || others.iter().position(Client::is_answered));
+        let refused = others[at].read_response();
+        assert_eq!((refused.status, refused.field("Retry-After")), (503, Some("1")));
+        assert_eq!(first.release().status, 200);
+        assert_eq!(others[1 - at].read_response().status, 200);
         assert_eq!(get(&server, "/hello").status, 200);
     }
 
@@ -162,10 +182,8 @@ on_every_engine! {
             sender.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel");
         }
         let mut reader = occupy(&server, "/large");
-        let start = Instant::now();
         // The worker is free once the server has the 50 MB, whatever the client has taken of them.
         assert_eq!(get(&server, "/hello").status, 200);
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(server.memory("VmHWM") < 60_000, "{} KiB", server.memory("VmHWM"));
         for sender in &mut senders {
             sender.send("lo");
@@ -195,10 +213,10 @@ on_every_engine! {
         if engine == Engine::Iterative {
             return;
         }
-        let start = Instant::now();
-        let mut waiting: Vec<Client> = (0..3).map(|_| occupy(&server, "/slow?1")).collect();
-        assert!(waiting.iter_mut().all(|client| client.read_response().status == 200));
-        assert!(start.elapsed() < Duration::from_millis(2500), "{:?}", start.elapsed());
+        let folder = TempDir::new();
+        // None is released before all have begun.
+        let held: Vec<Held> = (0..3).map(|number| Held::begin(&server, folder.join(number.to_string()))).collect();
+        assert!(held.into_iter().all(|held| held.release().status == 200));
     }
 
     fn a_reload_takes_the_new_source_and_keeps_the_old_when_that_is_broken(engine: Engine) {
@@ -258,13 +276,16 @@ def await_file(name):
     while not os.path.exists(name):
         time.sleep(0.01)
 def app(environ, start_response):
-    await_file(environ['QUERY_STRING'] or '.')
+    name = environ['QUERY_STRING']
+    if name:
+        open(name + '.begun', 'w').close()
+    await_file(name or '.')
     start_response('200 OK', [])
     return [b'{word}']
 ");
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &patient("old"), &["--wsgi-workers", "2"]) else { return };
-        let mut held = vec![occupy(&server, "/?answer"), occupy(&server, "/?answer")];
+        let mut held = vec![Held::begin(&server, folder.join("a")), Held::begin(&server, folder.join("b"))];
         folder.write("fresh.py", patient("new") + "try:
     os.close(os.open('first', os.O_CREAT | os.O_EXCL))
 except FileExistsError:
@@ -273,12 +294,11 @@ except FileExistsError:
 ");
         server.signal("HUP");
         assert_eq!(get(&server, "/").text(), "new");
-        held.push(occupy(&server, "/?answer"));
+        held.push(Held::begin(&server, folder.join("c")));
         folder.write("break", "");
         server.expect_stderr("the reload failed");
         thread::sleep(Duration::from_millis(500));
-        folder.write("answer", "");
-        let answers: Vec<Response> = held.iter_mut().map(Client::read_response).collect();
+        let answers: Vec<Response> = held.into_iter().map(Held::release).collect();
         assert!(answers.iter().all(|answer| answer.status == 200));
         assert_eq!(answers.iter().map(Response::text).collect::<Vec<_>>(), ["old", "old", "new"]);
         eventually("the old source", || (get(&server, "/").text() == "old").then_some(()));
@@ -288,57 +308,53 @@ except FileExistsError:
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &answering("old"), &["--wsgi-reload"]) else { return };
         assert_eq!(get(&server, "/").text(), "old");
-        thread::sleep(Duration::from_millis(700));
-        folder.write("fresh.py", answering("newer"));
-        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+        change_until_noticed(&server, &folder);
     }
 
     fn a_client_that_leaves_is_noticed_before_the_answer(engine: Engine) {
-        let Some(server) = serve(engine, &[]) else { return };
-        let start = Instant::now();
-        let client = occupy(&server, "/slow?1.5");
-        drop(client);
+        let (Some(server), folder) = (serve(engine, &[]), TempDir::new()) else { return };
+        let left = Held::begin(&server, folder.join("left"));
+        drop(left.client);
         assert!(server.log_lines(1)[0].contains("\" 499 "), "{:?}", server.log_lines(1));
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
-        // Who is only done with sending waits for the worker, which is not through yet, and for its answer.
+        // A client that only shuts its side down waits for the worker, which still has the request before, and for its
+        // answer.
         let mut client = occupy(&server, "/slow?0");
         client.finish_sending();
+        assert!(!client.is_answered());
+        folder.write("left", "");
         assert_eq!(client.read_response().text(), "slow");
-        assert!(start.elapsed() > Duration::from_millis(1400), "the one before was let go on");
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn who_leaves_the_queue_is_not_served(engine: Engine) {
-        let Some(server) = serve(engine, &[]) else { return };
-        let mut first = occupy(&server, "/slow?1.5");
+    fn a_request_whose_client_leaves_the_queue_is_not_served(engine: Engine) {
+        let (Some(server), folder) = (serve(engine, &[]), TempDir::new()) else { return };
+        let first = Held::begin(&server, folder.join("first"));
         let second = occupy(&server, "/once");
         drop(second);
         assert!(server.log_lines(1)[0].contains("/once HTTP/1.1\" 499 "), "{:?}", server.log_lines(1));
-        assert_eq!(first.read_response().text(), "slow");
+        assert_eq!(first.release().text(), "held");
         assert_eq!(get(&server, "/how_closed").text(), "", "the application never saw it");
     }
 
-    /// Whichever of the workers watched, its successor does.
+    /// One worker watches the sources. When it is replaced, another has to.
     fn a_changed_source_is_noticed_by_replaced_workers(engine: Engine) {
         let folder = TempDir::new();
         let args = ["--wsgi-reload", "--wsgi-workers", "2"];
         let Some(server) = serve_source(engine, &folder, &answering("old"), &args) else { return };
-        for pid in workers(&server) {
+        for pid in server.children() {
             kill(&pid);
             let replaced = |pids: &[String]| pids.len() == 2 && !pids.contains(&pid);
-            eventually("its successor", || replaced(&workers(&server)).then_some(()));
+            eventually("its successor", || replaced(&server.children()).then_some(()));
         }
-        thread::sleep(Duration::from_millis(1200));
-        folder.write("fresh.py", answering("newer"));
-        eventually("the new source", || (get(&server, "/").text() == "newer").then_some(()));
+        change_until_noticed(&server, &folder);
     }
 
     fn an_end_lets_requests_finish_and_leaves_no_worker(engine: Engine) {
-        let Some(mut server) = serve(engine, &[]) else { return };
+        let (Some(mut server), folder) = (serve(engine, &[]), TempDir::new()) else { return };
         let pid = worker_pid(&server);
-        let mut client = occupy(&server, "/slow?1");
+        let held = Held::begin(&server, folder.join("go"));
         server.signal("TERM");
-        assert_eq!(client.read_response().text(), "slow");
+        assert_eq!(held.release().text(), "held");
         assert!(server.await_exit(common::PATIENCE).success());
         assert!(!is_running(&pid));
     }
@@ -378,27 +394,27 @@ except FileExistsError:
             })
         }).collect();
         let kills = 6;
-        for _ in 0..kills {
-            thread::sleep(Duration::from_millis(250));
-            let pid = worker_pid(&server);
-            kill(&pid);
+        for round in 1..=kills + 1 {
+            eventually("ten answers", || (good.load(Ordering::Relaxed) >= 10 * round).then_some(()));
+            if round <= kills {
+                kill(&worker_pid(&server));
+            }
         }
-        thread::sleep(Duration::from_millis(300));
         stop.store(true, Ordering::Relaxed);
         clients.into_iter().for_each(|client| client.join().unwrap());
         let (good, bad) = (good.load(Ordering::Relaxed), bad.load(Ordering::Relaxed));
-        assert!(bad <= kills && good > 50, "{bad} failed of {good}, with {kills} kills");
+        assert!(bad <= kills, "{bad} failed of {good}, with {kills} kills");
     }
 
     #[skip(Iterative, "serves one client at a time")]
-    fn a_kill_costs_the_request_in_flight_and_none_that_waits(engine: Engine) {
-        let Some(server) = serve(engine, &["--wsgi-workers", "2"]) else { return };
-        let mut in_flight = [occupy(&server, "/slow?60"), occupy(&server, "/slow?60")];
+    fn a_kill_costs_the_request_in_flight_and_no_waiting_one(engine: Engine) {
+        let (Some(server), folder) = (serve(engine, &["--wsgi-workers", "2"]), TempDir::new()) else { return };
+        let mut in_flight = ["a", "b"].map(|name| Held::begin(&server, folder.join(name)));
         let mut waiting: Vec<Client> = (0..6).map(|_| occupy(&server, "/pid")).collect();
-        let pids = workers(&server);
+        let pids = server.children();
         assert_eq!(pids.len(), 2);
         pids.iter().for_each(|pid| kill(pid));
-        assert!(in_flight.iter_mut().all(|client| client.read_response().status == 502));
+        assert!(in_flight.iter_mut().all(|held| held.client.read_response().status == 502));
         assert!(waiting.iter_mut().all(|client| client.read_response().status == 200));
         server.expect_stderr("has ended: killed");
     }
@@ -407,7 +423,7 @@ except FileExistsError:
     fn killing_idle_workers_costs_no_request(engine: Engine) {
         let Some(server) = serve(engine, &["--wsgi-workers", "3"]) else { return };
         for size in [0, 10, 300_000, 2_000_000] {
-            let pids = eventually("three workers", || Some(workers(&server)).filter(|pids| pids.len() == 3));
+            let pids = eventually("three workers", || Some(server.children()).filter(|pids| pids.len() == 3));
             assert_eq!(get(&server, "/hello").status, 200);
             pids.iter().for_each(|pid| kill(pid));
             let answer = post(&server, "/echo", &vec![7; size]);

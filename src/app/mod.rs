@@ -15,6 +15,7 @@ pub mod upstreams;
 
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::compress::Coders;
+use crate::app::files::listing::shelf::Shelf;
 use crate::app::handlers::python::Host;
 use crate::app::observe::access_log::AccessLog;
 use crate::app::reply::{cors, page};
@@ -25,6 +26,7 @@ use crate::http::head::HeadLimits;
 use crate::proto::responder::{Common, SERVER};
 use crate::start_error::StartError;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Everything that all connections share. Not changed after the start.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub struct App {
     pub access_log: AccessLog,
     pub common: Common,
     pub routes: Routes,
+    /// The listings of all sites.
+    listings: Vec<Arc<Shelf>>,
     /// The processes of Python applications.
     pub wsgi: Option<Host>,
     /// What is kept for all clients in temporary files, and in memory instead.
@@ -56,10 +60,26 @@ impl App {
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
+            listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
             routes,
             wsgi: Host::new(&config.wsgi)?,
             spool,
         })
+    }
+
+    /// When `do_chores` is to be called even if no request comes.
+    pub fn next_chore(&self, now: Instant) -> Option<Instant> {
+        let expiries = self.listings.iter().filter_map(|shelf| shelf.next_expiry());
+        let discarded = self.spool.has_discarded().then_some(now);
+        self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).min()
+    }
+
+    /// What no request asks for: writes the access log's `lines`, and those that waited for their reader, and gives back
+    /// memory and disk that nobody uses any more, a piece of it at a time.
+    pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
+        self.access_log.flush(lines, now);
+        self.spool.free_some();
+        self.listings.iter().for_each(|shelf| shelf.expire(now));
     }
 }
 

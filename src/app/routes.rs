@@ -204,6 +204,13 @@ impl Routes {
         })
     }
 
+    pub fn sites(&self) -> impl Iterator<Item = &Site> {
+        self.routes.iter().filter_map(|route| match &route.serve {
+            Serve::Site(site) => Some(&**site),
+            _ => None,
+        })
+    }
+
     // ---- finding
 
     /// What is to be done with a request.

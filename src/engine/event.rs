@@ -53,8 +53,8 @@ const WORKERS: Token = Token(usize::MAX - 2);
 const EVENTS: usize = 1024;
 /// Who has moved so much at once is likely to go on so.
 const BULKY: usize = 128 * 1024;
-/// A client that connects and asks for nothing holds no more than this many accepts before others are served.
-const ACCEPTS: usize = 256;
+/// Connections accepted in a turn, of all listeners together: they cost less than half of its budget.
+const ACCEPTS: usize = 128;
 /// How long a turn drives connections that move little; those that were read ahead by then are driven all the same.
 const TURN_TIME: Duration = Duration::from_millis(4);
 /// Idle connections looked into in a turn, to be closed for new ones: each costs some 20 us with what is accepted for it.
@@ -186,8 +186,7 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Those whom these have freed a worker for have their turn next.
             self.wake();
-            self.app.access_log.flush(&mut self.scratch.log, self.now.instant);
-            self.app.spool.free_some();
+            self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ending::Drained } else { Ending::Cut });
             }
@@ -199,14 +198,14 @@ impl<'a> EventEngine<'a> {
         let waited_for = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
         // At the limit: when an idle connection can be looked for.
         let place = if waited_for && !self.can_accept() { self.idle.next() } else { None };
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty() && !self.app.spool.has_discarded();
+        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
         if !is_idle || (waited_for && place.is_none()) {
             return Some(Duration::ZERO);
         }
         let workers = self.app.wsgi.as_ref().and_then(|wsgi| wsgi.supervisor.lock().next_turn(self.now.instant));
-        let log = self.app.access_log.next_flush(self.now.instant);
+        let chore = self.app.next_chore(self.now.instant);
         let next =
-            [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, log]
+            [workers, self.timers.next(), self.links.next_expiry(), self.accept_paused, place, self.shutdown, chore]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -283,13 +282,14 @@ impl<'a> EventEngine<'a> {
         self.accept_paused = None;
         let mut evictions = EVICTIONS;
         for index in 0..self.listeners.len() {
-            for _ in 0..ACCEPTS {
+            for _ in 0..ACCEPTS / self.listeners.len() {
                 if !self.listeners[index].ready || self.accept_paused.is_some() {
                     break;
                 }
                 if !self.can_accept() && !self.make_way(index, &mut evictions) {
                     break;
                 }
+                self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
                     Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
                     Err(error) => self.on_accept_failed(index, &error),

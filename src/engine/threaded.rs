@@ -25,7 +25,6 @@
 //! This way a request on a connection that stays is recv and send, and nothing else.
 
 use crate::app::App;
-use crate::app::observe::sink;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
@@ -53,7 +52,9 @@ use std::time::{Duration, Instant};
 const STACK: usize = 256 * 1024;
 /// Scratches kept for the next to wake; about as many as can be busy at once. Each holds some 32 KiB, and no buffer that
 /// grew beyond its usual size.
-const SPARE: usize = 64;
+const SPARE: usize = 16;
+/// How often the main thread looks for what is to be done without a request.
+const CHORES: Duration = Duration::from_secs(1);
 /// How long threads may take to leave once their sockets are cut: they only have to close and unlink.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -180,14 +181,14 @@ impl ThreadedEngine {
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
-        let log = &self.shared.app.access_log;
+        let app = &self.shared.app;
         while !self.signalled() {
             let now = Instant::now();
-            // Any thread may leave lines that wait for their reader: the main thread tries them again.
-            let lines = log.next_flush(now).or_else(|| log.is_on().then(|| now + sink::PAUSE));
+            // Any thread may leave something to be done later. This one looks for it every second.
+            let chore = app.next_chore(now).unwrap_or(now + CHORES);
             let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_worker()) };
-            await_any(&[self.signals.as_fd()], lines.into_iter().chain(look).min())?;
-            log.flush(&mut Vec::new(), Instant::now());
+            await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
+            app.do_chores(&mut Vec::new(), Instant::now());
         }
         tell_ending();
         self.shared.end();

@@ -83,171 +83,71 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::app::App;
-    use crate::app::upstreams::{Reuse, Upstream};
     use crate::config::Config;
-    use crate::driver::{self, Connected, Transport, Turn};
-    use crate::http::date::Now;
-    use crate::session::Scratch;
-    use crate::wsgi::supervisor::Handback;
-    use std::fs::File;
-    use std::io;
-    use std::net::Ipv4Addr;
-    use std::os::fd::{BorrowedFd, OwnedFd};
-    use std::time::{Duration, SystemTime};
+    use crate::driver::Turn;
+    use crate::session::testing::Connection;
+    use std::time::Duration;
 
-    /// A client that has sent its request and no more, and an upstream that says what it is given to say.
-    struct Wire {
-        now: Now,
-        request: &'static [u8],
-        /// The client has reset the connection.
-        gone: bool,
-        received: Vec<u8>,
-        answer: Vec<u8>,
-        kept: Option<bool>,
+    /// A client that has sent its request and no more, and an upstream that has not answered.
+    fn open() -> Connection {
+        let config = Config::from_args(["dustdevil", "--proxy", "/=http://127.0.0.1:1"]).unwrap();
+        let mut ends = Connection::new(App::new(&config).unwrap());
+        ends.wire.upstream = Some(Vec::new());
+        ends.wire.ended = true;
+        ends.get("/");
+        ends
     }
 
-    impl Transport for Wire {
-        fn now(&mut self) -> &Now {
-            &self.now
-        }
-
-        fn is_ending(&self) -> bool {
-            false
-        }
-
-        fn ready(&self) -> Ready {
-            let ready = if self.answer.is_empty() { Ready::ALL.without(Ready::UPSTREAM_READ) } else { Ready::ALL };
-            ready.with(Ready::CLIENT_EOF).with_if(self.gone, Ready::CLIENT_GONE)
-        }
-
-        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-            let request = std::mem::take(&mut self.request);
-            room[..request.len()].copy_from_slice(request);
-            Ok(request.len())
-        }
-
-        fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
-            self.received.extend(parts.concat());
-            Ok(parts[0].len() + parts[1].len())
-        }
-
-        fn send_file(&mut self, _file: &File, _at: u64, _len: usize) -> io::Result<usize> {
-            unreachable!("nothing here is in a file")
-        }
-
-        fn shut_down_write(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn reset_on_close(&mut self) {}
-
-        fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-            Ok(Connected::New)
-        }
-
-        fn read_upstream(&mut self, room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-            let answer = std::mem::take(&mut self.answer);
-            room[..answer.len()].copy_from_slice(&answer);
-            Ok(answer.len())
-        }
-
-        fn write_upstream(&mut self, bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-            Ok(bytes.len())
-        }
-
-        fn shut_down_upstream(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn release(&mut self, keep: bool, _handback: Option<Handback>) {
-            self.kept = Some(keep);
-        }
+    /// What the client receives when the upstream sends these bytes.
+    fn answer(ends: &mut Connection, bytes: &str) -> String {
+        ends.wire.upstream = Some(bytes.into());
+        ends.drive();
+        ends.received()
     }
 
-    struct Ends {
-        app: App,
-        session: Session,
-        scratch: Scratch,
-        wire: Wire,
-        turn: Turn,
-    }
-
-    impl Ends {
-        fn new() -> Ends {
-            let config = Config::from_args(["dustdevil", "--proxy", "/=http://127.0.0.1:1"]).unwrap();
-            let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
-            let session = Session::new(Ipv4Addr::LOCALHOST.into(), now.instant);
-            let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-            let wire = Wire { now, request, gone: false, received: Vec::new(), answer: Vec::new(), kept: None };
-            let (app, scratch) = (App::new(&config).unwrap(), Scratch::default());
-            let mut ends = Ends { app, session, scratch, wire, turn: Turn::Yield };
-            ends.drive();
-            ends
-        }
-
-        fn drive(&mut self) {
-            self.turn = driver::drive(&mut self.session, &mut self.wire, &self.app, &mut self.scratch);
-        }
-
-        fn answer(&mut self, bytes: &str) -> String {
-            self.wire.answer = bytes.into();
-            self.drive();
-            self.received()
-        }
-
-        fn received(&mut self) -> String {
-            String::from_utf8(std::mem::take(&mut self.wire.received)).unwrap()
-        }
-
-        fn pass(&mut self, millis: u64) {
-            self.wire.now.update(self.wire.now.instant + Duration::from_millis(millis), SystemTime::UNIX_EPOCH);
-            self.drive();
-        }
-    }
     #[test]
     fn an_answer_in_time_is_sent_whole() {
-        let mut ends = Ends::new();
+        let mut ends = open();
         ends.pass(99);
         assert_eq!(ends.received(), "");
-        assert!(ends.answer("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx").starts_with("HTTP/1.1 200 OK\r\n"));
+        assert!(answer(&mut ends, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx").starts_with("HTTP/1.1 200 OK\r\n"));
     }
 
     #[test]
-    fn who_sends_no_more_is_asked_once_with_what_comes_anyway() {
-        let mut ends = Ends::new();
-        let start = ends.wire.now.instant;
+    fn a_half_closed_client_is_probed_once_with_bytes_of_the_answer() {
+        let mut ends = open();
+        let start = ends.start();
         ends.pass(100);
         assert_eq!(ends.received(), "H");
         let upstream_has = Turn::Wait(Some(start + Duration::from_secs(60)));
         assert_eq!(ends.turn, upstream_has, "the question is no progress");
         ends.pass(1000);
         assert_eq!((ends.received().as_str(), &ends.turn), ("", &upstream_has));
-        let early = ends.answer("HTTP/1.1 103 Early Hints\r\n\r\n");
+        let early = answer(&mut ends, "HTTP/1.1 103 Early Hints\r\n\r\n");
         assert_eq!(early, "TTP/1.1 103 Early Hints\r\n\r\n");
-        let answer = ends.answer("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
+        let answer = answer(&mut ends, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx");
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nx"), "{answer}");
     }
 
     #[test]
     fn in_the_middle_of_chunks_a_size_begins_with_zero() {
-        let mut ends = Ends::new();
+        let mut ends = open();
         ends.pass(100);
         assert_eq!(ends.received(), "H");
-        let head = ends.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n");
+        let head = answer(&mut ends, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n");
         assert!(head.starts_with("TTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n2\r\nab\r\n"), "{head}");
         ends.pass(100);
         assert_eq!(ends.received(), "0");
         ends.pass(1000);
         assert_eq!(ends.received(), "");
-        assert_eq!(ends.answer("1\r\nc\r\n0\r\n\r\n"), "1\r\nc\r\n0\r\n\r\n");
+        assert_eq!(answer(&mut ends, "1\r\nc\r\n0\r\n\r\n"), "1\r\nc\r\n0\r\n\r\n");
     }
 
     #[test]
-    fn who_has_gone_takes_the_exchange_along() {
-        let mut ends = Ends::new();
-        ends.wire.gone = true;
+    fn a_client_that_has_gone_ends_the_exchange() {
+        let mut ends = open();
+        ends.wire.broken = true;
         ends.drive();
         assert_eq!((ends.wire.kept, ends.turn), (Some(false), Turn::Close));
     }

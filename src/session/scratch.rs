@@ -2,16 +2,16 @@
 
 use crate::http::head::Head;
 use crate::proto::buffer::Buffer;
-use crate::proto::conn::{HIGH_WATER, Reading};
+use crate::proto::conn::Reading;
 use crate::session::{Deferred, Phase, Session};
 
 /// A buffer of this size is freed when it is given back: more than twice what a turn needs, the high-water mark and a
 /// piece of content, or room for a read of content. What grew for one client is not kept for all.
-const TOO_LARGE: usize = 8 * HIGH_WATER;
+const TOO_LARGE: usize = 512 * 1024;
 /// The same while nobody uses the scratch: an engine with threads keeps dozens of them.
-const TOO_LARGE_AT_REST: usize = HIGH_WATER / 2;
+const TOO_LARGE_AT_REST: usize = 32 * 1024;
 /// Room for a request up to here is kept for several sessions, beyond it for one: content came with it.
-const REQUEST_ROOM: usize = HIGH_WATER;
+const REQUEST_ROOM: usize = 64 * 1024;
 
 const _: () = assert!(TOO_LARGE.is_power_of_two() && TOO_LARGE_AT_REST.is_power_of_two());
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn buffers_of_the_usual_size_are_kept_and_larger_ones_freed() {
-        for size in [16 * 1024, HIGH_WATER, TOO_LARGE / 2] {
+        for size in [16 * 1024, REQUEST_ROOM, TOO_LARGE / 2] {
             let scratch = held(size);
             let input = scratch.inputs.first().unwrap_or(&scratch.content_input);
             let all = [input.capacity(), scratch.output.capacity(), scratch.content.capacity(), scratch.log.capacity()];

@@ -1,239 +1,30 @@
 //! Sessions without sockets: a client at one end, the driver at the other, and a clock that stands until it is moved.
 
+use super::testing::Connection;
 use super::*;
-use crate::app::upstreams::{Reuse, Upstream};
 use crate::config::Config;
-use crate::driver::{self, Connected, Transport, Turn};
-use crate::wsgi::supervisor::Handback;
-use std::net::Ipv4Addr;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
-use std::time::SystemTime;
 
+mod compressing;
 mod listing;
 
-/// Both ends of a connection.
-struct Ends {
-    app: App,
-    session: Session,
-    scratch: Scratch,
-    wire: Wire,
-    start: Instant,
-    turn: Turn,
-    /// What the drives have cost, one by one, since this was last taken.
-    costs: Vec<usize>,
+/// A connection that has just been accepted.
+fn open(flags: &[&str]) -> Connection {
+    // The site is the package's own directory: there, and the same on every machine.
+    open_at(env!("CARGO_MANIFEST_DIR"), flags)
 }
 
-/// What is between them.
-struct Wire {
-    now: Now,
-    /// Sent by the client, not yet read by the server.
-    inbox: Vec<u8>,
-    /// The client has closed its side.
-    ended: bool,
-    /// The client is gone: every call fails.
-    broken: bool,
-    /// Bytes the client will still take.
-    window: usize,
-    /// What the client has received.
-    outbox: Vec<u8>,
-    shut_down: bool,
-}
-
-impl Transport for Wire {
-    fn now(&mut self) -> &Now {
-        &self.now
-    }
-
-    fn is_ending(&self) -> bool {
-        false
-    }
-
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        match self.inbox.len().min(room.len()) {
-            _ if self.broken => Err(io::ErrorKind::ConnectionReset.into()),
-            0 if !self.ended => Err(io::ErrorKind::WouldBlock.into()),
-            count => {
-                room[..count].copy_from_slice(&self.inbox[..count]);
-                self.inbox.drain(..count);
-                Ok(count)
-            }
-        }
-    }
-
-    fn write(&mut self, parts: [&[u8]; 2], _more: bool) -> io::Result<usize> {
-        let bytes = parts.concat();
-        assert!(!self.shut_down && !bytes.is_empty());
-        match bytes.len().min(self.window) {
-            _ if self.broken => Err(io::ErrorKind::BrokenPipe.into()),
-            0 => Err(io::ErrorKind::WouldBlock.into()),
-            count => {
-                self.outbox.extend_from_slice(&bytes[..count]);
-                self.window -= count;
-                Ok(count)
-            }
-        }
-    }
-
-    fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
-        let mut bytes = vec![0; len];
-        let count = file.read_at(&mut bytes, at)?;
-        if count == 0 { Ok(0) } else { self.write([&bytes[..count], &[]], false) }
-    }
-
-    fn shut_down_write(&mut self) -> io::Result<()> {
-        self.shut_down = true;
-        Ok(())
-    }
-
-    fn ready(&self) -> Ready {
-        Ready::ALL
-    }
-
-    fn reset_on_close(&mut self) {
-        self.broken = true;
-    }
-
-    // No exchange here has an upstream.
-    fn connect(&mut self, _to: &Upstream, _reuse: Reuse, _request: Option<&[u8]>) -> io::Result<Connected> {
-        Err(io::ErrorKind::ConnectionRefused.into())
-    }
-
-    fn read_upstream(&mut self, _room: &mut [u8], _files: &mut Vec<OwnedFd>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn write_upstream(&mut self, _bytes: &[u8], _file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn shut_down_upstream(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
-}
-
-impl Ends {
-    /// A connection that has just been accepted.
-    fn new(flags: &[&str]) -> Ends {
-        // The site is the package's own directory: there, and the same on every machine.
-        Ends::of(env!("CARGO_MANIFEST_DIR"), flags)
-    }
-
-    /// The same to a server of the site at `root`.
-    fn of(root: &str, flags: &[&str]) -> Ends {
-        let words = ["dustdevil", root, "--debug-endpoints"];
-        let config = Config::from_args(words.iter().chain(flags)).unwrap();
-        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
-        let start = now.instant;
-        let mut ends = Ends {
-            app: App::new(&config).unwrap(),
-            session: Session::new(Ipv4Addr::LOCALHOST.into(), start),
-            scratch: Scratch::default(),
-            wire: Wire {
-                now,
-                inbox: Vec::new(),
-                ended: false,
-                broken: false,
-                window: usize::MAX,
-                outbox: Vec::new(),
-                shut_down: false,
-            },
-            start,
-            turn: Turn::Yield,
-            costs: Vec::new(),
-        };
-        ends.drive();
-        ends
-    }
-
-    /// As an engine does: drives until the session waits or ends.
-    fn drive(&mut self) {
-        for _ in 0..100_000 {
-            self.turn = driver::drive(&mut self.session, &mut self.wire, &self.app, &mut self.scratch);
-            self.costs.push(self.scratch.spent);
-            if self.turn != Turn::Yield {
-                return;
-            }
-        }
-        panic!("the session never waits");
-    }
-
-    fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.wire.inbox.extend_from_slice(bytes.as_ref());
-        self.drive();
-    }
-
-    fn get(&mut self, path: &str) {
-        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
-    }
-
-    /// Half-close: the client sends no more.
-    fn finish_sending(&mut self) {
-        self.wire.ended = true;
-        self.drive();
-    }
-
-    /// Lets the client take so many bytes.
-    fn take(&mut self, window: usize) {
-        self.wire.window = window;
-        self.drive();
-    }
-
-    /// Lets time pass. The session is driven at its deadlines and at no other moment.
-    fn pass(&mut self, millis: u64) {
-        let end = self.wire.now.instant + Duration::from_millis(millis);
-        while let Turn::Wait(Some(deadline)) = self.turn
-            && deadline <= end
-        {
-            self.set_clock(deadline);
-            self.drive();
-            let moved = !matches!(self.turn, Turn::Wait(Some(next)) if next <= deadline);
-            assert!(moved, "an engine would spin: the deadline is over and nothing happened");
-        }
-        self.set_clock(end);
-    }
-
-    fn set_clock(&mut self, instant: Instant) {
-        self.wire.now.update(instant, SystemTime::UNIX_EPOCH + (instant - self.start));
-    }
-
-    /// What came since this was last asked.
-    fn received(&mut self) -> String {
-        String::from_utf8(std::mem::take(&mut self.wire.outbox)).unwrap()
-    }
-
-    /// The statuses of what came, in their order.
-    fn statuses(&mut self) -> Vec<u16> {
-        let text = self.received();
-        let lines = text.split("HTTP/1.1 ").skip(1);
-        lines.filter_map(|rest| rest.get(..3)?.parse().ok()).collect()
-    }
-
-    fn closed(&self) -> bool {
-        self.turn == Turn::Close
-    }
-
-    /// Milliseconds from now to the deadline.
-    fn deadline(&self) -> Option<u128> {
-        match self.turn {
-            Turn::Wait(Some(deadline)) => Some(deadline.saturating_duration_since(self.wire.now.instant).as_millis()),
-            _ => None,
-        }
-    }
-
-    /// The lines of the access log so far.
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&self.scratch.log).into_owned()
-    }
+/// The same to a server of the site at `root`.
+fn open_at(root: &str, flags: &[&str]) -> Connection {
+    let words = ["dustdevil", root, "--debug-endpoints"];
+    let config = Config::from_args(words.iter().chain(flags)).unwrap();
+    Connection::new(App::new(&config).unwrap())
 }
 
 // ---- delay
 
 #[test]
 fn a_delay_answers_when_it_is_due_and_not_before() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/delay/2.5");
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Handling, Some(2500)));
     assert!(ends.log().is_empty(), "a line is written when its response is");
@@ -247,7 +38,7 @@ fn a_delay_answers_when_it_is_due_and_not_before() {
 
 #[test]
 fn what_comes_during_a_delay_is_answered_behind_it() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/delay/1");
     ends.get("/echo/second");
     ends.pass(500);
@@ -261,23 +52,23 @@ fn what_comes_during_a_delay_is_answered_behind_it() {
 
 #[test]
 fn a_half_closed_client_still_gets_its_delayed_reply() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/delay/1");
     ends.finish_sending();
     assert_eq!(ends.deadline(), Some(1000), "the end of the input is no event while a reply is due");
     ends.pass(1000);
     assert_eq!(ends.statuses(), [200]);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn a_delay_is_the_last_exchange_after_a_shutdown() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/delay/1");
     ends.get("/echo/late");
     ends.session.on_shutdown();
     ends.drive();
-    assert!(!ends.closed());
+    assert!(!ends.is_closed());
     ends.pass(1000);
     let text = ends.received();
     assert!(text.contains("Connection: close\r\n") && !text.contains("late"), "{text}");
@@ -285,7 +76,7 @@ fn a_delay_is_the_last_exchange_after_a_shutdown() {
 
 #[test]
 fn content_that_a_delay_does_not_want_waits_behind_its_reply() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.send("GET /debug/delay/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab");
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Handling, Some(1000)));
     ends.pass(1000);
@@ -297,7 +88,7 @@ fn content_that_a_delay_does_not_want_waits_behind_its_reply() {
 
 #[test]
 fn a_delay_behind_a_response_that_is_not_taken_waits_for_the_write_timeout() {
-    let mut ends = Ends::new(&["--write-timeout=3s"]);
+    let mut ends = open(&["--write-timeout=3s"]);
     ends.wire.window = 10;
     ends.send(["GET /echo/a HTTP/1.1\r\nHost: x\r\n\r\n", "GET /debug/delay/60 HTTP/1.1\r\nHost: x\r\n\r\n"].concat());
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Sending, Some(3000)));
@@ -310,7 +101,7 @@ fn a_delay_behind_a_response_that_is_not_taken_waits_for_the_write_timeout() {
 
 #[test]
 fn a_drip_comes_piece_by_piece_at_its_times() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/drip?bytes=4&duration=2");
     let head = ends.received();
     assert!(head.contains("Content-Length: 4\r\n") && head.ends_with("\r\n\r\n"), "{head}");
@@ -326,7 +117,7 @@ fn a_drip_comes_piece_by_piece_at_its_times() {
 
 #[test]
 fn a_drip_is_delayed_as_a_whole() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/drip?bytes=1&duration=0&delay=0.5");
     ends.pass(499);
     assert_eq!(ends.received(), "");
@@ -336,24 +127,24 @@ fn a_drip_is_delayed_as_a_whole() {
 
 #[test]
 fn a_drip_slower_than_the_write_timeout_is_no_timeout() {
-    let mut ends = Ends::new(&["--write-timeout=2s"]);
+    let mut ends = open(&["--write-timeout=2s"]);
     ends.get("/debug/drip?bytes=2&duration=20");
     ends.pass(10_000);
-    assert!(ends.received().ends_with('*') && !ends.closed());
+    assert!(ends.received().ends_with('*') && !ends.is_closed());
     // The client takes no more: now it is one, counted from the second piece on.
     ends.take(0);
     ends.pass(10_000);
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Sending, Some(2000)));
     ends.pass(2000);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn a_drip_whose_times_were_missed_catches_up() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/drip?bytes=10&duration=1");
     ends.received();
-    ends.set_clock(ends.start + Duration::from_millis(750));
+    ends.set_clock(ends.start() + Duration::from_millis(750));
     ends.drive();
     assert_eq!(ends.received(), "*******");
     assert_eq!(ends.deadline(), Some(50));
@@ -361,7 +152,7 @@ fn a_drip_whose_times_were_missed_catches_up() {
 
 #[test]
 fn head_of_a_drip_has_its_fields_alone() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.send("HEAD /debug/drip?bytes=4&duration=2 HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(ends.received().contains("Content-Length: 4\r\n"));
     assert_eq!(ends.session.phase(), Phase::Idle);
@@ -371,7 +162,7 @@ fn head_of_a_drip_has_its_fields_alone() {
 
 #[test]
 fn a_new_connection_has_the_header_time_and_an_old_one_the_keep_alive_time() {
-    let mut ends = Ends::new(&["--header-timeout=2s", "--keep-alive-timeout=5s"]);
+    let mut ends = open(&["--header-timeout=2s", "--keep-alive-timeout=5s"]);
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Idle, Some(2000)));
     ends.pass(1000);
     ends.get("/echo/a");
@@ -379,12 +170,12 @@ fn a_new_connection_has_the_header_time_and_an_old_one_the_keep_alive_time() {
     ends.received();
     ends.pass(5000);
     assert_eq!(ends.received(), "", "an idle connection is closed without a word");
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn a_head_has_its_time_from_its_first_byte_however_it_drips() {
-    let mut ends = Ends::new(&["--header-timeout=2s"]);
+    let mut ends = open(&["--header-timeout=2s"]);
     ends.pass(1000);
     for byte in "GET /".chars() {
         ends.send(byte.to_string());
@@ -397,7 +188,7 @@ fn a_head_has_its_time_from_its_first_byte_however_it_drips() {
 
 #[test]
 fn content_has_its_time_anew_with_each_byte() {
-    let mut ends = Ends::new(&["--body-timeout=2s"]);
+    let mut ends = open(&["--body-timeout=2s"]);
     ends.send("GET /echo/a HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
     assert_eq!(ends.statuses(), [200]);
     for _ in 0..3 {
@@ -412,7 +203,7 @@ fn content_has_its_time_anew_with_each_byte() {
 
 #[test]
 fn a_response_has_its_time_anew_with_each_byte_taken() {
-    let mut ends = Ends::new(&["--write-timeout=2s"]);
+    let mut ends = open(&["--write-timeout=2s"]);
     ends.wire.window = 1;
     ends.get("/echo/a");
     for _ in 0..3 {
@@ -421,13 +212,13 @@ fn a_response_has_its_time_anew_with_each_byte_taken() {
         ends.take(1);
     }
     ends.pass(2000);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn lingering_ends_with_the_client_or_after_its_time() {
     for leaves in [true, false] {
-        let mut ends = Ends::new(&[]);
+        let mut ends = open(&[]);
         ends.send("BROKEN\r\n\r\n");
         assert_eq!(ends.statuses(), [400]);
         assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Lingering, Some(LINGER.as_millis())));
@@ -439,8 +230,36 @@ fn lingering_ends_with_the_client_or_after_its_time() {
         } else {
             ends.pass(1000)
         }
-        assert!(ends.closed());
+        assert!(ends.is_closed());
     }
+}
+
+#[test]
+fn a_tunnel_is_closed_when_neither_side_has_sent_for_the_proxy_timeout() {
+    let config = Config::from_args(["dustdevil", "--proxy=/=http://127.0.0.1:1", "--proxy-timeout=5s"]).unwrap();
+    let mut ends = Connection::new(App::new(&config).unwrap());
+    let say = |ends: &mut Connection, bytes: &str| {
+        ends.wire.upstream = Some(bytes.into());
+        ends.drive();
+    };
+    ends.wire.upstream = Some(Vec::new());
+    ends.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n");
+    say(&mut ends, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(ends.statuses(), [101]);
+    for _ in 0..3 {
+        ends.pass(4_999);
+        say(&mut ends, "x");
+        assert_eq!(ends.received(), "x");
+        ends.pass(4_999);
+        ends.send("y");
+    }
+    assert!(ends.wire.forwarded.ends_with(b"yyy"));
+    ends.pass(4_999);
+    assert_eq!((ends.wire.kept, ends.wire.shut_down), (None, false));
+    ends.pass(1);
+    assert_eq!((ends.wire.kept, ends.wire.shut_down), (Some(false), true));
+    ends.finish_sending();
+    assert!(ends.is_closed());
 }
 
 // ---- order, ends, refusals
@@ -449,7 +268,7 @@ fn lingering_ends_with_the_client_or_after_its_time() {
 fn pipelined_requests_are_answered_in_order_however_they_are_cut() {
     let requests: String = (0..20).map(|n| format!("GET /echo/{n} HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
     for size in [1, 7, 100, requests.len()] {
-        let mut ends = Ends::new(&[]);
+        let mut ends = open(&[]);
         requests.as_bytes().chunks(size).for_each(|piece| ends.send(piece));
         let text = ends.received();
         let bodies: Vec<&str> = text.split("\r\n\r\n").skip(1).map(|rest| rest.split("HTTP").next().unwrap()).collect();
@@ -459,40 +278,40 @@ fn pipelined_requests_are_answered_in_order_however_they_are_cut() {
 
 #[test]
 fn a_half_closed_client_is_answered_and_left() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.wire.ended = true;
     ends.send("GET /echo/a HTTP/1.1\r\nHost: x\r\n\r\nGET /Cargo.toml HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!(ends.statuses(), [200, 200]);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn a_head_cut_off_by_the_end_is_refused() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.send("GET /echo/a HT");
     ends.finish_sending();
     assert_eq!(ends.statuses(), [400]);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
 }
 
 #[test]
 fn a_client_that_breaks_off_is_forgotten_and_logged() {
-    let mut ends = Ends::new(&[]);
+    let mut ends = open(&[]);
     ends.get("/debug/drip?bytes=10&duration=1");
     ends.wire.broken = true;
     ends.pass(100);
-    assert!(ends.closed());
+    assert!(ends.is_closed());
     assert!(ends.log().contains("drip?bytes=10&duration=1 HTTP/1.1\" 200 "), "{}", ends.log());
 }
 
 #[test]
 fn shutdown_closes_an_idle_connection_and_lets_a_download_end() {
-    let mut idle = Ends::new(&[]);
+    let mut idle = open(&[]);
     idle.session.on_shutdown();
     idle.drive();
-    assert!(idle.closed() && idle.received().is_empty());
+    assert!(idle.is_closed() && idle.received().is_empty());
 
-    let mut busy = Ends::new(&[]);
+    let mut busy = open(&[]);
     busy.wire.window = 100;
     busy.get("/Cargo.lock");
     busy.session.on_shutdown();
@@ -503,7 +322,7 @@ fn shutdown_closes_an_idle_connection_and_lets_a_download_end() {
     // It was not told beforehand that there is no next request.
     assert_eq!(busy.session.phase(), Phase::Lingering);
     busy.finish_sending();
-    assert!(busy.closed());
+    assert!(busy.is_closed());
 }
 
 #[test]
@@ -517,12 +336,10 @@ fn a_refused_request_is_the_last_of_its_connection() {
         ("POST /echo/a HTTP/1.1\r\nHost: x\r\nExpect: more\r\nContent-Length: 1\r\n\r\n", 417),
         ("GET /echo/a HTTP/1.1\nHost: x\n\n", 400),
     ] {
-        let mut ends = Ends::new(&[]);
+        let mut ends = open(&[]);
         ends.send([request, next].concat());
         assert_eq!(ends.statuses(), [status], "{request}");
         ends.finish_sending();
-        assert!(ends.closed(), "{request}");
+        assert!(ends.is_closed(), "{request}");
     }
 }
-
-mod compressing;

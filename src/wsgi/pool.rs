@@ -1,10 +1,8 @@
 //! The workers of one application as a whole: how many are wanted, which requests wait, which failure was the last.
 
 use crate::wsgi::Spec;
-use crate::wsgi::lease::Seat;
+use crate::wsgi::lease::{Seat, Ticket};
 use crate::wsgi::process::Process;
-use crate::wsgi::supervisor::Ticket;
-use rustix::process::Signal;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -75,11 +73,18 @@ impl Pool {
         }
     }
 
-    /// Logs that an import takes long, and lets the worker dump its stacks: the user sees what it is doing.
-    pub fn show_import(&self, process: &Process) {
-        let (pid, Spec { app, timeout, .. }) = (process.pid(), &self.spec);
-        log::warn!(target: "wsgi", "worker {pid} has been importing {app} for {timeout:?} and goes on: its stacks follow");
-        process.signal(Signal::USR1);
+    /// Logs that an import takes long, and makes the worker print its stacks: the user sees what it is doing. False:
+    /// the interpreter itself is still starting, and has to be looked at again.
+    pub fn show_import(&self, process: &Process) -> bool {
+        let (pid, Spec { app, timeout, python, .. }) = (process.pid(), &self.spec);
+        let can_dump = process.can_dump_stacks();
+        if can_dump {
+            log::warn!(target: "wsgi", "worker {pid} has been importing {app} for {timeout:?} and goes on: its stacks follow");
+            process.dump_stacks();
+        } else {
+            log::warn!(target: "wsgi", "worker {pid} of {app}: {} is still starting and goes on", python.display());
+        }
+        can_dump
     }
 
     /// Takes a worker off the list of idle threads.
@@ -93,5 +98,38 @@ impl Pool {
         let most = self.spec.max_requests?;
         // Knuth's multiplicative hash: neighbours end up far apart.
         Some(most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_workers_grow_to_the_longest() {
+        let mut pool = Pool::new(Spec {
+            app: "a:b".into(),
+            python: "python3".into(),
+            folder: ".".into(),
+            workers: 1,
+            threads: 1,
+            timeout: UNSTARTED,
+            max_requests: None,
+            queue: 1,
+            watch: false,
+        });
+        let now = Instant::now();
+        let pauses: Vec<_> = (0..40)
+            .map(|_| {
+                pool.count_failure(CRASHED, now);
+                pool.pause.map(|until| until - now)
+            })
+            .collect();
+        let millis = |millis| Some(Duration::from_millis(millis));
+        assert_eq!(
+            pauses[..7],
+            [None, millis(100), millis(200), millis(400), millis(800), Some(CRASHED), Some(CRASHED)]
+        );
+        assert!(pauses[7..].iter().all(|pause| *pause == Some(CRASHED)) && CRASHED == Duration::from_secs(1));
     }
 }

@@ -161,6 +161,23 @@ impl Process {
         }
     }
 
+    /// Whether `dump_stacks` may be called: before the worker catches SIGUSR1, which an interpreter that is still
+    /// starting does not, the signal would kill it.
+    pub fn can_dump_stacks(&self) -> bool {
+        // SigCgt of proc(5): a bit for each signal that is caught, signal 1 in the lowest.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_some_and(|mask| mask >> (Signal::USR1.as_raw() - 1) & 1 == 1)
+    }
+
+    /// Makes the worker print the stacks of its threads.
+    pub fn dump_stacks(&self) {
+        if self.can_dump_stacks() {
+            self.signal(Signal::USR1);
+        }
+    }
+
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
             // The process was not waited for yet: no other process can have its number.

@@ -205,8 +205,9 @@ impl Supervisor {
         worker.process.flush_output(now);
         if worker.overdue.is_some_and(|overdue| overdue <= now) {
             worker.overdue = None;
-            if worker.state == State::Starting {
-                self.pools[worker.pool].show_import(&worker.process);
+            let pool = &self.pools[worker.pool];
+            if worker.state == State::Starting && !pool.show_import(&worker.process) {
+                worker.overdue = Some(now + pool.spec.timeout);
             }
         }
         if let State::Ending { kill_at } | State::Crashed { kill_at } = &mut worker.state

@@ -1,10 +1,13 @@
-//! A client that sends bytes as given and reads answers by the letter of RFC 9112: what a lenient client would forgive
-//! is a failed test here.
+//! A client that sends bytes as given and reads answers strictly by RFC 9112: what a lenient client would accept fails
+//! the test here.
 
 use super::{PATIENCE, Server, shown};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
+
+/// Sent behind another request: its answer, the text `second`, shows that the connection is in step.
+pub const SECOND: &str = "GET /echo/second HTTP/1.1\r\nHost: x\r\n\r\n";
 
 pub struct Client {
     stream: TcpStream,
@@ -22,7 +25,7 @@ pub struct Response {
     pub framing: Framing,
 }
 
-/// How the end of the body was told.
+/// How the end of the body is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// No body by the method or the status, whatever the fields say.
@@ -43,6 +46,11 @@ pub fn exchange(server: &Server, request: impl AsRef<[u8]>) -> Response {
     let mut client = Client::connect(server);
     client.send(request);
     if request.starts_with(b"HEAD ") { client.read_response_to_head() } else { client.read_response() }
+}
+
+/// One request without content on a connection of its own; each line of `fields` has its line end.
+pub fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
+    exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
 }
 
 impl Client {
@@ -268,6 +276,15 @@ impl Response {
         let value = self.field("Content-Length")?;
         assert!(value.bytes().all(|byte| byte.is_ascii_digit()), "Content-Length: {value}");
         Some(value.parse().unwrap())
+    }
+
+    /// The methods of Allow, sorted.
+    #[track_caller]
+    pub fn allowed(&self) -> Vec<String> {
+        let list = self.field("Allow").unwrap_or_else(|| panic!("no Allow in {self:?}"));
+        let mut methods: Vec<String> = list.split(',').map(|method| method.trim().to_owned()).collect();
+        methods.sort();
+        methods
     }
 
     /// Media type without its parameters, in lower case.

@@ -1,24 +1,30 @@
-//! What every black-box test stands on: the real binary on a port of its own, a client that sees bytes, and a folder
-//! that goes away again. Nothing here knows a route; nothing here waits without an end.
+//! What every black-box test uses: the real binary on a port of its own, a client that sees bytes, and a temporary
+//! folder. Every wait here ends: after `PATIENCE` the test fails.
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file is a crate and uses its own part of this
 
 mod client;
+pub mod place;
 pub mod python;
+pub mod refused;
 mod server;
 pub mod upstream;
 
-pub use client::{Client, Framing, Response, exchange, get};
-pub use server::{Outcome, Server, Setup, eventually, run};
+pub use client::{Client, Framing, Response, SECOND, ask, exchange, get};
+pub use server::{Outcome, Server, Setup, eventually, free_port, run, store_server};
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Longer than anything here takes on a busy machine: reached only by a server that hangs.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here takes on a machine with a load of 16: reached only by a server that hangs. Shorter than
+/// the server's own timeouts of a minute, so that none of these ends what hangs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Longer than a file has to be left alone before the server keeps its content in memory.
+pub const SETTLED: Duration = Duration::from_millis(3200);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Engine {
@@ -122,6 +128,11 @@ impl TempDir {
         path
     }
 
+    /// Sets a file's modification time.
+    pub fn set_modified(&self, name: impl AsRef<Path>, time: SystemTime) {
+        fs::File::options().write(true).open(self.path.join(name)).unwrap().set_modified(time).unwrap();
+    }
+
     /// A file of zeros that takes no room on the disk.
     pub fn write_sparse(&self, name: &str, length: u64) -> PathBuf {
         let path = self.path.join(name);
@@ -151,6 +162,13 @@ impl Drop for TempDir {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// One gzip member.
+pub fn gzip(plain: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(plain).unwrap();
+    encoder.finish().unwrap()
 }
 
 /// Decodes exactly one gzip member; bytes behind it are an error.

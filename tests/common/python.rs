@@ -1,6 +1,7 @@
 //! A server with the applications of tests/wsgi_apps, where there is a Python to run them.
 
-use super::{Engine, Server, Setup, TempDir};
+use super::{Client, Engine, Response, Server, Setup, TempDir, eventually};
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,12 @@ pub fn has_python() -> bool {
         eprintln!("skipped: it needs python3, 3.8 or later, in PATH");
     }
     found
+}
+
+/// Whether a process runs. One that has ended and is not waited for yet does not.
+pub fn is_running(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
 }
 
 /// A server with `apps:app` at `/`; `None` where the test has to be skipped.
@@ -39,4 +46,33 @@ pub fn serve_source(engine: Engine, folder: &TempDir, source: &str, args: &[&str
         let setup = Setup::on(engine).args(["--wsgi", "fresh:app", "--wsgi-chdir", folder.arg()]);
         setup.env("PYTHONDONTWRITEBYTECODE", "1").args(args).start()
     })
+}
+
+/// A request that an application holds until the test releases it: `held` of apps.py, or an application of the test's
+/// own that keeps to the same rule. It makes the file NAME.begun, and answers once the file NAME is there.
+pub struct Held {
+    pub client: Client,
+    name: PathBuf,
+}
+
+impl Held {
+    /// Sends the request. It may have to wait for a worker.
+    pub fn send(server: &Server, name: PathBuf) -> Held {
+        let mut client = Client::connect(server);
+        client.send(format!("GET /held?{} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", name.display()));
+        Held { client, name }
+    }
+
+    /// Sends the request, and waits until a worker has begun with it.
+    pub fn begin(server: &Server, name: PathBuf) -> Held {
+        let held = Held::send(server, name);
+        let begun = held.name.with_extension("begun");
+        eventually("a worker to begin with the request", || begun.exists().then_some(()));
+        held
+    }
+
+    pub fn release(mut self) -> Response {
+        fs::write(&self.name, "").unwrap();
+        self.client.read_response()
+    }
 }

@@ -1,9 +1,9 @@
-//! The server under test: started as a user starts it, its words collected, stopped in Drop whatever happened.
+//! The server under test: started as a user starts it, its output collected, killed in Drop.
 
 use super::{Engine, PATIENCE, TempDir};
 use std::ffi::OsString;
 use std::io::Read;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a child has written so far; a thread fills it so that a full pipe never stops the child.
+/// What a child has written so far. A thread reads it, so that a full pipe never stops the child.
 type Collected = Arc<Mutex<Vec<u8>>>;
 
 pub struct Server {
@@ -86,13 +86,13 @@ impl Setup {
         self
     }
 
-    /// Nobody reads standard output: a log pipe whose reader has gone.
+    /// Standard output is a pipe whose reader has gone.
     pub fn closed_stdout(mut self) -> Setup {
         self.closed_stdout = true;
         self
     }
 
-    /// Standard output goes here and is not collected: the test reads it, or nobody does.
+    /// Standard output goes here and is not collected: the test may read it or not.
     pub fn stdout_to(mut self, file: impl Into<OwnedFd>) -> Setup {
         self.stdout = Some(file.into());
         self
@@ -164,6 +164,35 @@ impl Setup {
         }
         Outcome { code: status.and_then(|status| status.code()), stdout: finished(out), stderr: finished(err) }
     }
+}
+
+impl Outcome {
+    /// A refusal to start: the exit code, and words made for a person.
+    #[track_caller]
+    pub fn expect_refusal(&self, codes: &[i32], words: &[&str]) {
+        let Outcome { code, stdout, stderr } = self;
+        assert!(code.is_some_and(|code| codes.contains(&code)), "exit {code:?}, not one of {codes:?}: {stderr}");
+        for word in words {
+            assert!(stderr.contains(word), "{word:?} in {stderr:?}");
+        }
+        for debris in ["panicked", "RUST_BACKTRACE", "Os {", "kind:", "Error {", "http://"] {
+            assert!(!stderr.contains(debris), "{debris:?} in {stderr:?}");
+        }
+        assert!(stdout.is_empty(), "{stdout}");
+    }
+}
+
+/// A server of a store alone, so that `/` is the page that names the routes.
+pub fn store_server(engine: Engine, more: &[&str]) -> (Server, TempDir) {
+    let store = TempDir::new();
+    let server = Setup::on(engine).args(["--directory", store.arg()]).args(more).start();
+    (server, store)
+}
+
+/// A port that was free a moment ago. Another program may have it by the time that it is bound: for servers that cannot
+/// say which port they chose.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Runs the binary to its end with these arguments and nothing else.
@@ -238,6 +267,13 @@ impl Server {
         status.unwrap_or_else(|| panic!("still running after {patience:?}"))
     }
 
+    /// The pids of the processes that it has started and that run now: the workers of Python applications.
+    pub fn children(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     /// How many sockets the process holds: the listeners and its connections.
     pub fn sockets(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.pid());
@@ -286,13 +322,13 @@ impl Drop for Server {
             eprintln!("--- the server's standard error:\n{words}---");
             return;
         }
-        // No test has to remember this one: nothing a peer does ends or panics the server.
+        // Checked for every test: nothing that a peer does ends or panics the server.
         assert!(early.is_none(), "the server ended by itself: {early:?}: {words}");
         assert!(!words.contains("panicked"), "the server panicked: {words}");
     }
 }
 
-/// Tries until there is an answer, and gives up loudly.
+/// Tries until there is a value. Fails after `PATIENCE`; `what` says what was waited for.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {

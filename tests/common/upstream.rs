@@ -1,6 +1,7 @@
-//! Upstreams for the tests of the reverse proxy, some that behave and some that do not: each a few lines of std sockets.
+//! Upstreams for the tests of the reverse proxy, valid and faulty ones: each is a few lines over a socket.
 
 use super::{Engine, PATIENCE, Server, Setup, eventually};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// A server behind the server: what it does with a connection is up to the test.
+/// A server that the proxy passes requests to. The test says what it does with a connection.
 pub struct Upstream {
     pub address: SocketAddr,
     pub accepted: Arc<AtomicUsize>,
@@ -46,7 +47,7 @@ impl Upstream {
                 let mut link = Link { stream, buffer: Vec::new(), number, heads: kept.clone() };
                 let (serve, over) = (serve.clone(), over.clone());
                 thread::spawn(move || {
-                    // What a connection ends with is the test's to see, from the other side.
+                    // How the connection ended is checked from the other side.
                     let _ = serve(&mut link);
                     over.fetch_add(1, Ordering::SeqCst);
                 });
@@ -66,11 +67,23 @@ impl Upstream {
         })
     }
 
-    /// One that takes a head, and then neither content nor the word.
+    /// One that answers every request with its content.
+    pub fn echoing() -> Upstream {
+        Upstream::start(|link| {
+            while let Some(head) = link.head()? {
+                let content = link.content(&head)?;
+                link.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", content.len()))?;
+                link.say(&content)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// One that reads a head, and then neither reads nor answers.
     pub fn silent() -> Upstream {
         Upstream::start(|link| {
             link.head()?;
-            thread::sleep(Duration::from_secs(3));
+            thread::sleep(PATIENCE * 2);
             Ok(())
         })
     }
@@ -85,6 +98,32 @@ impl Upstream {
 
     pub fn last_head(&self) -> String {
         self.heads().pop().expect("a request came through")
+    }
+}
+
+/// A socket that listens and completes no further connection: its backlog is full, and no connection is accepted.
+pub struct FullBacklog {
+    pub listener: TcpListener,
+    pub address: SocketAddr,
+    _waiting: Vec<Socket>,
+}
+
+impl FullBacklog {
+    pub fn new() -> FullBacklog {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(1).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let connect = |_| {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address.into());
+            socket
+        };
+        // A backlog of 1 holds two on Linux.
+        let waiting = (0..8).map(connect).collect();
+        FullBacklog { listener, address, _waiting: waiting }
     }
 }
 

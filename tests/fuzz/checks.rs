@@ -1,13 +1,15 @@
-//! What must hold for any bytes at all, one check for each parser of a message: run by `tests/mutate.rs` on seeded
-//! mutations, by `scripts/fuzz` on inputs that coverage leads to, and by `tests/regressions.rs` on what these found.
+//! What must hold for any bytes, one check for each parser of a message: run by `tests/http_mutate.rs` on seeded
+//! mutations, by `scripts/fuzz` on inputs that coverage leads to, and by `tests/http_regressions.rs` on inputs that
+//! these found.
 //!
-//! Every check panics where a promise is broken. Common to all: the same answer however the bytes are cut, nothing
-//! consumed that was not given, nothing pointed at that is not there.
+//! A check panics when something does not hold. Common to all: the result does not depend on how the bytes are cut, no
+//! more bytes are consumed than were given, and no range points outside the input.
 
 #![allow(dead_code)] // each of the three uses its own part
 
 use dustdevil::app::App;
 use dustdevil::config::{AccessLog, Config};
+use dustdevil::driver::{self, Turn};
 use dustdevil::http::chars::{is_field_value_byte, is_ows, is_tchar, is_token, quoted_string_len, trim_ows};
 use dustdevil::http::chunked::{self, ChunkedDecoder};
 use dustdevil::http::date::Now;
@@ -18,7 +20,8 @@ use dustdevil::http::response::ResponseHead;
 use dustdevil::http::target::{self, Form, Target};
 use dustdevil::http::{escape, list};
 use dustdevil::proto::client::Content;
-use dustdevil::session::{Op, Ready, Scratch, Session};
+use dustdevil::session::testing::Wire;
+use dustdevil::session::{Scratch, Session};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -44,7 +47,7 @@ pub fn named(name: &str) -> &'static Check {
     CHECKS.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("there is no check named {name:?}"))
 }
 
-/// Small, so that inputs reach them.
+/// Small limits, so that inputs reach them.
 const LIMITS: HeadLimits = HeadLimits { size: 512, target: 128, fields: 8 };
 
 pub const HEADS: &[&[u8]] = &[
@@ -89,7 +92,7 @@ pub fn head(input: &[u8]) {
     let bytes = &input[..head.len];
     assert!(bytes.ends_with(b"\r\n\r\n"));
     assert!(is_token(head.method_token.of(bytes)) && head.target.of(bytes).len() <= LIMITS.target && head.minor <= 9);
-    // Written down again from its parts it is the same head.
+    // Written again from its parts, it is the same head.
     let mut again = Vec::new();
     let line: [&[u8]; 4] = [head.method_token.of(bytes), b" ", head.target.of(bytes), b" HTTP/1."];
     again.extend(line.concat());
@@ -204,7 +207,7 @@ fn reference_chunked(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     }
 }
 
-/// Up to the next CRLF. A lone CR or LF is in no grammar.
+/// Up to the next CRLF. A lone CR or LF is invalid.
 fn line_at(input: &[u8], at: usize) -> Option<&[u8]> {
     let rest = input.get(at..)?;
     let end = rest.windows(2).position(|two| two == b"\r\n")?;
@@ -235,7 +238,7 @@ fn is_extensions(mut rest: &[u8]) -> bool {
     true
 }
 
-/// Without the spaces and tabs in front; form feed, which `trim_ascii` takes too, is none.
+/// Without spaces and tabs in front. `trim_ascii` would drop form feeds, too.
 fn behind_bws(bytes: &[u8]) -> &[u8] {
     &bytes[bytes.iter().take_while(|&&byte| is_ows(byte)).count()..]
 }
@@ -277,7 +280,7 @@ pub fn target(input: &[u8]) {
         if let Some(query) = target.query {
             assert!(input.ends_with(query));
         }
-        // What is normal stays as it is.
+        // A normal path stays as it is.
         let again = Target::parse(method, &target.path).expect("a normal path is a target");
         assert_eq!((again.form, &again.path, again.climbs), (Form::Origin, &target.path, false));
     }
@@ -356,7 +359,7 @@ pub const RESPONSES: &[&[u8]] = &[
     b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
 ];
 
-/// What an upstream's bytes are taken for: head, content, and what is left, when they come in pieces up to `ends`.
+/// How the bytes of an upstream are read when they come in pieces up to `ends`: head, content, and the rest.
 fn parse_response(input: &[u8], ends: impl Iterator<Item = usize>) -> Option<(u16, Vec<u8>, usize, bool)> {
     let (mut scanned, mut content, mut at) = (0, None, 0);
     let (mut status, mut data) = (0, Vec::new());
@@ -423,34 +426,25 @@ fn small_app() -> App {
 fn transcript(app: &App, input: &[u8], ends: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let now = Now::new(Instant::now(), UNIX_EPOCH + Duration::from_secs(1_795_248_000));
     let mut session = Session::new(IpAddr::V4(Ipv4Addr::LOCALHOST), now.instant);
-    let mut scratch = Scratch::default();
+    let (mut wire, mut scratch) = (Wire::new(now), Scratch::default());
     let mut ends = ends.into_iter().chain([input.len()]);
-    let (mut sent, mut end, mut answers) = (0, 0, Vec::new());
-    // Every read but the last gives a byte, every write takes some, and nothing is answered for nothing.
+    let mut sent = 0;
+    // Every turn reads a byte, sends a part of an answer, or is the last before the next bytes come.
     for _ in 0..100 + 10 * input.len() {
-        session.advance(app, &now, &mut scratch);
-        match session.next_op(Ready::ALL) {
-            Op::Read(_) => {
-                while sent == end
-                    && let Some(next) = ends.next()
-                {
-                    end = next.max(end);
+        wire.window = 1000;
+        match driver::drive(&mut session, &mut wire, app, &mut scratch) {
+            Turn::Close => return wire.answer,
+            // The client had no room, and now it has.
+            Turn::Wait(_) if wire.window == 0 => {}
+            Turn::Wait(_) => match ends.next() {
+                Some(end) if end > sent => {
+                    wire.send(&input[sent..end]);
+                    sent = end;
                 }
-                let room = session.room();
-                let count = room.len().min(end - sent);
-                room[..count].copy_from_slice(&input[sent..sent + count]);
-                sent += count;
-                session.on_read(count, now.instant);
-            }
-            Op::Write { .. } => {
-                let unsent = session.unsent().concat();
-                let count = unsent.len().min(1000);
-                answers.extend_from_slice(&unsent[..count]);
-                session.on_written(count, now.instant);
-            }
-            Op::ShutdownWrite(peer) => session.on_shut_down(peer),
-            Op::Close => return answers,
-            other => panic!("nothing here asks for {other:?}"),
+                Some(_) => {}
+                None => wire.ended = true,
+            },
+            Turn::Yield => {}
         }
     }
     panic!("the session does not come to its end");
@@ -466,7 +460,7 @@ pub fn session(input: &[u8]) {
         for cut in [input.len() / 2, input.len().saturating_sub(1), input.len() / 3] {
             assert_eq!(text(&told(vec![cut])), text(&whole), "cut at {cut}");
         }
-        // An answer takes a request, and a request is no shorter than this.
+        // There is at most one answer to a request, and a request is no shorter than this.
         let answers = whole.windows(9).filter(|window| *window == b"HTTP/1.1 ").count();
         let most = 1 + input.len() / b"A / HTTP/1.0\r\n\r\n".len();
         assert!(whole.is_empty() || whole.starts_with(b"HTTP/1.1 "), "{}", text(&whole));

@@ -1,5 +1,5 @@
-"""Applications that do one thing each, at the path of their name; every one that keeps to PEP 3333 goes through the
-standard library's validator."""
+"""Applications that do one thing each, at the path of their name. Those that comply with PEP 3333 run inside the standard
+library's validator."""
 import io
 import os
 import sys
@@ -12,7 +12,7 @@ closed = []
 
 
 class Closing:
-    """An iterable that tells when it is closed."""
+    """An iterable that notes that it was closed."""
 
     def __init__(self, name, chunks):
         self.name, self.chunks = name, iter(chunks)
@@ -32,7 +32,7 @@ def text(start_response, value, status="200 OK", headers=PLAIN):
     return [value.encode("utf-8")]
 
 
-# ---- those that keep to the rules
+# ---- applications that comply with PEP 3333
 
 def hello(environ, start_response):
     return text(start_response, "hello\n")
@@ -77,11 +77,25 @@ def ours(environ, start_response):
     return text(start_response, "x", headers=PLAIN + [("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "mine")])
 
 
+def await_file(name):
+    while not os.path.exists(name):
+        time.sleep(0.005)
+
+
 def stream(environ, start_response):
+    """Sends a second piece once the file exists that the query names."""
     start_response("200 OK", list(PLAIN))
     yield b"first"
-    time.sleep(1)
+    await_file(environ["QUERY_STRING"])
     yield b"second"
+
+
+def held(environ, start_response):
+    """Makes the file NAME.begun, and answers once the file NAME exists. The query is NAME."""
+    name = environ["QUERY_STRING"]
+    open(name + ".begun", "w").close()
+    await_file(name)
+    return text(start_response, "held")
 
 
 def write(environ, start_response):
@@ -179,7 +193,7 @@ def fork(environ, start_response):
     return text(start_response, "the parent")
 
 
-# ---- those that do not
+# ---- applications that do not
 
 def raises(environ, start_response):
     raise ValueError("raised on purpose")

@@ -1,5 +1,5 @@
-"""Applications that do what few do, or what none should, at the path of their name. `TIDY` are those that keep to
-PEP 3333; they go through the standard library's validator."""
+"""Applications that do what few do, or what none should, at the path of their name. `TIDY` are those that comply with
+PEP 3333; they run inside the standard library's validator."""
 import io
 import os
 import signal
@@ -11,7 +11,7 @@ import threading
 import time
 from wsgiref.validate import validator
 
-# What comes to threads whose sockets are made after this would end by it.
+# A worker that made its sockets after this would get timeouts on them.
 socket.setdefaulttimeout(0.2)
 PLAIN = [("Content-Type", "text/plain")]
 ended = []

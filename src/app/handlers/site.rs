@@ -132,6 +132,11 @@ impl Site {
         }
     }
 
+    /// Its listings, which forget those that nobody asks for any more.
+    pub fn listings(&self) -> &Arc<Shelf> {
+        &self.listings
+    }
+
     /// A file that was served lately, if `path` still leads to it.
     fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
         self.cache.find(path, &self.root, now.instant)

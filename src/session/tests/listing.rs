@@ -1,9 +1,9 @@
 //! Directories that are listed: a turn is never long, whatever is asked of them.
 
-use super::Ends;
+use super::{Connection, open_at};
 use crate::app::files::scratch::Scratch;
 use crate::cost;
-use crate::driver::{self, Turn};
+use crate::driver::Turn;
 use crate::session::Phase;
 use std::time::{Duration, SystemTime};
 
@@ -11,18 +11,18 @@ use std::time::{Duration, SystemTime};
 const MOST: usize = cost::SLICE + cost::ADVANCE;
 
 /// A site with one long directory and one short, long ago enough for their times to be trusted.
-fn site() -> (Scratch, Ends) {
+fn site() -> (Scratch, Connection) {
     let dir = Scratch::new();
     dir.file("short/a", "");
     dir.file("long/0", "");
     for n in 1..10_000 {
         std::fs::hard_link(dir.root().join("long/0"), dir.root().join(format!("long/{n}"))).unwrap();
     }
-    let ends = Ends::of(dir.root().to_str().unwrap(), &[]);
+    let ends = open_at(dir.root().to_str().unwrap(), &[]);
     (dir, later(ends))
 }
 
-fn later(mut ends: Ends) -> Ends {
+fn later(mut ends: Connection) -> Connection {
     let now = &mut ends.wire.now;
     now.update(now.instant, SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000));
     ends
@@ -44,10 +44,10 @@ fn no_drive_costs_more_than_its_slice_however_many_listings_are_asked_for() {
     ] {
         ends.costs.clear();
         ends.send(&request);
-        let text = String::from_utf8_lossy(&ends.wire.outbox);
+        let text = String::from_utf8_lossy(&ends.wire.answer);
         let expected = request.matches("Host").count();
         assert_eq!(text.matches(&format!("HTTP/1.1 {status} ")).count(), expected, "{}", &request[..60]);
-        ends.wire.outbox.clear();
+        ends.wire.answer.clear();
         let most = ends.costs.iter().max().unwrap();
         assert!(*most <= MOST, "{most} of at most {MOST}: {}", &request[..60]);
         // The second of the three pages is not rendered again, and the directory is not read for any of the 430.
@@ -61,13 +61,13 @@ fn no_drive_costs_more_than_its_slice_however_many_listings_are_asked_for() {
 #[test]
 fn a_listing_under_way_yields_has_no_deadline_and_is_the_last_after_a_shutdown() {
     let (_dir, mut ends) = site();
-    ends.wire.inbox = pipelined(2, "GET", "").into_bytes();
+    ends.wire.send(pipelined(2, "GET", ""));
     for _ in 0..10 {
-        ends.turn = driver::drive(&mut ends.session, &mut ends.wire, &ends.app, &mut ends.scratch);
+        ends.drive_once();
         assert_eq!((&ends.turn, ends.session.phase()), (&Turn::Yield, Phase::Handling));
         assert_eq!(ends.session.deadline(&ends.app), None);
     }
-    assert!(ends.wire.outbox.is_empty());
+    assert!(ends.wire.answer.is_empty());
     ends.session.on_shutdown();
     ends.drive();
     let text = ends.received();
@@ -114,7 +114,7 @@ fn what_is_looked_up_and_taken_in_is_paid_for() {
         (&[], "absolute", "", cost::LOOKUP + cost::LINK),
         (&[], "dangling", "", cost::LOOKUP + cost::LINK),
     ] {
-        let mut ends = Ends::of(dir.root().to_str().unwrap(), flags);
+        let mut ends = open_at(dir.root().to_str().unwrap(), flags);
         ends.costs.clear();
         ends.send(format!("HEAD /{path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
         let cost: usize = ends.costs.iter().sum();

@@ -4,7 +4,6 @@
 use crate::wsgi::pool::CRASHED;
 use crate::wsgi::supervisor::{DUMP, LEAVE, Seat, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
-use rustix::process::Signal;
 use std::time::Instant;
 
 impl Supervisor {
@@ -42,7 +41,7 @@ impl Supervisor {
         let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
         let timeout = pool.spec.timeout;
         log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
-        worker.process.signal(Signal::USR1);
+        worker.process.dump_stacks();
         // Requests in its other threads get time to finish.
         let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
         worker.state = State::Ending { kill_at: now + grace };

@@ -1,11 +1,18 @@
-//! The entries of a directory: their names in one vector, so that 10,000 of them are three allocations.
+//! The entries of a directory in sorted runs, and their order over all runs.
+//!
+//! A run's names lie in one vector. No allocation is as large as 128 KiB: the allocator of glibc maps those by
+//! themselves, and once one of them has been freed, every arena keeps that much more memory for good.
 
 use crate::app::files::lookup::Meta;
+
+/// Entries that are sorted at once. Their names have at most 16 KiB.
+pub const RUN: usize = 64;
 
 /// What a listing says of a name, besides the name.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    name_at: u32,
+    /// In its run's names.
+    name_at: u16,
     name_len: u16,
     pub directory: bool,
     /// Bytes.
@@ -14,49 +21,84 @@ pub struct Entry {
     pub mtime: i64,
 }
 
+/// Up to `RUN` entries.
 #[derive(Debug, Default)]
-pub struct Entries {
+pub struct Run {
     names: Vec<u8>,
-    pub list: Vec<Entry>,
+    list: Vec<Entry>,
 }
 
-impl Entries {
+/// Where an entry is: the number of its run, and its own there.
+pub type At = (u16, u16);
+
+#[derive(Debug, Default)]
+pub struct Entries {
+    runs: Vec<Run>,
+    /// All of them in their order, directories first, once the runs are merged.
+    pub order: Vec<At>,
+}
+
+impl Run {
     pub fn push(&mut self, name: &[u8], directory: bool, meta: &Meta) {
-        // A name is as long as NAME_MAX at most, and there are `scan::MAX_ENTRIES` of them: both numbers fit.
-        let (name_at, name_len) = (self.names.len() as u32, name.len() as u16);
+        // A name is as long as NAME_MAX at most, and there are RUN of them: both numbers fit.
+        let (name_at, name_len) = (self.names.len() as u16, name.len() as u16);
         self.names.extend_from_slice(name);
         self.list.push(Entry { name_at, name_len, directory, size: meta.size, mtime: meta.mtime.0 });
     }
 
-    pub fn name(&self, entry: &Entry) -> &[u8] {
-        let at = entry.name_at as usize;
-        &self.names[at..at + usize::from(entry.name_len)]
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
-    /// Sorts the entries from `from` on.
-    pub fn sort(&mut self, from: usize) {
-        let Entries { names, list } = self;
-        list[from..].sort_unstable_by(|a, b| key(names, a).cmp(&key(names, b)));
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        &self.names[usize::from(entry.name_at)..][..usize::from(entry.name_len)]
     }
 
     /// What entries are sorted by: directories first, then names by their bytes.
-    pub fn key(&self, entry: &Entry) -> (bool, &[u8]) {
-        key(&self.names, entry)
+    fn key(&self, entry: &Entry) -> (bool, &[u8]) {
+        (!entry.directory, self.name(entry))
     }
 
-    /// The same names in the order of `list`; memory that they do not need is given back.
-    pub fn sorted(mut self, list: Vec<Entry>) -> Entries {
-        self.names.shrink_to_fit();
-        Entries { names: self.names, list }
-    }
-
-    /// Bytes of memory.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.names.capacity() + self.list.capacity() * size_of::<Entry>()
     }
 }
 
-fn key<'a>(names: &'a [u8], entry: &Entry) -> (bool, &'a [u8]) {
-    let at = entry.name_at as usize;
-    (!entry.directory, &names[at..at + usize::from(entry.name_len)])
+impl Entries {
+    /// Takes a run and sorts it.
+    pub fn add(&mut self, mut run: Run) {
+        let mut list = std::mem::take(&mut run.list);
+        list.sort_unstable_by(|a, b| run.key(a).cmp(&run.key(b)));
+        list.shrink_to_fit();
+        run.list = list;
+        run.names.shrink_to_fit();
+        self.runs.push(run);
+    }
+
+    /// How many entries each run has.
+    pub fn runs(&self) -> impl Iterator<Item = usize> {
+        self.runs.iter().map(Run::len)
+    }
+
+    /// The entry at `at` and its name; `None` behind the last one of a run.
+    pub fn get(&self, (run, at): At) -> Option<(&[u8], &Entry)> {
+        let run = &self.runs[usize::from(run)];
+        run.list.get(usize::from(at)).map(|entry| (run.name(entry), entry))
+    }
+
+    /// What the entry at `at` is sorted by.
+    pub fn key(&self, at: At) -> Option<(bool, &[u8])> {
+        self.get(at).map(|(name, entry)| (!entry.directory, name))
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> usize {
+        self.runs.iter().map(Run::size).sum::<usize>()
+            + self.runs.capacity() * size_of::<Run>()
+            + self.order.capacity() * size_of::<At>()
+    }
 }

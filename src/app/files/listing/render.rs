@@ -67,21 +67,21 @@ pub fn piece(made: &Made, path: &[u8], form: Form, place: &mut Place, out: &mut 
             Form::Json => out.push(b'['),
         }
     }
-    let list = &made.entries.list;
+    let order = &made.entries.order;
     while out.len() - start < PIECE
-        && let Some(entry) = list.get(place.entry)
+        && let Some(&at) = order.get(place.entry)
+        && let Some((name, entry)) = made.entries.get(at)
     {
-        let name = made.entries.name(entry);
         match form {
             Form::Html => row(name, entry, out)?,
             Form::Json => object(name, entry, place.entry == 0, out)?,
         }
         place.entry += 1;
     }
-    if place.entry == list.len() {
+    if place.entry == order.len() {
         place.ended = true;
         match form {
-            Form::Html => page_end(list.len(), made.cut, out)?,
+            Form::Html => page_end(order.len(), made.cut, out)?,
             Form::Json => out.extend_from_slice(b"\n]\n"),
         }
     }

@@ -7,7 +7,7 @@
 //! An entry that is gone when it is asked about, or may not be asked about, is left out. An error means that the
 //! directory cannot be read.
 
-use super::entries::{Entries, Entry};
+use super::entries::{Entries, RUN, Run};
 use crate::app::files::lookup::{Meta, Root, TEMPORARY};
 use crate::cost;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
@@ -16,7 +16,6 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -26,8 +25,6 @@ pub const MAX_ENTRIES: usize = 10_000;
 /// What a step may cost before its last piece of work, which is at most a link resolved by name four times, and a run
 /// sorted: together they stay below `cost::ADVANCE`.
 const STEP: usize = cost::ADVANCE / 5;
-/// Entries that are sorted at once.
-const RUN: usize = 64;
 
 /// A directory that is being read. Holds the one descriptor that a listing has.
 pub struct Scan {
@@ -38,17 +35,16 @@ pub struct Scan {
     seen: usize,
     cut: bool,
     entries: Entries,
-    /// Sorted entries, as ranges of `entries`; what is behind the last of them is not sorted yet.
-    runs: Vec<Range<usize>>,
+    /// Entries that are not sorted yet.
+    run: Run,
 }
 
 /// Sorted runs that become one.
 #[derive(Debug)]
 pub struct Merge {
     entries: Entries,
-    /// What is left of each run.
-    runs: Vec<Range<usize>>,
-    sorted: Vec<Entry>,
+    /// How many entries of each run have their place.
+    placed: Vec<u16>,
     /// Of all that a listing shows.
     hash: DefaultHasher,
     cut: bool,
@@ -75,7 +71,7 @@ impl Scan {
         let dir = Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
         let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
         let before = [path, slash].concat().into();
-        Ok(Scan { root, before, dir, seen: 0, cut: false, entries: Entries::default(), runs: Vec::new() })
+        Ok(Scan { root, before, dir, seen: 0, cut: false, entries: Entries::default(), run: Run::default() })
     }
 
     /// Reads on. `true`: there is nothing more to read.
@@ -93,7 +89,7 @@ impl Scan {
             }
             self.seen += 1;
             self.add(item.file_name().to_bytes(), cost);
-            if self.entries.list.len() - self.unsorted() >= RUN {
+            if self.run.len() >= RUN {
                 self.end_run(cost);
             }
         }
@@ -115,30 +111,26 @@ impl Scan {
             _ => None,
         };
         if let Some((kind, meta)) = found {
-            self.entries.push(name, kind.is_dir(), &meta);
+            self.run.push(name, kind.is_dir(), &meta);
         }
     }
 
-    /// Where the entries begin that are in no run.
-    fn unsorted(&self) -> usize {
-        self.runs.last().map_or(0, |run| run.end)
-    }
-
     fn end_run(&mut self, cost: &mut usize) {
-        let (start, end) = (self.unsorted(), self.entries.list.len());
-        if start < end {
-            self.entries.sort(start);
-            self.runs.push(start..end);
-            *cost += cost::ENTRY * (end - start);
+        let run = std::mem::take(&mut self.run);
+        if !run.is_empty() {
+            *cost += cost::ENTRY * run.len();
+            self.entries.add(run);
         }
     }
 
     pub fn merge(self) -> Merge {
-        let sorted = Vec::with_capacity(self.entries.list.len());
+        let mut entries = self.entries;
+        let placed: Vec<u16> = entries.runs().map(|_| 0).collect();
+        entries.order.reserve_exact(entries.runs().sum());
         // With keys that are always the same: a tag is true for every process, and after a restart.
         let mut hash = DefaultHasher::new();
         (&self.before, self.cut).hash(&mut hash);
-        Merge { entries: self.entries, runs: self.runs, sorted, hash, cut: self.cut }
+        Merge { entries, placed, hash, cut: self.cut }
     }
 
     /// Bytes of memory.
@@ -156,33 +148,36 @@ impl fmt::Debug for Scan {
 impl Merge {
     /// Goes on. `true`: every entry has its place.
     pub fn step(&mut self, cost: &mut usize) -> bool {
-        let Merge { entries, runs, sorted, hash, .. } = self;
-        // Made anew in each step: it refers to the names.
-        let heads = runs.iter().enumerate().filter(|(_, run)| !run.is_empty());
-        let mut heads: BinaryHeap<_> =
-            heads.map(|(number, run)| Reverse((entries.key(&entries.list[run.start]), number))).collect();
-        while *cost < 2 * STEP {
-            let Some(Reverse((_, number))) = heads.pop() else { return true };
-            let entry = entries.list[runs[number].start];
-            runs[number].start += 1;
-            if !runs[number].is_empty() {
-                heads.push(Reverse((entries.key(&entries.list[runs[number].start]), number)));
+        let Merge { entries, placed, hash, .. } = self;
+        let mut order = std::mem::take(&mut entries.order);
+        // Made anew in each step: it refers to the names. There are as many runs as fit in a number of 16 bits.
+        let firsts = placed.iter().enumerate().map(|(run, &at)| (run as u16, at));
+        let mut heads: BinaryHeap<_> = firsts.filter_map(|at| Some(Reverse((entries.key(at)?, at)))).collect();
+        while *cost < 2 * STEP
+            && let Some(Reverse((_, at))) = heads.pop()
+        {
+            let next = (at.0, at.1 + 1);
+            placed[usize::from(at.0)] = next.1;
+            heads.extend(entries.key(next).map(|key| Reverse((key, next))));
+            if let Some((name, entry)) = entries.get(at) {
+                let size = if entry.directory { None } else { Some(entry.size) };
+                (name, size, entry.mtime).hash(hash);
+                *cost += cost::ENTRY + cost::HASHED_BYTE * name.len();
             }
-            let size = if entry.directory { None } else { Some(entry.size) };
-            let name = entries.name(&entry);
-            (name, size, entry.mtime).hash(hash);
-            sorted.push(entry);
-            *cost += cost::ENTRY + cost::HASHED_BYTE * name.len();
+            order.push(at);
         }
-        false
+        let is_merged = heads.is_empty();
+        drop(heads);
+        entries.order = order;
+        is_merged
     }
 
     pub fn finish(self) -> Made {
-        Made { entries: self.entries.sorted(self.sorted), cut: self.cut, hash: self.hash.finish() }
+        Made { entries: self.entries, cut: self.cut, hash: self.hash.finish() }
     }
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        self.entries.size() + self.sorted.capacity() * size_of::<Entry>()
+        self.entries.size()
     }
 }

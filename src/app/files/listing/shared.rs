@@ -165,9 +165,14 @@ impl Listing {
         self.place == (meta.dev, meta.ino)
     }
 
-    /// Whether its scan began longer ago than `age`.
+    /// When its scan began.
+    pub fn began(&self) -> Option<Instant> {
+        self.scan.get().map(|begun| begun.at)
+    }
+
+    /// Whether its scan began so long ago or longer.
     pub fn is_older(&self, age: Duration, now: Instant) -> bool {
-        self.scan.get().is_some_and(|begun| now.saturating_duration_since(begun.at) > age)
+        self.began().is_some_and(|began| now.saturating_duration_since(began) >= age)
     }
 
     /// Whether the directory's times tell whether it has changed since its scan began.

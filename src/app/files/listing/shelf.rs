@@ -10,6 +10,7 @@ use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ const FEW: usize = 64;
 #[derive(Debug)]
 pub struct Shelf {
     account: Arc<Account>,
+    /// Whether there are any `kept`: a turn of the loop that finds none takes no lock.
+    keeps: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -30,7 +33,7 @@ struct Inner {
     all: VecDeque<Weak<Listing>>,
     /// How many there may be before those that nobody uses are forgotten.
     sweep_at: usize,
-    /// Those that are made, the oldest first. They leave when the next listing is asked for.
+    /// Those that are made, the oldest first.
     kept: VecDeque<Arc<Listing>>,
 }
 
@@ -42,7 +45,8 @@ impl Shelf {
 
     /// The same; `most_sent` is what listings may take beyond that while they are sent.
     pub fn with_room(keep: usize, most_sent: usize) -> Shelf {
-        Shelf { account: Arc::new(Account::new(keep, most_sent)), inner: Mutex::default() }
+        let keeps = AtomicBool::new(false);
+        Shelf { account: Arc::new(Account::new(keep, most_sent)), keeps, inner: Mutex::default() }
     }
 
     /// A listing of `dir`, to which `path` leads below `root` and whose state is `meta`: one that another request has
@@ -80,6 +84,7 @@ impl Shelf {
         let mut inner = self.lock();
         if self.account.keep > 0 && listing.is_settled() && !inner.kept.iter().any(|kept| Arc::ptr_eq(kept, listing)) {
             inner.kept.push_back(Arc::clone(listing));
+            self.keeps.store(true, Ordering::Relaxed);
         }
         let mut bytes: usize = inner.kept.iter().map(|listing| listing.bytes()).sum();
         while bytes > self.account.keep
@@ -89,6 +94,23 @@ impl Shelf {
         }
         if self.account.is_tight() {
             inner.relieve(&self.account);
+        }
+    }
+
+    /// When `expire` is to be called: a listing that is kept can be shared no longer.
+    pub fn next_expiry(&self) -> Option<Instant> {
+        if !self.keeps.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.lock().kept.front().and_then(|listing| listing.began()).map(|began| began + SHARED)
+    }
+
+    /// Frees the listings that are kept and that no request can share any more.
+    pub fn expire(&self, now: Instant) {
+        if self.keeps.load(Ordering::Relaxed) {
+            let mut inner = self.lock();
+            inner.expire(now);
+            self.keeps.store(!inner.kept.is_empty(), Ordering::Relaxed);
         }
     }
 

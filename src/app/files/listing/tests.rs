@@ -258,7 +258,7 @@ fn a_listing_that_is_made_is_shared_for_a_second() {
     assert!(Arc::ptr_eq(&first, &find(&shelf, &root, "", &now)), "while it is made");
     make(&first, &now);
     let unix = SystemTime::UNIX_EPOCH + Duration::from_secs(now.unix);
-    now.update(now.instant + SHARED, unix);
+    now.update(now.instant + SHARED - Duration::from_millis(1), unix);
     assert!(Arc::ptr_eq(&first, &find(&shelf, &root, "", &now)));
     now.update(now.instant + Duration::from_millis(1), unix);
     assert!(!Arc::ptr_eq(&first, &find(&shelf, &root, "", &now)));

@@ -1,0 +1,397 @@
+//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. This test reads
+//! the source files, so a new file is checked as well. The map of the layers is in the documentation of the crate
+//! (src/lib.rs).
+//!
+//! Comments, strings and code that is compiled only for tests do not count.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Layers from the bottom. A module may use those of its own layer and below.
+const LAYERS: [(&str, &[&str]); 7] = [
+    ("L0 words and plain values", &["http", "config", "cost", "environment", "start_error", "units"]),
+    ("L1 protocol", &["proto"]),
+    ("L2 application", &["app", "wsgi"]),
+    ("L3 session", &["session"]),
+    ("L4 driver", &["driver"]),
+    ("L5 engines", &["engine", "listener"]),
+    ("L6 the program", &["main", "lib", "logging"]),
+];
+
+/// Each kind of contact with the system, the words that show it, and the modules (or single files) that may have it.
+const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
+    (
+        "sockets",
+        &[
+            "mio::",
+            "std::net::Tcp",
+            "TcpStream",
+            "TcpListener",
+            "UdpSocket",
+            "UnixStream",
+            "UnixListener",
+            "socket2",
+            "rustix::net",
+        ],
+        // A log may be a socket that was inherited.
+        &["engine", "listener", "wsgi", "app::observe::sink"],
+    ),
+    ("the clock", &["Instant::now", "SystemTime::now", ".elapsed("], &["engine", "main", "logging"]),
+    (
+        "opening files",
+        &["File::open", "File::create", "OpenOptions", "fs::read", "fs::write", "openat"],
+        &["app", "wsgi", "config"],
+    ),
+];
+
+struct Source {
+    path: PathBuf,
+    /// From the crate's root: `["app", "files", "lookup"]`; main.rs is `["main"]`, lib.rs `["lib"]`.
+    module: Vec<String>,
+    /// Without comments, string contents and test-only items; as many lines as the file has.
+    code: String,
+}
+
+impl Source {
+    fn top(&self) -> &str {
+        &self.module[0]
+    }
+
+    fn place(&self, at: usize) -> String {
+        format!("{}:{}", self.path.display(), 1 + self.code[..at].matches('\n').count())
+    }
+}
+
+fn sources() -> Vec<Source> {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&top, &mut files);
+    // `tests.rs` and what is below `tests/` is compiled for tests only. `testing.rs` is for tests too, and may look up.
+    files.retain(|path| {
+        let inner = path.strip_prefix(&top).unwrap();
+        !inner.iter().any(|part| ["tests", "tests.rs", "testing.rs"].iter().any(|name| part == *name))
+    });
+    files.sort();
+    assert!(!files.is_empty(), "no source in {}", top.display());
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let module = module_of(path.strip_prefix(&top).unwrap());
+        Source { code: without_tests(&without_prose(&text)), path, module }
+    };
+    files.into_iter().map(read).collect()
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+fn module_of(relative: &Path) -> Vec<String> {
+    let mut module: Vec<String> =
+        relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if module.last().is_some_and(|last| last == "mod") {
+        module.pop();
+    }
+    module
+}
+
+fn layer_of(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|(_, modules)| modules.contains(&module))
+}
+
+/// Blanks comments and the inside of strings and characters; line ends stay, so that lines can be told.
+fn without_prose(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut code = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = prose_end(text, at);
+        if end == at {
+            code.push(bytes[at]);
+            at += 1;
+        } else {
+            code.extend(bytes[at..end].iter().map(|byte| if *byte == b'\n' { b'\n' } else { b' ' }));
+            at = end;
+        }
+    }
+    String::from_utf8(code).expect("whole characters were blanked")
+}
+
+/// Where the comment or literal that starts here ends; the same place when none does.
+fn prose_end(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let rest = &text.as_bytes()[at..];
+    let end_of = |found: Option<usize>| found.map_or(text.len(), |offset| at + offset);
+    if rest.starts_with(b"//") {
+        return end_of(rest.iter().position(|byte| *byte == b'\n'));
+    }
+    if rest.starts_with(b"/*") {
+        return block_comment_end(bytes, at);
+    }
+    let in_name = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
+    if !in_name && let Some(end) = raw_string_end(bytes, at) {
+        return end;
+    }
+    match rest[0] {
+        b'"' => quoted_end(bytes, at, b'"'),
+        // A lifetime has no quote behind its first letter.
+        b'\'' if rest.get(1) == Some(&b'\\') => quoted_end(bytes, at, b'\''),
+        b'\'' => match text[at + 1..].chars().next() {
+            Some(letter) if rest.get(1 + letter.len_utf8()) == Some(&b'\'') => at + 2 + letter.len_utf8(),
+            _ => at,
+        },
+        _ => at,
+    }
+}
+
+fn block_comment_end(bytes: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0);
+    while at < bytes.len() {
+        if bytes[at..].starts_with(b"/*") {
+            depth += 1;
+            at += 2;
+        } else if bytes[at..].starts_with(b"*/") {
+            depth -= 1;
+            at += 2;
+            if depth == 0 {
+                break;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    at.min(bytes.len())
+}
+
+fn raw_string_end(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut at = start;
+    while matches!(bytes.get(at), Some(b'b' | b'c')) && at == start {
+        at += 1;
+    }
+    if bytes.get(at) != Some(&b'r') {
+        return None;
+    }
+    let hashes = bytes[at + 1..].iter().take_while(|byte| **byte == b'#').count();
+    let open = at + 1 + hashes;
+    if bytes.get(open) != Some(&b'"') {
+        return None;
+    }
+    let close = [b"\"".as_slice(), &b"#".repeat(hashes)].concat();
+    let inner = bytes[open + 1..].windows(close.len()).position(|window| window == close)?;
+    Some(open + 1 + inner + close.len())
+}
+
+fn quoted_end(bytes: &[u8], start: usize, quote: u8) -> usize {
+    let mut at = start + 1;
+    while at < bytes.len() && bytes[at] != quote {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    (at + 1).min(bytes.len())
+}
+
+/// Blanks every item under `#[cfg(test)]`, to its closing brace or semicolon.
+fn without_tests(code: &str) -> String {
+    const MARK: &str = "#[cfg(test)]";
+    let mut kept = code.to_owned();
+    while let Some(start) = kept.find(MARK) {
+        let end = item_end(kept.as_bytes(), start + MARK.len());
+        let blank: String = kept[start..end].chars().map(|letter| if letter == '\n' { '\n' } else { ' ' }).collect();
+        kept.replace_range(start..end, &blank);
+    }
+    kept
+}
+
+fn item_end(code: &[u8], start: usize) -> usize {
+    let mut depth = 0_usize;
+    for (at, byte) in code.iter().enumerate().skip(start) {
+        match byte {
+            b'{' | b'(' | b'[' => depth += 1,
+            b'}' | b')' | b']' => {
+                depth = depth.saturating_sub(1);
+                // An attribute or a list of parameters is not yet the item.
+                if depth == 0 && *byte == b'}' {
+                    return at + 1;
+                }
+            }
+            b';' | b',' if depth == 0 => return at + 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// Every top-level module this file names, by `crate::` or by enough `super::`, with the place in the code.
+fn imports(source: &Source) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    for (at, _) in source.code.match_indices("crate::") {
+        if starts_word(&source.code, at) {
+            let names = first_names(&source.code[at + "crate::".len()..]);
+            found.extend(names.into_iter().map(|name| (name, at)));
+        }
+    }
+    for (at, _) in source.code.match_indices("super::") {
+        if starts_word(&source.code, at) && !source.code[..at].ends_with("super::") {
+            let chain = &source.code[at..];
+            let rest = chain.trim_start_matches("super::");
+            let ups = (chain.len() - rest.len()) / "super::".len();
+            // At the root a path starts over; anywhere else it stays within the same top-level module.
+            if ups >= source.module.len() {
+                found.extend(first_names(rest).into_iter().map(|name| (name, at)));
+            }
+        }
+    }
+    found
+}
+
+fn starts_word(code: &str, at: usize) -> bool {
+    let before = code[..at].chars().next_back();
+    !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == '$')
+}
+
+/// The first name of a path, or of each branch when it goes on in braces: `{a, b::{c, d}}` gives a and b.
+fn first_names(path: &str) -> Vec<String> {
+    let name = |text: &str| -> String {
+        text.trim_start().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+    };
+    let Some(inner) = path.trim_start().strip_prefix('{') else {
+        return vec![name(path)];
+    };
+    let (mut names, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, letter) in inner.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                names.push(name(&inner[start..at]));
+                start = at + 1;
+                if letter == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    names.retain(|name| !name.is_empty());
+    names
+}
+
+#[test]
+fn every_module_has_its_layer() {
+    for source in sources() {
+        assert!(
+            layer_of(source.top()).is_some(),
+            "{}: say in tests/guard_layering.rs and in the map of src/lib.rs which layer `{}` is in",
+            source.path.display(),
+            source.top()
+        );
+    }
+}
+
+#[test]
+fn imports_go_down() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(own) = layer_of(source.top()) else {
+            continue;
+        };
+        for (name, at) in imports(&source) {
+            // A name that is no module is an item of lib.rs: the top.
+            let other = layer_of(&name).unwrap_or(LAYERS.len() - 1);
+            if other > own {
+                wrong.push(format!("{}: {} uses `{name}` of {}", source.place(at), LAYERS[own].0, LAYERS[other].0));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports that go up:\n{}", wrong.join("\n"));
+}
+
+/// `session::testing` drives a whole session, so it imports from layers above its own.
+#[test]
+fn nothing_that_serves_uses_what_is_for_tests() {
+    for source in sources() {
+        let named = source.code.match_indices("testing").filter(|(at, _)| starts_word(&source.code, *at));
+        for (at, _) in named {
+            assert!(source.code[..at].ends_with("pub mod "), "{}: session::testing is for tests", source.place(at));
+        }
+    }
+}
+
+#[test]
+fn the_world_is_met_only_where_it_belongs() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (contact, words, allowed) in CONTACTS {
+            if allowed.contains(&source.top()) || allowed.contains(&source.module.join("::").as_str()) {
+                continue;
+            }
+            for word in words {
+                let hits = source
+                    .code
+                    .match_indices(word)
+                    .filter(|(at, _)| word.starts_with('.') || starts_word(&source.code, *at));
+                wrong.extend(
+                    hits.map(|(at, _)| format!("{}: {contact} (`{word}`) is for {allowed:?}", source.place(at))),
+                );
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "outside their place:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_unsafe_code_in_either_crate() {
+    for source in sources() {
+        if source.module == ["main"] || source.module == ["lib"] {
+            let at = source.code.find("#![forbid(unsafe_code)]");
+            let at = at.unwrap_or_else(|| panic!("{}: no #![forbid(unsafe_code)]", source.path.display()));
+            let above = source.code[..at].trim();
+            let attributes = above.lines().all(|line| line.trim().is_empty() || line.starts_with("#!["));
+            assert!(
+                attributes,
+                "{}: #![forbid(unsafe_code)] stands at the top, not below {above}",
+                source.path.display()
+            );
+        }
+        for (at, _) in source.code.match_indices("unsafe ") {
+            assert!(!starts_word(&source.code, at), "{}: unsafe", source.place(at));
+        }
+    }
+}
+
+#[test]
+fn prose_and_tests_do_not_count() {
+    let text = concat!(
+        "// use crate::engine;\n/* crate::main /* nested */ */ use crate::http::Head;\n",
+        "const A: &str = \"crate::engine \\\" crate::driver\"; const B: char = '\"'; fn f<'a>(x: &'a str) {}\n",
+        "const C: &str = r#\"crate::session \"quoted\" \"#; const D: &[u8] = br\"crate::session\";\n",
+        "#[cfg(test)]\nuse crate::engine::Fake;\n#[cfg(test)]\nmod tests {\n    use crate::driver;\n    fn g() { {} }\n}\n",
+        "#[cfg(test)]\n#[derive(Debug)]\nstruct S { a: [u8; 4] }\nuse crate::proto;\n",
+    );
+    let code = without_tests(&without_prose(text));
+    assert_eq!(code.lines().count(), text.lines().count());
+    let source = Source { path: "x.rs".into(), module: vec!["app".into(), "x".into()], code };
+    let names: Vec<String> = imports(&source).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["http", "proto"]);
+}
+
+#[test]
+fn every_way_to_write_an_import_is_seen() {
+    let names = |module: &[&str], code: &str| -> Vec<String> {
+        let module = module.iter().map(|part| part.to_string()).collect();
+        let source = Source { path: "x.rs".into(), module, code: code.into() };
+        imports(&source).into_iter().map(|(name, _)| name).collect()
+    };
+    assert_eq!(names(&["http", "head"], "use crate::engine::event;"), ["engine"]);
+    assert_eq!(names(&["http"], "use crate::{\n    app::{body, Exchange},\n    driver,\n};"), ["app", "driver"]);
+    assert_eq!(names(&["http"], "fn f(x: &crate::session::Session) {}"), ["session"]);
+    assert_eq!(names(&["http", "head"], "use super::super::session::X;"), ["session"]);
+    assert_eq!(names(&["http"], "use super::{driver, engine::Y};"), ["driver", "engine"]);
+    assert_eq!(names(&["http", "head"], "use super::field;"), [""; 0]);
+    assert_eq!(names(&["http"], "macro_rules! m { () => { $crate::engine::go() } } mycrate::engine();"), [""; 0]);
+}

@@ -1,0 +1,116 @@
+//! Files that were compressed beforehand (`--precompressed`): when a `.br`, `.zst` or `.gz` beside a file is sent in
+//! its place.
+
+mod common;
+
+use common::{Engine, Server, Setup, TempDir, ask, get, gunzip, gzip, on_every_engine};
+use std::fs::{self};
+use std::os::unix::fs::symlink;
+use std::time::{Duration, UNIX_EPOCH};
+
+fn serve(place: &TempDir, engine: Engine, flags: &[&str]) -> Server {
+    Setup::on(engine).arg(place.join("site")).args(flags).start()
+}
+
+on_every_engine! {
+    fn a_precompressed_file_is_sent_if_its_coding_is_accepted(engine: Engine) {
+        let place = TempDir::new();
+        let text = "the same words ".repeat(100);
+        place.write("site/page.html", &text);
+        place.write("site/page.html.gz", gzip(text.as_bytes()));
+        place.write("site/page.html.br", "BROTLI");
+        place.write("site/page.html.zst", "ZSTD");
+        place.write("site/image.png", "PNG");
+        place.write("site/image.png.gz", gzip(b"PNG"));
+        place.write("site/alone.png", "PNG");
+        place.write("site/sub/index.html", "sub");
+        place.write("site/sub/index.html.br", "BR SUB");
+        let server = serve(&place, engine, &["--precompressed", "--try-html", "--cache-control=*.html=no-cache"]);
+        let take = |path: &str, accept: &str| ask(&server, "GET", path, &format!("Accept-Encoding: {accept}\r\n"));
+        for (accept, coding, body) in [
+            ("gzip, deflate, br, zstd", Some("br"), &b"BROTLI"[..]),
+            ("br;q=0.5, zstd", Some("zstd"), b"ZSTD"),
+            ("gzip, zstd", Some("zstd"), b"ZSTD"),
+            ("BR", Some("br"), b"BROTLI"),
+            ("x-gzip", Some("gzip"), &gzip(text.as_bytes())),
+            ("gzip", Some("gzip"), &gzip(text.as_bytes())),
+            ("*", Some("br"), b"BROTLI"),
+            ("br;q=0", None, text.as_bytes()),
+            ("identity", None, text.as_bytes()),
+            ("identity, br;q=0.5", None, text.as_bytes()),
+            ("identity;q=0, br", Some("br"), b"BROTLI"),
+        ] {
+            let answer = take("/page.html", accept);
+            assert_eq!((answer.status, answer.field("Content-Encoding")), (200, coding), "{accept}");
+            assert_eq!(answer.body, body, "{accept}");
+            assert_eq!(answer.content_length(), Some(body.len()), "{accept}");
+            assert_eq!(answer.field("Content-Type"), Some("text/html; charset=utf-8"), "{accept}");
+            assert_eq!(answer.field("Vary"), Some("Accept-Encoding"), "{accept}");
+            assert_eq!(answer.field("Cache-Control"), Some("no-cache"), "that of the original: {accept}");
+            let head = ask(&server, "HEAD", "/page.html", &format!("Accept-Encoding: {accept}\r\n"));
+            assert_eq!(head.lasting_fields(), answer.lasting_fields(), "{accept}");
+        }
+        // Each coding has a strong tag of its own, and is revalidated by that tag only.
+        let tags = ["identity", "br", "zstd", "gzip", "deflate"];
+        let tags = tags.map(|accept| take("/page.html", accept).field("ETag").unwrap().to_owned());
+        for (at, tag) in tags.iter().enumerate() {
+            assert!(tag.starts_with('"') && !tags[..at].contains(tag), "{tags:?}");
+        }
+        let conditional = |tag: &str| take("/page.html", &format!("br\r\nIf-None-Match: {tag}")).status;
+        assert_eq!((conditional(&tags[1]), conditional(&tags[0]), conditional(&tags[3])), (304, 200, 200));
+        // deflate is made while sending: there are no precompressed files of it.
+        assert_eq!(take("/page.html", "deflate").field("Content-Encoding"), Some("deflate"));
+        // A type that is never compressed while sending may have a precompressed file, too.
+        assert_eq!(gunzip(&take("/image.png", "gzip").body), b"PNG");
+        assert_eq!(take("/image.png", "br").field("Vary"), Some("Accept-Encoding"));
+        assert_eq!(get(&server, "/image.png").field("Vary"), Some("Accept-Encoding"));
+        assert_eq!(take("/alone.png", "br").field("Vary"), None, "nothing to choose from");
+        // Index files and files of --try-html may have precompressed ones, and each of these is a file of its own.
+        for path in ["/sub/", "/sub/index.html", "/sub/index"] {
+            assert_eq!(take(path, "br").body, b"BR SUB", "{path}");
+        }
+        let itself = take("/page.html.gz", "gzip");
+        assert_eq!((itself.field("Content-Encoding"), itself.media_type().as_str()), (None, "application/gzip"));
+        // A range is taken of the file itself, never of a coding.
+        let part = take("/page.html", "br\r\nRange: bytes=0-2");
+        assert_eq!((part.status, part.body.as_slice(), part.field("Content-Range")), (200, &b"BROTLI"[..], None));
+        let part = take("/page.html", "identity\r\nRange: bytes=0-2");
+        assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]));
+        let without = serve(&place, engine, &[]);
+        assert_eq!(ask(&without, "GET", "/page.html", "Accept-Encoding: br\r\n").text(), text);
+    }
+
+    fn a_precompressed_file_that_is_old_or_outside_or_no_file_is_ignored(engine: Engine) {
+        let place = TempDir::new();
+        place.write("outside/secret", "SECRET");
+        place.write("site/page.html", "new");
+        place.write("site/page.html.br", "OLD");
+        symlink("../outside/secret", place.join("site/page.html.gz")).unwrap();
+        fs::create_dir(place.join("site/page.html.zst")).unwrap();
+        let time = UNIX_EPOCH + Duration::new(1_700_000_000, 500);
+        place.set_modified("site/page.html", time);
+        place.set_modified("site/page.html.br", time - Duration::from_nanos(1));
+        let server = serve(&place, engine, &["--precompressed"]);
+        let take = || ask(&server, "GET", "/page.html", "Accept-Encoding: br, zstd, gzip\r\n");
+        let answer = take();
+        assert_eq!((answer.text().as_str(), answer.field("Content-Encoding"), answer.field("Vary")), ("new", None, None));
+        place.set_modified("site/page.html.br", time);
+        assert_eq!((take().text().as_str(), take().field("Content-Encoding")), ("OLD", Some("br")));
+        fs::remove_file(place.join("site/page.html.br")).unwrap();
+        assert_eq!(take().text(), "new");
+        let all = serve(&place, engine, &["--precompressed", "--symlinks=all"]);
+        assert_eq!(ask(&all, "GET", "/page.html", "Accept-Encoding: gzip\r\n").text(), "SECRET");
+    }
+
+    fn a_large_precompressed_file_is_sent_as_it_is(engine: Engine) {
+        let place = TempDir::new();
+        let coded = common::noise(300_000);
+        place.write("site/large.js", vec![b' '; 1_000_000]);
+        place.write("site/large.js.br", &coded);
+        let server = serve(&place, engine, &["--precompressed"]);
+        let answer = ask(&server, "GET", "/large.js", "Accept-Encoding: br\r\n");
+        assert!(answer.body == coded);
+        assert_eq!(answer.content_length(), Some(300_000));
+        assert_eq!(answer.field("Accept-Ranges"), None);
+    }
+}
