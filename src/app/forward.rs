@@ -16,17 +16,19 @@ mod failing;
 pub mod fields;
 pub mod http;
 mod presence;
-mod protocol;
+pub mod protocol;
+mod protocols;
 mod room;
 pub mod wsgi;
 
 pub use presence::{Asked, Presence};
-pub use protocol::{Failure, Protocol, Sink, Source, Step};
-pub use room::Room;
+pub use protocol::Failure;
+pub use protocols::Protocol;
 
 use crate::app::body::Body;
 use crate::app::body::buffered::Buffered;
 use crate::app::body::spool::Spool;
+use crate::app::forward::protocol::{ROOM, Sink, Source, Step};
 use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
@@ -38,8 +40,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes of a read from the upstream.
-pub const ROOM: usize = 64 * 1024;
 /// Bytes of the first read of an answer.
 const FIRST_ROOM: usize = 16 * 1024;
 

@@ -1,7 +1,7 @@
 //! Which fields pass a proxy, and which it writes (RFC 9110, section 7.6): those that are about one
 //! connection stay on it, those that tell who stands in between are ours to say.
 
-use crate::app::forward::Sink;
+use crate::app::forward::protocol::Sink;
 use crate::http::forwarded::{is_one_of, speaks_for_a_client};
 use crate::http::head::{Field, Name};
 use crate::http::list;

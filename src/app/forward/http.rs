@@ -8,7 +8,7 @@
 //! Both messages are framed again from what was parsed: no byte of the other side's framing is passed on.
 
 use crate::app::forward::fields;
-use crate::app::forward::{Failure, Sink, Source, Step};
+use crate::app::forward::protocol::{Failure, Sink, Source, Step};
 use crate::http::head::{HeadLimits, Name};
 use crate::http::list;
 use crate::http::response::ResponseHead;
@@ -21,7 +21,7 @@ use crate::proto::responder::decimal;
 /// How many 1xx responses an upstream may send before its answer.
 const INTERIM: u8 = 32;
 /// The limits of a response head. Such heads are larger than those of clients: they set cookies and policies.
-const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::ROOM, target: 0, fields: 256 };
+const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::protocol::ROOM, target: 0, fields: 256 };
 
 /// The sentence for a violation in a response, where the one for requests would mislead.
 fn fault(violation: Violation) -> &'static str {

@@ -1,5 +1,6 @@
 //! Where what an upstream says has room: buffers that are lent to an exchange while it moves, and the spool.
 
+use crate::app::forward::protocol::Room;
 use crate::app::forward::{Forward, Stage};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
@@ -9,15 +10,6 @@ use std::time::{Duration, Instant};
 /// How soon a full spool is looked at again, whose room another client may have given back. Nobody waits for it but the
 /// upstream: a client that reads empties its own spool, and then needs none.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// Where content goes in the step at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// To the client's output.
-    Output,
-    /// To the spool, which has reserved for all of the input.
-    Spool,
-}
 
 impl Forward {
     /// Takes room for what the next step can give; `None` while there is none.

@@ -9,7 +9,7 @@
 
 use crate::app::body::buffered::Buffered;
 use crate::app::body::{Body, FileRange};
-use crate::app::forward::{Failure, Sink, Source, Step};
+use crate::app::forward::protocol::{Failure, Sink, Source, Step};
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Writing;
