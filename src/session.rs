@@ -354,16 +354,16 @@ impl Session {
                 return self.refuse_in(format, violation, app, now, scratch);
             }
         };
+        let has_content = matches!(self.conn.reading, Reading::Body(_));
+        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
+        let found = app.routes.find(&request);
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
-            let format = Format::of_head(head, bytes);
+            let format = Format::of(&request);
             return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
         }
-        let has_content = matches!(self.conn.reading, Reading::Body(_));
-        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
-        let found = app.routes.find(&request);
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let next = app.routes.answer(&found, &request, responder, now);
         let logged = app.access_log.is_on();

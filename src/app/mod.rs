@@ -1,4 +1,19 @@
 //! What the server serves: configuration made ready, routes, logs. It may touch files, never sockets.
+//!
+//! A file imports only from floors below its own and from its own folder (`tests/guard_floors.rs`):
+//!
+//! | floor | what is there |
+//! |---|---|
+//! | [`App`] | limits, timeouts, what all responses have in common, the table of routes, the log |
+//! | [`routes`] | `find` decides which route a request belongs to, and what the table says of its method; `answer` acts |
+//! | [`handlers`] | what answers a route: a struct with its data |
+//! | [`exchange`] | what a handler leaves to be done, as a value that the session holds |
+//! | [`receive`] | what a response waits for: the request's content, a time, or a listing that is made in steps |
+//! | [`reply`], [`forward`] | whole answers that wait for nothing; a request that another process answers |
+//! | [`upstreams`] | which of several equal upstreams is next |
+//! | [`body`], [`observe`] | where content comes from or is kept; what is told of a response that has ended |
+//! | [`files`] | the disk |
+//! | [`compress`], [`client`] | content codings; who asks |
 
 pub mod body;
 pub mod client;

@@ -47,9 +47,9 @@ impl Buffered {
 
     /// The file is for another process to read, which may do so for longer than this is kept.
     pub fn passed_on(account: &Arc<SpoolAccount>) -> Buffered {
-        let mut gathered = Buffered::new(account);
-        gathered.is_passed_on = true;
-        gathered
+        let mut buffered = Buffered::new(account);
+        buffered.is_passed_on = true;
+        buffered
     }
 
     pub fn len(&self) -> u64 {
@@ -168,13 +168,13 @@ mod tests {
     fn bytes_come_out_as_they_went_in_wherever_they_are() {
         for len in [0, 1, SMALL, SMALL + 1, MEMORY as usize, MEMORY as usize + 1] {
             let bytes: Vec<u8> = (0..len).map(|number| (number % 251) as u8).collect();
-            let mut gathered = Buffered::new(&SpoolAccount::new(2 * MEMORY));
-            bytes.chunks(50_000).for_each(|piece| gathered.write(piece).unwrap());
-            assert_eq!((gathered.file.is_some(), gathered.is_on_disk), (len > SMALL, len as u64 > MEMORY));
-            assert!(gathered.file.is_none() || gathered.memory.capacity() == 0);
+            let mut buffered = Buffered::new(&SpoolAccount::new(2 * MEMORY));
+            bytes.chunks(50_000).for_each(|piece| buffered.write(piece).unwrap());
+            assert_eq!((buffered.file.is_some(), buffered.is_on_disk), (len > SMALL, len as u64 > MEMORY));
+            assert!(buffered.file.is_none() || buffered.memory.capacity() == 0);
             for at in [0, 1, SMALL, len.saturating_sub(1), len] {
                 let mut out = b"before".to_vec();
-                let count = gathered.append_slice(at as u64, SMALL, &mut out).unwrap();
+                let count = buffered.append_slice(at as u64, SMALL, &mut out).unwrap();
                 assert_eq!(count, len.saturating_sub(at).min(SMALL));
                 assert!(count == 0 || out[6..] == bytes[at..][..count], "{len} {at}");
             }
@@ -183,31 +183,31 @@ mod tests {
 
     #[test]
     fn much_content_moves_to_a_file() {
-        let mut gathered = Buffered::new(&SpoolAccount::new(2 * MEMORY));
-        gathered.write(b"head").unwrap();
-        assert!(gathered.file().is_none());
-        gathered.write(&vec![7; MEMORY as usize]).unwrap();
-        gathered.write(b"tail").unwrap();
-        assert!(gathered.file().is_some());
-        assert_eq!(gathered.len(), MEMORY + 8);
+        let mut buffered = Buffered::new(&SpoolAccount::new(2 * MEMORY));
+        buffered.write(b"head").unwrap();
+        assert!(buffered.file().is_none());
+        buffered.write(&vec![7; MEMORY as usize]).unwrap();
+        buffered.write(b"tail").unwrap();
+        assert!(buffered.file().is_some());
+        assert_eq!(buffered.len(), MEMORY + 8);
         let mut room = [0; 16];
-        assert_eq!(gathered.read_at(&mut room, 0).unwrap(), 16);
+        assert_eq!(buffered.read_at(&mut room, 0).unwrap(), 16);
         assert_eq!(&room[..5], b"head\x07");
-        assert_eq!(gathered.read_at(&mut room, gathered.len() - 5).unwrap(), 5);
+        assert_eq!(buffered.read_at(&mut room, buffered.len() - 5).unwrap(), 5);
         assert_eq!(&room[..5], b"\x07tail");
-        assert_eq!(gathered.read_at(&mut room, gathered.len()).unwrap(), 0);
+        assert_eq!(buffered.read_at(&mut room, buffered.len()).unwrap(), 0);
     }
 
     #[test]
     fn what_goes_over_the_limit_is_refused() {
         let account = SpoolAccount::new(2 * MEMORY);
-        let mut gathered = Buffered::new(&account);
-        gathered.write(&vec![7; 2 * MEMORY as usize]).unwrap();
-        assert!(NoRoom::is_cause_of(&gathered.write(b"x").unwrap_err()));
+        let mut buffered = Buffered::new(&account);
+        buffered.write(&vec![7; 2 * MEMORY as usize]).unwrap();
+        assert!(NoRoom::is_cause_of(&buffered.write(b"x").unwrap_err()));
         let mut other = Buffered::new(&account);
         other.write(&vec![7; MEMORY as usize]).unwrap();
         assert!(NoRoom::is_cause_of(&other.write(b"x").unwrap_err()), "it would need a file");
-        drop(gathered);
+        drop(buffered);
         other.write(&vec![7; MEMORY as usize]).unwrap();
         assert!(other.is_on_disk);
     }

@@ -4,8 +4,8 @@
 pub mod answers;
 pub mod arguments;
 pub mod cookies;
-pub mod delay;
 pub mod inspect;
+pub mod slow;
 pub mod stream;
 
 use crate::app::exchange::Next;
@@ -89,8 +89,8 @@ impl Debug {
             Endpoint::Request => inspect::request(tools, request, responder),
             Endpoint::Status => answers::status(tools, argument, request, responder).into(),
             Endpoint::Redirect => answers::redirect(tools, argument, request, responder, now).into(),
-            Endpoint::Delay => delay::delay(argument, request, responder, now),
-            Endpoint::Drip => delay::drip(request, responder, now),
+            Endpoint::Delay => slow::delay(argument, request, responder, now),
+            Endpoint::Drip => slow::drip(request, responder, now),
             Endpoint::Bytes => stream::bytes(argument, request, responder).into(),
             Endpoint::Lines => stream::lines(argument, request, responder).into(),
             Endpoint::Cookies => cookies::show(tools, request, responder, now).into(),
