@@ -7,7 +7,7 @@
 //! The rest of the time descriptor 2 is what the process was started with: a panic or an abort is printed by the runtime,
 //! and may wait.
 
-use dustdevil::app::sink::{News, Sink};
+use dustdevil::app::observe::sink::{News, Sink};
 use dustdevil::config::Config;
 use dustdevil::sync::lock;
 use log::{Level, Log, Metadata, Record};

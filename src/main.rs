@@ -5,8 +5,9 @@
 
 mod logging;
 
-use dustdevil::app::{App, SERVER, index};
+use dustdevil::app::App;
 use dustdevil::config::{Config, Verbosity};
+use dustdevil::proto::responder::SERVER;
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};
 use logging::tell;
@@ -96,13 +97,13 @@ fn print_banner(app: &App, config: &Config, urls: &[String]) {
             tell(format_args!("{what}: {}", path.display()));
         }
     }
-    for (prefix, upstreams) in app.proxy.shown() {
+    for (prefix, upstreams) in app.routes.upstreams() {
         tell(format_args!("proxy: {prefix} to {upstreams}"));
     }
-    for (prefix, application) in app.wsgi.iter().flat_map(|wsgi| wsgi.shown()) {
+    for (prefix, application) in app.routes.applications() {
         tell(format_args!("application: {prefix} is {application}"));
     }
-    for line in index::lines(app) {
+    for line in app.routes.lines() {
         tell(format_args!("  {line}"));
     }
     for url in urls {

@@ -30,11 +30,12 @@ pub use phase::Phase;
 pub use scratch::{AHEAD, Scratch};
 
 use crate::app::App;
-use crate::app::access_log::{self, Line};
-use crate::app::body::Pulled;
+use crate::app::body::Reply;
+use crate::app::body::pulled::Pulled;
 use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
-use crate::app::pages::Format;
+use crate::app::observe::access_log::{self, Line};
+use crate::app::reply::page::Format;
 use crate::cost;
 use crate::http::date::Now;
 use crate::http::request::{Ends, Request};
@@ -344,23 +345,26 @@ impl Session {
                 return self.refuse_in(format, violation, app, now, scratch);
             }
         };
+        let has_content = matches!(self.conn.reading, Reading::Body(_));
+        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
+        let found = app.routes.find(&request);
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
-            let format = Format::of_head(head, bytes);
+            let format = Format::of(&request);
             return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
         }
-        let has_content = matches!(self.conn.reading, Reading::Body(_));
-        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        let next = app.answer(&request, responder, now);
+        let next = app.routes.answer(&found, &request, responder, now);
         let logged = app.access_log.is_on();
         match &next {
-            Next::Done if logged => access_log::write_line(&request, now, self.conn.status, self.conn.sent, log),
-            Next::Done => {}
+            Next::Reply(Reply::Done) if logged => {
+                access_log::write_line(&request, now, self.conn.status, self.conn.sent, log)
+            }
+            Next::Reply(Reply::Done) => {}
             // The head is written, so that no error page can follow: the format is not needed.
-            Next::Stream(_) if !logged => {}
+            Next::Reply(Reply::Stream(_)) if !logged => {}
             _ => {
                 let mut deferred = spare.take().unwrap_or_default();
                 deferred.format = Format::of(&request);
@@ -378,17 +382,17 @@ impl Session {
     fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
         scratch.work += self.conn.take_work();
         match next {
-            Next::Done => {
+            Next::Reply(Reply::Done) => {
                 debug_assert!(matches!(self.conn.writing, Writing::Done));
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
             }
             // The response to HEAD has no content.
-            Next::Stream(_) if matches!(self.conn.writing, Writing::Done) => {
+            Next::Reply(Reply::Stream(_)) if matches!(self.conn.writing, Writing::Done) => {
                 self.exchange = Exchange::None;
                 self.log_response(scratch);
             }
-            Next::Stream(body) => self.exchange = Exchange::Stream(body),
+            Next::Reply(Reply::Stream(body)) => self.exchange = Exchange::Stream(body),
             Next::Sleep(delay) => self.exchange = Exchange::Delay(delay),
             Next::Prepare(preparation) => self.exchange = Exchange::Prepare(preparation),
             Next::Receive(receive) => {

@@ -54,7 +54,7 @@ fn a_kept_file_is_sent_without_an_allocation() {
     assert_eq!(allocations(&[], head, 200), 0);
     let index = "GET /src/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(allocations(&["--index", "lib.rs"], index, 200), 0);
-    for larger in ["src/app/files/site.rs", "src/session.rs"] {
+    for larger in ["src/app/files/mime.rs", "src/session.rs"] {
         // These are sent from the cache or by sendfile, and logged when all is sent.
         let larger = format!("GET /{larger} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(allocations(&[], &larger, 200), 0);

@@ -34,7 +34,7 @@ const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
             "rustix::net",
         ],
         // A log may be a socket that was inherited.
-        &["engine", "listener", "wsgi", "app::sink"],
+        &["engine", "listener", "wsgi", "app::observe::sink"],
     ),
     ("the clock", &["Instant::now", "SystemTime::now", ".elapsed("], &["engine", "main", "logging"]),
     (

@@ -3,26 +3,19 @@
 //! A handler never blocks and never runs twice. What it cannot finish it returns as the value that
 //! carries on.
 
-use crate::app::App;
-use crate::app::body::Body;
-use crate::app::debug::gather::Gather;
-use crate::app::delay::Delay;
+use crate::app::body::{Body, Reply};
 use crate::app::forward::Forward;
-use crate::app::pages::Format;
-use crate::app::prepare::Preparation;
-use crate::app::upload::Upload;
-use crate::http::date::Now;
-use crate::proto::responder::Responder;
-use std::io;
+use crate::app::receive::Receive;
+use crate::app::receive::change::Finish;
+use crate::app::receive::delay::{Delay, Then};
+use crate::app::receive::prepare::Preparation;
 use std::time::Instant;
 
 /// What a handler leaves to be done.
 #[derive(Debug)]
 pub enum Next {
-    /// The response is written.
-    Done,
-    /// The response's fields are written; its content is pulled from here.
-    Stream(Body),
+    /// Nothing but, at most, the response's content.
+    Reply(Reply),
     /// The request's content is wanted before the response.
     Receive(Receive),
     /// The response is not to be written yet.
@@ -33,35 +26,18 @@ pub enum Next {
     Forward(Box<Forward>),
 }
 
-/// What takes a request's content.
-#[derive(Debug)]
-pub enum Receive {
-    Upload(Box<Upload>),
-    Gather(Box<Gather>),
+impl From<Reply> for Next {
+    #[inline]
+    fn from(reply: Reply) -> Next {
+        Next::Reply(reply)
+    }
 }
 
-impl Receive {
-    /// Takes a piece of content.
-    pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        match self {
-            Receive::Upload(upload) => upload.write(data),
-            Receive::Gather(gather) => gather.write(data),
-        }
-    }
-
-    /// The content is complete: answers.
-    pub fn finish(self, app: &App, format: Format, responder: Responder<'_>, now: &Now) -> Next {
-        match self {
-            Receive::Upload(upload) => upload.finish(app, format, responder, now),
-            Receive::Gather(gather) => gather.finish(responder),
-        }
-    }
-
-    /// The content could not be taken: answers.
-    pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Next {
-        match self {
-            Receive::Upload(_) => crate::app::upload::refuse(error, format, responder),
-            Receive::Gather(gather) => gather.fail(error, format, responder),
+impl From<Finish> for Next {
+    fn from(finish: Finish) -> Next {
+        match finish {
+            Finish::Reply(reply) => Next::Reply(reply),
+            Finish::Locked { until, change } => Next::Sleep(Delay::new(until, Then::Change(change))),
         }
     }
 }

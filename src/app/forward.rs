@@ -14,32 +14,34 @@
 
 mod attempt;
 mod failing;
+pub mod fields;
+pub mod http;
 mod probe;
-mod protocol;
+pub mod protocol;
+mod protocols;
 mod room;
+pub mod wsgi;
 
-pub use failing::CutByShutdown;
 pub use probe::{Probe, SentByte};
-pub use protocol::{Failure, Protocol, Sink, Source, Step};
-pub use room::Room;
+pub use protocol::{CutByShutdown, Failure};
+pub use protocols::Protocol;
 
-use crate::app::App;
 use crate::app::body::Body;
+use crate::app::body::buffered::Buffered;
+use crate::app::body::spool::Spool;
 use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound, Progress};
-use crate::app::gathered::Gathered;
-use crate::app::spool::Spool;
+use crate::app::forward::protocol::{ROOM, Sink, Source, Step};
 use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
+use crate::proto::responder::Common;
 use crate::wsgi::supervisor::{Handback, Received};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Bytes of a read from the upstream.
-pub const ROOM: usize = 64 * 1024;
 /// Bytes of the first read of an answer.
 const FIRST_ROOM: usize = 16 * 1024;
 
@@ -87,7 +89,7 @@ pub struct Forward {
     output: Buffer,
     /// The request's content, if it is received in full before the upstream is asked, and how many bytes of it have been
     /// moved to the output.
-    gathered: Option<(Gathered, u64)>,
+    gathered: Option<(Buffered, u64)>,
     /// The client's content is complete; in a tunnel, the client sends no more.
     content_ended: bool,
     /// Content of the response that the client's output has no room for yet.
@@ -106,7 +108,7 @@ impl Forward {
     /// is received in full before the upstream is asked.
     pub fn new(group: Arc<Group>, protocol: Protocol, gathers: bool, now: Instant) -> Option<Forward> {
         let lease = group.pick(now, &[])?;
-        let gather = if protocol.passes_files() { Gathered::passed_on } else { Gathered::new };
+        let gather = if protocol.passes_files() { Buffered::passed_on } else { Buffered::new };
         let (spool, gathered) = (Spool::new(&group.spool), gathers.then(|| (gather(&group.spool), 0)));
         let mut forward = Forward {
             group,
@@ -366,11 +368,11 @@ impl Forward {
     }
 
     /// Moves a piece of the request and a piece of the response.
-    pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Flow {
+    pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, common: &Common, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
         }
-        match self.step(conn, output, app, now) {
+        match self.step(conn, output, common, now) {
             Ok(Flow::Waiting) => match self.attempt.inbound.take_failure() {
                 Some(failure) => self.fail(failure, now),
                 None => Flow::Waiting,
@@ -380,7 +382,7 @@ impl Forward {
         }
     }
 
-    fn step(&mut self, conn: &mut Conn, output: &mut Buffer, app: &App, now: &Now) -> Result<Flow, Failure> {
+    fn step(&mut self, conn: &mut Conn, output: &mut Buffer, common: &Common, now: &Now) -> Result<Flow, Failure> {
         let mut moved = self.refill()?;
         moved |= self.drain_spool(conn, output)?;
         if self.is_tunnel() {
@@ -390,7 +392,7 @@ impl Forward {
         let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
         let Attempt { inbound, input, files, .. } = &mut self.attempt;
         let mut source = Source { input, files, closed: matches!(inbound, Inbound::Ended) };
-        let mut sink = Sink { conn, output, room, spool: &mut self.spool, app, now };
+        let mut sink = Sink { conn, output, room, spool: &mut self.spool, common, now };
         let step = self.protocol.step(&mut source, &mut sink)?;
         self.spool.settle();
         match step {

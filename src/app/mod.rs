@@ -1,56 +1,47 @@
 //! What the server serves: configuration made ready, routes, logs. It may touch files, never sockets.
+//!
+//! A file imports only from floors below its own and from its own folder (`tests/guard_floors.rs`):
+//!
+//! | floor | what is there |
+//! |---|---|
+//! | [`App`] | limits, timeouts, what all responses have in common, the table of routes, the log |
+//! | [`routes`] | `find` decides which route a request belongs to, and what the table says of its method; `answer` acts |
+//! | [`handlers`] | what answers a route: a struct with its data |
+//! | [`exchange`] | what a handler leaves to be done, as a value that the session holds |
+//! | [`receive`] | what a response waits for: the request's content, a time, or a listing that is made in steps |
+//! | [`reply`], [`forward`] | whole answers that wait for nothing; a request that another process answers |
+//! | [`upstreams`] | which of several equal upstreams is next |
+//! | [`body`], [`observe`] | where content comes from or is kept; what is told of a response that has ended |
+//! | [`files`] | the disk |
+//! | [`compress`], [`client`] | content codings; who asks |
 
-pub mod access_log;
 pub mod body;
-pub mod change;
-pub mod coding;
+pub mod client;
 pub mod compress;
-pub mod cors;
-pub mod debug;
-pub mod delay;
-pub mod echo;
 pub mod exchange;
 pub mod files;
 pub mod forward;
-pub mod gathered;
-pub mod generated;
-pub mod index;
-pub mod pages;
-pub mod prepare;
-pub mod proxy;
+pub mod handlers;
+pub mod observe;
+pub mod receive;
+pub mod reply;
 pub mod routes;
-pub mod sink;
-pub mod spool;
-pub mod temporary;
-pub mod trace;
-pub mod upload;
 pub mod upstreams;
-pub mod user_agent;
-pub mod wsgi;
 
-use crate::app::access_log::AccessLog;
-use crate::app::change::Store;
+use crate::app::body::temporary::SpoolAccount;
 use crate::app::compress::Coders;
-use crate::app::exchange::Next;
-use crate::app::files::lookup::Root;
-use crate::app::files::site::Site;
-use crate::app::proxy::Proxy;
-use crate::app::routes::Route;
-use crate::app::temporary::SpoolAccount;
-use crate::app::wsgi::Wsgi;
+use crate::app::files::listing::shelf::Shelf;
+use crate::app::handlers::python::Host;
+use crate::app::observe::access_log::AccessLog;
+use crate::app::reply::{cors, page};
+use crate::app::routes::Routes;
 use crate::config::responses::HeaderField;
 use crate::config::{Config, Limits, Timeouts};
-use crate::http::date::Now;
 use crate::http::head::HeadLimits;
-use crate::http::request::Request;
-use crate::proto::responder::{Common, Responder};
+use crate::proto::responder::{Common, SERVER};
 use crate::start_error::StartError;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The value of the `Server` field.
-pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
 
 /// Everything that all connections share. Not changed after the start.
 #[derive(Debug)]
@@ -60,25 +51,11 @@ pub struct App {
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
     pub common: Common,
-    /// Whether scripts of other sites may ask: preflights are answered.
-    pub cors: bool,
-    /// Whether TRACE is answered.
-    pub trace: bool,
-    pub routes: Vec<Route>,
-    /// What the paths of the debug endpoints begin with, when they are on.
-    pub debug_prefix: Option<String>,
-    /// How much is compressed at a time.
-    pub coders: Arc<Coders>,
-    /// The site of files at `/`.
-    pub site: Option<Site>,
-    /// Further sites, each below its own prefix, the longest first.
-    pub sites: Vec<Site>,
-    /// The store of files at `/files/`.
-    pub store: Option<Store>,
-    /// What other servers answer.
-    pub proxy: Proxy,
-    /// What Python applications answer.
-    pub wsgi: Option<Wsgi>,
+    pub routes: Routes,
+    /// The listings of all sites.
+    listings: Vec<Arc<Shelf>>,
+    /// The processes of Python applications.
+    pub wsgi: Option<Host>,
     /// What is kept for all clients in temporary files, and in memory instead.
     pub spool: Arc<SpoolAccount>,
 }
@@ -89,21 +66,8 @@ impl App {
     /// # Errors
     /// A directory or the access log cannot be opened, or an upstream's name not be found.
     pub fn new(config: &Config) -> Result<App, StartError> {
-        let open = |path: &Path| {
-            Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
-                let path = path.display();
-                let remedy = "check its name and its permissions";
-                StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))
-            })
-        };
-        let root = config.root.as_deref().map(open).transpose()?;
-        let site = root.map(|root| Site::new("/", root, config)).transpose()?;
-        let mounts = &config.wsgi.sites;
-        let sites = mounts.iter().map(|mount| Site::new(&mount.prefix, open(&mount.directory)?, config));
-        let mut sites = sites.collect::<Result<Vec<_>, _>>()?;
-        sites.sort_by_key(|site| std::cmp::Reverse(site.prefix.len()));
-        let store = config.directory.as_deref().map(open).transpose()?.map(Store::new);
         let spool = SpoolAccount::new(config.limits.spool);
+        let routes = Routes::new(config, &Coders::new(), &spool)?;
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
             limits: config.limits.clone(),
@@ -111,29 +75,16 @@ impl App {
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
-            cors: config.responses.cors.is_some(),
-            trace: config.trace_method,
-            routes: routes::table(config),
-            debug_prefix: config.debug_prefix.clone(),
-            coders: Coders::new(),
-            site,
-            sites,
-            store,
-            proxy: Proxy::new(&config.proxy, &spool)?,
-            wsgi: Wsgi::new(&config.wsgi, &config.proxy.trusted, &spool)?,
+            listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
+            routes,
+            wsgi: Host::new(&config.wsgi)?,
             spool,
         })
     }
 
-    /// The site that a path belongs to.
-    pub fn site_of(&self, path: &[u8]) -> Option<&Site> {
-        let deeper = self.sites.iter().find(|site| path.starts_with(site.prefix.as_bytes()));
-        deeper.or(self.site.as_ref())
-    }
-
     /// When `do_chores` is to be called even if no request comes.
     pub fn next_chore(&self, now: Instant) -> Option<Instant> {
-        let expiries = self.all_sites().filter_map(|site| site.listings.next_expiry());
+        let expiries = self.listings.iter().filter_map(|shelf| shelf.next_expiry());
         let discarded = self.spool.has_discarded().then_some(now);
         self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).min()
     }
@@ -143,16 +94,7 @@ impl App {
     pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
         self.access_log.flush(lines, now);
         self.spool.free_some();
-        self.all_sites().for_each(|site| site.listings.expire(now));
-    }
-
-    fn all_sites(&self) -> impl Iterator<Item = &Site> {
-        self.site.iter().chain(&self.sites)
-    }
-
-    /// Answers a request, or says what the answer waits for.
-    pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
-        routes::dispatch(self, request, responder, now)
+        self.listings.iter().for_each(|shelf| shelf.expire(now));
     }
 }
 
@@ -168,7 +110,7 @@ fn common(config: &Config) -> Result<Common, StartError> {
     }
     // Of two pages for one status the last counts, as with every flag: it is found first.
     for page in rules.error_pages.iter().rev() {
-        common.error_pages.push(pages::read_error_page(page, config.root.as_deref())?);
+        common.error_pages.push(page::read_error_page(page, config.root.as_deref())?);
     }
     Ok(common)
 }

@@ -11,7 +11,7 @@
 //!    └────────────an answer─────────────┴──────────no answer────────────────────────────────┘
 //! ```
 
-use crate::app::temporary::SpoolAccount;
+use crate::app::body::temporary::SpoolAccount;
 use crate::sync;
 use crate::wsgi::supervisor::LeaseError;
 use std::io;

@@ -3,10 +3,10 @@
 
 use crate::config::proxy::ProxyRules;
 use crate::config::responses::{Origin, ResponseRules};
+use crate::config::server::{AccessLog, Bind, Chosen, Engine, Limits, Timeouts, access_log};
 use crate::config::site::SiteRules;
-use crate::config::values::{access_log, count, path, port, prefix};
+use crate::config::values::{count, path, port, prefix};
 use crate::config::wsgi::WsgiRules;
-use crate::config::{AccessLog, Bind, Chosen, Engine, Limits, Timeouts};
 use crate::environment;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;

@@ -1,5 +1,6 @@
 //! The flags about upstreams.
 
+use crate::config::values;
 use crate::units;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -35,7 +36,7 @@ pub struct ProxyRules {
     /// Beyond it the next upstream is tried. If there is none, the request is answered 504.
     // Three retransmissions of a SYN; a server nearby answers in a millisecond.
     #[arg(long = "proxy-connect-timeout", value_name = "TIME", default_value = "5s", requires = "proxy",
-          value_parser = super::timeout)]
+          value_parser = values::timeout)]
     pub connect_timeout: Duration,
 
     /// How long an upstream, or a tunnel through it, may be silent
@@ -43,7 +44,7 @@ pub struct ProxyRules {
     /// Beyond it the request is answered 504; if the answer has begun already, the connection is closed.
     // The default of nginx and most balancers.
     #[arg(long = "proxy-timeout", value_name = "TIME", default_value = "60s", requires = "proxy",
-          value_parser = super::timeout)]
+          value_parser = values::timeout)]
     pub timeout: Duration,
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8

@@ -3,6 +3,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::*;
+use std::time::Duration;
 
 const NO_ENVIRONMENT: &[(&str, &str)] = &[];
 

@@ -1,6 +1,5 @@
 //! The values of flags: how each kind is written, and the error for one that is not valid.
 
-use crate::config::AccessLog;
 use crate::units;
 use clap::Command;
 use std::ffi::OsString;
@@ -82,15 +81,5 @@ pub(super) fn path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
             return Err("the path is empty; write . for the current directory");
         }
         Ok(PathBuf::from(text))
-    })
-}
-
-pub(super) fn access_log() -> impl clap::builder::TypedValueParser<Value = AccessLog> {
-    use clap::builder::{OsStringValueParser, TypedValueParser};
-    OsStringValueParser::new().try_map(|text| match text.to_str() {
-        Some("") => Err("the path is empty; write a path, - for standard output, or off"),
-        Some("-") => Ok(AccessLog::Stdout),
-        Some("off") => Ok(AccessLog::Off),
-        _ => Ok(AccessLog::File(PathBuf::from(text))),
     })
 }

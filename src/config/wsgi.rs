@@ -1,5 +1,6 @@
 //! The flags about Python applications, and about directories that are served beside them.
 
+use crate::config::values;
 use crate::units;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -30,7 +31,7 @@ pub struct WsgiRules {
     ///
     /// Beyond it the request is answered 504, the stacks of the process are logged, and the process is replaced.
     // The time that nginx and most balancers wait for an answer.
-    #[arg(id = "wsgi-timeout", long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = super::timeout)]
+    #[arg(id = "wsgi-timeout", long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
     pub timeout: Duration,
 
     /// Replace a process after about this many requests; 0 means never
@@ -47,7 +48,7 @@ pub struct WsgiRules {
     pub queue: usize,
 
     /// Directory to import applications from, and to run them in [default: the current directory]
-    #[arg(long = "wsgi-chdir", value_name = "DIR", value_parser = super::path())]
+    #[arg(long = "wsgi-chdir", value_name = "DIR", value_parser = values::path())]
     pub folder: Option<PathBuf>,
 
     /// Import applications again when a source changes; SIGHUP does it at any time
@@ -57,7 +58,7 @@ pub struct WsgiRules {
     pub reload: bool,
 
     /// Interpreter for applications [default: of $VIRTUAL_ENV, .venv, venv, or python3]
-    #[arg(long = "python", value_name = "PATH", value_parser = super::path())]
+    #[arg(long = "python", value_name = "PATH", value_parser = values::path())]
     pub python: Option<PathBuf>,
 
     /// Directory to serve as a site below a prefix, repeatable
@@ -146,12 +147,12 @@ fn is_identifier(name: &str) -> bool {
 }
 
 fn workers(text: &str) -> Result<usize, String> {
-    super::count(text).and_then(|count| if count <= 1024 { Ok(count) } else { Err("1024 at most".into()) })
+    values::count(text).and_then(|count| if count <= 1024 { Ok(count) } else { Err("1024 at most".into()) })
 }
 
 fn threads(text: &str) -> Result<usize, String> {
     // Python runs one thread at a time: more would only wait.
-    super::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
+    values::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
 }
 
 fn queue(text: &str) -> Result<usize, String> {

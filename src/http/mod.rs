@@ -18,6 +18,7 @@ pub mod number;
 pub mod range;
 pub mod request;
 pub mod response;
+pub mod rest;
 pub mod spelling;
 pub mod status;
 pub mod target;

@@ -1,5 +1,6 @@
 //! A request as handlers see it: borrowed from the input buffer, for as long as the handler runs.
 
+use crate::http::conditional::Conditions;
 use crate::http::head::{Field, Head, Name};
 use crate::http::method::Method;
 use crate::http::target::Target;
@@ -56,6 +57,17 @@ impl<'a> Request<'a> {
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let bytes = self.bytes;
         self.head.fields.iter().map(move |field: &Field| (field.name.of(bytes), field.value.of(bytes)))
+    }
+
+    /// Its preconditions (RFC 9110, section 13).
+    pub fn conditions(&self) -> Conditions<impl Iterator<Item = &'a [u8]> + Clone + use<'a>> {
+        Conditions {
+            if_match: self.values(Name::IfMatch),
+            if_none_match: self.values(Name::IfNoneMatch),
+            if_modified_since: self.values(Name::IfModifiedSince),
+            if_unmodified_since: self.values(Name::IfUnmodifiedSince),
+            if_range: self.values(Name::IfRange),
+        }
     }
 
     /// The request line, without its CRLF.

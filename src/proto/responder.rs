@@ -6,6 +6,9 @@ use crate::http::vary::Vary;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, DRAIN_LIMIT, Encoder, Reading, Writing};
 
+/// The value of the `Server` field.
+pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
+
 /// What all responses of a server have in common. Made once, at start.
 #[derive(Debug)]
 pub struct Common {

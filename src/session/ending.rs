@@ -2,9 +2,9 @@
 //! request gets once.
 
 use crate::app::App;
-use crate::app::access_log::Line;
 use crate::app::exchange::Exchange;
-use crate::app::pages::{self, Format};
+use crate::app::observe::access_log::Line;
+use crate::app::reply::page::{self, Format};
 use crate::http::date::Now;
 use crate::http::violation::Violation;
 use crate::proto::conn::{Encoder, Reading, Writing};
@@ -88,7 +88,7 @@ impl Session {
                 self.deferred = Some(Box::new(Deferred { format, line }));
             }
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            pages::error(format, responder, violation.status(), violation.sentence());
+            page::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }
         // The response is being written, and cannot be completed any more.

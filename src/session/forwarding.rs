@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::app::forward::{Failure, Flow, Forward, SentByte, Stage};
-use crate::app::pages;
+use crate::app::reply::page;
 use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
@@ -178,7 +178,7 @@ impl Session {
     pub(super) fn exchange_with_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let taken = self.feed_upstream(app, now, scratch);
         let Exchange::Forward(forward) = &mut self.exchange else { return taken };
-        match forward.advance(&mut self.conn, &mut self.output, app, now) {
+        match forward.advance(&mut self.conn, &mut self.output, &app.common, now) {
             Flow::Waiting => taken,
             Flow::Moved => true,
             Flow::Complete => {
@@ -251,7 +251,7 @@ impl Session {
             // Most shortages are over within a second.
             fields.field("Retry-After", "1");
         }
-        pages::finish_error(format, fields, failure.status, failure.sentence());
+        page::finish_error(format, fields, failure.status, failure.sentence());
         self.log_response(scratch);
     }
 

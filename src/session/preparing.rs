@@ -17,8 +17,8 @@ impl Session {
         let format = self.format();
         let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-        let next = delay.finish(app, format, responder, now);
-        self.follow(next, app, now, scratch);
+        let next = delay.finish(format, responder, now);
+        self.follow(next.into(), app, now, scratch);
         true
     }
 
@@ -31,7 +31,7 @@ impl Session {
             let format = self.format();
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
             let next = preparation.finish(format, responder, now);
-            self.follow(next, app, now, scratch);
+            self.follow(next.into(), app, now, scratch);
         }
         true
     }

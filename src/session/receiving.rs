@@ -68,8 +68,8 @@ impl Session {
         }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
-            let next = receive.finish(app, format, responder, now);
-            self.follow(next, app, now, scratch);
+            let next = receive.finish(format, responder, now);
+            self.follow(next.into(), app, now, scratch);
         }
     }
 
@@ -83,7 +83,7 @@ impl Session {
             self.conn.refuse();
             let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
             let next = receive.fail(error, format, responder);
-            self.follow(next, app, now, scratch);
+            self.follow(next.into(), app, now, scratch);
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::http::escape;
 use crate::http::forwarded::speaks_for_a_client;
 use crate::http::head::Name;
 use crate::http::request::Request;
-use crate::proto::responder::decimal;
+use crate::proto::responder::{SERVER, decimal};
 use std::io::Write;
 
 /// What a request does not say itself.
@@ -31,7 +31,7 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     pair(out, b"QUERY_STRING", request.target.query.unwrap_or_default());
     pair(out, b"REQUEST_URI", request.head.target.of(request.bytes));
     pair(out, b"SERVER_PROTOCOL", if request.head.minor == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" });
-    pair(out, b"SERVER_SOFTWARE", crate::app::SERVER.as_bytes());
+    pair(out, b"SERVER_SOFTWARE", SERVER.as_bytes());
     pair(out, b"wsgi.url_scheme", around.scheme.as_bytes());
     // The name that the client used is the one that links should have.
     let name = without_port(request.host());

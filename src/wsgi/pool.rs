@@ -1,9 +1,8 @@
 //! The workers of one application as a whole: how many are wanted, which requests wait, which failure was the last.
 
 use crate::wsgi::Spec;
-use crate::wsgi::lease::Seat;
+use crate::wsgi::lease::{Seat, Ticket};
 use crate::wsgi::process::Process;
-use crate::wsgi::supervisor::Ticket;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

@@ -34,7 +34,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::links::Links;
+use super::symlinks::Links;
 pub use crate::config::site::Symlinks;
 use crate::cost;
 

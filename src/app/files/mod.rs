@@ -1,87 +1,19 @@
-//! A site of files: from a request path to bytes that may be sent.
+//! The disk: from a path below a root to bytes that may be sent, and changes of what is there.
 
 pub mod cache;
-pub mod caching;
+pub mod cache_control;
 pub mod content;
-pub mod incoming;
-mod links;
+pub mod delete;
 pub mod listing;
 pub mod lock;
 pub mod lookup;
 pub mod mime;
-pub mod neighbours;
-pub mod removal;
-pub mod representation;
-pub mod site;
+pub mod precompressed;
+mod symlinks;
+pub mod upload;
 pub mod variant;
 mod watch;
-
-use crate::app::exchange::Next;
-use crate::app::pages::{self, Format};
-use crate::http::conditional::Conditions;
-use crate::http::escape;
-use crate::http::head::Name;
-use crate::http::request::Request;
-use crate::http::status::Status;
-use crate::proto::responder::Responder;
-use lookup::Refused;
-use std::borrow::Cow;
-
-/// The request's path below `prefix`, decoded, as the resolver takes it: no slash in front, and several in
-/// a row are one. `None` where a segment holds an encoded slash: no file's name does.
-pub fn path_below<'a>(request: &'a Request, prefix: &str) -> Option<Cow<'a, [u8]>> {
-    if request.target.plain {
-        return request.path().strip_prefix(prefix.as_bytes()).map(Cow::Borrowed);
-    }
-    let encoded = request.path().strip_prefix(prefix.as_bytes())?;
-    if encoded.windows(3).any(|three| three == b"%2F") {
-        return None;
-    }
-    let path = escape::decode(encoded).ok()?;
-    if !path.starts_with(b"/") && !path.windows(2).any(|two| two == b"//") {
-        return Some(path);
-    }
-    let mut merged = Vec::with_capacity(path.len());
-    for &byte in path.iter() {
-        if byte != b'/' || merged.last().is_some_and(|&last| last != b'/') {
-            merged.push(byte);
-        }
-    }
-    Some(Cow::Owned(merged))
-}
-
-/// The conditions of a request.
-pub fn conditions<'a>(request: &Request<'a>) -> Conditions<impl Iterator<Item = &'a [u8]> + Clone + use<'a>> {
-    Conditions {
-        if_match: request.values(Name::IfMatch),
-        if_none_match: request.values(Name::IfNoneMatch),
-        if_modified_since: request.values(Name::IfModifiedSince),
-        if_unmodified_since: request.values(Name::IfUnmodifiedSince),
-        if_range: request.values(Name::IfRange),
-    }
-}
-
-/// Answers a path that led nowhere.
-pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Next {
-    let (status, sentence) = refusal(refused);
-    pages::error(Format::of(request), responder, status, sentence)
-}
-
-/// The status and the sentence of a path that led nowhere.
-pub fn refusal(refused: &Refused) -> (Status, &'static str) {
-    match refused {
-        Refused::NotFound => (Status::NOT_FOUND, "There is nothing at this address."),
-        Refused::Forbidden => (Status::FORBIDDEN, "The server may not read or write this."),
-        Refused::TooManyFiles => {
-            log::warn!("no file descriptor is left to open a file with");
-            (Status::SERVICE_UNAVAILABLE, "The server has too much open at the moment; try again soon.")
-        }
-        Refused::Other(error) => {
-            log::error!("a file cannot be opened: {error}");
-            (Status::INTERNAL_SERVER_ERROR, "The server could not read or write this.")
-        }
-    }
-}
+pub mod writable;
 
 /// A directory of one test's own, removed when the test ends, passed or failed.
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! One attempt to have the request answered: what is known of one connection to one upstream. The next attempt begins
 //! with a new value.
 
-use crate::app::forward::Failure;
+use crate::app::forward::protocol::Failure;
 use crate::proto::buffer::Buffer;
 use std::os::fd::OwnedFd;
 

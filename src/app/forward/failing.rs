@@ -2,41 +2,16 @@
 //! of an idle one that turned out to be closed.
 
 use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound};
-use crate::app::forward::{Failure, Flow, Forward, Stage};
+use crate::app::forward::{CutByShutdown, Failure, Flow, Forward, Stage};
 use crate::app::upstreams::ConnectError;
 use crate::http::date::Now;
 use crate::http::status::Status;
-use std::fmt;
 use std::io;
 use std::time::Instant;
 
 /// How many workers get a request, if one after another ends before it begins with it: as many as an application may
 /// have.
 const MOST_TRIED: usize = 1024;
-
-/// The cause in the `io::Error` of a call that did not wait because the server's shutdown cuts all exchanges.
-#[derive(Debug)]
-pub struct CutByShutdown;
-
-impl CutByShutdown {
-    fn is_cause_of(error: &io::Error) -> bool {
-        error.get_ref().is_some_and(|cause| cause.is::<CutByShutdown>())
-    }
-}
-
-impl fmt::Display for CutByShutdown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cut by the shutdown")
-    }
-}
-
-impl std::error::Error for CutByShutdown {}
-
-impl From<CutByShutdown> for io::Error {
-    fn from(cut: CutByShutdown) -> io::Error {
-        io::Error::other(cut)
-    }
-}
 
 impl Forward {
     /// There is no socket to the upstream.
@@ -144,9 +119,9 @@ impl Forward {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::body::temporary::SpoolAccount;
     use crate::app::forward::Protocol;
-    use crate::app::proxy::exchange::HttpExchange;
-    use crate::app::temporary::SpoolAccount;
+    use crate::app::forward::http::HttpExchange;
     use crate::app::upstreams::{Address, Group, Reuse, Upstream};
     use crate::proto::client::Framing;
     use std::sync::Arc;

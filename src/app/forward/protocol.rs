@@ -1,30 +1,30 @@
-//! The protocol spoken with an upstream: it writes a request and reads a response. `Protocol` hides every difference
-//! between an HTTP server and a Python worker of our own.
+//! What a protocol spoken with an upstream gets and gives: bytes from there, room for the response, and how far a step has
+//! come.
 
-use crate::app::App;
 use crate::app::body::Body;
-use crate::app::forward::{ROOM, Room};
-use crate::app::gathered::Gathered;
-use crate::app::proxy::exchange::HttpExchange;
-use crate::app::spool::Spool;
-use crate::app::temporary::NoRoom;
+use crate::app::body::spool::Spool;
+use crate::app::body::temporary::NoRoom;
 use crate::app::upstreams::ConnectError;
-use crate::app::wsgi::exchange::WsgiExchange;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Conn;
-use crate::proto::responder::Responder;
-use crate::wsgi::frames;
+use crate::proto::responder::{Common, Responder};
 use crate::wsgi::supervisor::LeaseError;
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-/// The protocol spoken with the upstream.
-#[derive(Debug)]
-pub enum Protocol {
-    Http(Box<HttpExchange>),
-    Wsgi(Box<WsgiExchange>),
+/// Bytes of a read from the upstream.
+pub const ROOM: usize = 64 * 1024;
+
+/// Where content goes in the step at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// To the client's output.
+    Output,
+    /// To the spool, which has reserved for all of the input.
+    Spool,
 }
 
 /// The result of a step of the protocol.
@@ -63,13 +63,13 @@ pub struct Sink<'a> {
     pub output: &'a mut Buffer,
     pub room: Room,
     pub spool: &'a mut Spool,
-    pub app: &'a App,
+    pub common: &'a Common,
     pub now: &'a Now,
 }
 
 impl Sink<'_> {
     pub fn responder(&mut self) -> Responder<'_> {
-        Responder::new(self.conn, self.output, self.now.imf(), &self.app.common)
+        Responder::new(self.conn, self.output, self.now.imf(), self.common)
     }
 
     /// Writes a piece of content to the client's output or to the spool.
@@ -79,6 +79,30 @@ impl Sink<'_> {
             Room::Spool => self.spool.push(data).map_err(Failure::of_disk)?,
         }
         Ok(())
+    }
+}
+
+/// The cause in the `io::Error` of a call that did not wait because the server's shutdown cuts all exchanges.
+#[derive(Debug)]
+pub struct CutByShutdown;
+
+impl CutByShutdown {
+    pub fn is_cause_of(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|cause| cause.is::<CutByShutdown>())
+    }
+}
+
+impl fmt::Display for CutByShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("cut by the shutdown")
+    }
+}
+
+impl std::error::Error for CutByShutdown {}
+
+impl From<CutByShutdown> for io::Error {
+    fn from(cut: CutByShutdown) -> io::Error {
+        io::Error::other(cut)
     }
 }
 
@@ -125,76 +149,6 @@ impl Failure {
             Status::SERVICE_UNAVAILABLE => "The server behind this one has no room for the request at the moment.",
             Status::GATEWAY_TIMEOUT => "The server behind this one did not answer in time.",
             _ => "The server could not answer the request.",
-        }
-    }
-}
-
-/// What every protocol must do.
-impl Protocol {
-    /// Writes the request up to its content. `gathered`: the content, if it was received in full.
-    pub(super) fn begin(&mut self, gathered: Option<&Gathered>, output: &mut Buffer) {
-        match self {
-            Protocol::Http(http) => http.begin(gathered.map(Gathered::len), output),
-            Protocol::Wsgi(wsgi) => wsgi.begin(gathered, output),
-        }
-    }
-
-    /// Frames a piece of content that is not gathered.
-    pub(super) fn push(&mut self, data: &[u8], output: &mut Buffer) {
-        match self {
-            Protocol::Http(http) => http.push(data, output),
-            // A worker's content is always gathered.
-            Protocol::Wsgi(_) => {}
-        }
-    }
-
-    /// Frames the end of content that is not gathered.
-    pub(super) fn push_end(&mut self, output: &mut Buffer) {
-        match self {
-            Protocol::Http(http) => http.push_end(output),
-            Protocol::Wsgi(_) => {}
-        }
-    }
-
-    /// Whether gathered content in a file is passed as a descriptor, with the first byte of the request.
-    pub(super) fn passes_files(&self) -> bool {
-        match self {
-            Protocol::Http(_) => false,
-            Protocol::Wsgi(_) => true,
-        }
-    }
-
-    /// How many bytes may wait to be decoded: a whole head must fit.
-    pub(super) fn largest_head(&self) -> usize {
-        match self {
-            Protocol::Http(_) => ROOM,
-            Protocol::Wsgi(_) => frames::LARGEST_HEAD,
-        }
-    }
-
-    /// Whether the upstream begins only when it has read the whole request, and is connected by a Unix socket. Such a
-    /// socket is reset, not just closed, when the other end closes it with unread bytes (unix(7)): then the request has
-    /// not begun.
-    pub(super) fn is_taken_whole(&self) -> bool {
-        match self {
-            Protocol::Http(_) => false,
-            Protocol::Wsgi(_) => true,
-        }
-    }
-
-    /// Whether the request may be sent again after some or all of it was sent.
-    pub(super) fn may_repeat(&self) -> bool {
-        match self {
-            Protocol::Http(http) => http.may_repeat(),
-            Protocol::Wsgi(_) => false,
-        }
-    }
-
-    /// Takes the next piece of input and writes the response.
-    pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
-        match self {
-            Protocol::Http(http) => http.step(source, sink),
-            Protocol::Wsgi(wsgi) => wsgi.step(source, sink),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Room for bytes from an upstream: buffers that are lent to an exchange while it is driven, and the spool.
 
+use crate::app::forward::protocol::Room;
 use crate::app::forward::{Forward, Stage};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
@@ -9,15 +10,6 @@ use std::time::{Duration, Instant};
 /// How soon a full spool is tried again: another client may have given room back, and no event tells. Only the upstream
 /// waits for it. A client that reads empties its own spool, and then needs no more room.
 const SPOOL_RETRY: Duration = Duration::from_millis(500);
-
-/// Where the next step of the protocol writes content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// The client's output.
-    Output,
-    /// The spool, which has reserved room for all of the input.
-    Spool,
-}
 
 impl Forward {
     /// Reserves room for the content of the next step; `None` while there is none.

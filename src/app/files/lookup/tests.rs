@@ -1,5 +1,5 @@
-use super::super::links::tests::READS;
 use super::super::scratch::Scratch;
+use super::super::symlinks::tests::READS;
 use super::*;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use std::io::Read;

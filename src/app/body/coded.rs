@@ -1,0 +1,60 @@
+//! A file that is compressed while it is sent.
+
+use crate::app::body::pulled::Pulled;
+use crate::app::compress::{Coder, Coders, Compressor};
+use crate::app::files::cache::Stored;
+use crate::app::files::variant::{Compressing, Joined};
+use std::io;
+use std::sync::Arc;
+
+/// Content that is compressed while it is sent: as it is made for all, or for this client alone where nothing is kept.
+#[derive(Debug)]
+pub struct Coded {
+    stored: Arc<Stored>,
+    compressor: Compressor,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// The variant that all clients share; the first `at` bytes of it have been taken.
+    Shared {
+        at: usize,
+        coders: Arc<Coders>,
+    },
+    Own(Box<Compressing>),
+}
+
+impl Coded {
+    /// `None` when there is no coder to make it with.
+    pub fn new(compressor: Compressor, stored: Arc<Stored>, coders: &Arc<Coders>) -> Option<Coded> {
+        let begin = || Some(Compressing::new(Coder::new(compressor, coders.permit()?), stored.meta.size));
+        let source = match stored.join(compressor, begin) {
+            Joined::Shared => Source::Shared { at: 0, coders: Arc::clone(coders) },
+            Joined::Alone => Source::Own(Box::new(begin()?)),
+            Joined::Busy => return None,
+        };
+        Some(Coded { stored, compressor, source })
+    }
+
+    pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
+        let before = out.len();
+        let (cost, complete) = match &mut self.source {
+            Source::Shared { at, .. } => self.stored.pull(self.compressor, at, out)?,
+            Source::Own(compressing) => {
+                let cost = compressing.step(&self.stored.content)?;
+                out.append(compressing.output());
+                (cost, compressing.is_finished())
+            }
+        };
+        Ok(if complete && out.len() == before { Pulled::End } else { Pulled::Some { cost } })
+    }
+}
+
+impl Drop for Coded {
+    fn drop(&mut self) {
+        if let Source::Shared { coders, .. } = &self.source {
+            self.stored.leave(self.compressor, !coders.are_scarce());
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Files that were compressed beforehand: `file.br`, `file.zst` and `file.gz` beside `file`.
+//!
+//! They are found by the same resolver as everything else, so one outside the root is not found. One that is
+//! older than its original is left alone: its content may be another.
+
+use crate::app::files::lookup::{Found, Meta, Root};
+use crate::http::accept::Coding;
+use std::fs::File;
+
+/// The codings of precompressed files, the smallest result first.
+const CODINGS: [Coding; 3] = [Coding::Br, Coding::Zstd, Coding::Gzip];
+
+/// Where the precompressed files of a file would be.
+#[derive(Clone, Copy, Debug)]
+pub struct Precompressed<'a> {
+    root: &'a Root,
+    path: &'a [u8],
+    original: Meta,
+}
+
+impl<'a> Precompressed<'a> {
+    /// How many a file can have.
+    pub const MOST: usize = CODINGS.len();
+
+    pub fn new(root: &'a Root, path: &'a [u8], original: Meta) -> Precompressed<'a> {
+        Precompressed { root, path, original }
+    }
+
+    /// The codings there are, in the order of preference. All are looked for, also those that this client
+    /// does not take: `Vary` has to say that others would get another answer.
+    pub fn codings(&self) -> impl Iterator<Item = Coding> {
+        CODINGS.into_iter().filter(|&coding| self.open(coding).is_some())
+    }
+
+    /// The file in this coding, if it is as new as the original.
+    pub fn open(&self, coding: Coding) -> Option<(File, Meta)> {
+        let path = [self.path, coding.suffix()?.as_bytes()].concat();
+        match self.root.find(&path) {
+            Ok(Found::File { file, meta }) if meta.mtime >= self.original.mtime => Some((file, meta)),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Endpoints for people who write or test clients: they show a request as the server saw it and answer in
+//! every way a server can. Off unless asked for: they reflect what they are sent.
+
+pub mod answers;
+pub mod arguments;
+pub mod cookies;
+pub mod inspect;
+pub mod slow;
+pub mod stream;
+
+use crate::app::exchange::Next;
+use crate::app::handlers::debug::arguments::Tools;
+use crate::http::date::Now;
+use crate::http::method::{Method, Methods};
+use crate::http::request::Request;
+use crate::http::rest::Rest;
+use crate::proto::responder::Responder;
+use std::sync::Arc;
+
+/// One of the endpoints.
+#[derive(Debug)]
+pub struct Debug {
+    endpoint: Endpoint,
+    tools: Arc<Tools>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Endpoint {
+    Request,
+    Status,
+    Redirect,
+    Delay,
+    Drip,
+    Bytes,
+    Lines,
+    Cookies,
+    SetCookies,
+    DeleteCookies,
+    Echo,
+}
+
+/// Where an endpoint is, and what is told about it.
+#[derive(Debug)]
+pub struct Place {
+    pub path: String,
+    /// Whether its path is only the beginning of those that it answers.
+    pub is_prefix: bool,
+    /// What its path or query takes, for people.
+    pub hint: &'static str,
+    pub allow: Methods,
+    pub about: &'static str,
+}
+
+/// All endpoints.
+pub fn all(tools: Tools) -> Vec<(Place, Debug)> {
+    let tools = Arc::new(tools);
+    // What a client may send anywhere, to see what becomes of it.
+    let any = Methods::READ.with(Method::Post).with(Method::Put).with(Method::Patch).with(Method::Delete);
+    let read = Methods::READ;
+    let post = Methods::NONE.with(Method::Post);
+    let below = [
+        ("request", "", any, Endpoint::Request, "the request as it was seen"),
+        ("status/", "{code}", any, Endpoint::Status, "a response of this status"),
+        ("redirect/", "{n}", read, Endpoint::Redirect, "a chain of redirections"),
+        ("delay/", "{seconds}", read, Endpoint::Delay, "waits, then answers"),
+        ("drip", "?bytes=&duration=&delay=", read, Endpoint::Drip, "content bit by bit"),
+        ("bytes/", "{n}?seed=", read, Endpoint::Bytes, "so many bytes"),
+        ("stream/", "{n}", read, Endpoint::Lines, "so many lines of JSON"),
+    ];
+    let cookies = [
+        ("cookies", "", read, Endpoint::Cookies, "the request's cookies"),
+        ("cookies/set", "?name=value", read, Endpoint::SetCookies, "sets cookies"),
+        ("cookies/delete", "?name", read, Endpoint::DeleteCookies, "deletes cookies"),
+    ];
+    let echo = [("", "", post, Endpoint::Echo, "the request's content")];
+    let here = below.into_iter().chain(cookies).map(|endpoint| (tools.prefix.as_str(), endpoint));
+    let all = here.chain(cookies.into_iter().chain(echo).map(|endpoint| ("/", endpoint)));
+    let all = all.map(|(prefix, (path, hint, allow, endpoint, about))| {
+        let place = Place { path: format!("{prefix}{path}"), is_prefix: path.ends_with('/'), hint, allow, about };
+        (place, Debug { endpoint, tools: Arc::clone(&tools) })
+    });
+    all.collect()
+}
+
+impl Debug {
+    pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Next {
+        let (tools, argument) = (&*self.tools, rest.encoded);
+        match self.endpoint {
+            Endpoint::Request => inspect::request(tools, request, responder),
+            Endpoint::Status => answers::status(tools, argument, request, responder).into(),
+            Endpoint::Redirect => answers::redirect(tools, argument, request, responder, now).into(),
+            Endpoint::Delay => slow::delay(argument, request, responder, now),
+            Endpoint::Drip => slow::drip(request, responder, now),
+            Endpoint::Bytes => stream::bytes(argument, request, responder).into(),
+            Endpoint::Lines => stream::lines(argument, request, responder).into(),
+            Endpoint::Cookies => cookies::show(tools, request, responder, now).into(),
+            Endpoint::SetCookies => cookies::set(request, responder).into(),
+            Endpoint::DeleteCookies => cookies::delete(request, responder).into(),
+            Endpoint::Echo => inspect::echo(tools, request, responder),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `GET /echo/{text}`: the text, percent-decoded; compressed when the client accepts it, however short.
+
+use crate::app::body::Reply;
+use crate::app::compress::Coders;
+use crate::app::reply::text::{self, Compress};
+use crate::http::date::Now;
+use crate::http::escape;
+use crate::http::request::Request;
+use crate::http::rest::Rest;
+use crate::http::vary::Vary;
+use crate::proto::responder::Responder;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Echo {
+    pub coders: Arc<Coders>,
+}
+
+impl Echo {
+    /// The text is every byte of the path's rest: slashes that stand in a row stay.
+    pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Reply {
+        let text = escape::decode_lenient(rest.encoded);
+        text::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly(&self.coders), &text)
+    }
+}

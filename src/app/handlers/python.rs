@@ -1,0 +1,102 @@
+//! Python applications as handlers: how a request is passed to a worker. The processes are the business of `crate::wsgi`.
+
+use crate::app::body::temporary::SpoolAccount;
+use crate::app::client::Clients;
+use crate::app::exchange::Next;
+use crate::app::forward::wsgi::WsgiExchange;
+use crate::app::forward::{Forward, Protocol};
+use crate::app::reply::page::{self, Format};
+use crate::app::upstreams::{Address, Group, Upstream};
+use crate::config::wsgi::WsgiRules;
+use crate::http::date::Now;
+use crate::http::head::Name;
+use crate::http::method::Method;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use crate::start_error::StartError;
+use crate::wsgi::environ::{self, Surroundings};
+use crate::wsgi::frames::SERIALS;
+use crate::wsgi::python;
+use crate::wsgi::shared_supervisor::SharedSupervisor;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// A request may wait for a worker at least this long: it may be that all workers have to be started again.
+const QUEUE: Duration = Duration::from_secs(10);
+
+/// The processes of all applications.
+#[derive(Debug)]
+pub struct Host {
+    pub supervisor: SharedSupervisor,
+}
+
+impl Host {
+    /// Finds the interpreter; starts nothing yet. `None` when there is no application.
+    ///
+    /// # Errors
+    /// The folder of the applications cannot be entered.
+    pub fn new(rules: &WsgiRules) -> Result<Option<Host>, StartError> {
+        if rules.apps.is_empty() {
+            return Ok(None);
+        }
+        let supervisor = SharedSupervisor::new(python::specs(rules)?)
+            .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
+        Ok(Some(Host { supervisor }))
+    }
+}
+
+/// A prefix and the application that answers below it.
+#[derive(Debug)]
+pub struct Python {
+    /// The value of SCRIPT_NAME: empty for `/`.
+    prefix: String,
+    group: Arc<Group>,
+    clients: Arc<Clients>,
+    /// The serial of the next request: an answer must carry the same.
+    serial: AtomicU32,
+}
+
+impl Python {
+    /// Every application, in the order of its pool of processes.
+    pub fn all(rules: &WsgiRules, clients: &Arc<Clients>, spool: &Arc<SpoolAccount>) -> Vec<Python> {
+        let apps = rules.apps.iter().enumerate().map(|(pool, mount)| {
+            let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
+            let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout, spool);
+            let prefix = mount.prefix.trim_end_matches('/').to_owned();
+            Python { prefix, group: Arc::new(group), clients: Arc::clone(clients), serial: AtomicU32::new(1) }
+        });
+        apps.collect()
+    }
+
+    /// Where it answers: `/`, or a path that does not end in a slash.
+    pub fn prefix(&self) -> &str {
+        if self.prefix.is_empty() { "/" } else { &self.prefix }
+    }
+
+    /// The application, for the log.
+    pub fn shown(&self) -> &str {
+        &self.group.upstreams[0].name
+    }
+
+    /// Passes a request to its application.
+    pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
+        // With content, CONTENT_LENGTH is added when all of the content has been received.
+        let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
+        let (trusted, scheme) = (self.clients.trusts(request), self.clients.scheme(request));
+        let around = Surroundings { mount: self.prefix.as_bytes(), scheme, content, trusted };
+        let mut environ = Vec::with_capacity(request.head.len + 512);
+        environ::write(request, &around, &mut environ);
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed) % SERIALS;
+        let exchange = WsgiExchange::new(environ, serial, request.method() == Method::Head);
+        let protocol = Protocol::Wsgi(Box::new(exchange));
+        match Forward::new(self.group.clone(), protocol, request.has_content, now.instant) {
+            Some(forward) => Next::Forward(Box::new(forward)),
+            None => {
+                let sentence = "There is no application behind this address at the moment.";
+                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence).into()
+            }
+        }
+    }
+}

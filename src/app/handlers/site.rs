@@ -1,0 +1,285 @@
+//! A site: which file stands for a path, and what is answered where none does.
+//!
+//! ```text
+//!  path ─► a file ────────────────────────────────────────────► sent
+//!          a directory, no slash ─► path.html? ─► sent, else redirected to the slash
+//!          a directory, slash ────► an index? ──► sent, else listed, or 403
+//!          nothing ───────────────► path.html? ─► sent, else a navigation? ─► the page of --spa, or 404
+//! ```
+
+use crate::app::body::Reply;
+use crate::app::compress::Coders;
+use crate::app::exchange::Next;
+use crate::app::files::cache::{Cache, Stored};
+use crate::app::files::cache_control::CacheControl;
+use crate::app::files::listing::shelf::Shelf;
+use crate::app::files::lookup::{Found, Meta, Refused, Root};
+use crate::app::files::mime::Types;
+use crate::app::files::precompressed::Precompressed;
+use crate::app::receive::prepare::{self, Listed};
+use crate::app::reply::file::Representation;
+use crate::app::reply::page::{self, Format};
+use crate::app::reply::refusal;
+use crate::config::Config;
+use crate::cost;
+use crate::http::accept;
+use crate::http::date::Now;
+use crate::http::escape;
+use crate::http::head::Name;
+use crate::http::request::Request;
+use crate::http::rest::Rest;
+use crate::http::status::Status;
+use crate::http::vary::Vary;
+use crate::proto::responder::Responder;
+use crate::start_error::StartError;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// A directory served as a site, and by which rules.
+#[derive(Debug)]
+pub struct Site {
+    /// What its addresses begin with; begins and ends with a slash.
+    prefix: String,
+    root: Arc<Root>,
+    /// Whether a directory without an index shows its names.
+    listing: bool,
+    /// What stands for a directory: the first of these that is there.
+    index: Vec<Vec<u8>>,
+    /// Whether `/about` may be about.html.
+    try_html: bool,
+    /// The page that answers navigations to nothing, a path below the root.
+    spa: Option<Vec<u8>>,
+    /// Whether file.br may stand for file.
+    precompressed: bool,
+    types: Types,
+    cache_control: CacheControl,
+    cache: Cache,
+    /// Listings that requests share; they have their part of what the cache may take.
+    listings: Arc<Shelf>,
+    coders: Arc<Coders>,
+}
+
+impl Site {
+    /// # Errors
+    /// The page of `--spa` is not there: every address would be 404.
+    pub fn new(prefix: &str, root: Root, config: &Config, coders: &Arc<Coders>) -> Result<Site, StartError> {
+        let mut rules = config.site.clone();
+        // The page of an application is in ROOT.
+        rules.spa = rules.spa.filter(|_| prefix == "/");
+        if let Some(path) = &rules.spa
+            && !matches!(root.find(path), Ok(Found::File { .. }))
+        {
+            let path = path.escape_ascii();
+            return Err(StartError::new(format!(
+                "cannot serve \"{path}\" as the page of --spa: there is no such file in ROOT that may be served; correct \
+                 the path, which is below ROOT"
+            )));
+        }
+        let for_listings = if config.listing { config.limits.cache / 4 } else { 0 };
+        Ok(Site {
+            prefix: prefix.to_owned(),
+            root: Arc::new(root),
+            listing: config.listing,
+            index: rules.index,
+            try_html: rules.try_html,
+            spa: rules.spa,
+            precompressed: rules.precompressed,
+            types: Types::new(rules.mime),
+            cache_control: CacheControl::new(rules.cache_control, rules.immutable),
+            cache: Cache::new(config.limits.cache - for_listings),
+            listings: Arc::new(Shelf::new(for_listings)),
+            coders: Arc::clone(coders),
+        })
+    }
+
+    pub fn answer(&self, request: &Request, rest: &Rest, mut responder: Responder, now: &Now) -> Next {
+        let path = rest.decoded.as_deref();
+        let mut search = Search { site: self, now, cost: 0 };
+        let mut answer = path.map_or(Answer::Nothing(Refused::NotFound), |path| search.resolve(path));
+        let mut vary = Vary::NOTHING;
+        if matches!(answer, Answer::Nothing(Refused::NotFound))
+            && let Some(stored) = search.navigation(request)
+        {
+            answer = Answer::File(stored);
+            // To another client the same address is 404.
+            vary = Vary::ACCEPT;
+        }
+        responder.spend(search.cost);
+        match answer {
+            Answer::File(stored) => {
+                if self.precompressed {
+                    responder.spend(cost::LOOKUP * Precompressed::MOST);
+                }
+                let mut representation = self.represent(&stored);
+                representation.vary = vary;
+                representation.answer(&self.coders, request, responder, now).into()
+            }
+            Answer::Redirect => redirect(&self.prefix, request, path.unwrap_or_default(), responder).into(),
+            Answer::Listing(dir, meta) => {
+                let listing = self.listings.find(&self.root, path.unwrap_or_default(), (dir, &meta), now);
+                match prepare::listing(listing, &self.listings, &self.coders, request, responder, now) {
+                    Listed::Reply(reply) => reply.into(),
+                    Listed::Unmade(preparation) => Next::Prepare(preparation),
+                }
+            }
+            Answer::Unlisted => {
+                let sentence = "This directory has no index, and its names are not shown.";
+                page::error(Format::of(request), responder, Status::FORBIDDEN, sentence).into()
+            }
+            Answer::Nothing(Refused::NotFound) => page::not_found(Format::of(request), responder).into(),
+            Answer::Nothing(refused) => refusal::refused(&refused, request, responder).into(),
+        }
+    }
+
+    /// Its listings, which forget those that nobody asks for any more.
+    pub fn listings(&self) -> &Arc<Shelf> {
+        &self.listings
+    }
+
+    /// A file that was served lately, if `path` still leads to it.
+    fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
+        self.cache.find(path, &self.root, now.instant)
+    }
+
+    fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
+        let mut representation = Representation::new(stored);
+        representation.precompressed =
+            self.precompressed.then(|| Precompressed::new(&self.root, &stored.path, stored.meta));
+        representation
+    }
+}
+
+/// What a path of the request came to.
+enum Answer {
+    File(Arc<Stored>),
+    /// A directory, its address without the slash at its end.
+    Redirect,
+    Listing(OwnedFd, Meta),
+    /// A directory whose names are not shown.
+    Unlisted,
+    Nothing(Refused),
+}
+
+/// The way from a path to what stands for it.
+struct Search<'a> {
+    site: &'a Site,
+    now: &'a Now,
+    /// What it has cost so far. What is kept costs nothing.
+    cost: usize,
+}
+
+impl Search<'_> {
+    /// What a path comes to: from what is kept, or by looking it up.
+    fn resolve(&mut self, path: &[u8]) -> Answer {
+        let Search { site, now, .. } = *self;
+        if let Some(stored) = site.cached(path, now) {
+            return Answer::File(stored);
+        }
+        if site.cache.is_missing(path, now.instant) {
+            return Answer::Nothing(Refused::NotFound);
+        }
+        let answer = self.look_up(path);
+        if let Answer::Nothing(Refused::NotFound) = answer {
+            site.cache.note_missing(path, now.instant);
+        }
+        answer
+    }
+
+    /// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
+    /// for the path instead.
+    fn look_up(&mut self, path: &[u8]) -> Answer {
+        let Search { site, now, .. } = *self;
+        let has_slash = path.is_empty() || path.ends_with(b"/");
+        match self.find(path) {
+            Ok(Found::File { file, meta }) => {
+                Answer::File(site.cache.keep(path, self.load(path, file, meta), now.instant, now.unix))
+            }
+            Ok(Found::Directory { dir, meta }) if has_slash => self.index(path, dir, meta),
+            Ok(Found::Directory { .. }) => self.with_html(path).unwrap_or(Answer::Redirect),
+            Err(Refused::NotFound) if !has_slash => self.with_html(path).unwrap_or(Answer::Nothing(Refused::NotFound)),
+            Err(refused) => Answer::Nothing(refused),
+        }
+    }
+
+    /// The file of `--try-html`.
+    fn with_html(&mut self, path: &[u8]) -> Option<Answer> {
+        if !self.site.try_html {
+            return None;
+        }
+        let path = [path, b".html"].concat();
+        match self.find(&path) {
+            Ok(Found::File { file, meta }) => Some(Answer::File(Arc::new(self.load(&path, file, meta)))),
+            Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
+            Err(refused) => Some(Answer::Nothing(refused)),
+        }
+    }
+
+    /// The index file of a directory, or else its listing.
+    fn index(&mut self, directory: &[u8], dir: OwnedFd, meta: Meta) -> Answer {
+        let Search { site, now, .. } = *self;
+        for (place, name) in site.index.iter().enumerate() {
+            let path = [directory, name].concat();
+            match self.find(&path) {
+                Ok(Found::File { file, meta }) => {
+                    let stored = self.load(&path, file, meta);
+                    return Answer::File(match place {
+                        0 => site.cache.keep(directory, stored, now.instant, now.unix),
+                        _ => Arc::new(stored),
+                    });
+                }
+                Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
+                Err(refused) => return Answer::Nothing(refused),
+            }
+        }
+        if site.listing { Answer::Listing(dir, meta) } else { Answer::Unlisted }
+    }
+
+    /// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
+    /// that it wants HTML, and its last segment has no extension.
+    fn navigation(&mut self, request: &Request) -> Option<Arc<Stored>> {
+        let path = self.site.spa.as_ref()?;
+        let last = request.path().rsplit(|&b| b == b'/').next().unwrap_or_default();
+        if last.contains(&b'.') || !accept::accepts_html_explicitly(request.values(Name::Accept)) {
+            return None;
+        }
+        match self.find(path) {
+            Ok(Found::File { file, meta }) => Some(Arc::new(self.load(path, file, meta))),
+            _ => None,
+        }
+    }
+
+    fn find(&mut self, path: &[u8]) -> Result<Found, Refused> {
+        self.site.root.find_at_cost(path, &mut self.cost)
+    }
+
+    /// Takes in the file at `path` below the root.
+    fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
+        let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.cache_control.of(path));
+        self.cost += stored.load_cost();
+        stored
+    }
+}
+
+/// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
+/// its decoded segments and begins with one slash: it cannot name another host.
+fn redirect(prefix: &str, request: &Request, path: &[u8], responder: Responder) -> Reply {
+    let mut location = prefix.trim_end_matches('/').as_bytes().to_vec();
+    for segment in path.split(|&b| b == b'/') {
+        location.push(b'/');
+        escape::path_segment(segment, &mut location);
+    }
+    location.push(b'/');
+    if let Some(query) = request.target.query {
+        location.push(b'?');
+        location.extend_from_slice(query);
+    }
+    let mut fields = responder.start(Status::MOVED_PERMANENTLY);
+    fields.field("Location", location);
+    page::finish_error(
+        Format::of(request),
+        fields,
+        Status::MOVED_PERMANENTLY,
+        "This directory's address ends in a slash.",
+    )
+}

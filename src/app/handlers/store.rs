@@ -1,0 +1,69 @@
+//! `/files/{name}`: GET and HEAD read the store, POST and PUT fill it, DELETE empties it. Content streams to a temporary
+//! file beside its target, which takes the target's name when it is whole; a broken upload leaves nothing.
+
+use crate::app::compress::Coders;
+use crate::app::exchange::Next;
+use crate::app::files::cache::Stored;
+use crate::app::files::lookup::Found;
+use crate::app::files::mime;
+use crate::app::files::writable::Writable;
+use crate::app::receive::upload::Upload;
+use crate::app::receive::{Receive, change};
+use crate::app::reply::file::Representation;
+use crate::app::reply::page::{self, Format};
+use crate::app::reply::refusal;
+use crate::cost;
+use crate::http::date::Now;
+use crate::http::method::Method;
+use crate::http::request::Request;
+use crate::http::rest::Rest;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use std::sync::Arc;
+
+/// The store of files, and the coders for what is read from it.
+#[derive(Debug)]
+pub struct Store {
+    pub directory: Arc<Writable>,
+    pub coders: Arc<Coders>,
+}
+
+impl Store {
+    pub fn answer(&self, request: &Request, rest: &Rest, mut responder: Responder, now: &Now) -> Next {
+        let store = &self.directory;
+        let Some(path) = rest.decoded.as_deref() else {
+            return page::not_found(Format::of(request), responder).into();
+        };
+        if request.method().is_get_or_head() {
+            let mut spent = 0;
+            let found = store.root.find_at_cost(path, &mut spent);
+            responder.spend(spent);
+            return match found {
+                Ok(Found::File { file, meta }) => {
+                    let stored = Stored::load(path, file, meta, mime::UNKNOWN, None);
+                    responder.spend(stored.load_cost());
+                    Representation::new(&Arc::new(stored)).answer(&self.coders, request, responder, now).into()
+                }
+                Ok(Found::Directory { .. }) => page::not_found(Format::of(request), responder).into(),
+                Err(refused) => refusal::refused(&refused, request, responder).into(),
+            };
+        }
+        let format = Format::of(request);
+        responder.spend(cost::NAME);
+        if request.method() == Method::Delete {
+            return match change::removal(store, path, request, now) {
+                Ok(change) => change.attempt(format, responder, now).into(),
+                Err(refusal) => change::refuse(&refusal, format, responder).into(),
+            };
+        }
+        // RFC 9110, section 9.3.4: a PUT with Content-Range must not store the part as if it were the whole.
+        if request.fields().any(|(name, _)| name.eq_ignore_ascii_case(b"content-range")) {
+            let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
+            return page::error(format, responder, Status::BAD_REQUEST, sentence).into();
+        }
+        match Upload::begin(store, path, request, now) {
+            Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),
+            Err(refusal) => change::refuse(&refusal, format, responder).into(),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A change of the store that is ready to be made: a whole upload takes its name, a file is removed. The precondition is
+//! checked and the change made under the lock of their directory; while somebody else has it the change is tried again.
+
+use crate::app::body::Reply;
+use crate::app::files::delete::{self, Standing};
+use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
+use crate::app::files::lookup::{Meta, Root};
+use crate::app::files::upload::{Commit, Committed, Incoming, UploadError};
+use crate::app::files::writable::Writable;
+use crate::app::reply::page::{self, Format};
+use crate::app::reply::{file, refusal};
+use crate::cost;
+use crate::http::conditional::Outcome;
+use crate::http::date::Now;
+use crate::http::head::Name;
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::proto::responder::Responder;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct Change {
+    directory: Arc<Writable>,
+    what: What,
+    path: Vec<u8>,
+    /// What the client said it changes: checked under the lock.
+    seen: Option<Meta>,
+    /// When it is no longer tried, once it has been, and how long before it is tried next.
+    give_up: Option<Instant>,
+    pause: Duration,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum What {
+    Upload {
+        incoming: Incoming,
+        commit: Commit,
+        /// The value of `Location`, should it be created.
+        location: Vec<u8>,
+        /// Whether a file that was replaced is called created, as after a POST.
+        always_created: bool,
+    },
+    Remove {
+        dir: OwnedFd,
+        name: Vec<u8>,
+    },
+}
+
+/// What a change has come to, or what had to come before it.
+#[derive(Debug)]
+pub enum Finish {
+    Reply(Reply),
+    /// Somebody else has the directory's lock: the change is tried again then.
+    Locked {
+        until: Instant,
+        change: Box<Change>,
+    },
+}
+
+impl From<Reply> for Finish {
+    fn from(reply: Reply) -> Finish {
+        Finish::Reply(reply)
+    }
+}
+
+/// Why a change is not made.
+#[derive(Debug)]
+pub enum Refusal {
+    Precondition,
+    Failed(UploadError),
+}
+
+impl<E: Into<UploadError>> From<E> for Refusal {
+    fn from(error: E) -> Refusal {
+        Refusal::Failed(error.into())
+    }
+}
+
+impl Change {
+    /// `seen`: the state of `path` that the change is made for, where the client named one.
+    pub fn new(directory: Arc<Writable>, what: What, path: &[u8], seen: Option<Meta>) -> Change {
+        Change { directory, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
+    }
+
+    /// Makes the change and answers, or says when to try again.
+    pub fn attempt(mut self, format: Format, mut responder: Responder, now: &Now) -> Finish {
+        responder.spend(cost::NAME);
+        let dir = match &mut self.what {
+            What::Upload { incoming, .. } => match incoming.flush() {
+                Ok(()) => incoming.dir(),
+                Err(error) => return refuse(&error.into(), format, responder).into(),
+            },
+            What::Remove { dir, .. } => &*dir,
+        };
+        let directory = Arc::clone(&self.directory);
+        let Some(held) = directory.lock.try_hold(dir) else { return self.later(format, responder, now) };
+        let made = self.make(&directory.root);
+        drop(held);
+        match made {
+            Ok(None) => responder.start(Status::NO_CONTENT).empty(),
+            Ok(Some(location)) => {
+                let mut fields = responder.start(Status::CREATED);
+                fields.field("Location", location);
+                fields.empty();
+            }
+            Err(refusal) => return refuse(&refusal, format, responder).into(),
+        }
+        Reply::Done.into()
+    }
+
+    /// Under the lock: checks the precondition and makes the change. What was created, where something was.
+    fn make(self, root: &Root) -> Result<Option<Vec<u8>>, Refusal> {
+        match self.what {
+            What::Upload { incoming, commit, location, always_created } => {
+                if self.seen.is_some_and(|seen| !root.unchanged(&self.path, &seen)) {
+                    return Err(Refusal::Precondition);
+                }
+                match incoming.commit(commit)? {
+                    Committed::Exists => Err(Refusal::Precondition),
+                    Committed::Replaced if !always_created => Ok(None),
+                    Committed::Created | Committed::Replaced => Ok(Some(location)),
+                }
+            }
+            What::Remove { dir, name } => {
+                if let Some(seen) = self.seen {
+                    match delete::look(root, &self.path)? {
+                        Standing::Directory => return Err(UploadError::Directory.into()),
+                        Standing::File(meta) if meta != seen => return Err(Refusal::Precondition),
+                        Standing::File(_) => {}
+                    }
+                }
+                delete::remove(dir, &name)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Somebody else has the lock.
+    fn later(mut self, format: Format, responder: Responder, now: &Now) -> Finish {
+        let give_up = *self.give_up.get_or_insert(now.instant + PATIENCE);
+        if give_up <= now.instant {
+            log::warn!("a change of the store was refused: its directory is locked by another program");
+            let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
+            fields.field("Retry-After", "1");
+            let sentence = "Another program keeps the files here from being changed; try again soon.";
+            return page::finish_error(format, fields, Status::SERVICE_UNAVAILABLE, sentence).into();
+        }
+        let until = give_up.min(now.instant + self.pause);
+        self.pause = LONGEST_PAUSE.min(2 * self.pause);
+        Finish::Locked { until, change: Box::new(self) }
+    }
+}
+
+/// Answers a change that is not made.
+pub fn refuse(cause: &Refusal, format: Format, responder: Responder) -> Reply {
+    let (status, sentence) = match cause {
+        Refusal::Precondition => {
+            (Status::PRECONDITION_FAILED, "The file is not in the state that the request demands.")
+        }
+        Refusal::Failed(UploadError::Refused(refused)) => refusal::refusal(refused),
+        Refusal::Failed(UploadError::Directory) => (Status::CONFLICT, "There is a directory of this name."),
+        Refusal::Failed(UploadError::Full) => (Status::INSUFFICIENT_STORAGE, "There is no room left to store this."),
+    };
+    page::error(format, responder, status, sentence)
+}
+
+/// The removal of the file at `path`.
+pub fn removal(store: &Arc<Writable>, path: &[u8], request: &Request, now: &Now) -> Result<Change, Refusal> {
+    let Standing::File(meta) = delete::look(&store.root, path)? else { return Err(UploadError::Directory.into()) };
+    check(request, Some(&meta), now)?;
+    let (dir, name) = store.root.parent(path)?;
+    let what = What::Remove { dir, name: name.to_vec() };
+    Ok(Change::new(Arc::clone(store), what, path, Some(meta).filter(|_| names_a_state(request))))
+}
+
+/// Whether the request may go on, of a file in this state.
+pub fn check(request: &Request, current: Option<&Meta>, now: &Now) -> Result<(), Refusal> {
+    let validators = current.map(|meta| file::validators(meta, now));
+    match request.conditions().evaluate(false, validators.as_ref(), now.unix) {
+        Outcome::PreconditionFailed => Err(Refusal::Precondition),
+        Outcome::Proceed | Outcome::NotModified => Ok(()),
+    }
+}
+
+/// Whether the request is for the state alone that was checked.
+pub fn names_a_state(request: &Request) -> bool {
+    request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince)
+}

@@ -1,0 +1,84 @@
+//! An upload under way. Content streams to a temporary file beside its target, which takes the target's name when it is
+//! whole; a broken upload leaves nothing.
+
+use crate::app::body::Reply;
+use crate::app::files::lookup::{Meta, Refused};
+use crate::app::files::upload::{Commit, Incoming};
+use crate::app::files::writable::Writable;
+use crate::app::receive::change::{self, Change, Finish, Refusal, What};
+use crate::app::reply::page::Format;
+use crate::http::date::Now;
+use crate::http::escape;
+use crate::http::head::Name;
+use crate::http::method::Method;
+use crate::http::request::Request;
+use crate::proto::responder::Responder;
+use std::io;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Upload {
+    store: Arc<Writable>,
+    incoming: Incoming,
+    /// The request path, for `Location`.
+    location: Vec<u8>,
+    path: Vec<u8>,
+    method: Method,
+    commit: Commit,
+    /// What the client said it replaces: checked again before the rename.
+    replaces: Option<Meta>,
+}
+
+impl Upload {
+    /// Begins an upload to `path`, if the request's preconditions allow it.
+    pub fn begin(store: &Arc<Writable>, path: &[u8], request: &Request, now: &Now) -> Result<Upload, Refusal> {
+        let current = match store.root.stat(path) {
+            Ok(meta) => Some(meta),
+            Err(Refused::NotFound) => None,
+            Err(refused) => return Err(refused.into()),
+        };
+        change::check(request, current.as_ref(), now)?;
+        let create_only = request.values(Name::IfNoneMatch).any(|value| value == b"*");
+        let names_nothing = change::names_a_state(request) && current.is_none();
+        let incoming = Incoming::create(&store.root, path)?;
+        Ok(Upload {
+            store: Arc::clone(store),
+            incoming,
+            location: request.path().to_vec(),
+            path: path.to_vec(),
+            method: request.method(),
+            commit: if create_only || names_nothing { Commit::CreateOnly } else { Commit::Replace },
+            replaces: current.filter(|_| change::names_a_state(request)),
+        })
+    }
+
+    pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        self.incoming.write(data)
+    }
+
+    /// The content is whole: gives it its name.
+    pub fn finish(self, format: Format, responder: Responder, now: &Now) -> Finish {
+        let what = What::Upload {
+            incoming: self.incoming,
+            commit: self.commit,
+            location: location(&self.location),
+            always_created: self.method != Method::Put,
+        };
+        Change::new(self.store, what, &self.path, self.replaces).attempt(format, responder, now)
+    }
+}
+
+/// The request's path as a URI reference that stays on this server: encoded anew, whatever it held.
+fn location(path: &[u8]) -> Vec<u8> {
+    let mut location = Vec::new();
+    for segment in path.split(|&b| b == b'/').filter(|segment| !segment.is_empty()) {
+        location.push(b'/');
+        escape::path_segment(&escape::decode_lenient(segment), &mut location);
+    }
+    location
+}
+
+/// Answers an upload that could not be written.
+pub fn refuse(error: io::Error, format: Format, responder: Responder) -> Reply {
+    change::refuse(&error.into(), format, responder)
+}

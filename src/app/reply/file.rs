@@ -1,0 +1,433 @@
+//! A file as a response: which coding of it, whether the client has it already, which part of it
+//! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
+
+use crate::app::body::coded::Coded;
+use crate::app::body::{Body, FileRange, Piece, Reply};
+use crate::app::compress::{Coders, Compressor};
+use crate::app::files::cache::{Lines, Stored};
+use crate::app::files::content::Content;
+use crate::app::files::lookup::Meta;
+use crate::app::files::precompressed::Precompressed;
+use crate::app::reply::coding;
+use crate::app::reply::page::{self, Format};
+use crate::cost;
+use crate::http::accept::{self, Choice, Coding};
+use crate::http::conditional::{Outcome, Validators};
+use crate::http::date::{self, IMF_LEN, Now};
+use crate::http::etag::ETag;
+use crate::http::field;
+use crate::http::head::{Name, Names};
+use crate::http::method::Method;
+use crate::http::range::{self, Multipart, Ranges};
+use crate::http::request::Request;
+use crate::http::status::Status;
+use crate::http::vary::Vary;
+use crate::proto::responder::{Fields, Responder, decimal};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// Content up to here is copied behind its head; beyond, it costs less to write it from where it lies.
+const COPIED: usize = 4 * 1024;
+/// Content up to here is compressed at once: for what one connection may spend before others have their turn.
+const COMPRESSED_AT_ONCE: usize = cost::SLICE / cost::COMPRESSED_BYTE;
+/// Below this, compressing saves no packet.
+const WORTH_COMPRESSING: u64 = 256;
+
+/// The fields by which a client asks for less than the whole. Few requests have one.
+const SELECTIVE: Names =
+    Names::of(&[Name::IfMatch, Name::IfNoneMatch, Name::IfModifiedSince, Name::IfUnmodifiedSince, Name::Range]);
+
+/// What can be made of a file while it is sent.
+const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
+
+/// A file that is to be sent, with what is said about it.
+#[derive(Debug)]
+pub struct Representation<'a> {
+    stored: Cow<'a, Arc<Stored>>,
+    /// Where it may be had in codings, made beforehand.
+    pub precompressed: Option<Precompressed<'a>>,
+    /// What the choice of this file depended on, before its coding is chosen.
+    pub vary: Vary,
+}
+
+/// What content negotiation came to.
+#[derive(Clone, Copy, Debug)]
+struct Negotiated {
+    coding: Coding,
+    /// Whether the coding is still to be made; `None` where the file is sent as it is.
+    compressor: Option<Compressor>,
+}
+
+impl Negotiated {
+    /// The validators of what is sent: each coding of a file has an entity-tag of its own.
+    fn validators(&self, stored: &Stored, now: &Now) -> Validators {
+        let etag = match self.coding {
+            Coding::Identity => stored.etag,
+            coding => stored.etag.with_coding(coding.name()),
+        };
+        Validators { etag: Some(etag), last_modified: last_modified(&stored.meta, now) }
+    }
+}
+
+impl<'a> Representation<'a> {
+    pub fn new(stored: &'a Arc<Stored>) -> Representation<'a> {
+        Representation { stored: Cow::Borrowed(stored), precompressed: None, vary: Vary::NOTHING }
+    }
+
+    pub fn answer(mut self, coders: &Arc<Coders>, request: &Request, mut responder: Responder, now: &Now) -> Reply {
+        let Some(negotiated) = self.negotiate(request, &mut responder) else {
+            return coding::not_acceptable(request, responder);
+        };
+        self.answer_in(negotiated, coders, request, responder, now)
+    }
+
+    /// Answers in the coding that was chosen, or where there is no coder for it, as it is.
+    #[inline(always)] // On every file's way: a call that moves it all costs a fiftieth of the answer.
+    fn answer_in(
+        self,
+        negotiated: Negotiated,
+        coders: &Arc<Coders>,
+        request: &Request,
+        responder: Responder,
+        now: &Now,
+    ) -> Reply {
+        if !request.head.has_any(SELECTIVE) {
+            return Sending { representation: self, negotiated, coders, request, responder, now }.whole();
+        }
+        let validators = negotiated.validators(&self.stored, now);
+        let conditions = request.conditions();
+        match conditions.evaluate(true, Some(&validators), now.unix) {
+            Outcome::Proceed => {}
+            Outcome::NotModified => {
+                let mut fields = responder.start(Status::NOT_MODIFIED);
+                // Section 15.4.5: what the 200 would say of these, and of Last-Modified only without an ETag.
+                match &validators.etag {
+                    Some(etag) => fields.field("ETag", etag.as_bytes()),
+                    None => write_last_modified(&validators, &mut fields),
+                }
+                self.write_shared(&mut fields);
+                fields.without_content(None);
+                return Reply::Done;
+            }
+            Outcome::PreconditionFailed => {
+                let mut fields = responder.start(Status::PRECONDITION_FAILED);
+                fields.vary(self.vary);
+                let sentence = "The file is not in the state that the request demands.";
+                return page::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
+            }
+        }
+        let mut range_lines = request.values(Name::Range);
+        let ranges = match (range_lines.next(), range_lines.next()) {
+            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide, and a part
+            // of a coded file is of no use to who wanted a part of the file. A field that may be there once and is
+            // there twice says nothing certain.
+            (Some(value), None)
+                if request.method() == Method::Get
+                    && negotiated.coding == Coding::Identity
+                    && conditions.range_applies(&validators, now.unix) =>
+            {
+                range::resolve(value, self.stored.meta.size)
+            }
+            _ => Ranges::Whole,
+        };
+        let sending = Sending { representation: self, negotiated, coders, request, responder, now };
+        match ranges {
+            Ranges::Whole => sending.whole(),
+            Ranges::One { first, last } => sending.part(first, last),
+            Ranges::Many(ranges) => sending.parts(&ranges),
+            Ranges::Unsatisfiable => sending.unsatisfiable(),
+        }
+    }
+
+    /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
+    /// and in a coding that is not worth it only when the client takes nothing else.
+    fn negotiate(&mut self, request: &Request, responder: &mut Responder) -> Option<Negotiated> {
+        let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
+        if self.precompressed.is_none() && !request.head.has(Name::AcceptEncoding) {
+            // Who doesn't ask is best served with plain bytes.
+            self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
+            return Some(Negotiated { coding: Coding::Identity, compressor: None });
+        }
+        if self.precompressed.is_some() {
+            responder.spend(Precompressed::MOST * cost::LOOKUP);
+        }
+        let stored = self.precompressed.iter().flat_map(|precompressed| precompressed.codings());
+        let made = MADE.into_iter().filter(|_| worth);
+        let mut offered = [Coding::Identity; Precompressed::MOST + MADE.len() + 1];
+        let mut others = 0;
+        let mut stored_count = 0;
+        for (coding, is_stored) in stored.map(|coding| (coding, true)).chain(made.map(|coding| (coding, false))) {
+            offered[others] = coding;
+            others += 1;
+            stored_count += usize::from(is_stored);
+        }
+        if others > 0 {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+        }
+        let values = request.values(Name::AcceptEncoding);
+        let mut choice = accept::negotiate(values.clone(), &offered[..=others]);
+        if choice == Choice::NotAcceptable {
+            self.vary = self.vary.and(Vary::ACCEPT_ENCODING);
+            choice = accept::negotiate(values, &MADE);
+        }
+        let Choice::Use(coding) = choice else { return None };
+        if !offered[..stored_count].contains(&coding) {
+            return Some(Negotiated { coding, compressor: coding::compressor(coding) });
+        }
+        match self.precompressed.and_then(|precompressed| precompressed.open(coding)) {
+            Some((file, meta)) => {
+                let Stored { path, content_type, cache_control, .. } = &**self.stored;
+                let coded = Stored::load(path, file, meta, content_type, cache_control.as_deref());
+                responder.spend(cost::LOOKUP + coded.load_cost());
+                self.stored = Cow::Owned(Arc::new(coded));
+                Some(Negotiated { coding, compressor: None })
+            }
+            None => {
+                // Gone since it was offered: as if it had never been.
+                self.precompressed = None;
+                self.negotiate(request, responder)
+            }
+        }
+    }
+
+    /// The fields that a file's good answers and its 304 share.
+    fn write_shared(&self, fields: &mut Fields) {
+        if let Some(value) = &self.stored.cache_control {
+            fields.field("Cache-Control", value.as_bytes());
+        }
+        fields.vary(self.vary);
+    }
+}
+
+/// A representation on its way, once it is known that it goes.
+struct Sending<'a, 'r> {
+    representation: Representation<'a>,
+    negotiated: Negotiated,
+    coders: &'a Arc<Coders>,
+    request: &'a Request<'a>,
+    responder: Responder<'r>,
+    now: &'a Now,
+}
+
+impl<'a, 'r> Sending<'a, 'r> {
+    fn whole(self) -> Reply {
+        let Some(compressor) = self.negotiated.compressor else {
+            let size = self.representation.stored.meta.size;
+            return self.identity(Status::OK, None, 0, size);
+        };
+        let stored = Arc::clone(&self.representation.stored);
+        let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
+        match stored.variant(compressor) {
+            Some(made) if small => send_memory(self.start(Status::OK, None).1, made, 0, made.len()),
+            // Its length is known by now, and was not to the first who asked: all are told the same, HEAD too.
+            Some(made) => self.stream(Body::Made { bytes: Arc::clone(made), at: 0 }),
+            None => self.make(compressor, &stored, small),
+        }
+    }
+
+    /// The whole in a coding that is still to be made.
+    #[cold]
+    fn make(mut self, compressor: Compressor, stored: &Arc<Stored>, small: bool) -> Reply {
+        if self.request.method() == Method::Head {
+            // What is large goes out without a length, however often it is asked for.
+            let (_, fields) = self.start(Status::OK, None);
+            if small {
+                fields.without_content(None)
+            } else {
+                fields.stream(None)
+            }
+            return Reply::Done;
+        }
+        if small {
+            self.responder.spend(cost::COMPRESSION + cost::COMPRESSED_BYTE * stored.meta.size as usize);
+            return match make(stored, compressor, self.coders) {
+                Ok(made) => send_memory(self.start(Status::OK, None).1, &made, 0, made.len()),
+                Err(error) => self.unreadable(&error),
+            };
+        }
+        self.responder.spend(cost::COMPRESSION);
+        match Coded::new(compressor, Arc::clone(stored), self.coders) {
+            Some(coded) => self.stream(Body::Coded(Box::new(coded))),
+            None => self.uncoded(),
+        }
+    }
+
+    fn stream(self, body: Body) -> Reply {
+        self.start(Status::OK, None).1.stream(None);
+        Reply::Stream(body)
+    }
+
+    /// As many coders live as may: the file as it is, for a client that takes it so. That is another representation, for
+    /// which its conditions and ranges hold anew.
+    #[cold]
+    fn uncoded(self) -> Reply {
+        let Sending { representation, coders, request, responder, now, .. } = self;
+        match accept::negotiate(request.values(Name::AcceptEncoding), &[Coding::Identity]) {
+            Choice::Use(coding) => {
+                let negotiated = Negotiated { coding, compressor: None };
+                representation.answer_in(negotiated, coders, request, responder, now)
+            }
+            Choice::NotAcceptable => coding::no_coder(Format::of(request), responder),
+        }
+    }
+
+    fn part(self, first: u64, last: u64) -> Reply {
+        let mut content_range = Vec::new();
+        range::write_content_range(first, last, self.representation.stored.meta.size, &mut content_range);
+        self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
+    }
+
+    /// The bytes from `at` to `end` as they are.
+    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Reply {
+        let (stored, mut fields) = self.start(status, None);
+        if let Some(value) = content_range {
+            fields.field("Content-Range", value);
+        }
+        match &stored.content {
+            // What is in memory has fewer bytes than an usize counts.
+            Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
+            Content::Copy(file) | Content::Open(file) => {
+                fields.stream(Some(end - at));
+                Reply::Stream(Body::File(FileRange { file: Arc::clone(file), at, end }))
+            }
+        }
+    }
+
+    fn parts(mut self, ranges: &[(u64, u64)]) -> Reply {
+        self.responder.spend(cost::RANGE * ranges.len());
+        let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
+        // Not to be found in the parts by chance; that no one can guess it is not asked.
+        let boundary = format!("dustdevil{:016x}{:08x}", ino ^ self.now.unix.rotate_left(32) ^ size, mtime.1);
+        let stored = Arc::clone(&self.representation.stored);
+        let multipart = Multipart { boundary: &boundary, content_type: &stored.content_type, total: size };
+        let mut content_type = Vec::new();
+        multipart.write_content_type(&mut content_type);
+        let (_, fields) = self.start(Status::PARTIAL_CONTENT, Some(&content_type));
+        fields.stream(Some(multipart.content_length(ranges)));
+        let mut pieces = VecDeque::new();
+        for &(first, last) in ranges {
+            let mut head = Vec::new();
+            multipart.write_part_head(first, last, &mut head);
+            pieces.push_back(Piece::Bytes(head));
+            pieces.push_back(Piece::Range { at: first, end: last + 1 });
+        }
+        let mut end = Vec::new();
+        multipart.write_end(&mut end);
+        pieces.push_back(Piece::Bytes(end));
+        Reply::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
+    }
+
+    fn unsatisfiable(self) -> Reply {
+        let mut content_range = Vec::new();
+        range::write_unsatisfied_range(self.representation.stored.meta.size, &mut content_range);
+        let format = Format::of(self.request);
+        let mut fields = self.responder.start(Status::RANGE_NOT_SATISFIABLE);
+        fields.field("Content-Range", content_range);
+        fields.vary(self.representation.vary);
+        let sentence = "The file does not have the range of bytes that the request asks for.";
+        page::finish_error(format, fields, Status::RANGE_NOT_SATISFIABLE, sentence)
+    }
+
+    fn unreadable(self, error: &io::Error) -> Reply {
+        log::error!("a file cannot be read: {error}");
+        let sentence = "The server could not read this.";
+        page::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
+    }
+
+    /// The status line and the fields that all of a file's good answers share; `content_type` where it is not
+    /// the file's own.
+    fn start(self, status: Status, content_type: Option<&[u8]>) -> (Cow<'a, Arc<Stored>>, Fields<'r>) {
+        let mut fields = self.responder.start(status);
+        // A date that is told as now is another one each time.
+        let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(self.now.unix).unwrap_or(i64::MAX);
+        if self.negotiated.coding == Coding::Identity && content_type.is_none() && is_past {
+            let stored = self.representation.stored;
+            let lines = stored.lines.get_or_init(|| render_lines(&stored, self.now));
+            match status {
+                Status::OK => fields.lines_with_length(lines.all()),
+                _ => fields.lines(lines.without_length()),
+            }
+            fields.vary(self.representation.vary);
+            return (stored, fields);
+        }
+        let validators = self.negotiated.validators(&self.representation.stored, self.now);
+        if let Some(etag) = &validators.etag {
+            fields.field("ETag", etag.as_bytes());
+        }
+        write_last_modified(&validators, &mut fields);
+        self.representation.write_shared(&mut fields);
+        match self.negotiated.coding {
+            Coding::Identity => fields.field("Accept-Ranges", "bytes"),
+            coding => fields.field("Content-Encoding", coding.name()),
+        }
+        let stored = self.representation.stored;
+        fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
+        (stored, fields)
+    }
+}
+
+/// The same lines as `Sending::start` writes, for a file as it is.
+fn render_lines(stored: &Stored, now: &Now) -> Lines {
+    let mut lines = Vec::new();
+    let mut length_line = Vec::new();
+    field::push_line(&mut length_line, b"Content-Length", decimal(stored.meta.size).digits());
+    let mut line = |name: &str, value: &[u8]| field::push_line(&mut lines, name.as_bytes(), value);
+    line("ETag", stored.etag.as_bytes());
+    if let Some(last_modified) = last_modified(&stored.meta, now) {
+        let mut date = [0; IMF_LEN];
+        date::write_imf(last_modified, &mut date);
+        line("Last-Modified", &date);
+    }
+    if let Some(value) = &stored.cache_control {
+        line("Cache-Control", value.as_bytes());
+    }
+    line("Accept-Ranges", b"bytes");
+    line("Content-Type", stored.content_type.as_bytes());
+    Lines::new(&lines, &length_line)
+}
+
+/// Compresses a small file at once, and keeps what came of it beside the file.
+fn make(stored: &Stored, compressor: Compressor, coders: &Coders) -> io::Result<Arc<[u8]>> {
+    let mut made = Vec::new();
+    // One of at most COMPRESSED_AT_ONCE bytes.
+    stored.content.read(0, stored.meta.size as usize, |content| {
+        made = coders.compress(compressor, content)?;
+        Ok(())
+    })?;
+    let made: Arc<[u8]> = made.into();
+    stored.keep_variant(compressor, Arc::clone(&made));
+    Ok(made)
+}
+
+/// Content that is in memory: copied when it is small, as it lies there when it is not; in one write with its head.
+fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Reply {
+    if end - at <= COPIED {
+        fields.content(&bytes[at..end]);
+        return Reply::Done;
+    }
+    fields.stream(Some((end - at) as u64));
+    Reply::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
+}
+
+/// The validators of a file as it is (RFC 9110, section 8.8).
+pub fn validators(meta: &Meta, now: &Now) -> Validators {
+    let (secs, nanos) = meta.mtime;
+    let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
+    Validators { etag: Some(etag), last_modified: last_modified(meta, now) }
+}
+
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the future is told
+/// as now.
+fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
+    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
+}
+
+fn write_last_modified(validators: &Validators, fields: &mut Fields) {
+    if let Some(last_modified) = validators.last_modified {
+        let mut date = [0; IMF_LEN];
+        date::write_imf(last_modified, &mut date);
+        fields.field("Last-Modified", date);
+    }
+}

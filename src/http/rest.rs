@@ -1,0 +1,75 @@
+//! The path of a request as the names of files are: percent-decoded, and several slashes in a row are one. Routes are
+//! found by it, and what is left of it behind a route's own path is what the route sees.
+
+use crate::http::escape;
+use crate::http::target::Target;
+use std::borrow::Cow;
+
+/// What stands behind the path of a route.
+#[derive(Debug)]
+pub struct Rest<'a> {
+    /// Percent-encoded, as in `Target::path`.
+    pub encoded: &'a [u8],
+    /// Decoded. `None` where a segment holds an encoded slash: no file's name does.
+    pub decoded: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Rest<'a> {
+    /// `path` is the whole path as `decoded` gives it; `at` is the length of the route's own path.
+    pub fn new(target: &'a Target, path: Option<Cow<'a, [u8]>>, at: usize) -> Rest<'a> {
+        let decoded = path.map(|path| match path {
+            Cow::Borrowed(path) => Cow::Borrowed(&path[at..]),
+            Cow::Owned(mut path) => {
+                path.drain(..at);
+                Cow::Owned(path)
+            }
+        });
+        Rest { encoded: &target.path[at..], decoded }
+    }
+}
+
+/// The path of a target, decoded. `None` where a segment holds an encoded slash.
+pub fn decoded<'a>(target: &'a Target) -> Option<Cow<'a, [u8]>> {
+    let encoded = &*target.path;
+    if target.plain {
+        return Some(Cow::Borrowed(encoded));
+    }
+    if encoded.windows(3).any(|three| three == b"%2F") {
+        return None;
+    }
+    let path = escape::decode(encoded).ok()?;
+    if !path.windows(2).any(|two| two == b"//") {
+        return Some(path);
+    }
+    let mut merged = Vec::with_capacity(path.len());
+    for &byte in path.iter() {
+        if byte != b'/' || merged.last() != Some(&b'/') {
+            merged.push(byte);
+        }
+    }
+    Some(Cow::Owned(merged))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::method::Method;
+
+    #[test]
+    fn the_rest_is_decoded_and_has_single_slashes() {
+        for (path, encoded, expected) in [
+            ("/files/a/b.txt", "a/b.txt", Some("a/b.txt")),
+            ("/files/", "", Some("")),
+            ("/files//a//b/", "/a//b/", Some("a/b/")),
+            ("/files/a%20%62?q", "a%20b", Some("a b")),
+            ("/files/.a/./b", ".a/b", Some(".a/b")),
+            ("/files/%25", "%25", Some("%")),
+            ("/files/a%2fb", "a%2Fb", None),
+        ] {
+            let target = Target::parse(Method::Get, path.as_bytes()).unwrap();
+            let rest = Rest::new(&target, decoded(&target), "/files/".len());
+            assert_eq!(rest.encoded, encoded.as_bytes(), "{path}");
+            assert_eq!(rest.decoded.as_deref(), expected.map(str::as_bytes), "{path}");
+        }
+    }
+}
