@@ -83,6 +83,7 @@ fn asks(name: &'static str, flags: &'static [&'static str], method: &str, path: 
 
 fn rows() -> Vec<Row> {
     const DEBUG: &[&str] = &["--debug-endpoints", "--trace-method"];
+    const UPSTREAM: &[&str] = &["--proxy", "/up=http://127.0.0.1:9"];
     const NO_CACHE: &[&str] = &["--cache-size", "0"];
     let long_cookies: String = (0..800).map(|number| format!("c{number}={number:08}; ")).collect();
     let ranges: String = (0..64).map(|number| format!("{}-{},", number * 4_000, number * 4_000 + 3_500)).collect();
@@ -152,6 +153,15 @@ fn rows() -> Vec<Row> {
         asks("DELETE of nothing", &["--directory", ".", "--allow-delete"], "DELETE", "/files/no{n}", ""),
         asks("an empty upload", &["--directory", "."], "PUT", "/files/up", "Content-Length: 0\r\n"),
         asks("a chunk of a byte", &[], "POST", "/kept.txt", "Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"),
+        asks("escapes below an upstream", UPSTREAM, "HEAD", &format!("/up/..%2f{}", "a".repeat(7_900)), ""),
+        asks("escapes of escapes", UPSTREAM, "HEAD", &format!("/up/{}", "%2525".repeat(1_500)), ""),
+        asks("many pairs shown", DEBUG, "HEAD", &format!("/debug/request?{}", "a&".repeat(4_000)), ""),
+        get(
+            "the shortest members of Accept",
+            &[],
+            "/no/such/file",
+            &format!("Accept: {}*/*\r\n", "a/b,".repeat(3_500)),
+        ),
         get("an upstream that is down", &["--proxy", "/up=http://127.0.0.1:9"], "/up/x", &many_fields),
     ]
 }

@@ -7,13 +7,15 @@ use crate::app::exchange::Next;
 use crate::app::handlers::debug::arguments::Tools;
 use crate::app::receive::Receive;
 use crate::app::receive::gather::{self, Gather, Purpose};
+use crate::cost;
 use crate::http::escape;
 use crate::http::head::Name;
 use crate::http::request::Request;
 use crate::proto::responder::Responder;
 use std::io::Write;
 
-pub fn request(tools: &Tools, request: &Request, responder: Responder) -> Next {
+pub fn request(tools: &Tools, request: &Request, mut responder: Responder) -> Next {
+    responder.spend(cost::DECODED_BYTE * request.head.len);
     received(gather::begin(Purpose::Inspect { json: open(request) }, &tools.spool, request, responder))
 }
 
