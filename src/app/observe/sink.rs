@@ -95,6 +95,8 @@ struct Channel {
     call: Call,
     /// Bytes a call is given at most, where they hold more than one line.
     most: usize,
+    /// Lines that cannot be written at all, since they were last counted.
+    lost: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +214,7 @@ impl State {
             (taken, error) = channel.write(lines);
             self.begun = taken > 0 && lines[taken - 1] != b'\n';
         }
+        self.lost += std::mem::take(&mut channel.lost);
         self.keep(&lines[taken..]);
         error
     }
@@ -248,11 +251,12 @@ impl State {
 impl Channel {
     fn of_inherited(file: OwnedFd) -> Channel {
         match kind(&file) {
-            Kind::Plain => Channel { file, call: Call::Write, most: usize::MAX },
-            Kind::Socket => Channel { file, call: Call::Send, most: usize::MAX },
+            Kind::Plain => Channel { file, call: Call::Write, most: usize::MAX, lost: 0 },
+            // Each send may be a message of its own.
+            Kind::Socket => Channel { file, call: Call::Send, most: ATOMIC, lost: 0 },
             Kind::Slow => match nonblocking().open(format!("/proc/self/fd/{}", file.as_raw_fd())) {
-                Ok(own) => Channel { file: own.into(), call: Call::Write, most: ATOMIC },
-                Err(_) => Channel { file, call: Call::NoWait, most: ATOMIC },
+                Ok(own) => Channel { file: own.into(), call: Call::Write, most: ATOMIC, lost: 0 },
+                Err(_) => Channel { file, call: Call::NoWait, most: ATOMIC, lost: 0 },
             },
         }
     }
@@ -266,7 +270,13 @@ impl Channel {
     fn write(&mut self, lines: &[u8]) -> (usize, Option<Errno>) {
         let mut taken = 0;
         while taken < lines.len() {
-            match self.write_some(piece(&lines[taken..], self.most)) {
+            let piece = piece(&lines[taken..], self.most);
+            match self.write_some(piece) {
+                // No message is as long as this line.
+                Err(error @ Errno::MSGSIZE) => {
+                    self.lost += 1;
+                    return (taken + piece.len(), Some(error));
+                }
                 Ok(0) => return (taken, Some(Errno::AGAIN)),
                 Ok(count) => taken += count,
                 Err(Errno::INTR) => {}
@@ -334,7 +344,7 @@ fn open(path: &Path) -> Result<Channel, Errno> {
     // An error without a number is about the path itself, such as a NUL in it.
     let file = OwnedFd::from(opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?);
     let most = if matches!(kind(&file), Kind::Plain) { usize::MAX } else { ATOMIC };
-    Ok(Channel { file, call: Call::Write, most })
+    Ok(Channel { file, call: Call::Write, most, lost: 0 })
 }
 
 fn is_fifo(path: &Path) -> bool {
@@ -373,7 +383,7 @@ mod tests {
     }
 
     fn sink_of(call: Call, file: OwnedFd) -> Sink {
-        Sink::new(None, Ok(Channel { file, call, most: ATOMIC }), ROOM)
+        Sink::new(None, Ok(Channel { file, call, most: ATOMIC, lost: 0 }), ROOM)
     }
 
     const ROOM: usize = 100 * LINE.len();
@@ -426,6 +436,17 @@ mod tests {
         read_all(&reader);
         sink.write(LINE, now);
         assert_eq!((sink.close(), read_all(&reader).as_slice()), (None, LINE));
+    }
+
+    #[test]
+    fn a_line_that_no_message_can_hold_is_lost_and_the_next_is_sent() {
+        let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let (sink, now) = (Sink::inherited(&ours, 4 << 20).unwrap(), Instant::now());
+        let long = [&b"x".repeat(2 << 20)[..], b"\n"].concat();
+        assert_eq!(sink.write(&long, now), Some(News::Stopped(Cause(Errno::MSGSIZE))));
+        assert_eq!(sink.write(LINE, now + PAUSE), Some(News::Resumed { lost: 1 }));
+        let mut room = [0; 2 * LINE.len()];
+        assert_eq!(theirs.recv(&mut room).unwrap(), LINE.len());
     }
 
     #[test]
