@@ -14,16 +14,21 @@
 /// How such names begin. Whole families, since every proxy adds its own: X-Forwarded-Prefix, X-Original-Host.
 const FAMILIES: [&str; 4] = ["x-forwarded", "forwarded", "x-real-", "x-original-"];
 /// Such names that belong to no family.
-const NAMES: [&str; 16] = [
-    // The scheme (Microsoft's ISA and TMG, WebObjects, nginx's habits).
+const NAMES: [&str; 28] = [
+    // The scheme (Microsoft's ISA, TMG and ARR, WebObjects, CloudFront, nginx's habits).
     "front-end-https",
     "x-front-end-https",
     "x-https",
+    "https",
+    "x-arr-ssl",
+    "cloudfront-forwarded-proto",
     "x-scheme",
     "x-url-scheme",
     // The target and its prefix (IIS, Symfony; Flask behind a prefix).
     "x-rewrite-url",
     "x-script-name",
+    "script-name",
+    "path-info",
     "x-host",
     // The client's address (Rails, django-ipware; Akamai, Cloudflare, Fastly, Rackspace, Azure).
     "client-ip",
@@ -34,6 +39,13 @@ const NAMES: [&str; 16] = [
     "cf-connecting-ipv6",
     "fastly-client-ip",
     "x-azure-clientip",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "wl-proxy-ssl",
+    "x-remote-ip",
+    "x-remote-addr",
+    "fly-client-ip",
+    "x-envoy-external-address",
 ];
 
 /// Whether a field says for whom the request is made, or as what it began.

@@ -22,15 +22,17 @@ use crate::http::target::hex;
 use memchr::{memchr2, memmem};
 
 /// Sequences of UTF-8 that compatibility forms or code pages make ASCII of: full-width and other stops and slashes.
-const LOOKALIKES: [(&[u8], &[u8]); 8] = [
+const LOOKALIKES: [(&[u8], &[u8]); 10] = [
     (b"\xe2\x80\xa4", b"."),
     (b"\xe2\x80\xa5", b".."),
     (b"\xef\xbc\x8e", b"."),
+    (b"\xef\xb9\x92", b"."),
     (b"\xe2\x81\x84", b"/"),
     (b"\xe2\x88\x95", b"/"),
     (b"\xef\xbc\x8f", b"/"),
     (b"\xe2\x88\x96", b"\\"),
     (b"\xef\xbc\xbc", b"\\"),
+    (b"\xef\xb9\xa8", b"\\"),
 ];
 
 /// Whether the path could be read in more than one way. `plain`: as in `Target`, it has no escape, no empty segment and
