@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Longer than a file has to be left alone before it is kept.
 const SETTLED: Duration = Duration::from_millis(3200);
 /// Coders that a server has.
-const CODERS: usize = 64;
+const CODERS: usize = 32;
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 
 /// These tests take hundreds of descriptors each, or a whole processor: one after the other.

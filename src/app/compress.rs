@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
-/// Coders that may live at once: 20 MB of memory.
-const MOST_CODERS: usize = 64;
+/// Coders that may live at once: 10 MB of memory, most of which the C library's allocator keeps for the next ones.
+const MOST_CODERS: usize = 32;
 /// The memory of a coder: window, hash chains and output that is not yet taken (measured: 320 KiB with zlib-rs).
 pub const CODER_MEMORY: usize = 320 * 1024;
 /// flate2's default. Level 9 gains a percent for twice the time.
