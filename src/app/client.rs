@@ -1,4 +1,4 @@
-//! Who asks: which clients are proxies that may say for whom they ask.
+//! Which clients are trusted proxies: their fields about the client behind them are believed.
 
 use crate::config::proxy::{TrustedProxy, is_trusted};
 use crate::http::request::Request;
@@ -14,7 +14,7 @@ impl Clients {
         Clients { trusted: trusted.to_vec() }
     }
 
-    /// Whether the client of a request may say for whom it asks.
+    /// Whether the client of a request is a trusted proxy.
     pub fn trusts(&self, request: &Request) -> bool {
         is_trusted(&self.trusted, request.peer)
     }

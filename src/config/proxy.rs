@@ -181,7 +181,7 @@ pub struct TrustedProxy {
     prefix: u8,
 }
 
-/// Whether a peer may say for whom it asks.
+/// Whether a peer is a trusted proxy.
 pub fn is_trusted(trusted: &[TrustedProxy], peer: IpAddr) -> bool {
     trusted.iter().any(|trusted| trusted.holds(peer))
 }

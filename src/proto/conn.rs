@@ -20,8 +20,8 @@ use crate::proto::transfer::{self, Decoder};
 /// Unwanted content up to this size is read and dropped, so that the connection can be used again. If there is more,
 /// closing is cheaper.
 pub const DRAIN_LIMIT: u64 = 256 * 1024;
-/// The high-water mark of an output buffer: content is added only while fewer bytes wait to be written. With twice as much,
-/// 200 clients that do not read leave 8 MB more behind in the allocator's arenas.
+/// The high-water mark of an output buffer: content is added only while fewer bytes wait to be written. Twice as
+/// much costs memory that the allocator keeps: 8 MB after 200 clients that did not read.
 pub const HIGH_WATER: usize = 32 * 1024;
 
 #[derive(Debug)]

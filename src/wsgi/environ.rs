@@ -17,7 +17,7 @@ pub struct Surroundings<'a> {
     pub content: Option<u64>,
     /// `http`, or what a trusted proxy says.
     pub scheme: &'a str,
-    /// Whether the client is a proxy that may say for whom it asks.
+    /// Whether the client is a trusted proxy.
     pub trusted: bool,
 }
 

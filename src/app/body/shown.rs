@@ -40,8 +40,8 @@ impl TextCheck {
     }
 }
 
-/// Content is shown in slices of so many bytes: escaped they are six times as much, and the output's high-water mark is
-/// 64 KiB. A multiple of three, so that base64 comes to no end in between.
+/// Content is shown in slices of this many bytes: escaped, they are at most 54 KiB. A multiple of three, so that the base64
+/// of a slice has no padding.
 const SHOWN: usize = 9 * 1024;
 /// Showing a byte of content costs the loop about as much as moving so many.
 const SHOWN_WEIGHT: usize = 8;

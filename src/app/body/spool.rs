@@ -1,6 +1,6 @@
-//! Bytes between a fast source and a slow client: a queue in memory, then (at once, when there is too much of all
-//! clients) in an unlinked temporary file, then full. It lets an upstream go as soon as it has said everything,
-//! however slowly the client reads.
+//! A queue of bytes between a fast upstream and a slow client. It begins in memory. It goes on in an unlinked temporary
+//! file when this client, or all clients together, have used up the room in memory. So an upstream is released as soon as
+//! it has sent everything, however slowly the client reads.
 //!
 //! ```text
 //!  reserve ─► push ─► memory, up to MEMORY ─► pull       while the file holds bytes, all that is pushed goes there;

@@ -39,7 +39,7 @@ impl SpoolAccount {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Frees a piece of a discarded file; whether there was one. An engine calls it between turns until there is none.
+    /// Frees a piece of one discarded file. Returns false if there was none.
     pub fn free_some(&self) -> bool {
         if !self.has_discarded() {
             return false;

@@ -62,8 +62,8 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 
 // ---- the request
 
-/// Writes the request's fields, all but those that frame its content. `trusted`: the client is a proxy that
-/// may say for whom it asks.
+/// Writes the request's fields, all but those that frame its content. `trusted`: the client is a trusted
+/// proxy.
 pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
     push_line(out, b"Host", request.host());
     for (name, value) in passing(&request.head.fields, request.bytes) {

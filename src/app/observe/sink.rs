@@ -74,7 +74,7 @@ struct State {
     waiting: Vec<u8>,
     /// Bytes that may wait.
     room: usize,
-    /// The first byte of `waiting` goes on with a line whose beginning has been written.
+    /// Whether `waiting` begins in the middle of a line: its first part has been written.
     begun: bool,
     lost: u64,
     /// Set from the news that it has stopped to the news that it is written again.
