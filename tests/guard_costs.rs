@@ -4,8 +4,8 @@
 //!
 //! Counts costs, not time: the driver runs over a transport in memory, everything else is the server's own.
 //! `DUSTDEVIL_SHOW_COSTS=1 cargo test --release --test guard_costs -- --nocapture` prints the table with the time that
-//! a drive took at most, and what a unit of cost took: at most about a quarter of a nanosecond where the costs in
-//! src/cost.rs are honest.
+//! a drive took at most, and what a unit of cost took: about a quarter of a nanosecond or less where the costs in
+//! src/cost.rs are honest. A turn has 8 Mi units and stays below 10 ms as long as none takes more than 0.6 ns.
 
 mod common;
 

@@ -4,7 +4,7 @@ use crate::app::body::pulled::{Pulled, SLICE};
 use std::io::Write;
 
 /// What making and framing a line costs besides its bytes, in bytes of the loop's budget.
-const LINE_COST: usize = 128;
+const LINE_COST: usize = 384;
 
 /// Bytes of SplitMix64, little-endian: the same for the same seed, on every machine.
 #[derive(Debug)]

@@ -135,7 +135,7 @@ fn a_variant_in_the_making_counts_and_goes_with_its_file() {
         assert_eq!(kept.join(Compressor::Gzip, begin), Joined::Shared);
         let mut taken = Vec::new();
         kept.pull(Compressor::Gzip, &mut 0, &mut taken).unwrap();
-        // It is left to the next one who wants it.
+        // The next client that asks for it goes on with it.
         kept.leave(Compressor::Gzip, true);
     }
     place.keep("another", "x");

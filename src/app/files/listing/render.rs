@@ -57,7 +57,7 @@ pub struct Place {
 }
 
 /// Appends the piece of `made` that begins at `place` to `out`, and moves `place` behind it; says what that cost, with
-/// the bytes. Pieces end at the same places whoever makes them. `path` is as for `Root::find`, empty for the root.
+/// the bytes. Pieces end at the same places for every client. `path` is as for `Root::find`, empty for the root.
 pub fn piece(made: &Made, path: &[u8], form: Form, place: &mut Place, out: &mut Vec<u8>) -> io::Result<usize> {
     let start = out.len();
     let first_entry = place.entry;

@@ -74,7 +74,8 @@ enum Making {
     Waiting {
         root: Arc<Root>,
         dir: OwnedFd,
-        /// A scan of the same directory. One at a time: those who may not share it share the one behind it.
+        /// A scan of the same directory that is under way, and that this request may not share. This listing begins when it
+        /// has ended; requests that come meanwhile share this one.
         behind: Option<Arc<Listing>>,
     },
     Scanning(Box<Scan>),
