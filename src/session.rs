@@ -258,13 +258,14 @@ impl Session {
             forward.probe.update(now.instant);
         }
         // An exchange that is due is no timeout: `respond` goes on with it.
-        if self.due().is_none() && self.limit(app).is_some_and(|deadline| deadline <= now.instant) {
+        if self.limit(app).is_some_and(|deadline| deadline <= now.instant) && self.due().is_none() {
             self.on_expired(app, now, scratch);
         }
         while self.ending.is_open() {
             let moved = match &self.exchange {
                 Exchange::Forward(_) => self.exchange_with_upstream(app, now, scratch),
                 _ if self.output.len() >= HIGH_WATER => false,
+                Exchange::None => self.receive(app, now, scratch) | self.recycle(now),
                 _ => self.receive(app, now, scratch) | self.respond(app, now, scratch) | self.recycle(now),
             };
             more = moved && (scratch.work >= cost::ADVANCE || std::mem::take(&mut self.changed_files));

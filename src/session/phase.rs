@@ -35,12 +35,11 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            _ if self.prepares() => Phase::Handling,
             // An empty line does not begin a request, nor does the CR of one: neither changes the deadline.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
-            Reading::Body(_) => Phase::Receiving,
-            Reading::Done | Reading::Closed => Phase::Handling,
+            Reading::Body(_) if !self.prepares() => Phase::Receiving,
+            Reading::Body(_) | Reading::Done | Reading::Closed => Phase::Handling,
         }
     }
 
