@@ -54,7 +54,7 @@ def _figures(data, names):
             cells.append(short(median(row, name)) + (f" ±{around:.0f}%" if around is not None else "") + marks(row, name))
         lines.append(line(row["title"], row["unit"], *cells, *verdict(row)))
     text = "## Figures\n\nCPU seconds are user and system time of the server. ± is half of the range. g: the load's core was full "
-    text += "and the server's was not (generator-bound). d: other programs took more than 15% of the two cores (disturbed).\n\n"
+    text += "and the server's was not (generator-bound). d: disturbed each time: other programs took more than 15% of the two cores, or a core was slow.\n\n"
     return text + table(["row", "unit", *names, "dustdevil's result", "goal", "met"], lines)
 
 

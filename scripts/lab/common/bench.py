@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from . import command, files, machine, measure, network, prepare, processes, servers
+from . import command, files, machine, measure, network, prepare, processes, servers, steady
 
 FORMAT = 1
 
@@ -120,10 +120,11 @@ def run(bench, options):
             "notes": notes,
             "rows": [],
         }
+        pace = steady.Pace(lab.cores[0] | lab.cores[1])
         try:
             for row in bench.all_rows():
                 if row.name in options.rows:
-                    run_row(bench, lab, row, present, options, data)
+                    run_row(bench, lab, row, present, options, data, pace)
                     save(bench, data, folder)
             if is_complete(bench, data):
                 data["state"] = "complete"
@@ -137,7 +138,7 @@ def run(bench, options):
     print((folder / f"{bench.name}.md").read_text())
     prepare.say(f"{folder / bench.name}.md ({data['state']})")
     if options.keep:
-        command.keep(folder, bench.kept, bench.files, data["state"] == "complete")
+        command.keep(folder, bench.kept, bench.files, why_not_kept(data))
     return code
 
 
@@ -149,7 +150,7 @@ def warnings(about):
         yield f"The machine was busy before the run began (load average {about['load_average_before']:.1f}): trust ratios, not figures."
 
 
-def run_row(bench, lab, row, present, options, data):
+def run_row(bench, lab, row, present, options, data, pace):
     """All rounds of a row. The servers take turns within a round, so that a disturbance of the machine affects all of them;
     every second round goes in the opposite order."""
     columns = bench.columns(row, present)
@@ -161,7 +162,9 @@ def run_row(bench, lab, row, present, options, data):
             entry = result["servers"][name]
 
             def one_round():
-                entry["rounds"].append({"round": number, **bench.measure(lab, row, name, options.seconds)})
+                again = lambda why: prepare.say(f"{name}, {row.title}: {why}")
+                outcome = steady.measure(pace, lambda: bench.measure(lab, row, name, options.seconds), again)
+                entry["rounds"].append({"round": number, **outcome})
 
             attempt(entry, f"{name}, {row.title}", one_round)
     for name in columns:
@@ -185,6 +188,13 @@ def is_complete(bench, data):
     rounds = {len(entry["rounds"]) for row in data["rows"] for entry in row["servers"].values()}
     everything = len(data[bench.taking_part]) == len(bench.all_names()) and len(data["rows"]) == len(bench.all_rows())
     return everything and rounds == {data["rounds"]}
+
+
+def why_not_kept(data):
+    if data["state"] != "complete":
+        return "the result is not complete"
+    flags = [one["flags"] for row in data["rows"] for entry in row["servers"].values() for one in entry["rounds"]]
+    return steady.why_not_kept(data["machine"]["load_average_before"], data["machine"]["cores"], flags)
 
 
 def save(bench, data, folder):

@@ -57,14 +57,14 @@ def chosen(parser, flag, words, known):
 
 def add_keep(parser, kept):
     parser.add_argument(
-        "--keep", action="store_true", help=f"also copy the result to scripts/results/{kept.name}, if it is complete, to be committed"
+        "--keep", action="store_true", help=f"also copy the result to scripts/results/{kept.name}, if it is complete and the machine was quiet, to be committed"
     )
 
 
-def keep(folder, kept, names, is_complete):
-    """Copies the named files of a complete result to the folder of kept runs."""
-    if not is_complete:
-        return prepare.say("not kept: the result is not complete or not right")
+def keep(folder, kept, names, why_not):
+    """Copies the named files of a result to the folder of kept runs, unless there is a reason not to."""
+    if why_not:
+        return prepare.say(f"not kept: {why_not}")
     kept.mkdir(parents=True, exist_ok=True)
     for name in names:
         shutil.copyfile(folder / name, kept / name)

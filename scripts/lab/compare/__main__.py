@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..common import command, files, machine, prepare, processes
+from ..common import command, files, machine, network, prepare, processes, steady
 from . import check, engines, experiments
 from .results import Results
 from .runner import Runner
@@ -66,6 +66,7 @@ def arguments():
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the three files here (default: target/compare)")
     command.add_keep(parser, KEPT)
     parser.add_argument("--binary", type=Path, metavar="FILE", help="measure this build instead of building one")
+    parser.add_argument("--host-network", action="store_true", help="measure on this machine's own loopback, also as root")
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing; write report.html again, beside this results.json")
     parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing; check this results.json")
     options = parser.parse_args()
@@ -96,6 +97,8 @@ def compare(options):
     for name in FILES:
         (folder / name).unlink(missing_ok=True)  # after a failure an old report would mislead
 
+    notes = []
+    network.enter(options.host_network, notes)
     with files.scratch("compare") as scratch:
         lab = make_lab(options, binary, load, python, scratch)
         mode = "quick" if options.quick else "full"
@@ -122,7 +125,7 @@ def compare(options):
         )
         began, why = time.monotonic(), ""
         runner = Runner(lab, results, results.data["servers"], ROUNDS[mode], folder)
-        warn(lab, results, runner)
+        warn(lab, results, runner, notes)
         chosen = [e for e in experiments.all_experiments(lab) if not options.only or e.number in options.only]
         try:
             runner.run(chosen)
@@ -148,8 +151,14 @@ def compare(options):
     if why.startswith("stopped"):
         return 130
     if options.keep:
-        command.keep(folder, KEPT, FILES, not why and not code)
+        command.keep(folder, KEPT, FILES, why or ("the result is not right" if code else "") or why_not_kept(results))
     return code
+
+
+def why_not_kept(results):
+    about = results.data["machine"]
+    flags = [entry["flags"] for entry in results.data["rounds"] if entry["ok"]]
+    return steady.why_not_kept(about["load_average_before"], about["cores"], flags)
 
 
 def make_lab(options, binary, load, python, scratch):
@@ -172,8 +181,10 @@ def make_lab(options, binary, load, python, scratch):
     )
 
 
-def warn(lab, results, runner):
+def warn(lab, results, runner, notes):
     """Notes on what makes the numbers less certain."""
+    for note in notes:
+        runner.note(note)
     about = results.data["machine"]
     if about["cores"] == 1:
         runner.note("There is one core to use: server and load share it, and no figure is the server's alone.")

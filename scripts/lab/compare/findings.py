@@ -250,7 +250,7 @@ def bottleneck(results, number):
         text += "; the generator was never the limit"
     text += "; at the other points both cores had time left, because both waited, for each other or for a timer"
     if disturbed:
-        text += f". In {disturbed} of {total} points other programs took more than 15% of the cores"
+        text += f". In {disturbed} of {total} points every measurement was disturbed, by other programs or by a slow core"
     return text + "."
 
 
@@ -261,7 +261,7 @@ def disturbed(results):
     if count < 0.1 * len(entries):
         return []
     return [
-        f"Other programs used the two cores in {count} of {len(entries)} measurements. On a quiet machine rates would be "
+        f"Other programs, or a slow core, disturbed {count} of {len(entries)} measurements. On a quiet machine rates would be "
         "higher and latencies lower; memory, system calls and processor time a request hardly change. Repeat the run."
     ]
 

@@ -139,7 +139,7 @@ logarithmic, and say so. A hollow marker has a caveat, which the table names:
 <sup>s</sup> starved: some connections got no answer during the run, because others held every worker, or their thread did not run (latencies are those of answered requests only);
 <sup>≥</sup> at least: some requests had no answer at the end; they count with the time they had waited;
 <sup>g</sup> generator-bound: the load generator's core was full and the server's was not, so that the server can do more than is shown;
-<sup>d</sup> disturbed: other programs took more than 15% of the two cores. Every answer that is counted had the right status and length; a run with a wrong answer gives no number.
+<sup>d</sup> disturbed, each time it was measured: other programs took more than 15% of the two cores, or a core was slow. Every answer that is counted had the right status and length; a run with a wrong answer gives no number.
 </p></details>
 {sections}
 {failures(results)}

@@ -50,6 +50,8 @@ class Results:
 
     def all(self, experiment, series, server, x, metric):
         entries = self.good.get((experiment, series, server, x), [])
+        # A disturbed round counts only where there is no other.
+        entries = [entry for entry in entries if not entry["flags"]["disturbed"]] or entries
         return [entry["numbers"][metric] for entry in entries if entry["numbers"].get(metric) is not None]
 
     def value(self, experiment, series, server, x, metric):

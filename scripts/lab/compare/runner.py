@@ -4,7 +4,7 @@ import sys
 import time
 
 from . import engines
-from ..common import measure, servers
+from ..common import measure, servers, steady
 
 SAVE_EVERY = 15  # seconds between two saves
 
@@ -16,6 +16,7 @@ class Runner:
         self.unable = {}  # servers that did not start, and why
         self.saved = time.monotonic()
         self.progress = Progress([])
+        self.pace = steady.Pace(lab.cores[0] | lab.cores[1])
 
     def run(self, experiments):
         plan = list(self.plan(experiments))
@@ -59,7 +60,8 @@ class Runner:
                 return
             began = time.monotonic()
             try:
-                outcome = self.measure(point, name)
+                again = lambda why: self.progress.say(f"{name}, {point.series} at {point.x:g}: {why}")
+                outcome = steady.measure(self.pace, lambda: self.measure(point, name), again)
             except servers.CannotStart as error:
                 self.unable[name] = str(error)
                 self.note(str(error))

@@ -43,7 +43,7 @@ def _tables(data):
     for row in data["rows"]:
         groups.setdefault(tuple(row["columns"]), []).append(row)
     text = "CPU is user and system time of all processes of the server. Medians; ± is half of the range. g: the load's core was full "
-    text += "and the server's was not. d: other programs took more than 15% of the two cores (disturbed)."
+    text += "and the server's was not. d: disturbed each time: other programs took more than 15% of the two cores, or a core was slow."
     for columns, rows in groups.items():
         lines = []
         for row in rows:
