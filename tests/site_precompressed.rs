@@ -69,15 +69,28 @@ on_every_engine! {
         for path in ["/sub/", "/sub/index.html", "/sub/index"] {
             assert_eq!(take(path, "br").body, b"BR SUB", "{path}");
         }
-        let itself = take("/page.html.gz", "gzip");
-        assert_eq!((itself.field("Content-Encoding"), itself.media_type().as_str()), (None, "application/gzip"));
-        // A range is taken of the file itself, never of a coding.
-        let part = take("/page.html", "br\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice(), part.field("Content-Range")), (200, &b"BROTLI"[..], None));
-        let part = take("/page.html", "identity\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]));
         let without = serve(&place, engine, &[]);
         assert_eq!(ask(&without, "GET", "/page.html", "Accept-Encoding: br\r\n").text(), text);
+    }
+
+    fn a_range_is_taken_of_the_file_itself_and_never_of_a_coding(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/page.html", "the same words ".repeat(100));
+        place.write("site/page.html.br", "BROTLI");
+        let server = serve(&place, engine, &["--precompressed"]);
+        let take = |accept: &str| ask(&server, "GET", "/page.html", &format!("Accept-Encoding: {accept}\r\n"));
+        let tags = ["identity", "br"].map(|accept| take(accept).field("ETag").unwrap().to_owned());
+        for accept in ["identity", "br", "gzip, br;q=0.5"] {
+            let part = take(&format!("{accept}\r\nRange: bytes=0-2"));
+            assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]), "{accept}");
+            assert_eq!((part.field("ETag"), part.field("Vary")), (Some(tags[0].as_str()), Some("Accept-Encoding")));
+        }
+        // Where plain bytes are refused, or other ones are to be completed, the whole is sent in the coding.
+        for fields in ["br, identity;q=0".to_owned(), format!("br\r\nIf-Range: {}", tags[1])] {
+            let whole = take(&format!("{fields}\r\nRange: bytes=0-2"));
+            assert_eq!((whole.status, whole.body.as_slice(), whole.field("Content-Range")), (200, &b"BROTLI"[..], None));
+            assert_eq!(whole.field("ETag"), Some(tags[1].as_str()));
+        }
     }
 
     fn a_precompressed_file_that_is_old_or_outside_or_no_file_is_ignored(engine: Engine) {
