@@ -85,7 +85,7 @@ impl Site {
             try_html: rules.try_html,
             spa: rules.spa,
             precompressed: rules.precompressed,
-            types: Types::new(rules.mime),
+            types: Types::new(rules.mime, rules.charset),
             cache_control: CacheControl::new(rules.cache_control, rules.immutable),
             cache: Cache::new(config.limits.cache - for_listings),
             listings: Arc::new(Shelf::new(for_listings)),
