@@ -314,6 +314,8 @@ const SEMANTICS: &[Row] = &[
     Row("12.5.3", Should, "an empty field means identity", Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("12.5.3", Should, "no coding when none offered is acceptable, unless identity is excluded: then 406",
         Shown(&["http_codings::a_406_only_where_nothing_else_is_left"])),
+    Row("12.5.3", Should, "no coding for a client that refuses the only one there is, that of an .svgz file",
+        Declined("the file that is asked for is in gzip; decoded, it would be saved under a wrong name")),
     Row("12.5.5", Should, "Vary names the fields that chose the representation",
         Shown(&["http_codings::content_codings_by_their_weights",
             "http_matrix::every_cell_is_as_the_rfc_says"])),

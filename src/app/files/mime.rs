@@ -1,8 +1,9 @@
-//! The media type of a file, from its name's extension, and whether it is worth compressing.
+//! The media type of a file, from its name's extension, whether it is worth compressing, and whether its name says that
+//! it is compressed already.
 //!
-//! mime_guess knows the extensions. What is decided here: which types get a charset, and the few current types that its
-//! tables give under a retired name. What the user says about an extension goes before all of that. The bytes themselves
-//! are not looked at.
+//! mime_guess knows the extensions. What is decided here: which types get a charset, the few current types that its
+//! tables give under a retired name, and which suffixes stand for the gzip form of another type. What the user says
+//! about an extension goes before all of that. The bytes themselves are not looked at.
 //!
 //! The rule for the charset: `text/*` gets `charset=utf-8` or what the user chose instead, because HTTP's receivers guess
 //! otherwise and the web's text is UTF-8. A type whose files declare their own encoding gets none, since the parameter
@@ -20,6 +21,13 @@ pub const UNKNOWN: &str = "application/octet-stream";
 /// Types of `text` whose files declare their own encoding.
 const DECLARED: &[&str] =
     &["text/xml", "text/mathml", "text/sgml", "text/vnd.wap.wml", "text/x-opml", "text/x-suse-ymp"];
+
+/// Extensions that stand for the gzip form of another one.
+const GZIPPED: &[(&str, &str)] = &[("svgz", "svg"), ("emz", "emf"), ("wmz", "wmf")];
+
+/// Extensions of what browsers load as a page or a part of one. Behind these, `.gz` is their gzip form; behind all
+/// others it is an archive, which is sent as such.
+const PARTS_OF_PAGES: &[&str] = &["html", "htm", "xhtml", "xht", "css", "js", "mjs", "svg", "wasm"];
 
 /// The types of a site: the user's own, then the known ones.
 #[derive(Debug)]
@@ -47,6 +55,21 @@ impl Types {
             Some("utf-8") => with_utf8(media_type),
             Some(charset) => Cow::Owned(format!("{media_type}; charset={charset}")),
         }
+    }
+
+    /// The type that a file at `path` has behind the gzip coding, if its name says that it is in that coding.
+    pub fn behind_gzip(&self, path: &[u8]) -> Option<Cow<'_, str>> {
+        let extension = extension(path)?;
+        if self.own_rule(extension).is_some() {
+            return None;
+        }
+        let stem = path.strip_suffix(extension.as_bytes())?;
+        if let Some((_, original)) = GZIPPED.iter().find(|(form, _)| extension.eq_ignore_ascii_case(form)) {
+            return Some(self.of(&[stem, original.as_bytes()].concat()));
+        }
+        let original = stem.strip_suffix(b".").filter(|_| extension.eq_ignore_ascii_case("gz"))?;
+        let of_original = self::extension(original)?;
+        PARTS_OF_PAGES.iter().any(|part| of_original.eq_ignore_ascii_case(part)).then(|| self.of(original))
     }
 
     fn own_rule(&self, extension: &str) -> Option<&MimeRule> {
@@ -276,6 +299,51 @@ mod tests {
         ] {
             assert_eq!(of(rules, name), expected, "{rules:?} {name}");
         }
+    }
+
+    #[test]
+    fn some_names_say_that_the_file_is_in_gzip() {
+        let behind = |own: &[&str], name: &str| {
+            let own = own.iter().map(|rule| rule.parse().unwrap()).collect();
+            Types::new(own, Vec::new()).behind_gzip(name.as_bytes()).map(Cow::into_owned)
+        };
+        for (name, expected) in [
+            ("a.svgz", "image/svg+xml"),
+            ("dir.x/A.SVGZ", "image/svg+xml"),
+            ("a.emz", "image/emf"),
+            ("a.wmz", "image/wmf"),
+            ("a.xhtml.gz", "application/xhtml+xml"),
+            ("a.HTML.GZ", "text/html; charset=utf-8"),
+            ("a.min.js.gz", "text/javascript; charset=utf-8"),
+            ("a.css.gz", "text/css; charset=utf-8"),
+            ("a.svg.gz", "image/svg+xml"),
+            ("a.wasm.gz", "application/wasm"),
+        ] {
+            assert_eq!(behind(&[], name).as_deref(), Some(expected), "{name}");
+        }
+        for name in [
+            "a.gz",
+            "a.tgz",
+            "a.tar.gz",
+            "a.csv.gz",
+            "a.txt.gz",
+            "a.sql.gz",
+            "a.xml.gz",
+            "a.svgz.gz",
+            "html.gz",
+            ".html.gz",
+            ".svgz",
+            "svgz",
+            "a.svg",
+            "a.js.br",
+            "a.html.gz/b",
+            "",
+        ] {
+            assert_eq!(behind(&[], name), None, "{name}");
+        }
+        assert_eq!(behind(&["gz=application/gzip"], "a.html.gz"), None);
+        assert_eq!(behind(&["svgz=application/gzip"], "a.svgz"), None);
+        assert_eq!(behind(&["wasm=application/x-own"], "a.wasm.gz").as_deref(), Some("application/x-own"));
     }
 
     #[test]

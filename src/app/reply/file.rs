@@ -168,6 +168,10 @@ impl<'a> Representation<'a> {
             self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
             return Some(Negotiated::AS_IT_IS);
         }
+        if self.stored.coding.is_some() {
+            // There is no other form of it. A client that does not take it can still keep the file.
+            return Some(Negotiated::AS_IT_IS);
+        }
         if self.precompressed.is_some() {
             responder.spend(Precompressed::MOST * cost::LOOKUP);
         }
@@ -376,11 +380,17 @@ impl<'a, 'r> Sending<'a, 'r> {
         }
         write_last_modified(&validators, &mut fields);
         self.representation.write_shared(&mut fields);
-        match self.negotiated.coding {
-            Coding::Identity => fields.field("Accept-Ranges", "bytes"),
-            coding => fields.field("Content-Encoding", coding.name()),
-        }
         let stored = self.representation.stored;
+        let coding = match self.negotiated.coding {
+            Coding::Identity => {
+                fields.field("Accept-Ranges", "bytes");
+                stored.coding
+            }
+            coding => Some(coding),
+        };
+        if let Some(coding) = coding {
+            fields.field("Content-Encoding", coding.name());
+        }
         fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
         (stored, fields)
     }
@@ -394,7 +404,11 @@ fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now
     if request.method() != Method::Get || !request.conditions().range_applies(validators, now.unix) {
         return Ranges::Whole;
     }
-    range::resolve(value, stored.meta.size)
+    match range::resolve(value, stored.meta.size) {
+        // Content-Encoding would be said of the multipart body, whose parts are what is coded.
+        Ranges::Many(_) if stored.coding.is_some() => Ranges::Whole,
+        ranges => ranges,
+    }
 }
 
 /// The same lines as `Sending::start` writes, for a file as it is.
@@ -413,6 +427,9 @@ fn render_lines(stored: &Stored, now: &Now) -> Lines {
         line("Cache-Control", value.as_bytes());
     }
     line("Accept-Ranges", b"bytes");
+    if let Some(coding) = stored.coding {
+        line("Content-Encoding", coding.name().as_bytes());
+    }
     line("Content-Type", stored.content_type.as_bytes());
     Lines::new(&lines, &length_line)
 }
