@@ -126,15 +126,61 @@ on_every_engine! {
         let place = Place::new(engine);
         for path in ["/long.html", "/big.html"] {
             let whole = get(&place.server, path).body;
-            for value in ["gzip", "deflate", "*", "identity;q=0, gzip"] {
-                let fields = format!("Accept-Encoding: {value}\r\nRange: bytes=5-9\r\n");
-                let answer = place.ask("GET", path, &fields);
-                assert_eq!(answer.status, 200, "{value}");
-                assert!(plain(&answer) == whole, "{value}");
+            let part = |value: &str, range: &str| {
+                place.ask("GET", path, &format!("Accept-Encoding: {value}\r\nRange: {range}\r\n"))
+            };
+            for value in ["identity;q=0, gzip", "*;q=0, gzip", "*;q=0, deflate;q=0.1"] {
+                let answer = part(value, "bytes=5-9");
+                assert_eq!((answer.status, answer.field("Content-Range")), (200, None), "{value}");
+                assert!(answer.field("Content-Encoding").is_some() && plain(&answer) == whole, "{value}");
             }
-            let answer = place.ask("GET", path, "Accept-Encoding: identity\r\nRange: bytes=5-9\r\n");
-            assert_eq!((answer.status, answer.field("Content-Encoding")), (206, None));
-            assert_eq!(answer.body, &whole[5..10]);
+            // As long as the client takes plain bytes, the part is of those.
+            for value in ["gzip", "gzip, deflate", "*", "identity;q=0.001, gzip", "identity"] {
+                let answer = part(value, "bytes=5-9");
+                assert_eq!((answer.status, answer.field("Content-Encoding")), (206, None), "{value}");
+                assert_eq!(answer.body, &whole[5..10], "{value}");
+                assert_eq!(answer.field("ETag"), Some(place.etag(path).as_str()), "{value}");
+                assert_eq!(answer.values("Vary"), [b"Accept-Encoding"], "{value}");
+                assert_eq!(part(value, "bytes=0-1,4-5").status, 206, "{value}");
+                let behind = part(value, &format!("bytes={}-", whole.len()));
+                let unsatisfied = format!("bytes */{}", whole.len());
+                assert_eq!((behind.status, behind.field("Content-Range")), (416, Some(unsatisfied.as_str())), "{value}");
+            }
+            // What is no range of bytes changes nothing, and HEAD has none.
+            for range in ["bytes=9-5", "bytes=", "items=5-9", "bytes=5-9\r\nRange: bytes=5-9"] {
+                let answer = part("gzip", range);
+                assert_eq!((answer.status, answer.field("Content-Encoding")), (200, Some("gzip")), "{range}");
+            }
+            let head = place.ask("HEAD", path, "Accept-Encoding: gzip\r\nRange: bytes=5-9\r\n");
+            assert_eq!((head.status, head.field("Content-Encoding")), (200, Some("gzip")));
+        }
+    }
+
+    /// A client that goes on with a broken download names what it has of it.
+    fn a_part_is_of_the_form_that_the_conditions_name(engine: Engine) {
+        let place = Place::new(engine);
+        for path in ["/long.html", "/big.html"] {
+            let plain_tag = place.etag(path);
+            let gzip_tag = place.ask("GET", path, "Accept-Encoding: gzip\r\n").field("ETag").unwrap().to_owned();
+            for (condition, status, coding) in [
+                (format!("If-Range: {plain_tag}"), 206, None),
+                (format!("If-Range: {gzip_tag}"), 200, Some("gzip")),
+                ("If-Range: \"x\"".to_owned(), 200, Some("gzip")),
+                ("If-Range: Sun, 06 Nov 1994 08:49:37 GMT".to_owned(), 206, None),
+                ("If-Range: Sun, 06 Nov 1994 08:49:38 GMT".to_owned(), 200, Some("gzip")),
+                (format!("If-Match: {plain_tag}"), 206, None),
+                (format!("If-Match: {gzip_tag}"), 200, Some("gzip")),
+                ("If-Match: \"x\"".to_owned(), 412, None),
+                (format!("If-None-Match: {plain_tag}"), 304, None),
+                (format!("If-None-Match: {gzip_tag}"), 304, None),
+                ("If-None-Match: \"x\"".to_owned(), 206, None),
+            ] {
+                let fields = format!("Accept-Encoding: gzip\r\nRange: bytes=5-9\r\n{condition}\r\n");
+                let answer = place.ask("GET", path, &fields);
+                assert_eq!((answer.status, answer.field("Content-Encoding")), (status, coding), "{condition}");
+                let tag = if status == 304 && condition.contains(&gzip_tag) || coding.is_some() { &gzip_tag } else { &plain_tag };
+                assert!(status == 412 || answer.field("ETag") == Some(tag), "{condition}: {answer:?}");
+            }
         }
     }
 

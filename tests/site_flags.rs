@@ -223,6 +223,39 @@ on_every_engine! {
         }
     }
 
+    fn the_charset_of_texts_is_the_users_choice(engine: Engine) {
+        let place = place();
+        for name in ["old/page.html", "style.css", "feed.xml", "sheet.xsl", "feed.rss", "data.json", "image.png"] {
+            place.write(format!("site/{name}"), "x");
+        }
+        let texts = ["/about.html", "/old/page.html", "/style.css"];
+        let others = ["/feed.xml", "/sheet.xsl", "/feed.rss", "/data.json", "/image.png"];
+        for (flags, charsets) in [
+            (&[][..], [Some("utf-8"); 3]),
+            (&["--charset", "off"], [None; 3]),
+            (&["--charset", "iso-8859-1"], [Some("iso-8859-1"); 3]),
+            (
+                &["--charset", "off", "--charset", "old/**=windows-1251", "--charset", "*.html=utf-8"],
+                [Some("utf-8"), Some("windows-1251"), None],
+            ),
+            (&["--charset", "**=koi8-r"], [Some("koi8-r"); 3]),
+        ] {
+            let server = serve(&place, engine, flags);
+            // The others declare their encoding, have only one, or are no text.
+            for (path, charset) in texts.into_iter().zip(charsets).chain(others.map(|path| (path, None))) {
+                let answer = get(&server, path);
+                let told = answer.field("Content-Type").unwrap().split_once(';').map(|(_, parameters)| parameters);
+                let expected = charset.map(|charset| format!(" charset={charset}"));
+                assert_eq!((answer.status, told), (200, expected.as_deref()), "{flags:?} {path}");
+            }
+            // What the server writes itself is in UTF-8, whatever files are in.
+            for path in ["/docs/", "/missing"] {
+                let answer = ask(&server, "GET", path, "Accept: text/html\r\n");
+                assert_eq!(answer.field("Content-Type"), Some("text/html; charset=utf-8"), "{flags:?} {path}");
+            }
+        }
+    }
+
     fn a_listing_is_json_on_request(engine: Engine) {
         let place = place();
         let path = place.write("site/docs/\"quoted\"\n.txt", "12345");

@@ -223,6 +223,24 @@ on_every_engine! {
         assert_eq!(get(&again, "/d/").field("ETag"), after.field("ETag"), "the same after a restart");
     }
 
+    fn a_listing_that_is_cut_says_so_in_its_head(engine: Engine) {
+        let place = place(5);
+        let server = serve(&place, engine, &[]);
+        for (names, sign) in [(10_000, None), (10_001, Some("?1"))] {
+            for fields in ["", "Accept: application/json\r\n"] {
+                let answer = ask(&server, "GET", "/long/", fields);
+                let shown = answer.text().matches(if fields.is_empty() { "<tr><td><a href=\"" } else { "{\"name\":" }).count();
+                // The page has a link up as well.
+                assert_eq!(shown, 10_000 + usize::from(fields.is_empty()), "of {names}");
+                assert_eq!(answer.field("Listing-Truncated"), sign, "{names} names, {fields}");
+                assert_eq!(answer.text().contains("The list was cut"), fields.is_empty() && sign.is_some(), "{names}");
+                let head = ask(&server, "HEAD", "/long/", fields);
+                assert_eq!(head.lasting_fields(), answer.lasting_fields());
+            }
+            place.write("long/one-more", "");
+        }
+    }
+
     fn an_old_client_gets_a_listing_until_the_connection_ends(engine: Engine) {
         let place = place(20);
         let server = serve(&place, engine, &[]);

@@ -1,5 +1,5 @@
-//! Files that were compressed beforehand (`--precompressed`): when a `.br`, `.zst` or `.gz` beside a file is sent in
-//! its place.
+//! Files that were compressed beforehand: when a `.br`, `.zst` or `.gz` beside a file is sent in its place
+//! (`--precompressed`), and which names say that the file itself is in gzip.
 
 mod common;
 
@@ -69,15 +69,28 @@ on_every_engine! {
         for path in ["/sub/", "/sub/index.html", "/sub/index"] {
             assert_eq!(take(path, "br").body, b"BR SUB", "{path}");
         }
-        let itself = take("/page.html.gz", "gzip");
-        assert_eq!((itself.field("Content-Encoding"), itself.media_type().as_str()), (None, "application/gzip"));
-        // A range is taken of the file itself, never of a coding.
-        let part = take("/page.html", "br\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice(), part.field("Content-Range")), (200, &b"BROTLI"[..], None));
-        let part = take("/page.html", "identity\r\nRange: bytes=0-2");
-        assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]));
         let without = serve(&place, engine, &[]);
         assert_eq!(ask(&without, "GET", "/page.html", "Accept-Encoding: br\r\n").text(), text);
+    }
+
+    fn a_range_is_taken_of_the_file_itself_and_never_of_a_coding(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/page.html", "the same words ".repeat(100));
+        place.write("site/page.html.br", "BROTLI");
+        let server = serve(&place, engine, &["--precompressed"]);
+        let take = |accept: &str| ask(&server, "GET", "/page.html", &format!("Accept-Encoding: {accept}\r\n"));
+        let tags = ["identity", "br"].map(|accept| take(accept).field("ETag").unwrap().to_owned());
+        for accept in ["identity", "br", "gzip, br;q=0.5"] {
+            let part = take(&format!("{accept}\r\nRange: bytes=0-2"));
+            assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]), "{accept}");
+            assert_eq!((part.field("ETag"), part.field("Vary")), (Some(tags[0].as_str()), Some("Accept-Encoding")));
+        }
+        // Where plain bytes are refused, or other ones are to be completed, the whole is sent in the coding.
+        for fields in ["br, identity;q=0".to_owned(), format!("br\r\nIf-Range: {}", tags[1])] {
+            let whole = take(&format!("{fields}\r\nRange: bytes=0-2"));
+            assert_eq!((whole.status, whole.body.as_slice(), whole.field("Content-Range")), (200, &b"BROTLI"[..], None));
+            assert_eq!(whole.field("ETag"), Some(tags[1].as_str()));
+        }
     }
 
     fn a_precompressed_file_that_is_old_or_outside_or_no_file_is_ignored(engine: Engine) {
@@ -100,6 +113,85 @@ on_every_engine! {
         assert_eq!(take().text(), "new");
         let all = serve(&place, engine, &["--precompressed", "--symlinks=all"]);
         assert_eq!(ask(&all, "GET", "/page.html", "Accept-Encoding: gzip\r\n").text(), "SECRET");
+    }
+
+    fn a_file_whose_name_says_gzip_is_sent_in_that_coding_to_everyone(engine: Engine) {
+        let place = TempDir::new();
+        let text = "<svg xmlns='http://www.w3.org/2000/svg'/> ".repeat(100);
+        let noise = common::noise(300_000);
+        for name in ["a.svgz", "a.emz", "a.wmz", "a.xhtml.gz", "a.html.gz", "a.js.gz"] {
+            place.write(format!("site/{name}"), gzip(text.as_bytes()));
+        }
+        place.write("site/large.svgz", gzip(&noise));
+        place.write("site/a.svgz.br", "BROTLI");
+        let server = serve(&place, engine, &["--precompressed"]);
+        let ways = ["", "gzip", "br, gzip", "identity", "gzip;q=0", "*;q=0", "identity;q=0", "deflate, identity;q=0"];
+        let ways = ways.map(|way| if way.is_empty() { String::new() } else { format!("Accept-Encoding: {way}\r\n") });
+        for (name, media_type, plain) in [
+            ("a.svgz", "image/svg+xml", text.as_bytes()),
+            ("large.svgz", "image/svg+xml", &noise),
+            ("a.emz", "image/emf", text.as_bytes()),
+            ("a.wmz", "image/wmf", text.as_bytes()),
+            ("a.xhtml.gz", "application/xhtml+xml", text.as_bytes()),
+            ("a.html.gz", "text/html; charset=utf-8", text.as_bytes()),
+            ("a.js.gz", "text/javascript; charset=utf-8", text.as_bytes()),
+        ] {
+            let path = format!("/{name}");
+            let file = fs::read(place.join("site").join(name)).unwrap();
+            let first = get(&server, &path);
+            assert!(first.body == file && gunzip(&first.body) == plain, "{name}");
+            for way in &ways {
+                let answer = ask(&server, "GET", &path, way);
+                assert_eq!((answer.status, answer.content_length()), (200, Some(file.len())), "{name} {way}");
+                assert_eq!(answer.field("Content-Encoding"), Some("gzip"), "{name} {way}");
+                assert_eq!(answer.field("Content-Type"), Some(media_type), "{name} {way}");
+                assert_eq!((answer.field("Vary"), answer.field("Accept-Ranges")), (None, Some("bytes")), "{name} {way}");
+                assert_eq!(answer.field("ETag"), first.field("ETag"), "one form, one tag: {name} {way}");
+                assert!(answer.body == file, "not compressed again: {name} {way}");
+                assert_eq!(ask(&server, "HEAD", &path, way).lasting_fields(), answer.lasting_fields(), "{name} {way}");
+                // Ranges are of the coded bytes: with the same tag and coding they fit together.
+                let part = ask(&server, "GET", &path, &format!("{way}Range: bytes=2-9\r\n"));
+                assert_eq!((part.status, part.field("Content-Encoding")), (206, Some("gzip")), "{name} {way}");
+                assert!(part.body == file[2..10] && part.field("ETag") == first.field("ETag"), "{name} {way}");
+                let many = ask(&server, "GET", &path, &format!("{way}Range: bytes=0-1,5-6\r\n"));
+                assert!(many.status == 200 && many.body == file, "no multipart in a coding: {name} {way}");
+                let known = ask(&server, "GET", &path, &format!("{way}If-None-Match: {}\r\n", first.field("ETag").unwrap()));
+                assert_eq!((known.status, known.field("ETag")), (304, first.field("ETag")), "{name} {way}");
+            }
+        }
+        // A date in the future is told as now: such a file's fields are not kept.
+        place.set_modified("site/a.svgz", std::time::SystemTime::now() + Duration::from_secs(10_000));
+        assert_eq!(get(&server, "/a.svgz").field("Content-Encoding"), Some("gzip"));
+    }
+
+    fn an_archive_is_sent_as_one_and_a_wrong_name_is_seen(engine: Engine) {
+        let place = TempDir::new();
+        let text = "<svg xmlns='http://www.w3.org/2000/svg'/> ".repeat(100);
+        for name in ["a.tar.gz", "a.tgz", "a.csv.gz", "a.js.gz"] {
+            place.write(format!("site/{name}"), gzip(text.as_bytes()));
+        }
+        place.write("site/plain.svgz", &text);
+        place.write("site/short.svgz", "x");
+        place.write("site/plain.js.gz", &text);
+        let server = serve(&place, engine, &[]);
+        for (name, media_type) in [
+            // Archives are sent as archives.
+            ("a.tar.gz", "application/gzip"),
+            ("a.tgz", "application/x-compressed"),
+            ("a.csv.gz", "application/gzip"),
+            // A name that says gzip, and a content that is not.
+            ("plain.svgz", "image/svg+xml"),
+            ("short.svgz", "image/svg+xml"),
+            ("plain.js.gz", "application/gzip"),
+        ] {
+            let answer = get(&server, &format!("/{name}"));
+            assert_eq!((answer.field("Content-Encoding"), answer.field("Content-Type")), (None, Some(media_type)), "{name}");
+        }
+        let coded = ask(&server, "GET", "/plain.svgz", "Accept-Encoding: gzip\r\n");
+        assert_eq!((coded.field("Content-Encoding"), gunzip(&coded.body)), (Some("gzip"), text.clone().into_bytes()));
+        let own = serve(&place, engine, &["--mime", "gz=application/x-own"]);
+        let answer = get(&own, "/a.js.gz");
+        assert_eq!((answer.field("Content-Encoding"), answer.media_type().as_str()), (None, "application/x-own"));
     }
 
     fn a_large_precompressed_file_is_sent_as_it_is(engine: Engine) {

@@ -46,6 +46,14 @@ pub struct SiteRules {
     #[arg(long, value_name = "EXT=TYPE")]
     pub mime: Vec<MimeRule>,
 
+    /// Charset of text files, or off, repeatable [default: utf-8]
+    ///
+    /// As in --charset off, --charset iso-8859-1 or --charset '*.html=windows-1251': a pattern as for --cache-control, for
+    /// the files that match. The first pattern that matches counts, else the last charset without a pattern. off sends no
+    /// charset: the file's own declaration counts. XML never gets one, and a type of --mime is sent as it is written.
+    #[arg(long, value_name = "[GLOB=]NAME|off")]
+    pub charset: Vec<CharsetRule>,
+
     /// Cache-Control of the files that match a pattern, repeatable
     ///
     /// As in --cache-control '*.css=max-age=3600' or --cache-control 'assets/**=no-cache'. The first pattern that
@@ -95,6 +103,15 @@ pub struct MimeRule {
     pub media_type: String,
 }
 
+/// `NAME`, `off` or `GLOB=NAME`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CharsetRule {
+    /// `None`: for every file without a pattern that matches.
+    pub glob: Option<Glob>,
+    /// In lower case. `None`: no charset is sent.
+    pub charset: Option<String>,
+}
+
 /// `GLOB=VALUE`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheRule {
@@ -112,6 +129,7 @@ impl SiteRules {
             ("--spa", self.spa.is_some()),
             ("--precompressed", self.precompressed),
             ("--mime", !self.mime.is_empty()),
+            ("--charset", !self.charset.is_empty()),
             ("--cache-control", !self.cache_control.is_empty()),
             ("--immutable", self.immutable),
         ];
@@ -133,6 +151,23 @@ impl FromStr for MimeRule {
         }
         let media_type = responses::field_value(media_type)?;
         Ok(MimeRule { extension: extension.to_lowercase(), media_type })
+    }
+}
+
+impl FromStr for CharsetRule {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<CharsetRule, &'static str> {
+        // A charset is a token, which holds no equals sign; a name in a pattern may.
+        let (glob, name) = match text.rsplit_once('=') {
+            Some((glob, name)) => (Some(glob.parse()?), name),
+            None => (None, text),
+        };
+        if !is_token(name.as_bytes()) {
+            return Err("write a charset, perhaps behind a pattern: utf-8, off or *.html=windows-1251");
+        }
+        let name = name.to_ascii_lowercase();
+        Ok(CharsetRule { glob, charset: Some(name).filter(|name| name != "off") })
     }
 }
 
@@ -196,6 +231,8 @@ mod tests {
                 "--spa=/app/index.html",
                 "--precompressed",
                 "--mime=.WASM=application/wasm",
+                "--charset=off",
+                "--charset=*.html=Windows-1251",
                 "--cache-control=*.css=public, max-age=1",
                 "--cache-control=**=no-cache",
                 "--immutable",
@@ -227,6 +264,7 @@ mod tests {
                 ("DUSTDEVIL_SPA", "app/index.html"),
                 ("DUSTDEVIL_PRECOMPRESSED", "1"),
                 ("DUSTDEVIL_MIME", "wasm=application/wasm"),
+                ("DUSTDEVIL_CHARSET", "off\n*.html=windows-1251"),
                 ("DUSTDEVIL_CACHE_CONTROL", "*.css=public, max-age=1\n**=no-cache\n"),
                 ("DUSTDEVIL_IMMUTABLE", "1"),
                 ("DUSTDEVIL_SYMLINKS", "none"),
@@ -241,6 +279,20 @@ mod tests {
         assert_eq!(by_flag.site, by_variable.site);
         assert_eq!(by_flag.responses, by_variable.responses);
         assert_eq!(by_flag.delete, by_variable.delete);
+    }
+
+    #[test]
+    fn a_charset_stands_alone_or_behind_a_pattern() {
+        for (text, glob, charset) in [
+            ("UTF-8", None, Some("utf-8")),
+            ("off", None, None),
+            ("*.html=Windows-1251", Some("*.html"), Some("windows-1251")),
+            ("/a=b/**=Off", Some("/a=b/**"), None),
+        ] {
+            let expected =
+                CharsetRule { glob: glob.map(|glob| glob.parse().unwrap()), charset: charset.map(str::to_owned) };
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
     }
 
     #[test]
@@ -274,6 +326,11 @@ mod tests {
             &["--mime==text/plain"],
             &["--mime=a.b=text/plain"],
             &["--mime=a=text/plain\r\nX: y"],
+            &["--charset="],
+            &["--charset=*.html="],
+            &["--charset==utf-8"],
+            &["--charset=utf 8"],
+            &["--charset=*.html=utf-8; x"],
             &["--cache-control=no-cache"],
             &["--cache-control==no-cache"],
             &["--cache-control=*="],
@@ -295,6 +352,7 @@ mod tests {
             &["--directory=s", "--try-html"],
             &["--directory=s", "--index=a"],
             &["--directory=s", "--mime=a=b/c"],
+            &["--directory=s", "--charset=off"],
             &["--directory=s", "--precompressed"],
             &["--directory=s", "--immutable"],
             &["--directory=s", "--cache-control=*=no-cache"],

@@ -34,9 +34,10 @@ pub enum Ranges {
 ///
 /// An unknown unit must be ignored (section 14.2), a malformed value may be; so may what section 17.15 calls an attack:
 /// more than two overlapping ranges, or many out of order. We ignore all of these, since the whole representation is an
-/// answer that every client understands and that costs no more than an ordinary GET.
+/// answer that every client understands and that costs no more than an ordinary GET. For the same reason we ignore the field
+/// where there are no bytes: players and downloaders ask for `0-` of everything, and take 416 for a failure.
 pub fn resolve(value: &[u8], len: u64) -> Ranges {
-    let Some(set) = byte_range_set(value) else {
+    let Some(set) = byte_range_set(value).filter(|_| len > 0) else {
         return Ranges::Whole;
     };
     let mut asked = 0;
@@ -46,7 +47,7 @@ pub fn resolve(value: &[u8], len: u64) -> Ranges {
         let Some(spec) = RangeSpec::parse(element) else {
             return Ranges::Whole;
         };
-        if asked > MAX_RANGES || spec.is_whole_of_nothing(len) {
+        if asked > MAX_RANGES {
             return Ranges::Whole;
         }
         found.extend(spec.within(len));
@@ -94,13 +95,6 @@ impl RangeSpec {
         let last = position(after)?;
         // "An int-range is invalid if the last-pos value is present and less than first-pos." (section 14.1.1)
         (first <= last).then_some(RangeSpec::Int { first, last: Some(last) })
-    }
-
-    /// `-5` of an empty representation is satisfiable (section 14.1.2: its suffix-length is not zero), but no
-    /// Content-Range can name the empty range. The whole, 200 with no content, is the same bytes. `0-` and `-0` are
-    /// unsatisfiable there as anywhere.
-    fn is_whole_of_nothing(self, len: u64) -> bool {
-        len == 0 && matches!(self, RangeSpec::Suffix { length: 1.. })
     }
 
     /// The bytes that exist, None where the range is unsatisfiable.
@@ -256,12 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_representation_has_no_range_but_a_whole() {
-        assert_eq!(of("bytes=0-", 0), Unsatisfiable);
-        assert_eq!(of("bytes=0-0", 0), Unsatisfiable);
-        assert_eq!(of("bytes=-0", 0), Unsatisfiable);
-        assert_eq!(of("bytes=-5", 0), Whole);
-        assert_eq!(of("bytes=0-0,-5", 0), Whole);
+    fn an_empty_representation_is_never_divided() {
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-0", "bytes=-5", "bytes=5-", "bytes=0-0,-5", "bytes=1-2,3-4"] {
+            assert_eq!(of(value, 0), Whole, "{value}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::app::files::mime;
 use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
 use crate::cost;
+use crate::http::accept::Coding;
 use crate::http::etag::ETag;
 use crate::sync;
 use lru::LruCache;
@@ -37,6 +38,8 @@ const WHOLE: u64 = 256 * 1024;
 const IN_MEMORY: usize = 12 * 1024;
 /// Compressed variants are kept of files up to here.
 const VARIANTS: u64 = 4 * 1024 * 1024;
+/// How every file in gzip begins (RFC 1952, section 2.3.1).
+const GZIP_START: [u8; 2] = [0x1f, 0x8b];
 /// How often a file is read that changes while it is read.
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
@@ -56,6 +59,8 @@ pub struct Stored {
     pub content_type: Box<str>,
     pub cache_control: Option<Box<str>>,
     pub compressible: bool,
+    /// The coding that the content itself is in, as that of an .svgz file: it is sent so to every client.
+    pub coding: Option<Coding>,
     /// What its answers say when it is sent as it is, rendered by the first of them.
     pub lines: OnceLock<Lines>,
     pub content: Content,
@@ -135,12 +140,27 @@ impl Stored {
             content_type: content_type.into(),
             cache_control: cache_control.map(Into::into),
             compressible: mime::is_compressible(content_type),
+            coding: None,
             lines: OnceLock::new(),
             content,
             gzip: Variant::default(),
             deflate: Variant::default(),
             uncounted: None,
         }
+    }
+
+    /// The same where its name says that it is in gzip, and `content_type` is what it is when it is decoded. A file that
+    /// does not begin as gzip does stays what it was.
+    pub fn decoded_as(self, content_type: &str) -> Stored {
+        let mut start = [0; GZIP_START.len()];
+        let read = self.content.read(0, start.len(), |bytes| {
+            start.copy_from_slice(bytes);
+            Ok(())
+        });
+        if read.is_err() || start != GZIP_START {
+            return self;
+        }
+        Stored { content_type: content_type.into(), compressible: false, coding: Some(Coding::Gzip), ..self }
     }
 
     /// What it costs to take it in, in the units of `cost`.

@@ -1,69 +1,128 @@
-//! The media type of a file, from its name's extension, and whether it is worth compressing.
+//! The media type of a file, from its name's extension, whether it is worth compressing, and whether its name says that
+//! it is compressed already.
 //!
-//! mime_guess knows the extensions. What is decided here: which types get `charset=utf-8`, and the
-//! few current types that its tables give under a retired name. What the user says about an
-//! extension goes before all of that. The bytes themselves are not looked at.
+//! mime_guess knows the extensions. What is decided here: which types get a charset, the few current types that its
+//! tables give under a retired name, and which suffixes stand for the gzip form of another type. What the user says
+//! about an extension goes before all of that. The bytes themselves are not looked at.
 //!
-//! The rule for the charset: `text/*` gets it, because HTTP's receivers guess otherwise and the
-//! web's text is UTF-8. That includes text/xml, which mime_guess gives for `.xml`. JSON has no such
-//! parameter (RFC 8259 section 11), and the `+xml` types carry their own declaration, which a
-//! parameter would override (RFC 7303 section 3).
+//! The rule for the charset: `text/*` gets `charset=utf-8` or what the user chose instead, because HTTP's receivers guess
+//! otherwise and the web's text is UTF-8. A type whose files declare their own encoding gets none, since the parameter
+//! would override the declaration: XML (RFC 7303, section 3) under any name, and SGML. JSON has no such parameter
+//! (RFC 8259, section 11). HTML may declare its encoding and most of it does not: it gets one.
 
 use std::borrow::Cow;
 
-use crate::config::site::MimeRule;
+use crate::config::site::{CharsetRule, MimeRule};
 
 /// The type of a file of which nothing is known (RFC 9110 section 8.3 lets the receiver guess from
 /// there).
 pub const UNKNOWN: &str = "application/octet-stream";
 
+/// Types of `text` whose files declare their own encoding.
+const DECLARED: &[&str] =
+    &["text/xml", "text/mathml", "text/sgml", "text/vnd.wap.wml", "text/x-opml", "text/x-suse-ymp"];
+
+/// Extensions that stand for the gzip form of another one.
+const GZIPPED: &[(&str, &str)] = &[("svgz", "svg"), ("emz", "emf"), ("wmz", "wmf")];
+
+/// Extensions of what browsers load as a page or a part of one. Behind these, `.gz` is their gzip form; behind all
+/// others it is an archive, which is sent as such.
+const PARTS_OF_PAGES: &[&str] = &["html", "htm", "xhtml", "xht", "css", "js", "mjs", "svg", "wasm"];
+
 /// The types of a site: the user's own, then the known ones.
 #[derive(Debug)]
 pub struct Types {
     own: Vec<MimeRule>,
+    charsets: Vec<CharsetRule>,
 }
 
 impl Types {
-    pub fn new(own: Vec<MimeRule>) -> Types {
-        Types { own }
+    pub fn new(own: Vec<MimeRule>, charsets: Vec<CharsetRule>) -> Types {
+        Types { own, charsets }
     }
 
     /// The value of Content-Type for the file at `path`. Of two rules for one extension the last counts.
     pub fn of(&self, path: &[u8]) -> Cow<'_, str> {
-        let extension = extension(path).unwrap_or_default();
-        let own = self.own.iter().rfind(|rule| rule.extension.eq_ignore_ascii_case(extension));
-        own.map_or_else(|| content_type(path), |rule| Cow::Borrowed(&rule.media_type))
+        if let Some(rule) = self.own_rule(extension(path).unwrap_or_default()) {
+            return Cow::Borrowed(&rule.media_type);
+        }
+        let media_type = media_type(path);
+        if !takes_charset(media_type) {
+            return Cow::Borrowed(media_type);
+        }
+        match self.charset(path) {
+            None => Cow::Borrowed(media_type),
+            Some("utf-8") => with_utf8(media_type),
+            Some(charset) => Cow::Owned(format!("{media_type}; charset={charset}")),
+        }
+    }
+
+    /// The type that a file at `path` has behind the gzip coding, if its name says that it is in that coding.
+    pub fn behind_gzip(&self, path: &[u8]) -> Option<Cow<'_, str>> {
+        let extension = extension(path)?;
+        if self.own_rule(extension).is_some() {
+            return None;
+        }
+        let stem = path.strip_suffix(extension.as_bytes())?;
+        if let Some((_, original)) = GZIPPED.iter().find(|(form, _)| extension.eq_ignore_ascii_case(form)) {
+            return Some(self.of(&[stem, original.as_bytes()].concat()));
+        }
+        let original = stem.strip_suffix(b".").filter(|_| extension.eq_ignore_ascii_case("gz"))?;
+        let of_original = self::extension(original)?;
+        PARTS_OF_PAGES.iter().any(|part| of_original.eq_ignore_ascii_case(part)).then(|| self.of(original))
+    }
+
+    fn own_rule(&self, extension: &str) -> Option<&MimeRule> {
+        self.own.iter().rfind(|rule| rule.extension.eq_ignore_ascii_case(extension))
+    }
+
+    /// The charset of a text: of the first pattern that matches, else of the last rule without a pattern.
+    fn charset(&self, path: &[u8]) -> Option<&str> {
+        let of_pattern = self.charsets.iter().find(|rule| rule.glob.as_ref().is_some_and(|glob| glob.matches(path)));
+        let rule = of_pattern.or_else(|| self.charsets.iter().rfind(|rule| rule.glob.is_none()));
+        rule.map_or(Some("utf-8"), |rule| rule.charset.as_deref())
     }
 }
 
-/// The value of Content-Type for a file of this name; directories before the name do no harm. No
-/// allocation for the types below, which are nearly all that sites hold.
-pub fn content_type(name: &[u8]) -> Cow<'static, str> {
+/// The media type for a file of this name, without parameters; directories before the name do no harm.
+fn media_type(name: &[u8]) -> &'static str {
     let Some(extension) = extension(name) else {
-        return Cow::Borrowed(UNKNOWN);
+        return UNKNOWN;
     };
-    let guess = mime_guess::from_ext(extension).first_raw().unwrap_or(UNKNOWN);
-    Cow::Borrowed(match guess {
+    match mime_guess::from_ext(extension).first_raw().unwrap_or(UNKNOWN) {
+        // RFC 9239; mime_guess still gives this for .mjs.
+        "application/javascript" => "text/javascript",
+        // RFC 8081.
+        "application/font-woff" => "font/woff",
+        "application/font-sfnt" => "font/otf",
+        // RFC 7903.
+        "application/x-msmetafile" if extension.eq_ignore_ascii_case("emf") => "image/emf",
+        "application/x-msmetafile" => "image/wmf",
+        // What HLS players ask for; TypeScript sources share the extension and come off no worse.
+        "video/vnd.dlna.mpeg-tts" => "video/mp2t",
+        other => other,
+    }
+}
+
+fn takes_charset(media_type: &str) -> bool {
+    media_type.starts_with("text/") && !DECLARED.contains(&media_type)
+}
+
+/// No allocation for the types below, which are nearly all texts that sites hold.
+fn with_utf8(media_type: &'static str) -> Cow<'static, str> {
+    Cow::Borrowed(match media_type {
         "text/html" => "text/html; charset=utf-8",
         "text/css" => "text/css; charset=utf-8",
-        // RFC 9239; mime_guess still gives the second for .mjs.
-        "text/javascript" | "application/javascript" => "text/javascript; charset=utf-8",
+        "text/javascript" => "text/javascript; charset=utf-8",
         "text/plain" => "text/plain; charset=utf-8",
         "text/markdown" => "text/markdown; charset=utf-8",
         "text/csv" => "text/csv; charset=utf-8",
-        "text/xml" => "text/xml; charset=utf-8",
         "text/calendar" => "text/calendar; charset=utf-8",
         "text/vtt" => "text/vtt; charset=utf-8",
         "text/x-rust" => "text/x-rust; charset=utf-8",
         "text/x-toml" => "text/x-toml; charset=utf-8",
         "text/x-yaml" => "text/x-yaml; charset=utf-8",
-        // RFC 8081.
-        "application/font-woff" => "font/woff",
-        "application/font-sfnt" => "font/otf",
-        // What HLS players ask for; TypeScript sources share the extension and come off no worse.
-        "video/vnd.dlna.mpeg-tts" => "video/mp2t",
-        text if text.starts_with("text/") => return Cow::Owned(format!("{text}; charset=utf-8")),
-        other => other,
+        other => return Cow::Owned(format!("{other}; charset=utf-8")),
     })
 }
 
@@ -79,7 +138,7 @@ pub fn is_compressible(content_type: &str) -> bool {
     is(kind, &["text"])
         || is(suffix, &["xml", "json", "yaml"])
         || (is(kind, &["application"]) && is(subtype, APPLICATION))
-        || (is(kind, &["image"]) && is(subtype, &["bmp", "x-ms-bmp", "x-icon", "vnd.microsoft.icon"]))
+        || (is(kind, &["image"]) && is(subtype, &["bmp", "x-ms-bmp", "x-icon", "vnd.microsoft.icon", "emf", "wmf"]))
         || (is(kind, &["font"]) && is(subtype, &["ttf", "otf", "sfnt", "collection"]))
 }
 
@@ -132,6 +191,10 @@ fn extension(name: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
+    fn content_type(name: &[u8]) -> Cow<'static, str> {
+        Cow::Owned(Types::new(Vec::new(), Vec::new()).of(name).into_owned())
+    }
+
     #[test]
     fn types_of_the_web() {
         for (name, expected) in [
@@ -143,7 +206,15 @@ mod tests {
             ("a.txt", "text/plain; charset=utf-8"),
             ("a.md", "text/markdown; charset=utf-8"),
             ("a.csv", "text/csv; charset=utf-8"),
-            ("a.xml", "text/xml; charset=utf-8"),
+            ("a.xml", "text/xml"),
+            ("a.xsl", "text/xml"),
+            ("a.XSD", "text/xml"),
+            ("a.dtd", "text/xml"),
+            ("a.opml", "text/x-opml"),
+            ("a.wml", "text/vnd.wap.wml"),
+            ("a.mml", "text/mathml"),
+            ("a.sgml", "text/sgml"),
+            ("a.rss", "application/rss+xml"),
             ("a.vtt", "text/vtt; charset=utf-8"),
             ("a.less", "text/less; charset=utf-8"),
             ("a.json", "application/json"),
@@ -164,6 +235,8 @@ mod tests {
             ("a.mp4", "video/mp4"),
             ("a.ts", "video/mp2t"),
             ("a.pdf", "application/pdf"),
+            ("a.emf", "image/emf"),
+            ("a.wmf", "image/wmf"),
             ("a.tar.gz", "application/gzip"),
             ("A.HTML", "text/html; charset=utf-8"),
             ("dir.js/a.css", "text/css; charset=utf-8"),
@@ -196,9 +269,81 @@ mod tests {
 
     #[test]
     fn common_types_allocate_nothing() {
+        let types = Types::new(Vec::new(), Vec::new());
         for name in ["a.html", "a.css", "a.js", "a.mjs", "a.txt", "a.md", "a.json", "a.svg", "a.png", "a.bin", "a"] {
-            assert!(matches!(content_type(name.as_bytes()), Cow::Borrowed(_)), "{name}");
+            assert!(matches!(types.of(name.as_bytes()), Cow::Borrowed(_)), "{name}");
         }
+    }
+
+    #[test]
+    fn a_pattern_decides_the_charset_and_then_the_last_rule_without_one() {
+        let of = |rules: &[&str], name: &str| {
+            let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+            let own = vec!["own=text/plain".parse().unwrap()];
+            Types::new(own, rules).of(name.as_bytes()).into_owned()
+        };
+        for (rules, name, expected) in [
+            (&["off"][..], "a.html", "text/html"),
+            (&["koi8-r"], "a.txt", "text/plain; charset=koi8-r"),
+            (&["koi8-r", "off", "utf-8"], "a.txt", "text/plain; charset=utf-8"),
+            (&["off", "*.html=windows-1251"], "a.html", "text/html; charset=windows-1251"),
+            (&["off", "*.html=windows-1251"], "a.txt", "text/plain"),
+            (&["*.html=windows-1251"], "a.txt", "text/plain; charset=utf-8"),
+            (&["old/**=off", "*.html=koi8-r"], "old/a.html", "text/html"),
+            (&["old/**=off", "*.html=koi8-r"], "new/a.html", "text/html; charset=koi8-r"),
+            // Neither has a charset of its own: a declaration, or what the user wrote.
+            (&["**=koi8-r"], "a.xml", "text/xml"),
+            (&["**=koi8-r"], "a.json", "application/json"),
+            (&["koi8-r"], "a.png", "image/png"),
+            (&["**=koi8-r"], "a.own", "text/plain"),
+        ] {
+            assert_eq!(of(rules, name), expected, "{rules:?} {name}");
+        }
+    }
+
+    #[test]
+    fn some_names_say_that_the_file_is_in_gzip() {
+        let behind = |own: &[&str], name: &str| {
+            let own = own.iter().map(|rule| rule.parse().unwrap()).collect();
+            Types::new(own, Vec::new()).behind_gzip(name.as_bytes()).map(Cow::into_owned)
+        };
+        for (name, expected) in [
+            ("a.svgz", "image/svg+xml"),
+            ("dir.x/A.SVGZ", "image/svg+xml"),
+            ("a.emz", "image/emf"),
+            ("a.wmz", "image/wmf"),
+            ("a.xhtml.gz", "application/xhtml+xml"),
+            ("a.HTML.GZ", "text/html; charset=utf-8"),
+            ("a.min.js.gz", "text/javascript; charset=utf-8"),
+            ("a.css.gz", "text/css; charset=utf-8"),
+            ("a.svg.gz", "image/svg+xml"),
+            ("a.wasm.gz", "application/wasm"),
+        ] {
+            assert_eq!(behind(&[], name).as_deref(), Some(expected), "{name}");
+        }
+        for name in [
+            "a.gz",
+            "a.tgz",
+            "a.tar.gz",
+            "a.csv.gz",
+            "a.txt.gz",
+            "a.sql.gz",
+            "a.xml.gz",
+            "a.svgz.gz",
+            "html.gz",
+            ".html.gz",
+            ".svgz",
+            "svgz",
+            "a.svg",
+            "a.js.br",
+            "a.html.gz/b",
+            "",
+        ] {
+            assert_eq!(behind(&[], name), None, "{name}");
+        }
+        assert_eq!(behind(&["gz=application/gzip"], "a.html.gz"), None);
+        assert_eq!(behind(&["svgz=application/gzip"], "a.svgz"), None);
+        assert_eq!(behind(&["wasm=application/x-own"], "a.wasm.gz").as_deref(), Some("application/x-own"));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Site {
             try_html: rules.try_html,
             spa: rules.spa,
             precompressed: rules.precompressed,
-            types: Types::new(rules.mime),
+            types: Types::new(rules.mime, rules.charset),
             cache_control: CacheControl::new(rules.cache_control, rules.immutable),
             cache: Cache::new(config.limits.cache - for_listings),
             listings: Arc::new(Shelf::new(for_listings)),
@@ -144,8 +144,9 @@ impl Site {
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
         let mut representation = Representation::new(stored);
-        representation.precompressed =
-            self.precompressed.then(|| Precompressed::new(&self.root, &stored.path, stored.meta));
+        // What is in a coding already has no other form beside it.
+        let has_forms = self.precompressed && stored.coding.is_none();
+        representation.precompressed = has_forms.then(|| Precompressed::new(&self.root, &stored.path, stored.meta));
         representation
     }
 }
@@ -257,7 +258,13 @@ impl Search<'_> {
     fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
         let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.cache_control.of(path));
         self.cost += stored.load_cost();
-        stored
+        match self.site.types.behind_gzip(path) {
+            Some(content_type) => {
+                self.cost += cost::STAT;
+                stored.decoded_as(&content_type)
+            }
+            None => stored,
+        }
     }
 }
 

@@ -129,6 +129,10 @@ impl Preparation {
         let mut fields = responder.start(Status::OK);
         fields.field("ETag", etag.as_bytes());
         fields.field("Content-Type", self.form.content_type());
+        // An array of JSON has no place for this that every client of it would leave alone.
+        if self.listing.is_cut() {
+            fields.field("Listing-Truncated", "?1");
+        }
         if coder.is_some() {
             fields.field("Content-Encoding", self.coding.name());
         }

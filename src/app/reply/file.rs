@@ -46,6 +46,8 @@ const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
 #[derive(Debug)]
 pub struct Representation<'a> {
     stored: Cow<'a, Arc<Stored>>,
+    /// The file as it is, whatever form of it is sent.
+    original: &'a Arc<Stored>,
     /// Where it may be had in codings, made beforehand.
     pub precompressed: Option<Precompressed<'a>>,
     /// What the choice of this file depended on, before its coding is chosen.
@@ -61,6 +63,8 @@ struct Negotiated {
 }
 
 impl Negotiated {
+    const AS_IT_IS: Negotiated = Negotiated { coding: Coding::Identity, compressor: None };
+
     /// The validators of what is sent: each coding of a file has an entity-tag of its own.
     fn validators(&self, stored: &Stored, now: &Now) -> Validators {
         let etag = match self.coding {
@@ -73,7 +77,7 @@ impl Negotiated {
 
 impl<'a> Representation<'a> {
     pub fn new(stored: &'a Arc<Stored>) -> Representation<'a> {
-        Representation { stored: Cow::Borrowed(stored), precompressed: None, vary: Vary::NOTHING }
+        Representation { stored: Cow::Borrowed(stored), original: stored, precompressed: None, vary: Vary::NOTHING }
     }
 
     pub fn answer(mut self, coders: &Arc<Coders>, request: &Request, mut responder: Responder, now: &Now) -> Reply {
@@ -86,8 +90,8 @@ impl<'a> Representation<'a> {
     /// Answers in the coding that was chosen, or where there is no coder for it, as it is.
     #[inline(always)] // On every file's way: a call that moves it all costs a fiftieth of the answer.
     fn answer_in(
-        self,
-        negotiated: Negotiated,
+        mut self,
+        mut negotiated: Negotiated,
         coders: &Arc<Coders>,
         request: &Request,
         responder: Responder,
@@ -95,6 +99,10 @@ impl<'a> Representation<'a> {
     ) -> Reply {
         if !request.head.has_any(SELECTIVE) {
             return Sending { representation: self, negotiated, coders, request, responder, now }.whole();
+        }
+        if negotiated.coding != Coding::Identity && self.is_divided(&negotiated, request, now) {
+            self.stored = Cow::Borrowed(self.original);
+            negotiated = Negotiated::AS_IT_IS;
         }
         let validators = negotiated.validators(&self.stored, now);
         let conditions = request.conditions();
@@ -118,18 +126,10 @@ impl<'a> Representation<'a> {
                 return page::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
             }
         }
-        let mut range_lines = request.values(Name::Range);
-        let ranges = match (range_lines.next(), range_lines.next()) {
-            // Section 14.2: ranges are for GET. A coding made on the fly has no known length to divide, and a part
-            // of a coded file is of no use to who wanted a part of the file. A field that may be there once and is
-            // there twice says nothing certain.
-            (Some(value), None)
-                if request.method() == Method::Get
-                    && negotiated.coding == Coding::Identity
-                    && conditions.range_applies(&validators, now.unix) =>
-            {
-                range::resolve(value, self.stored.meta.size)
-            }
+        // A coding made on the fly has no known length to divide, and a part of a coded file is of no use to a client that
+        // wanted a part of the file.
+        let ranges = match negotiated.coding {
+            Coding::Identity => ranges(&self.stored, &validators, request, now),
             _ => Ranges::Whole,
         };
         let sending = Sending { representation: self, negotiated, coders, request, responder, now };
@@ -141,6 +141,24 @@ impl<'a> Representation<'a> {
         }
     }
 
+    /// Whether the request asks for a part of the file, and may have it as it is, though another coding would do for the
+    /// whole. A client that goes on with a broken download can use nothing else.
+    ///
+    /// Where the request's conditions hold for the form that was `negotiated` and not for the file as it is, that form is
+    /// what the client knows.
+    #[cold]
+    fn is_divided(&self, negotiated: &Negotiated, request: &Request, now: &Now) -> bool {
+        let validators = Negotiated::AS_IT_IS.validators(self.original, now);
+        if ranges(self.original, &validators, request, now) == Ranges::Whole {
+            return false;
+        }
+        let accepted = accept::negotiate(request.values(Name::AcceptEncoding), &[Coding::Identity]);
+        let outcome = |validators: &Validators| request.conditions().evaluate(true, Some(validators), now.unix);
+        accepted == Choice::Use(Coding::Identity)
+            && outcome(&validators) != Outcome::PreconditionFailed
+            && outcome(&negotiated.validators(&self.stored, now)) != Outcome::NotModified
+    }
+
     /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
     /// and in a coding that is not worth it only when the client takes nothing else.
     fn negotiate(&mut self, request: &Request, responder: &mut Responder) -> Option<Negotiated> {
@@ -148,7 +166,11 @@ impl<'a> Representation<'a> {
         if self.precompressed.is_none() && !request.head.has(Name::AcceptEncoding) {
             // Who doesn't ask is best served with plain bytes.
             self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
-            return Some(Negotiated { coding: Coding::Identity, compressor: None });
+            return Some(Negotiated::AS_IT_IS);
+        }
+        if self.stored.coding.is_some() {
+            // There is no other form of it. A client that does not take it can still keep the file.
+            return Some(Negotiated::AS_IT_IS);
         }
         if self.precompressed.is_some() {
             responder.spend(Precompressed::MOST * cost::LOOKUP);
@@ -358,13 +380,34 @@ impl<'a, 'r> Sending<'a, 'r> {
         }
         write_last_modified(&validators, &mut fields);
         self.representation.write_shared(&mut fields);
-        match self.negotiated.coding {
-            Coding::Identity => fields.field("Accept-Ranges", "bytes"),
-            coding => fields.field("Content-Encoding", coding.name()),
-        }
         let stored = self.representation.stored;
+        let coding = match self.negotiated.coding {
+            Coding::Identity => {
+                fields.field("Accept-Ranges", "bytes");
+                stored.coding
+            }
+            coding => Some(coding),
+        };
+        if let Some(coding) = coding {
+            fields.field("Content-Encoding", coding.name());
+        }
         fields.field("Content-Type", content_type.unwrap_or(stored.content_type.as_bytes()));
         (stored, fields)
+    }
+}
+
+/// What a request asks for of a file as it is (RFC 9110, section 14.2): ranges are for GET, and count only where If-Range
+/// holds. A field that may be there once and is there twice says nothing certain.
+fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now) -> Ranges {
+    let mut lines = request.values(Name::Range);
+    let (Some(value), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
+    if request.method() != Method::Get || !request.conditions().range_applies(validators, now.unix) {
+        return Ranges::Whole;
+    }
+    match range::resolve(value, stored.meta.size) {
+        // Content-Encoding would be said of the multipart body, whose parts are what is coded.
+        Ranges::Many(_) if stored.coding.is_some() => Ranges::Whole,
+        ranges => ranges,
     }
 }
 
@@ -384,6 +427,9 @@ fn render_lines(stored: &Stored, now: &Now) -> Lines {
         line("Cache-Control", value.as_bytes());
     }
     line("Accept-Ranges", b"bytes");
+    if let Some(coding) = stored.coding {
+        line("Content-Encoding", coding.name().as_bytes());
+    }
     line("Content-Type", stored.content_type.as_bytes());
     Lines::new(&lines, &length_line)
 }

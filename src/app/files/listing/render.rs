@@ -126,6 +126,7 @@ fn page_start(path: &[u8], out: &mut Vec<u8>) {
 fn page_end(shown: usize, cut: bool, out: &mut Vec<u8>) -> io::Result<()> {
     out.extend_from_slice(b"</table>\n");
     match shown {
+        0 if cut => out.extend_from_slice(b"<p>The list was cut: the directory holds more names than are looked at.\n"),
         0 => out.extend_from_slice(b"<p>This directory is empty.\n"),
         shown if cut => writeln!(out, "<p>The list was cut: {shown} entries are shown, the directory holds more.")?,
         _ => {}

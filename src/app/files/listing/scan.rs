@@ -19,8 +19,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Entries that are read of a directory, those that are not shown included. 10,000 of them take 10 ms to ask about, and
-/// up to 3 MB. Longer directories want an index file.
+/// Entries that are read of a directory, besides `.` and `..` and with those that are not shown. 10,000 of them take 10 ms
+/// to ask about, and up to 3 MB. Longer directories want an index file.
 pub const MAX_ENTRIES: usize = 10_000;
 /// What a step may cost before its last piece of work, which is at most a link resolved by name four times, and a run
 /// sorted: together they stay below `cost::ADVANCE`.
@@ -82,13 +82,17 @@ impl Scan {
                 return Ok(true);
             };
             let item = item?;
+            let name = item.file_name().to_bytes();
+            if matches!(name, b"." | b"..") {
+                continue;
+            }
             if self.seen >= MAX_ENTRIES {
                 self.cut = true;
                 self.end_run(cost);
                 return Ok(true);
             }
             self.seen += 1;
-            self.add(item.file_name().to_bytes(), cost);
+            self.add(name, cost);
             if self.run.len() >= RUN {
                 self.end_run(cost);
             }
@@ -98,7 +102,7 @@ impl Scan {
 
     fn add(&mut self, name: &[u8], cost: &mut usize) {
         *cost += cost::ENTRY;
-        if matches!(name, b"." | b"..") || name.starts_with(TEMPORARY) || (name[0] == b'.' && !self.root.hidden()) {
+        if name.starts_with(TEMPORARY) || (name[0] == b'.' && !self.root.hidden()) {
             return;
         }
         *cost += cost::STAT;

@@ -61,12 +61,19 @@ pub struct Listing {
     bytes: AtomicUsize,
     making: Mutex<Making>,
     scan: OnceLock<Begun>,
-    /// The hash of what was made, or why nothing was.
-    outcome: OnceLock<Result<u64, Failure>>,
+    /// What was made, or why nothing was.
+    outcome: OnceLock<Result<Summary, Failure>>,
     /// What was made; `None` before, and when it is given up.
     made: Mutex<Option<Arc<Made>>>,
     html: Mutex<Rendered>,
     json: Mutex<Rendered>,
+}
+
+/// What stays known of a listing, also when its entries are given up.
+#[derive(Clone, Copy, Debug)]
+struct Summary {
+    hash: u64,
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -233,9 +240,9 @@ impl Listing {
                 let before = merge.size();
                 let made = merge.finish();
                 self.count(before, made.entries.size());
-                let hash = made.hash;
+                let summary = Summary { hash: made.hash, cut: made.cut };
                 *lock(&self.made) = Some(Arc::new(made));
-                self.end(Ok(hash));
+                self.end(Ok(summary));
                 Ok(Making::Over)
             }
             // A step has panicked, or another thread has done the last one: then the outcome stands.
@@ -253,7 +260,7 @@ impl Listing {
     }
 
     /// Sets the outcome, if there is none.
-    fn end(&self, outcome: Result<u64, Failure>) {
+    fn end(&self, outcome: Result<Summary, Failure>) {
         if outcome.is_err() && self.outcome.get().is_none() {
             self.count(self.bytes(), 0);
         }
@@ -280,11 +287,16 @@ impl Listing {
 
     /// The weak entity-tag of the listing in a form. Weak: its bytes change with the version of this program.
     pub fn etag(&self, form: Form) -> Option<ETag> {
-        let Some(Ok(hash)) = self.outcome.get() else { return None };
+        let Some(Ok(Summary { hash, .. })) = self.outcome.get() else { return None };
         Some(match form {
             Form::Html => ETag::weak(*hash),
             Form::Json => ETag::weak(*hash).with_coding("json"),
         })
+    }
+
+    /// Whether the directory holds more than the listing shows, because it is too long.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.outcome.get(), Some(Ok(Summary { cut: true, .. })))
     }
 
     /// Appends the piece at `place` to `out`, and says what it cost; `None` behind the last one.
