@@ -1,0 +1,278 @@
+//! The file that an upload is written to before it takes its name.
+//!
+//! It has no name at all (O_TMPFILE) where the file system makes such files and /proc is there to link them: whatever ends
+//! the server, nothing is left. A free name is then taken by one link. A file without a name cannot replace another, so for
+//! that it has a temporary name for the moment between a link and a rename. Elsewhere (NFS, some of FUSE, a chroot without
+//! /proc) it has a temporary name, `.dustdevil-<pid>-<random>.tmp`, from the beginning.
+//!
+//! **Whoever sees a temporary name finds the file locked** (flock(2)) as long as its maker lives: `sweep` removes what is
+//! not. A file without a name is locked before it has one. A file that begins with a name is not locked for a moment; if it
+//! is taken for dead in that moment, another is made.
+
+use super::journal::identity;
+use super::lookup::{Root, TEMPORARY};
+use super::sweep::SUFFIX;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{flock, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat};
+use rustix::io::Errno;
+use rustix::path::DecInt;
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::BufWriter;
+use std::os::fd::OwnedFd;
+
+/// Pieces from here up are written as they come.
+pub(super) const BUFFER: usize = 4096;
+/// How often a file that begins with a name is made anew.
+const TRIES: usize = 8;
+
+/// A file that is not there yet. Dropped, it never was.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub dir: OwnedFd,
+    /// Buffered: a client can make chunks of one byte, and a system call for each would hold the loop up.
+    pub file: BufWriter<File>,
+    /// Its temporary name, where it has one, ours to remove.
+    temporary: Option<Vec<u8>>,
+}
+
+impl Staged {
+    /// Makes an empty file for `dir`. `old`: what has the name that it will take.
+    pub fn create(root: &Root, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
+        let nameless = if root.descriptors().is_some() { nameless(&dir)? } else { None };
+        match nameless {
+            Some(file) => Ok(Staged::new(dir, file, None)),
+            None => Staged::create_named(dir, old),
+        }
+    }
+
+    /// The same with a temporary name from the beginning.
+    pub fn create_named(dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
+        // Under its temporary name it can be read by no more people than what it replaces.
+        let mode = old.map_or(0o666, |old| old.st_mode & 0o666);
+        let (file, name) = named(&dir, Mode::from_raw_mode(mode))?;
+        Ok(Staged::new(dir, file, Some(name)))
+    }
+
+    fn new(dir: OwnedFd, file: File, temporary: Option<Vec<u8>>) -> Staged {
+        Staged { dir, file: BufWriter::with_capacity(BUFFER, file), temporary }
+    }
+
+    /// Takes `name` if it is free, in one step; EEXIST if not.
+    pub fn take_free_name(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
+        let Some(temporary) = &self.temporary else { return self.link(root, name) };
+        match renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::NOREPLACE) {
+            // NFS and many FUSE file systems have no such rename. A second name is as atomic: Drop removes the first.
+            Err(Errno::INVAL | Errno::NOSYS) => linkat(&self.dir, temporary, &self.dir, name, AtFlags::empty()),
+            Err(errno) => Err(errno),
+            Ok(()) => {
+                self.temporary = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes `name` from the file that has it, in one step.
+    pub fn replace(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
+        if self.temporary.is_none() {
+            self.temporary = Some(self.take_temporary_name(root)?);
+        }
+        if let Some(temporary) = &self.temporary {
+            renameat(&self.dir, temporary, &self.dir, name)?;
+        }
+        self.temporary = None;
+        Ok(())
+    }
+
+    fn take_temporary_name(&self, root: &Root) -> Result<Vec<u8>, Errno> {
+        // Where there are no locks, nothing is removed either.
+        let _ = flock(self.file.get_ref(), FlockOperation::NonBlockingLockExclusive);
+        loop {
+            let name = temporary_name();
+            match self.link(root, &name) {
+                Err(Errno::EXIST) => continue,
+                other => return other.map(|()| name),
+            }
+        }
+    }
+
+    /// Links a file without a name.
+    fn link(&self, root: &Root, name: &[u8]) -> Result<(), Errno> {
+        let descriptors = root.descriptors().ok_or(Errno::NOENT)?;
+        let own = DecInt::from_fd(self.file.get_ref());
+        linkat(descriptors, own, &self.dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nobody is left to be told of a failure; the name is never served.
+            let _ = unlinkat(&self.dir, temporary, AtFlags::empty());
+        }
+    }
+}
+
+/// `None` where the file system makes no such files.
+fn nameless(dir: &OwnedFd) -> Result<Option<File>, Errno> {
+    // Without O_EXCL, which would forbid the link.
+    let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+    match openat(dir, ".", flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// A new file with a temporary name, locked.
+fn named(dir: &OwnedFd, mode: Mode) -> Result<(File, Vec<u8>), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for _ in 0..TRIES {
+        let name = temporary_name();
+        let file = match openat(dir, name.as_slice(), flags, mode) {
+            Err(Errno::EXIST) => continue,
+            other => File::from(other?),
+        };
+        if lock_new(dir, &file, &name)? {
+            return Ok((file, name));
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
+/// Whether a file that was made with a name is locked and was not taken for dead before that.
+fn lock_new(dir: &OwnedFd, file: &File, name: &[u8]) -> Result<bool, Errno> {
+    if flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Ok(false);
+    }
+    match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(identity(&stat) == identity(&fstat(file)?)),
+        // The directory's removal looks the same: making the next file tells.
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Random rather than counted: in a container every run has the same process id, and a name that the last one left must not
+/// stand in the way.
+fn temporary_name() -> Vec<u8> {
+    // RandomState is the standard library's only source of chance, and good enough to avoid 2 in 2^64.
+    let chance = RandomState::new().build_hasher().finish();
+    let mut name = TEMPORARY.to_vec();
+    name.extend(format!("{}-{chance:016x}", std::process::id()).bytes());
+    name.extend(SUFFIX);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lookup::Symlinks;
+    use super::super::scratch::Scratch;
+    use super::super::writable::Writable;
+    use super::*;
+    use rustix::fs::fchmod;
+    use std::fs;
+    use std::time::Instant;
+
+    const OLD: &str = "file";
+
+    fn root(dir: &Scratch) -> Root {
+        Root::open(&dir.root(), Symlinks::Inside, false).unwrap()
+    }
+
+    /// One without a name, and one with a name from the beginning.
+    fn both(root: &Root) -> [Staged; 2] {
+        let dir = || root.parent(OLD.as_bytes()).unwrap().0;
+        let old = statat(dir(), OLD, AtFlags::SYMLINK_NOFOLLOW).ok();
+        [Staged::create(root, dir(), old.as_ref()).unwrap(), Staged::create_named(dir(), old.as_ref()).unwrap()]
+    }
+
+    /// All names, sorted.
+    fn names(dir: &Scratch) -> Vec<String> {
+        let entries = fs::read_dir(dir.root()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Another server starts on the store and looks through it.
+    fn sweep(dir: &Scratch) {
+        let (store, now) = (Writable::new(root(dir)), Instant::now());
+        while store.next_chore(now).is_some() {
+            store.do_chore(now);
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_name_shows_when_it_takes_one() {
+        let dir = Scratch::new();
+        let root = root(&dir);
+        let [mut nameless, named] = both(&root);
+        drop(named);
+        assert_eq!((names(&dir).len(), &nameless.temporary), (0, &None), "O_TMPFILE shows nothing here");
+        nameless.take_free_name(&root, OLD.as_bytes()).unwrap();
+        drop(nameless);
+        assert_eq!(names(&dir), [OLD]);
+    }
+
+    #[test]
+    fn another_server_removes_nothing_that_is_under_way() {
+        let dir = Scratch::new();
+        let root = root(&dir);
+        for is_replaced in [false, true] {
+            let [mut nameless, mut named] = both(&root);
+            sweep(&dir);
+            assert!(named.temporary.as_deref().is_some_and(|name| statat(&named.dir, name, AtFlags::empty()).is_ok()));
+            if is_replaced {
+                // The moment between link and rename.
+                nameless.temporary = Some(nameless.take_temporary_name(&root).unwrap());
+                sweep(&dir);
+                assert_eq!(names(&dir).len(), 3);
+                nameless.replace(&root, OLD.as_bytes()).unwrap();
+                named.replace(&root, OLD.as_bytes()).unwrap();
+            } else {
+                named.take_free_name(&root, OLD.as_bytes()).unwrap();
+                assert_eq!(nameless.take_free_name(&root, OLD.as_bytes()), Err(Errno::EXIST));
+            }
+            drop((nameless, named));
+            assert_eq!(names(&dir), [OLD]);
+        }
+    }
+
+    #[test]
+    fn what_a_killed_server_leaves_is_removed() {
+        let dir = Scratch::new();
+        for mode in [0o644, 0o444] {
+            let [_, named] = both(&root(&dir));
+            let name = named.temporary.clone().unwrap();
+            fchmod(named.file.get_ref(), Mode::from_raw_mode(mode)).unwrap();
+            let path = dir.root().join(String::from_utf8(name).unwrap());
+            let kept = dir.outside().join("kept");
+            // As if it had been killed: its lock goes, and nothing is tidied up.
+            fs::rename(&path, &kept).unwrap();
+            drop(named);
+            fs::rename(&kept, &path).unwrap();
+            assert_eq!(names(&dir).len(), 1);
+            sweep(&dir);
+            assert_eq!(names(&dir), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_taken_for_dead_before_its_lock_is_made_anew() {
+        let dir = Scratch::new();
+        let (place, _) = root(&dir).parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
+        let make = || File::create(dir.root().join(OLD)).unwrap();
+        // The other one has the lock, or has removed the name, or somebody else has it by now.
+        let file = make();
+        let other = make();
+        flock(&other, FlockOperation::LockExclusive).unwrap();
+        assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(false));
+        drop(other);
+        assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(true));
+        fs::remove_file(dir.root().join(OLD)).unwrap();
+        assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(false));
+        make();
+        assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(false));
+    }
+}
