@@ -12,10 +12,11 @@
 use super::journal::identity;
 use super::lookup::{Root, TEMPORARY};
 use super::sweep::SUFFIX;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat};
-use rustix::fs::{flock, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
+use rustix::fs::{fchmod, fchown, flock, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
+use rustix::process::{Gid, Uid};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufWriter;
@@ -74,6 +75,7 @@ impl Staged {
 
     /// Takes `name` from the file that has it, in one step.
     pub fn replace(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
+        self.resemble(name)?;
         if self.temporary.is_none() {
             self.temporary = Some(self.take_temporary_name(root)?);
         }
@@ -101,6 +103,46 @@ impl Staged {
         let descriptors = root.descriptors().ok_or(Errno::NOENT)?;
         let own = DecInt::from_fd(self.file.get_ref());
         linkat(descriptors, own, &self.dir, name, AtFlags::SYMLINK_FOLLOW)
+    }
+
+    /// Takes over permissions, and owner and group where the system permits it, from the file that has `name`. A link there
+    /// has none of its own.
+    fn resemble(&self, name: &[u8]) -> Result<(), Errno> {
+        let old = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => old,
+            Ok(_) | Err(Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        let new = fstat(self.file.get_ref())?;
+        // The owner first: the mode may let the group read what another group should not.
+        let has_group = self.belong(&new, &old)?;
+        // Set-id bits are never taken over: they were given to other content.
+        let mut mode = old.st_mode & 0o777;
+        if !has_group {
+            // To another group than it was meant for it says no more than to everybody.
+            mode = mode & 0o707 | mode & (mode & 0o007) << 3;
+        }
+        if mode != new.st_mode & 0o7777 {
+            fchmod(self.file.get_ref(), Mode::from_raw_mode(mode))?;
+        }
+        Ok(())
+    }
+
+    /// Sets owner and group, or the group alone; whether it is the group of `old`.
+    fn belong(&self, new: &Stat, old: &Stat) -> Result<bool, Errno> {
+        let group = (new.st_gid != old.st_gid).then(|| Gid::from_raw(old.st_gid));
+        if new.st_uid != old.st_uid && self.chown(Some(Uid::from_raw(old.st_uid)), group)? {
+            return Ok(true);
+        }
+        Ok(group.is_none() || self.chown(None, group)?)
+    }
+
+    fn chown(&self, owner: Option<Uid>, group: Option<Gid>) -> Result<bool, Errno> {
+        match fchown(self.file.get_ref(), owner, group) {
+            // INVAL: an owner that does not exist in this container.
+            Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 }
 
@@ -170,8 +212,8 @@ mod tests {
     use super::super::scratch::Scratch;
     use super::super::writable::Writable;
     use super::*;
-    use rustix::fs::fchmod;
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     use std::time::Instant;
 
     const OLD: &str = "file";
@@ -274,5 +316,53 @@ mod tests {
         assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(false));
         make();
         assert_eq!(lock_new(&place, &file, OLD.as_bytes()), Ok(false));
+    }
+
+    #[test]
+    fn permissions_are_those_of_what_is_replaced_without_set_id_bits() {
+        let dir = Scratch::new();
+        let root = root(&dir);
+        for (old, new) in [(0o640, 0o640), (0o600, 0o600), (0o444, 0o444), (0o777, 0o777), (0o6755, 0o755), (0, 0)] {
+            for which in 0..2 {
+                dir.file(OLD, "old");
+                let path = dir.root().join(OLD);
+                fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
+                let mut staged = both(&root).into_iter().nth(which).unwrap();
+                staged.replace(&root, OLD.as_bytes()).unwrap();
+                drop(staged);
+                assert_eq!(path.metadata().unwrap().mode() & 0o7777, new, "{old:o}");
+                assert_eq!((path.metadata().unwrap().len(), names(&dir).len()), (0, 1));
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn owner_and_group_are_those_of_what_is_replaced() {
+        let dir = Scratch::new();
+        dir.file(OLD, "old");
+        let path = dir.root().join(OLD);
+        if chown(&path, Some(1234), Some(4321)).is_err() {
+            eprintln!("skipped: no right to change the owner of a file here");
+            return;
+        }
+        for staged in &mut both(&root(&dir)) {
+            fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
+            staged.replace(&root(&dir), OLD.as_bytes()).unwrap();
+            let meta = path.metadata().unwrap();
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o750));
+        }
+    }
+
+    #[test]
+    fn a_link_has_no_permissions_to_take_over() {
+        let dir = Scratch::new();
+        dir.link(dir.outside().join("secret.txt"), OLD);
+        fs::set_permissions(dir.outside().join("secret.txt"), Permissions::from_mode(0o600)).unwrap();
+        dir.file("by std", "");
+        let usual = dir.root().join("by std").metadata().unwrap().mode();
+        let [mut nameless, _] = both(&root(&dir));
+        nameless.replace(&root(&dir), OLD.as_bytes()).unwrap();
+        assert_eq!(dir.root().join(OLD).symlink_metadata().unwrap().mode(), usual);
     }
 }

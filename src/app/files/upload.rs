@@ -6,9 +6,11 @@
 //! file or the whole new one, and a broken upload leaves nothing.** `staging` makes the file and
 //! gives it its name; the journal names the directory, should the server be killed.
 //!
-//! Nothing is followed at the final name: a symbolic link there is itself replaced. The new file
-//! has the mode 0666 less the umask, whatever the old one had. There is no fsync: it would stop the
-//! loop for the disk's time. After a power cut the name may stand for an empty file.
+//! Nothing is followed at the final name: a symbolic link there is itself replaced. A file that
+//! replaces another has its permissions, and its owner and group where the system permits that, but
+//! not its set-id bits, access control lists and extended attributes. A file that replaces none has
+//! the mode 0666 less the umask. There is no fsync: it would stop the loop for the disk's time.
+//! After a power cut the name may stand for an empty file.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
