@@ -4,6 +4,7 @@ pub mod cache;
 pub mod cache_control;
 pub mod content;
 pub mod delete;
+mod discarded;
 pub mod journal;
 pub mod listing;
 pub mod lock;

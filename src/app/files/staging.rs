@@ -9,9 +9,11 @@
 //! not. A file without a name is locked before it has one. A file that begins with a name is not locked for a moment; if it
 //! is taken for dead in that moment, another is made.
 
+use super::discarded::{Discarded, PIECE};
 use super::journal::identity;
 use super::lookup::{Root, TEMPORARY};
 use super::sweep::SUFFIX;
+use super::writable::Writable;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::fs::{fchmod, fchown, flock, fstat, linkat, openat, renameat, renameat_with, statat, unlinkat};
 use rustix::io::Errno;
@@ -21,6 +23,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// Pieces from here up are written as they come.
 pub(super) const BUFFER: usize = 4096;
@@ -35,42 +38,47 @@ pub(super) struct Staged {
     pub file: BufWriter<File>,
     /// Its temporary name, where it has one, ours to remove.
     temporary: Option<Vec<u8>>,
+    /// Whether it has taken its name: then it is others' to open.
+    is_there: bool,
+    discarded: Arc<Discarded>,
 }
 
 impl Staged {
     /// Makes an empty file for `dir`. `old`: what has the name that it will take.
-    pub fn create(root: &Root, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
-        let nameless = if root.descriptors().is_some() { nameless(&dir)? } else { None };
+    pub fn create(store: &Writable, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
+        let nameless = if store.root.descriptors().is_some() { nameless(&dir)? } else { None };
         match nameless {
-            Some(file) => Ok(Staged::new(dir, file, None)),
-            None => Staged::create_named(dir, old),
+            Some(file) => Ok(Staged::new(store, dir, file, None)),
+            None => Staged::create_named(store, dir, old),
         }
     }
 
     /// The same with a temporary name from the beginning.
-    pub fn create_named(dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
+    pub fn create_named(store: &Writable, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
         // Under its temporary name it can be read by no more people than what it replaces.
         let mode = old.map_or(0o666, |old| old.st_mode & 0o666);
         let (file, name) = named(&dir, Mode::from_raw_mode(mode))?;
-        Ok(Staged::new(dir, file, Some(name)))
+        Ok(Staged::new(store, dir, file, Some(name)))
     }
 
-    fn new(dir: OwnedFd, file: File, temporary: Option<Vec<u8>>) -> Staged {
-        Staged { dir, file: BufWriter::with_capacity(BUFFER, file), temporary }
+    fn new(store: &Writable, dir: OwnedFd, file: File, temporary: Option<Vec<u8>>) -> Staged {
+        let (file, discarded) = (BufWriter::with_capacity(BUFFER, file), Arc::clone(&store.discarded));
+        Staged { dir, file, temporary, is_there: false, discarded }
     }
 
     /// Takes `name` if it is free, in one step; EEXIST if not.
     pub fn take_free_name(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
-        let Some(temporary) = &self.temporary else { return self.link(root, name) };
-        match renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::NOREPLACE) {
-            // NFS and many FUSE file systems have no such rename. A second name is as atomic: Drop removes the first.
-            Err(Errno::INVAL | Errno::NOSYS) => linkat(&self.dir, temporary, &self.dir, name, AtFlags::empty()),
-            Err(errno) => Err(errno),
-            Ok(()) => {
-                self.temporary = None;
-                Ok(())
-            }
+        match &self.temporary {
+            None => self.link(root, name)?,
+            Some(temporary) => match renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::NOREPLACE) {
+                // NFS and many FUSE file systems have no such rename. A second name is as atomic: Drop removes the first.
+                Err(Errno::INVAL | Errno::NOSYS) => linkat(&self.dir, temporary, &self.dir, name, AtFlags::empty())?,
+                Err(errno) => return Err(errno),
+                Ok(()) => self.temporary = None,
+            },
         }
+        self.is_there = true;
+        Ok(())
     }
 
     /// Takes `name` from the file that has it, in one step.
@@ -82,7 +90,7 @@ impl Staged {
         if let Some(temporary) = &self.temporary {
             renameat(&self.dir, temporary, &self.dir, name)?;
         }
-        self.temporary = None;
+        (self.temporary, self.is_there) = (None, true);
         Ok(())
     }
 
@@ -152,6 +160,16 @@ impl Drop for Staged {
             // Nobody is left to be told of a failure; the name is never served.
             let _ = unlinkat(&self.dir, temporary, AtFlags::empty());
         }
+        // Closing it would free all of it at once. A second name may have been given to it by others.
+        let file = self.file.get_ref();
+        if !self.is_there
+            && let Ok(stat) = fstat(file)
+            && stat.st_nlink == 0
+            && let Ok(size @ PIECE..) = stat.st_size.try_into()
+            && let Ok(file) = file.try_clone()
+        {
+            self.discarded.add(file, size);
+        }
     }
 }
 
@@ -210,7 +228,6 @@ fn temporary_name() -> Vec<u8> {
 mod tests {
     use super::super::lookup::Symlinks;
     use super::super::scratch::Scratch;
-    use super::super::writable::Writable;
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -218,15 +235,16 @@ mod tests {
 
     const OLD: &str = "file";
 
-    fn root(dir: &Scratch) -> Root {
-        Root::open(&dir.root(), Symlinks::Inside, false).unwrap()
+    fn store(dir: &Scratch) -> Writable {
+        Writable::new(Root::open(&dir.root(), Symlinks::Inside, false).unwrap())
     }
 
     /// One without a name, and one with a name from the beginning.
-    fn both(root: &Root) -> [Staged; 2] {
-        let dir = || root.parent(OLD.as_bytes()).unwrap().0;
+    fn both(store: &Writable) -> [Staged; 2] {
+        let dir = || store.root.parent(OLD.as_bytes()).unwrap().0;
         let old = statat(dir(), OLD, AtFlags::SYMLINK_NOFOLLOW).ok();
-        [Staged::create(root, dir(), old.as_ref()).unwrap(), Staged::create_named(dir(), old.as_ref()).unwrap()]
+        let nameless = Staged::create(store, dir(), old.as_ref()).unwrap();
+        [nameless, Staged::create_named(store, dir(), old.as_ref()).unwrap()]
     }
 
     /// All names, sorted.
@@ -239,7 +257,7 @@ mod tests {
 
     /// Another server starts on the store and looks through it.
     fn sweep(dir: &Scratch) {
-        let (store, now) = (Writable::new(root(dir)), Instant::now());
+        let (store, now) = (store(dir), Instant::now());
         while store.next_chore(now).is_some() {
             store.do_chore(now);
         }
@@ -248,11 +266,11 @@ mod tests {
     #[test]
     fn a_file_without_a_name_shows_when_it_takes_one() {
         let dir = Scratch::new();
-        let root = root(&dir);
-        let [mut nameless, named] = both(&root);
+        let store = store(&dir);
+        let [mut nameless, named] = both(&store);
         drop(named);
         assert_eq!((names(&dir).len(), &nameless.temporary), (0, &None), "O_TMPFILE shows nothing here");
-        nameless.take_free_name(&root, OLD.as_bytes()).unwrap();
+        nameless.take_free_name(&store.root, OLD.as_bytes()).unwrap();
         drop(nameless);
         assert_eq!(names(&dir), [OLD]);
     }
@@ -260,21 +278,21 @@ mod tests {
     #[test]
     fn another_server_removes_nothing_that_is_under_way() {
         let dir = Scratch::new();
-        let root = root(&dir);
+        let store = store(&dir);
         for is_replaced in [false, true] {
-            let [mut nameless, mut named] = both(&root);
+            let [mut nameless, mut named] = both(&store);
             sweep(&dir);
             assert!(named.temporary.as_deref().is_some_and(|name| statat(&named.dir, name, AtFlags::empty()).is_ok()));
             if is_replaced {
                 // The moment between link and rename.
-                nameless.temporary = Some(nameless.take_temporary_name(&root).unwrap());
+                nameless.temporary = Some(nameless.take_temporary_name(&store.root).unwrap());
                 sweep(&dir);
                 assert_eq!(names(&dir).len(), 3);
-                nameless.replace(&root, OLD.as_bytes()).unwrap();
-                named.replace(&root, OLD.as_bytes()).unwrap();
+                nameless.replace(&store.root, OLD.as_bytes()).unwrap();
+                named.replace(&store.root, OLD.as_bytes()).unwrap();
             } else {
-                named.take_free_name(&root, OLD.as_bytes()).unwrap();
-                assert_eq!(nameless.take_free_name(&root, OLD.as_bytes()), Err(Errno::EXIST));
+                named.take_free_name(&store.root, OLD.as_bytes()).unwrap();
+                assert_eq!(nameless.take_free_name(&store.root, OLD.as_bytes()), Err(Errno::EXIST));
             }
             drop((nameless, named));
             assert_eq!(names(&dir), [OLD]);
@@ -285,7 +303,7 @@ mod tests {
     fn what_a_killed_server_leaves_is_removed() {
         let dir = Scratch::new();
         for mode in [0o644, 0o444] {
-            let [_, named] = both(&root(&dir));
+            let [_, named] = both(&store(&dir));
             let name = named.temporary.clone().unwrap();
             fchmod(named.file.get_ref(), Mode::from_raw_mode(mode)).unwrap();
             let path = dir.root().join(String::from_utf8(name).unwrap());
@@ -301,9 +319,41 @@ mod tests {
     }
 
     #[test]
+    fn what_a_large_upload_has_written_is_freed_in_pieces_when_it_is_cut() {
+        let dir = Scratch::new();
+        let (store, now) = (store(&dir), Instant::now());
+        while store.next_chore(now).is_some() {
+            store.do_chore(now);
+        }
+        for which in 0..2 {
+            let staged = both(&store).into_iter().nth(which).unwrap();
+            staged.file.get_ref().set_len(3 * PIECE + 1).unwrap();
+            let seen = staged.file.get_ref().try_clone().unwrap();
+            drop(staged);
+            assert_eq!(names(&dir), [""; 0]);
+            for rest in [2 * PIECE + 1, PIECE + 1, 1] {
+                assert_eq!(store.next_chore(now), Some(now));
+                store.do_chore(now);
+                assert_eq!(seen.metadata().unwrap().len(), rest);
+            }
+            store.do_chore(now);
+            assert_eq!(store.next_chore(now), None);
+        }
+        // What took its name is left as it is, though it has lost that again and somebody reads it.
+        for which in 0..2 {
+            let mut staged = both(&store).into_iter().nth(which).unwrap();
+            staged.file.get_ref().set_len(3 * PIECE).unwrap();
+            staged.take_free_name(&store.root, OLD.as_bytes()).unwrap();
+            fs::remove_file(dir.root().join(OLD)).unwrap();
+            drop(staged);
+            assert!(store.discarded.is_empty());
+        }
+    }
+
+    #[test]
     fn a_file_that_is_taken_for_dead_before_its_lock_is_made_anew() {
         let dir = Scratch::new();
-        let (place, _) = root(&dir).parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
+        let (place, _) = store(&dir).root.parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
         let make = || File::create(dir.root().join(OLD)).unwrap();
         // The other one has the lock, or has removed the name, or somebody else has it by now.
         let file = make();
@@ -321,14 +371,14 @@ mod tests {
     #[test]
     fn permissions_are_those_of_what_is_replaced_without_set_id_bits() {
         let dir = Scratch::new();
-        let root = root(&dir);
+        let store = store(&dir);
         for (old, new) in [(0o640, 0o640), (0o600, 0o600), (0o444, 0o444), (0o777, 0o777), (0o6755, 0o755), (0, 0)] {
             for which in 0..2 {
                 dir.file(OLD, "old");
                 let path = dir.root().join(OLD);
                 fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
-                let mut staged = both(&root).into_iter().nth(which).unwrap();
-                staged.replace(&root, OLD.as_bytes()).unwrap();
+                let mut staged = both(&store).into_iter().nth(which).unwrap();
+                staged.replace(&store.root, OLD.as_bytes()).unwrap();
                 drop(staged);
                 assert_eq!(path.metadata().unwrap().mode() & 0o7777, new, "{old:o}");
                 assert_eq!((path.metadata().unwrap().len(), names(&dir).len()), (0, 1));
@@ -346,9 +396,9 @@ mod tests {
             eprintln!("skipped: no right to change the owner of a file here");
             return;
         }
-        for staged in &mut both(&root(&dir)) {
+        for staged in &mut both(&store(&dir)) {
             fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
-            staged.replace(&root(&dir), OLD.as_bytes()).unwrap();
+            staged.replace(&store(&dir).root, OLD.as_bytes()).unwrap();
             let meta = path.metadata().unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o750));
         }
@@ -361,8 +411,8 @@ mod tests {
         fs::set_permissions(dir.outside().join("secret.txt"), Permissions::from_mode(0o600)).unwrap();
         dir.file("by std", "");
         let usual = dir.root().join("by std").metadata().unwrap().mode();
-        let [mut nameless, _] = both(&root(&dir));
-        nameless.replace(&root(&dir), OLD.as_bytes()).unwrap();
+        let [mut nameless, _] = both(&store(&dir));
+        nameless.replace(&store(&dir).root, OLD.as_bytes()).unwrap();
         assert_eq!(dir.root().join(OLD).symlink_metadata().unwrap().mode(), usual);
     }
 }

@@ -7,6 +7,7 @@
 //! maker holds flock(2) on it from before the first moment in which it could be taken for dead; the kernel lets go of the
 //! lock of a server that ends in any way. Where the file system has no locks nothing is removed.
 
+use super::discarded::PIECE;
 use super::journal::{Journal, identity};
 use super::lookup::{Found, Refused, Root, TEMPORARY};
 use crate::cost;
@@ -22,8 +23,6 @@ use std::time::{Duration, Instant};
 pub(super) const SUFFIX: &[u8] = b".tmp";
 /// A step: a tenth of a millisecond, or what it takes to remove two files.
 const STEP: usize = 2 * cost::NAME;
-/// Freed of a file at once: all of 1 GiB in one call takes 86 ms on ext4.
-const PIECE: u64 = 4 * 1024 * 1024;
 /// From one look through a directory to the next, while uploads go on: this, or for each of its entries a hundred times
 /// what it takes to read one.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -73,7 +73,7 @@ impl Incoming {
             return Err(UploadError::Directory);
         }
         let entry = store.enter(path);
-        let staged = Staged::create(&store.root, dir, old.as_ref())?;
+        let staged = Staged::create(store, dir, old.as_ref())?;
         Ok(Incoming { staged, name: name.to_vec(), _entry: entry })
     }
 

@@ -1,6 +1,7 @@
 //! A directory that requests may change: its root, the lock under which each change is made, and what removes the temporary
 //! files that a killed server has left.
 
+use crate::app::files::discarded::Discarded;
 use crate::app::files::journal::{Entry, Journal};
 use crate::app::files::lock::Lock;
 use crate::app::files::lookup::{Root, split};
@@ -14,6 +15,8 @@ use std::time::Instant;
 pub struct Writable {
     pub root: Root,
     pub lock: Lock,
+    /// What uploads that were cut had written.
+    pub discarded: Arc<Discarded>,
     journal: Arc<Journal>,
     sweep: Mutex<Sweep>,
     /// Whether `sweep` has something to do: asked in every turn.
@@ -25,7 +28,7 @@ impl Writable {
         let (journal, mut sweep) = (Arc::<Journal>::default(), Sweep::default());
         sweep.begin_round(journal.folders(root.dir()));
         let (sweep, is_sweeping) = (Mutex::new(sweep), AtomicBool::new(true));
-        Writable { root, lock: Lock::default(), journal, sweep, is_sweeping }
+        Writable { root, lock: Lock::default(), discarded: Arc::default(), journal, sweep, is_sweeping }
     }
 
     /// To be called before an upload to `path` begins. The entry is held until the upload has ended.
@@ -45,6 +48,9 @@ impl Writable {
 
     /// When `do_chore` is to be called.
     pub fn next_chore(&self, now: Instant) -> Option<Instant> {
+        if !self.discarded.is_empty() {
+            return Some(now);
+        }
         if !self.is_sweeping.load(Ordering::Relaxed) {
             return None;
         }
@@ -55,8 +61,10 @@ impl Writable {
         next
     }
 
-    /// Looks for temporary files that have been left, for about a tenth of a millisecond.
+    /// Frees some of what is not needed any more, and looks for temporary files that have been left, for about a tenth of a
+    /// millisecond.
     pub fn do_chore(&self, now: Instant) {
+        self.discarded.free_some();
         if self.is_sweeping.load(Ordering::Relaxed) {
             let mut sweep = sync::lock(&self.sweep);
             if sweep.next(now).is_some_and(|next| next <= now) {
