@@ -5,6 +5,7 @@ mod common;
 
 use common::{Client, Response, Server, Setup, TempDir, ask, eventually, exchange, get, on_every_engine};
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
 /// Where there is no /proc, files have a temporary name from the beginning. It takes the right to mount.
@@ -162,5 +163,26 @@ on_every_engine! {
         let site = Setup::on(engine).args(["--hidden", place.arg()]).start();
         assert!(!get(&site, "/").text().contains("dustdevil-journal"));
         assert_eq!(get(&site, "/.dustdevil-journal").status, 404);
+    }
+
+    fn a_journal_that_cannot_be_written_is_told_once_and_stops_no_upload(engine: Engine) {
+        let place = place();
+        let is_root = chown(place.join("sub"), Some(1003), Some(1003)).is_ok();
+        if !is_root {
+            eprintln!("skipped: no right to be another user here");
+            return;
+        }
+        // Another user's: neither the journal nor the store's own directory can be written.
+        let journal = place.write(".dustdevil-journal", "\0other\0");
+        place.write(PathBuf::from("sub").join(LEFT), "whole");
+        let server = serve(&place, engine, &["setpriv", "--reuid=1003", "--regid=1003", "--clear-groups"]);
+        for (name, status) in [("sub/a", 201), ("sub/b", 201), ("sub/a", 204), ("a", 403), ("other/a", 403)] {
+            assert_eq!(put(&server, name).status, status, "{name}");
+        }
+        // Made by another user, in a directory that is this server's.
+        expect_nothing_left(&place);
+        server.expect_stderr("cannot be written");
+        assert_eq!(server.stderr().matches("dustdevil-journal").count(), 1);
+        assert_eq!(fs::read(journal).unwrap(), b"\0other\0");
     }
 }
