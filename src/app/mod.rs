@@ -31,6 +31,7 @@ pub mod upstreams;
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::compress::Coders;
 use crate::app::files::listing::shelf::Shelf;
+use crate::app::files::writable::Writable;
 use crate::app::handlers::python::Host;
 use crate::app::observe::access_log::AccessLog;
 use crate::app::reply::{cors, page};
@@ -54,6 +55,8 @@ pub struct App {
     pub routes: Routes,
     /// The listings of all sites.
     listings: Vec<Arc<Shelf>>,
+    /// The directories that requests may change.
+    stores: Vec<Arc<Writable>>,
     /// The processes of Python applications.
     pub wsgi: Option<Host>,
     /// What is kept for all clients in temporary files, and in memory instead.
@@ -76,6 +79,7 @@ impl App {
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
             listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
+            stores: routes.stores().map(Arc::clone).collect(),
             routes,
             wsgi: Host::new(&config.wsgi)?,
             spool,
@@ -86,15 +90,17 @@ impl App {
     pub fn next_chore(&self, now: Instant) -> Option<Instant> {
         let expiries = self.listings.iter().filter_map(|shelf| shelf.next_expiry());
         let discarded = self.spool.has_discarded().then_some(now);
-        self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).min()
+        let sweeps = self.stores.iter().filter_map(|store| store.next_chore(now));
+        self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).chain(sweeps).min()
     }
 
     /// What no request asks for: writes the access log's `lines`, and those that waited for their reader, and gives back
-    /// memory and disk that nobody uses any more, a piece of it at a time.
+    /// memory and disk that nobody uses any more, what a killed server has left among it, a piece of it at a time.
     pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
         self.access_log.flush(lines, now);
         self.spool.free_some();
         self.listings.iter().for_each(|shelf| shelf.expire(now));
+        self.stores.iter().for_each(|store| store.do_chore(now));
     }
 }
 

@@ -211,6 +211,14 @@ impl Routes {
         })
     }
 
+    /// The directories that requests may change.
+    pub fn stores(&self) -> impl Iterator<Item = &Arc<Writable>> {
+        self.routes.iter().filter_map(|route| match &route.serve {
+            Serve::Store(store) => Some(&store.directory),
+            _ => None,
+        })
+    }
+
     // ---- finding
 
     /// What is to be done with a request.

@@ -2,7 +2,7 @@
 //!
 //! A signal's handler only sets a flag, and the engine ends when it reads it. An engine that is stuck in a system call
 //! (a network file system that has gone) never reads it. So a signal that finds the flag of an earlier one still set ends
-//! the process in the handler: uploads under way leave their temporary files.
+//! the process in the handler. Uploads under way end as if it had been killed: the next start tidies up.
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag::{register, register_conditional_shutdown};

@@ -6,8 +6,10 @@ use rustix::fs::{MemfdFlags, OFlags};
 use std::error::Error;
 use std::fmt;
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -177,12 +179,23 @@ pub fn open() -> io::Result<File> {
         return nameless;
     }
     // Not every file system can do that (NFS, older overlayfs): there it has a name for a moment.
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path = folder.join(format!(".dustdevil-{}-{count}", std::process::id()));
-    let file = options.create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
+    open_named(&folder, &options, || RandomState::new().build_hasher().finish())
+}
+
+/// The name is random rather than counted: in a container every run has the same process id, and a name that a server
+/// killed in that moment has left must not stand in the way.
+fn open_named(folder: &Path, options: &OpenOptions, mut chance: impl FnMut() -> u64) -> io::Result<File> {
+    loop {
+        let path = folder.join(format!(".dustdevil-{}-{:016x}", std::process::id(), chance()));
+        match options.clone().create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            file => {
+                let file = file?;
+                std::fs::remove_file(&path)?;
+                return Ok(file);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +224,21 @@ mod tests {
         share.give_file(50);
         assert!(share.take_file(1) && !share.take_file(1));
         assert!(!Share::new(&SpoolAccount::new(0)).take_last_of_file(1), "none at all");
+    }
+
+    #[test]
+    fn a_name_that_a_killed_server_has_left_stands_in_nobodys_way() {
+        let folder = std::env::temp_dir().join(format!("dustdevil-temporary-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let left = folder.join(format!(".dustdevil-{}-{:016x}", std::process::id(), 0));
+        std::fs::write(&left, "left").unwrap();
+        let mut names = [0, 0, 1].into_iter();
+        let mut options = OpenOptions::new();
+        let file = open_named(&folder, options.read(true).write(true), || names.next().unwrap());
+        let entries = std::fs::read_dir(&folder).unwrap().count();
+        let content = std::fs::read(&left).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((file.unwrap().metadata().unwrap().len(), entries, &*content), (0, 1, &b"left"[..]));
     }
 
     #[test]

@@ -38,8 +38,9 @@ use super::symlinks::Links;
 pub use crate::config::site::Symlinks;
 use crate::cost;
 
-/// Names beginning so belong to uploads under way. They are no resource, not even with `hidden`:
-/// half a file is never served, and an upload cannot aim at another one's temporary file.
+/// Names beginning so belong to uploads under way, and to their journal. They are no resource, not
+/// even with `hidden`: half a file is never served, and an upload cannot aim at another one's
+/// temporary file.
 pub(super) const TEMPORARY: &[u8] = b".dustdevil-";
 
 /// NAME_MAX of Linux. The kernel checks it as well, but only below an existing directory, and we
@@ -132,6 +133,16 @@ impl Root {
     /// Whether names that begin with a dot are served and listed.
     pub fn hidden(&self) -> bool {
         self.hidden
+    }
+
+    /// The directory itself, as a place.
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+
+    /// /proc/self/fd as a place, where there is one.
+    pub(super) fn descriptors(&self) -> Option<&OwnedFd> {
+        self.descriptors.as_ref()
     }
 
     /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself.
@@ -393,7 +404,7 @@ fn kind_of(fd: impl AsFd) -> Result<FileType, Errno> {
 }
 
 /// Directory and last name of a path; the directory is empty where there is no slash.
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
         None => (b"", path),

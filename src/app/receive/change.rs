@@ -118,7 +118,7 @@ impl Change {
                 if self.seen.is_some_and(|seen| !root.unchanged(&self.path, &seen)) {
                     return Err(Refusal::Precondition);
                 }
-                match incoming.commit(commit)? {
+                match incoming.commit(root, commit)? {
                     Committed::Exists => Err(Refusal::Precondition),
                     Committed::Replaced if !always_created => Ok(None),
                     Committed::Created | Committed::Replaced => Ok(Some(location)),

@@ -40,7 +40,8 @@ impl Upload {
         change::check(request, current.as_ref(), now)?;
         let create_only = request.values(Name::IfNoneMatch).any(|value| value == b"*");
         let names_nothing = change::names_a_state(request) && current.is_none();
-        let incoming = Incoming::create(&store.root, path)?;
+        let incoming = Incoming::create(store, path)?;
+        store.look_around(path, now.instant);
         Ok(Upload {
             store: Arc::clone(store),
             incoming,
