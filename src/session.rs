@@ -348,7 +348,7 @@ impl Session {
         let has_content = matches!(self.conn.reading, Reading::Body(_));
         let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
         if !request.target.plain {
-            *work += cost::DECODED_BYTE * request.target.raw_path.len();
+            *work += cost::DECODED_BYTE * request.target.raw_path().len();
         }
         let found = app.routes.find(&request);
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {

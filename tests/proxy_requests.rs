@@ -158,6 +158,9 @@ on_every_engine! {
             // The prefix in another spelling: what is below it is known only of the normalised path.
             ("/%64eep/x%2fy", "/v1/x%2Fy"),
             ("/./deep/%7e", "/v1/~"),
+            // Bytes that no URI holds go on as the escapes that they were read as.
+            ("/kept/\u{304b}?n=\u{304b}%7e", "/kept/%E3%81%8B?n=%E3%81%8B%7e"),
+            ("/deep/%2f\u{e9}", "/v1/%2f%C3%A9"),
         ] {
             client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
             assert_eq!(client.read_response().status, 200, "{path}");

@@ -28,8 +28,10 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     pair(out, b"REQUEST_METHOD", request.head.method_token.of(request.bytes));
     pair(out, b"SCRIPT_NAME", around.mount);
     pair(out, b"PATH_INFO", path_info);
-    pair(out, b"QUERY_STRING", request.target.query.unwrap_or_default());
-    pair(out, b"REQUEST_URI", request.head.target.of(request.bytes));
+    pair(out, b"QUERY_STRING", request.target.query().unwrap_or_default());
+    out.extend_from_slice(b"REQUEST_URI\0");
+    escape::high_bytes(request.head.target.of(request.bytes), out);
+    out.push(0);
     pair(out, b"SERVER_PROTOCOL", if request.head.minor == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" });
     pair(out, b"SERVER_SOFTWARE", SERVER.as_bytes());
     pair(out, b"wsgi.url_scheme", around.scheme.as_bytes());
@@ -235,6 +237,17 @@ mod tests {
             assert_eq!(value(&environ, "HTTP_HOST").as_deref(), Some("other:99"));
             assert_eq!(value(&environ, "SERVER_NAME").as_deref(), Some("other"));
             assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/x"));
+        }
+    }
+
+    #[test]
+    fn bytes_above_0x7f_arrive_as_their_escapes() {
+        let text = "GET /caf\u{e9}?n=\u{e9} HTTP/1.1\r\nHost: h\r\n\r\n";
+        for text in [text, &text.replace('\u{e9}', "%C3%A9")] {
+            let environ = environ(text, "", None);
+            assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/caf\u{c3}\u{a9}"));
+            assert_eq!(value(&environ, "QUERY_STRING").as_deref(), Some("n=%C3%A9"));
+            assert_eq!(value(&environ, "REQUEST_URI").as_deref(), Some("/caf%C3%A9?n=%C3%A9"));
         }
     }
 
