@@ -84,8 +84,8 @@ impl Python {
     pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
         // With content, CONTENT_LENGTH is added when all of the content has been received.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
-        let (trusted, scheme) = (self.clients.trusts(request), self.clients.scheme(request));
-        let around = Surroundings { mount: self.prefix.as_bytes(), scheme, content, trusted };
+        let trusted = self.clients.trusts(request);
+        let around = Surroundings { mount: self.prefix.as_bytes(), content, trusted };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) % SERIALS;
