@@ -20,6 +20,13 @@ pub struct Surroundings<'a> {
     pub trusted: bool,
 }
 
+/// Whether the request has two types of content. There is one variable for it, CONTENT_TYPE, and whichever of them it
+/// held, something before this server may have judged the request by the other (RFC 9110, section 8.3).
+pub fn contradicts_itself(request: &Request) -> bool {
+    let mut types = request.values(Name::ContentType);
+    types.next().is_some_and(|first| types.any(|other| other != first))
+}
+
 /// Appends the environ to `out`.
 pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     let told = if around.trusted { Told::of(request.head, request.bytes) } else { Told::default() };
@@ -113,7 +120,7 @@ fn fields(request: &Request, trusted: bool, has_host: bool, out: &mut Vec<u8>) {
         out.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
         out.push(0);
         out.extend_from_slice(field.value.of(request.bytes));
-        // A client says its type once; a second is somebody else's.
+        // One that is repeated is the same: it would not be here otherwise.
         let repeated = all[index + 1..].iter().filter(|other| field.known != Name::ContentType && same(other));
         for other in repeated {
             out.extend_from_slice(if field.known == Name::Cookie { b"; " } else { b"," });

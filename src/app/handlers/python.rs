@@ -82,6 +82,10 @@ impl Python {
 
     /// Passes a request to its application.
     pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
+        if environ::contradicts_itself(request) {
+            let sentence = "A request must have one Content-Type only.";
+            return page::error(Format::of(request), responder, Status::BAD_REQUEST, sentence).into();
+        }
         // With content, CONTENT_LENGTH is added when all of the content has been received.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
         let trusted = self.clients.trusts(request);
