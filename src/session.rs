@@ -65,6 +65,18 @@ struct Deferred {
     line: Line,
 }
 
+impl Deferred {
+    /// `spare` is filled again, if there is one.
+    fn of(request: &Request, logged: bool, now: &Now, spare: &mut Option<Box<Deferred>>) -> Box<Deferred> {
+        let mut deferred = spare.take().unwrap_or_default();
+        deferred.format = Format::of(request);
+        if logged {
+            deferred.line.begin(request, now);
+        }
+        deferred
+    }
+}
+
 #[derive(Debug)]
 pub struct Session {
     conn: Conn,
@@ -337,31 +349,34 @@ impl Session {
         *work += cost::REQUEST + cost::HEAD_BYTE * len;
         self.scanned = 0;
         let bytes = &self.input.filled()[..len];
+        let behind = app.clients.behind(self.peer, head, bytes);
+        let logged = app.access_log.is_on();
         let parsed = Target::parse(head.method, head.target.of(bytes))
             .and_then(|target| self.conn.on_head(head, bytes).map(|()| target));
         let target = match parsed {
             Ok(target) => target,
             Err(violation) => {
-                let format = Format::of_head(head, bytes);
-                return self.refuse_in(format, violation, app, now, scratch);
+                let client = behind.unwrap_or(self.peer);
+                let line = if logged { Line::of_garbage(bytes, client, now) } else { Line::default() };
+                self.deferred = Some(Box::new(Deferred { format: Format::of_head(head, bytes), line }));
+                return self.refuse(violation, app, now, scratch);
             }
         };
         let has_content = matches!(self.conn.reading, Reading::Body(_));
-        let request = Request { bytes, head, target, peer: self.peer, ends: self.ends, has_content };
+        let request = Request { bytes, head, target, peer: self.peer, behind, ends: self.ends, has_content };
         if !request.target.plain {
-            *work += cost::DECODED_BYTE * request.target.raw_path.len();
+            *work += cost::DECODED_BYTE * request.target.raw_path().len();
         }
         let found = app.routes.find(&request);
         if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
-            let format = Format::of(&request);
-            return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
+            self.deferred = Some(Deferred::of(&request, logged, now, spare));
+            return self.refuse(Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
         }
         let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
         let next = app.routes.answer(&found, &request, responder, now);
-        let logged = app.access_log.is_on();
         match &next {
             Next::Reply(Reply::Done) if logged => {
                 access_log::write_line(&request, now, self.conn.status, self.conn.sent, log)
@@ -369,14 +384,7 @@ impl Session {
             Next::Reply(Reply::Done) => {}
             // The head is written, so that no error page can follow: the format is not needed.
             Next::Reply(Reply::Stream(_)) if !logged => {}
-            _ => {
-                let mut deferred = spare.take().unwrap_or_default();
-                deferred.format = Format::of(&request);
-                if logged {
-                    deferred.line.begin(&request, now);
-                }
-                self.deferred = Some(deferred);
-            }
+            _ => self.deferred = Some(Deferred::of(&request, logged, now, spare)),
         }
         self.input.consume(len);
         self.follow(next, app, now, scratch);

@@ -10,6 +10,10 @@ use std::time::{Duration, SystemTime};
 const DATES: [&str; 3] =
     ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
 
+/// The same dates under the name of another day.
+const OTHER_DAYS: [&str; 3] =
+    ["Mon, 06 Nov 1994 08:49:37 GMT", "Saturday, 06-Nov-94 08:49:37 GMT", "Fri Nov  6 08:49:37 1994"];
+
 /// Not one of these is a date, so a field that has one is as good as absent.
 const NO_DATES: &[&str] = &[
     "",
@@ -21,7 +25,7 @@ const NO_DATES: &[&str] = &[
     "Sun, 06 Nov 1994 08:49:37 UTC",
     "Sun, 06 Nov 1994 08:49:37 +0000",
     "Sun, 6 Nov 1994 08:49:37 GMT",
-    "Mon, 06 Nov 1994 08:49:37 GMT",
+    "Mony, 06 Nov 1994 08:49:37 GMT",
     "sun, 06 nov 1994 08:49:37 gmt",
     "Sun, 06 Nov 1994 25:49:37 GMT",
     "Sun, 31 Feb 1994 08:49:37 GMT",
@@ -77,7 +81,7 @@ on_every_engine! {
 
     fn all_three_forms_of_a_date_are_read_and_invalid_dates_ignored(engine: Engine) {
         let place = Place::new(engine);
-        for date in DATES {
+        for date in DATES.into_iter().chain(OTHER_DAYS) {
             assert_eq!(place.ask("GET", "/letters", &format!("If-Modified-Since: {date}\r\n")).status, 304, "{date}");
             assert_eq!(place.ask("GET", "/letters", &format!("If-Unmodified-Since: {date}\r\n")).status, 200, "{date}");
         }
@@ -87,6 +91,23 @@ on_every_engine! {
             }
             let fields = format!("Range: bytes=0-1\r\nIf-Range: {date}\r\n");
             assert_eq!(place.ask("GET", "/letters", &fields).status, 200, "If-Range: {date}");
+        }
+    }
+
+    fn a_guard_holds_though_its_date_names_another_day(engine: Engine) {
+        let (server, store) = store_server(engine, &[]);
+        store.write("f", "old");
+        for (date, status) in [
+            ("Mon, 06 Nov 1994 08:49:37 GMT", 412),
+            ("Saturday, 06-Nov-94 08:49:37 GMT", 412),
+            ("Fri Nov  6 08:49:37 1994", 412),
+            ("yesterday", 204),
+        ] {
+            let request = format!(
+                "PUT /files/f HTTP/1.1\r\nHost: x\r\nIf-Unmodified-Since: {date}\r\nContent-Length: 3\r\n\r\nnew"
+            );
+            let (answer, kept) = (exchange(&server, &request), std::fs::read(store.join("f")).unwrap());
+            assert_eq!((answer.status, kept == b"old"), (status, status == 412), "{date}");
         }
     }
 }

@@ -347,7 +347,18 @@ on_every_engine! {
 
     fn hosts_of_every_valid_form_are_taken(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
-        for host in ["localhost", "localhost:4221", "127.0.0.1:80", "[::1]", "[::1]:4221", "a-b.c_d.example.", "x:"] {
+        for host in [
+            "localhost",
+            "localhost:4221",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:4221",
+            "a-b.c_d.example.",
+            "x:",
+            // A link-local address with its zone, as it is typed and as RFC 6874 has it in a URI.
+            "[fe80::1%eth0]",
+            "[fe80::1%25eth0]:4221",
+        ] {
             let answer = exchange(&server, format!("GET /echo/x HTTP/1.1\r\nHost: {host}\r\n\r\n"));
             assert_eq!(answer.status, 200, "Host: {host}");
         }

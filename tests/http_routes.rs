@@ -11,7 +11,7 @@ use common::{Client, Engine, Response, Server, Setup, TempDir, exchange, get};
 struct Nested {
     server: Server,
     _folder: TempDir,
-    _upstreams: Vec<Upstream>,
+    upstreams: Vec<Upstream>,
 }
 
 const APPLICATION: &str = "
@@ -68,7 +68,7 @@ impl Nested {
         ];
         let setup = Setup::on(Engine::Event).env("PYTHONDONTWRITEBYTECODE", "1");
         let server = setup.args(args).args(more.iter().copied()).start();
-        Some(Nested { server, _folder: folder, _upstreams: upstreams })
+        Some(Nested { server, _folder: folder, upstreams })
     }
 
     fn ask(&self, method: &str, path: &str, fields: &str) -> Response {
@@ -165,6 +165,53 @@ fn a_path_that_climbs_or_has_a_second_spelling_is_nowhere() {
     }
 }
 
+/// The paths of every kind of route, and whether another server answers there.
+const KINDS: [(&str, bool); 10] = [
+    ("/", false),
+    ("/docs/", false),
+    ("/files/", false),
+    ("/files/pictures/", false),
+    ("/echo/", false),
+    ("/debug/", false),
+    ("/api/", true),
+    ("/files/remote/", true),
+    ("/app/", true),
+    ("/app/in/", true),
+];
+
+#[test]
+fn a_dot_dot_segment_is_404_in_every_spelling_on_every_kind_of_route() {
+    for more in [&[][..], &["--proxy-path=raw"]] {
+        let Some(nested) = Nested::start(more) else { return };
+        let ask = |target: &str, method: &str| {
+            let fields = "Host: h\r\nContent-Length: 0\r\nConnection: close";
+            exchange(&nested.server, format!("{method} {target} HTTP/1.1\r\n{fields}\r\n\r\n")).status
+        };
+        for (kind, _) in KINDS {
+            for dots in ["..", "%2e%2e", "%2E.", ".%2e"] {
+                for path in ["@", "@/", "@/f", "x/@/f", "x/@", "./@/f", "/@/f", "@/@/f", "\u{e9}/@/f", "@?q", "@/f;x"] {
+                    let target = format!("{kind}{}", path.replace('@', dots));
+                    assert_eq!(ask(&target, "GET"), 404, "{target}, {more:?}");
+                }
+                for method in ["HEAD", "PUT", "POST", "PATCH", "OPTIONS"] {
+                    let target = format!("http://h{kind}{dots}/f");
+                    assert_eq!(ask(&target, method), 404, "{method} {target}, {more:?}");
+                }
+            }
+        }
+        // What only some server behind this one would read as a climb.
+        for (kind, _) in KINDS.iter().filter(|(_, is_elsewhere)| *is_elsewhere && more.is_empty()) {
+            for dots in ["..;x", "..%2f", "..%5c", "..\\", "%252e%252e", "%c0%ae%c0%ae", "..%20", "\u{2025}"] {
+                assert_eq!(ask(&format!("{kind}{dots}/f"), "GET"), 404, "{kind}{dots}");
+            }
+        }
+        assert_eq!(nested.upstreams.iter().flat_map(Upstream::heads).count(), 0, "nothing has reached an upstream");
+        // Two dots in a name or a query are no such segment.
+        assert_eq!(nested.ask("GET", "/echo/...", "").text(), "...");
+        assert_eq!(nested.ask("GET", "/app/..f?/../", "").text(), "outer /app|/..f");
+    }
+}
+
 #[test]
 fn each_route_says_what_it_allows() {
     let Some(nested) = Nested::start(&["--trace-method"]) else { return };
@@ -196,7 +243,7 @@ fn each_route_says_what_it_allows() {
 }
 
 #[test]
-fn preflights_and_max_forwards_are_answered_here_for_upstreams_too() {
+fn preflights_and_max_forwards_are_answered_here_forupstreams_too() {
     let Some(nested) = Nested::start(&["--cors=https://a.example"]) else { return };
     let preflight = "Origin: https://a.example\r\nAccess-Control-Request-Method: PUT\r\n";
     for path in ["/api/f", "/app/f", "/files/f", "/f"] {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::place::Place;
-use common::{Client, SECOND, ask, get, on_every_engine, store_server};
+use common::{Client, SECOND, Setup, TempDir, ask, exchange, get, on_every_engine, store_server};
 
 on_every_engine! {
     fn targets_in_every_form(engine: Engine) {
@@ -24,6 +24,10 @@ on_every_engine! {
             ("GET", "http://LOCALHOST:80/letters", 200),
             ("GET", "http://other.example/letters", 200),
             ("GET", "HTTP://[::1]:4221/letters", 200),
+            ("GET", "http://[fe80::1%eth0]:80/letters", 200),
+            ("GET", "http://[fe80::1%25eth0]/letters", 200),
+            ("GET", "http://[fe80::1%25]/letters", 400),
+            ("GET", "http://[fe80::1%a:b]/letters", 400),
             ("GET", "http://localhost", 200),
             ("GET", "http://localhost?query", 200),
             ("GET", "/letters/", 404),
@@ -181,6 +185,40 @@ on_every_engine! {
                 client.expect_closed();
             }
         }
+    }
+
+    fn bytes_above_0x7f_are_read_as_their_escapes(engine: Engine) {
+        let (folder, store) = (TempDir::new(), TempDir::new());
+        folder.write("caf\u{e9}/\u{304b}.txt", "kana");
+        let server = Setup::on(engine).arg(folder.path()).args(["--directory", store.arg()]).start();
+        let ask = |target: &[u8]| {
+            exchange(&server, [b"GET ", target, b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat())
+        };
+        for (raw, escaped, status) in [
+            ("/caf\u{e9}/\u{304b}.txt?\u{304b}".as_bytes(), "/caf%C3%A9/%E3%81%8B.txt", 200),
+            ("/caf\u{e9}/%E3%81\u{304b}".as_bytes(), "/caf%C3%A9/%E3%81%E3%81%8B", 404),
+            ("/echo/\u{304b}?n=\u{304b}".as_bytes(), "/echo/%E3%81%8B", 200),
+            (b"/echo/\xff\x80\xfe", "/echo/%FF%80%FE", 200),
+            ("http://x/echo/\u{304b}".as_bytes(), "/echo/%e3%81%8b", 200),
+            ("/\u{304b}/../echo/x".as_bytes(), "/%E3%81%8B/../echo/x", 404),
+            ("/echo/\u{304b}\u{1}".as_bytes(), "/echo/\u{1}", 400),
+            ("/echo/\u{304b}\u{7f}".as_bytes(), "/echo/\u{7f}", 400),
+            ("/echo/\u{304b} x".as_bytes(), "/echo/x x", 400),
+            ("/echo/\u{304b}#x".as_bytes(), "/echo/x#x", 400),
+            ("/echo/%\u{304b}".as_bytes(), "/echo/%", 400),
+            ("http://\u{304b}/echo/x".as_bytes(), "http://@/echo/x", 400),
+        ] {
+            let (answer, expected) = (ask(raw), ask(escaped.as_bytes()));
+            assert_eq!((answer.status, expected.status), (status, status), "{escaped}");
+            assert_eq!(answer.body, expected.body, "{escaped}");
+        }
+        let redirect = ask("/caf\u{e9}?n=\u{304b}".as_bytes());
+        assert_eq!((redirect.status, redirect.field("Location")), (301, Some("/caf%C3%A9/?n=%E3%81%8B")));
+        let put = exchange(&server, "PUT /files/\u{304b} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+        assert_eq!((put.status, put.field("Location")), (201, Some("/files/%E3%81%8B")));
+        assert!(store.join("\u{304b}").exists());
+        assert_eq!(exchange(&server, "GET /echo/x HTTP/1.1\r\nHost: caf\u{e9}\r\n\r\n").status, 400);
+        assert!(server.log_lines(1).iter().all(|line| line.is_ascii()));
     }
 
     fn a_request_in_absolute_form_reaches_the_same_route(engine: Engine) {

@@ -105,6 +105,43 @@ on_every_engine! {
         assert!(parse_log(&lines[1]).agent == "-", "no field is forged: {}", lines[1]);
     }
 
+    fn the_client_behind_a_trusted_proxy_is_logged(engine: Engine) {
+        let (server, _store) = store_server(engine, &["--trusted-proxy", "127.0.0.0/8", "--max-body-size", "1K"]);
+        let mut count = 0;
+        for (line, fields, status, client) in [
+            ("GET /echo/x", "X-Forwarded-For: 1.2.3.4\r\n", 200, "1.2.3.4"),
+            ("GET /none", "X-Forwarded-For: 6.6.6.6, [2001:db8::1]:443\r\n", 404, "2001:db8::1"),
+            ("GET /echo/x", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 127.0.0.2\r\n", 200, "1.2.3.4"),
+            ("GET /echo/x", "X-Forwarded-For: garbage\r\n", 200, "127.0.0.1"),
+            ("GET /echo/x", "Forwarded: for=1.2.3.4\r\n", 200, "127.0.0.1"),
+            ("GET /echo/x", "", 200, "127.0.0.1"),
+            // It is waited for, and logged when it is answered.
+            ("PUT /files/f", "X-Forwarded-For: 1.2.3.4\r\nContent-Length: 0\r\n", 201, "1.2.3.4"),
+            // It is refused.
+            ("GET /%zz", "X-Forwarded-For: 1.2.3.4\r\n", 400, "1.2.3.4"),
+            ("PUT /files/f", "X-Forwarded-For: 1.2.3.4\r\nContent-Length: 2000\r\n", 413, "1.2.3.4"),
+            ("GET /echo/x", "X-Forwarded-For: 1.2.3.4\r\nBad Field: x\r\n", 400, "127.0.0.1"),
+        ] {
+            let request = format!("{line} HTTP/1.1\r\nHost: x\r\nUser-Agent: a\r\nConnection: close\r\n{fields}\r\n");
+            assert_eq!(exchange(&server, &request).status, status, "{request}");
+            count += 1;
+            let logged = parse_log(&server.log_lines(count)[count - 1]);
+            assert_eq!((logged.status, logged.client.as_str()), (status, client), "{request}");
+            assert_eq!(logged.request, format!("{line} HTTP/1.1"));
+        }
+        // What a request says holds for itself alone.
+        let mut client = Client::connect(&server);
+        client.send("GET /echo/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n\x01");
+        client.read_response();
+        client.read_response();
+        let lines = server.log_lines(count + 2);
+        assert_eq!(parse_log(&lines[count]).client, "1.2.3.4");
+        assert_eq!(parse_log(&lines[count + 1]).client, "127.0.0.1");
+        let (stranger, _store) = store_server(engine, &["--trusted-proxy", "10.0.0.0/8"]);
+        exchange(&stranger, "GET /echo/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n");
+        assert_eq!(parse_log(&stranger.log_lines(1)[0]).client, "127.0.0.1");
+    }
+
     fn the_access_log_goes_where_it_is_sent(engine: Engine) {
         let folder = TempDir::new();
         let path = folder.join("access.log");

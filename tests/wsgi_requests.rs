@@ -56,6 +56,26 @@ on_every_engine! {
         assert_eq!(length, "POST|/seen|h|h|0");
     }
 
+    fn a_request_with_two_types_reaches_no_application(engine: Engine) {
+        let Some(server) = serve_app(engine, "apps:app", &[]) else { return };
+        let (json, form) = ("Content-Type: application/json\r\n", "content-type: text/plain\r\n");
+        for (fields, status) in [
+            (json.to_owned(), 200),
+            (json.repeat(2), 200),
+            (format!("{json}{form}"), 400),
+            (format!("{form}X-A: b\r\n{json}"), 400),
+            (format!("{json}Content-Type:\r\n"), 400),
+        ] {
+            let mut client = Client::connect(&server);
+            client.send(format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 2\r\n\r\n{{}}"));
+            let answer = client.read_response();
+            assert_eq!((answer.status, answer.text() == "{}"), (status, status == 200), "{fields}");
+            // The connection stays in step.
+            client.send("GET /environ HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nContent-Type: a/b\r\n\r\n");
+            assert!(client.read_response().text().contains("CONTENT_TYPE='a/b'\n"), "{fields}");
+        }
+    }
+
     fn content_that_the_application_does_not_read_is_discarded(engine: Engine) {
         let Some(server) = serve(engine) else { return };
         let mut client = Client::connect(&server);

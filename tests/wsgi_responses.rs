@@ -3,8 +3,21 @@
 
 mod common;
 
-use common::python::serve_app;
+use common::python::{serve_app, serve_source};
 use common::{Client, Engine, Framing, Response, Server, TempDir, exchange, get, on_every_engine};
+
+/// Answers whose length is known or not, with and without Content-Length.
+const LENGTHS: &str = "
+def app(environ, start_response):
+    path, is_head = environ['PATH_INFO'], environ['REQUEST_METHOD'] == 'HEAD'
+    told = {'/told_none': '0', '/told': '5', '/told_and_left_out': '5'}.get(path)
+    start_response('200 OK', [('Content-Length', told)] if told else [])
+    return {
+        '/list': [], '/tuple': (), '/iterator': iter([]), '/empty_piece': [b''], '/one': [b'hello'],
+        '/two': [b'he', b'llo'], '/pieces': iter([b'he', b'llo']), '/told_none': [], '/told': [b'hello'],
+        '/told_and_left_out': [] if is_head else [b'hello'],
+    }[path]
+";
 
 fn serve(engine: Engine) -> Option<Server> {
     serve_app(engine, "odd:app", &[])
@@ -79,6 +92,30 @@ on_every_engine! {
         assert_eq!(get(&server, "/many_large").body.len(), 3_000_000);
         let (head, next) = two(&server, "HEAD /one_large HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!((head.content_length(), next.text().as_str()), (Some(3_000_000), "hello"));
+    }
+
+    /// An application may leave content out of its answer to HEAD, as frameworks do: an empty one says nothing of GET
+    /// (RFC 9110, section 8.6: no Content-Length that GET would not have). It says no transfer coding either.
+    fn head_says_what_get_would_where_that_is_known(engine: Engine) {
+        let folder = TempDir::new();
+        let Some(server) = serve_source(engine, &folder, LENGTHS, &[]) else { return };
+        for (path, of_get, of_head) in [
+            ("/list", Some(0), None),
+            ("/tuple", Some(0), None),
+            ("/iterator", Some(0), None),
+            ("/empty_piece", Some(0), None),
+            ("/one", Some(5), Some(5)),
+            ("/two", Some(5), Some(5)),
+            ("/pieces", None, None),
+            ("/told_none", Some(0), Some(0)),
+            ("/told", Some(5), Some(5)),
+            ("/told_and_left_out", Some(5), Some(5)),
+        ] {
+            let (get, head) = (ask(&server, "GET", path, ""), ask(&server, "HEAD", path, ""));
+            assert_eq!((get.status, get.content_length()), (200, of_get), "GET {path}");
+            assert_eq!((head.status, head.content_length()), (200, of_head), "HEAD {path}");
+            assert_eq!(head.field("Transfer-Encoding"), None, "HEAD {path}");
+        }
     }
 
     fn any_iterable_is_content(engine: Engine) {

@@ -1,4 +1,5 @@
-//! Which fields about the client (X-Forwarded-For and the like) reach an application: those of a trusted proxy only.
+//! Which fields about the client (X-Forwarded-For and the like) reach an application: those of a trusted proxy only. And
+//! what the application's own variables say then.
 
 mod common;
 
@@ -12,6 +13,14 @@ def app(environ, start_response):
     names = sorted(name for name in environ if name.startswith('HTTP_') and name not in ('HTTP_HOST', 'HTTP_CONNECTION'))
     lines = ['%s=%s' % (name, environ[name]) for name in names + ['REMOTE_ADDR', 'wsgi.url_scheme']]
     return ['\\n'.join(lines).encode('latin-1')]
+";
+/// The URL as PEP 3333 has an application make it, and what is known of the connection.
+const URL: &str = "
+from wsgiref.util import request_uri
+def app(environ, start_response):
+    start_response('200 OK', [('Content-Type', 'text/plain')])
+    told = [environ[name] for name in ('SERVER_PORT', 'REMOTE_ADDR')] + [str(environ.get('REMOTE_PORT'))]
+    return [' '.join([request_uri(environ)] + told).encode('latin-1')]
 ";
 const CLAIMS: [(&str, &str); 14] = [
     ("X-Forwarded-For", "6.6.6.6"),
@@ -52,9 +61,34 @@ on_every_engine! {
             let variable = format!("HTTP_{}={value}", name.to_uppercase().replace('-', "_"));
             assert!(text.lines().any(|line| line == variable), "{variable} in {text}");
         }
-        assert!(text.ends_with("REMOTE_ADDR=127.0.0.1\nwsgi.url_scheme=https"), "{text}");
+        assert!(text.ends_with("REMOTE_ADDR=6.6.6.6\nwsgi.url_scheme=https"), "{text}");
         // Of two names for one variable only the one with hyphens is certain to be the proxy's.
         let text = exchange(&server, request(&odd[2])).text();
         assert_eq!(text, format!("HTTP_FORWARDED=for=6.6.6.6;proto=https\n{certain}"));
+    }
+
+    fn an_application_sees_the_request_as_the_client_made_it(engine: Engine) {
+        let folder = TempDir::new();
+        let args = ["--trusted-proxy", "127.0.0.0/8", "--trusted-proxy", "10.0.0.0/8"];
+        let Some(server) = serve_source(engine, &folder, URL, &args) else { return };
+        let ask = |fields: &str| {
+            exchange(&server, format!("GET /x?y HTTP/1.1\r\nHost: in:1\r\nConnection: close\r\n{fields}\r\n")).text()
+        };
+        let outer = "X-Forwarded-Host: out.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Prefix: /pre\r\n";
+        assert_eq!(ask(&format!("{outer}X-Forwarded-For: 1.2.3.4\r\n")), "https://out.example/pre/x?y 443 1.2.3.4 None");
+        assert_eq!(ask(&format!("{outer}X-Forwarded-Port: 8443\r\n")).split(' ').nth(1), Some("8443"));
+        let invalid = "X-Forwarded-Host: a/b\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Prefix: //evil\r\nX-Forwarded-Port: 0\r\n";
+        assert!(ask(invalid).starts_with("http://in:1/x?y "), "{}", ask(invalid));
+        for (told, expected) in [
+            ("X-Forwarded-For: 6.6.6.6, 2001:db8::1, 10.1.1.1:80\r\n", "2001:db8::1"),
+            ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: [fe80::1%eth0]:80\r\n", "fe80::1"),
+            ("X-Forwarded-For: 10.0.0.2, 127.0.0.9\r\n", "10.0.0.2"),
+            ("X-Forwarded-For: 1.2.3.4, unknown\r\n", "127.0.0.1"),
+            ("Forwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n", "127.0.0.1"),
+        ] {
+            assert_eq!(ask(told).split(' ').nth(2), Some(expected), "{told}");
+        }
+        let plain = ask("");
+        assert!(plain.starts_with("http://in:1/x?y ") && plain.contains(" 127.0.0.1 ") && !plain.ends_with("None"), "{plain}");
     }
 }

@@ -29,6 +29,7 @@ pub mod routes;
 pub mod upstreams;
 
 use crate::app::body::temporary::SpoolAccount;
+use crate::app::client::Clients;
 use crate::app::compress::Coders;
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::writable::Writable;
@@ -51,6 +52,7 @@ pub struct App {
     pub head_limits: HeadLimits,
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
+    pub clients: Clients,
     pub common: Common,
     pub routes: Routes,
     /// The listings of all sites.
@@ -77,6 +79,7 @@ impl App {
             head_limits: HeadLimits { size: header_size, target, fields },
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
+            clients: Clients::new(&config.proxy.trusted),
             common: common(config)?,
             listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
             stores: routes.stores().map(Arc::clone).collect(),

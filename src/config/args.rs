@@ -242,9 +242,6 @@ impl Args {
     /// Refuses applications that contradict each other or the rest of the command line.
     pub(super) fn check_wsgi(&self) -> Result<(), clap::Error> {
         let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
-        if !self.proxy.trusted.is_empty() && self.proxy.proxy.is_empty() && self.wsgi.apps.is_empty() {
-            return conflict("--trusted-proxy is for what --proxy or --wsgi pass on; give one of them".into());
-        }
         if let Some(prefix) = self.wsgi.claimed_twice() {
             return conflict(format!("two applications have the prefix {prefix}; give one of them another prefix"));
         }

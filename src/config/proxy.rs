@@ -49,9 +49,11 @@ pub struct ProxyRules {
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// What it says of the client in X-Forwarded-*, Forwarded, X-Real-IP and fields like them reaches upstreams, which
-    /// find this server's own X-Forwarded-* and Forwarded added to it, and Python applications, to which its
-    /// X-Forwarded-Proto says whether the client came by https. From any other address nothing of these fields passes.
+    /// The client's address, in the access log and for Python applications, is then the last in X-Forwarded-For that is
+    /// not itself trusted, or the first if all are; the proxy's own, if there is none or something else stands there.
+    /// Applications also get the scheme, host, port and prefix of X-Forwarded-Proto, -Host, -Port and -Prefix, each if it is
+    /// valid; of several values the last. These fields, Forwarded, X-Real-IP and fields like them reach upstreams, with this
+    /// server's own X-Forwarded-* and Forwarded added. From any other address nothing of these fields passes.
     #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
     pub trusted: Vec<TrustedProxy>,
 }
@@ -173,7 +175,7 @@ fn climbs(path: &str) -> bool {
     path.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-/// A peer whose X-Forwarded-* and Forwarded fields are believed.
+/// A proxy whose X-Forwarded-* fields are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedProxy {
     network: IpAddr,

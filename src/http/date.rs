@@ -14,9 +14,14 @@ pub const CLF_LEN: usize = 26;
 /// The last second that four digits of a year can name. httpdate panics on later ones.
 const LAST_SECOND: u64 = 253_402_300_799;
 const FIFTY_YEARS: u64 = 50 * 31_556_952;
+const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
-/// Reads an HTTP-date into seconds since 1970; None if it is not valid. Names of days and months are case-sensitive and
-/// the day name must be the date's. Dates before 1970 are valid and count as 0, older than every file we send.
+/// Reads an HTTP-date into seconds since 1970; None if it is not valid. Names of days and months are case-sensitive.
+/// Dates before 1970 are valid and count as 0, older than every file we send.
+///
+/// The day name must be one, but need not be the date's: day, month and year say the same without it. A date that is not
+/// valid is ignored, and with it the condition that it states (RFC 9110, section 13.1.4): an upload guarded by
+/// If-Unmodified-Since would replace what it was not to replace. nginx, Apache and Go read such a date too.
 ///
 /// `now_unix` is for the two-digit years of the rfc850 form alone.
 ///
@@ -32,8 +37,21 @@ pub fn parse(value: &[u8], now_unix: u64) -> Option<u64> {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, from year 0000 to 9999.
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, from year 0000 to 9999, under any name of a day.
 fn parse_imf(form: &[u8; IMF_LEN]) -> Option<u64> {
+    parse_exactly(form).or_else(|| {
+        DAYS.iter().find(|day| day.as_bytes() == &form[..3])?;
+        // httpdate compares the name with the date. One of the seven is right.
+        let mut form = *form;
+        DAYS.iter().find_map(|day| {
+            form[..3].copy_from_slice(day.as_bytes());
+            parse_exactly(&form)
+        })
+    })
+}
+
+/// As `parse_imf`, but the day name must be the date's.
+fn parse_exactly(form: &[u8; IMF_LEN]) -> Option<u64> {
     if !form[0].is_ascii_alphabetic() || !form[12..16].iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -79,13 +97,13 @@ fn from_asctime(value: &[u8; 24]) -> Option<[u8; IMF_LEN]> {
 /// `Sunday, 06-Nov-94 08:49:37 GMT`
 ///
 /// "Recipients MUST interpret a timestamp that appears to be more than 50 years in the future as representing the most
-/// recent year in the past that had the same last two digits." Within these 50 years the day name decides: it never
-/// fits both centuries.
+/// recent year in the past that had the same last two digits." Within these 50 years the day name decides if it fits
+/// one of the centuries; it never fits both. Otherwise the sentence above decides alone.
 fn parse_rfc850(value: &[u8], now_unix: u64) -> Option<u64> {
-    const DAYS: [&[u8]; 7] = [b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday"];
+    const NAMES: [&[u8]; 7] = [b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday"];
 
     let (day_name, rest) = value.split_at_checked(value.len().checked_sub(24)?)?;
-    if !DAYS.contains(&day_name) || !rest.starts_with(b", ") || rest[4] != b'-' || rest[8] != b'-' {
+    if !NAMES.contains(&day_name) || !rest.starts_with(b", ") || rest[4] != b'-' || rest[8] != b'-' {
         return None;
     }
     let mut form = *b"Ddd, 00 Mmm 0000 00:00:00 GMT";
@@ -102,10 +120,13 @@ fn parse_rfc850(value: &[u8], now_unix: u64) -> Option<u64> {
     write_imf(now_unix, &mut now);
     let this_year = now[12..16].iter().fold(0, |year, digit| year * 10 + u32::from(digit - b'0'));
     let most_recent = this_year - (this_year + 100 - digits) % 100;
-    [most_recent + 100, most_recent].into_iter().find_map(|year| {
-        write!(&mut form[12..16], "{year}").ok()?; // fails in the year 10000
-        parse_imf(&form).filter(|&unix| unix <= now_unix.saturating_add(FIFTY_YEARS))
-    })
+    let mut read = |parse: fn(&[u8; IMF_LEN]) -> Option<u64>| {
+        [most_recent + 100, most_recent].into_iter().find_map(|year| {
+            write!(&mut form[12..16], "{year}").ok()?; // fails in the year 10000
+            parse(&form).filter(|&unix| unix <= now_unix.saturating_add(FIFTY_YEARS))
+        })
+    };
+    read(parse_exactly).or_else(|| read(parse_imf))
 }
 
 /// Writes IMF-fixdate, the one form a sender may generate. Years past 9999 are written as its last second.
@@ -220,7 +241,8 @@ mod tests {
             "Sun, 06 Nov 1994 08:49:37 UTC",
             "Sun, 06 Nov 1994 08:49:37 gmt",
             "sun, 06 nov 1994 08:49:37 GMT",
-            "Mon, 06 Nov 1994 08:49:37 GMT", // it was a Sunday
+            "Nov, 06 Nov 1994 08:49:37 GMT",
+            "Sux, 06 Nov 1994 08:49:37 GMT",
             "Sun, 06 Nov 1994 24:00:00 GMT",
             "Sun, 06 Nov 1994 08:60:37 GMT",
             "Sun, 06 Nov 1994 08:49:60 GMT", // no leap second at this time of day
@@ -243,15 +265,32 @@ mod tests {
     }
 
     #[test]
+    fn a_day_name_that_is_not_the_dates_changes_nothing() {
+        // 6 November 1994 was a Sunday.
+        for (day, name) in DAYS.iter().zip(["Mon", "Tues", "Wednes", "Thurs", "Fri", "Satur", "Sun"]) {
+            for date in [
+                format!("{day}, 06 Nov 1994 08:49:37 GMT"),
+                format!("{name}day, 06-Nov-94 08:49:37 GMT"),
+                format!("{day} Nov  6 08:49:37 1994"),
+            ] {
+                assert_eq!(at(&date), Some(RFC_EXAMPLE), "{date}");
+            }
+            assert_eq!(at(&format!("{day}, 29 Feb 2023 00:00:00 GMT")), None, "no such date on any day");
+        }
+    }
+
+    #[test]
     fn two_digit_years_look_back_past_fifty_years_ahead() {
         // 2076-01-01 is a Wednesday and less than 50 years away, 1976-01-01 was a Thursday.
         assert_eq!(at("Wednesday, 01-Jan-76 00:00:00 GMT"), at("Wed, 01 Jan 2076 00:00:00 GMT"));
         assert_eq!(at("Thursday, 01-Jan-76 00:00:00 GMT"), at("Thu, 01 Jan 1976 00:00:00 GMT"));
         assert_eq!(at("Thursday, 01-Jan-70 00:00:00 GMT"), Some(0));
         // 2010-01-01 was a Friday. 1910-01-01 was a Saturday, but is not the most recent such year.
-        assert_eq!(at("Saturday, 01-Jan-10 00:00:00 GMT"), None);
+        assert_eq!(at("Saturday, 01-Jan-10 00:00:00 GMT"), at("Fri, 01 Jan 2010 00:00:00 GMT"));
         // 2077-01-01 is a Friday, but too far ahead to be meant.
-        assert_eq!(at("Friday, 01-Jan-77 00:00:00 GMT"), None);
+        assert_eq!(at("Friday, 01-Jan-77 00:00:00 GMT"), at("Sat, 01 Jan 1977 00:00:00 GMT"));
+        // A Monday in neither century: 2076 is less than 50 years away.
+        assert_eq!(at("Monday, 01-Jan-76 00:00:00 GMT"), at("Wed, 01 Jan 2076 00:00:00 GMT"));
         assert_eq!(at("Saturday, 01-Jan-77 00:00:00 GMT"), at("Sat, 01 Jan 1977 00:00:00 GMT"));
         // Late in a century, the next one is near: seen from 2090-01-01, `05` is 2105.
         let late = at("Sun, 01 Jan 2090 00:00:00 GMT").unwrap_or(0);
@@ -262,7 +301,7 @@ mod tests {
     fn dates_before_1970_are_valid_and_oldest() {
         assert_eq!(at("Wed, 31 Dec 1969 23:59:59 GMT"), Some(0));
         assert_eq!(at("Mon, 01 Jan 1900 00:00:00 GMT"), Some(0));
-        assert_eq!(at("Sun, 01 Jan 1900 00:00:00 GMT"), None);
+        assert_eq!(at("Sun, 01 Jan 1900 00:00:00 GMT"), Some(0));
         assert_eq!(at("Sat, 01 Jan 0000 00:00:00 GMT"), Some(0));
     }
 

@@ -104,6 +104,18 @@ pub fn path_segment(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// The text of a URI, its bytes above 0x7F percent-encoded. All others stay as they are, escapes included.
+pub fn high_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| !byte.is_ascii()) {
+        let byte = rest[at];
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(&[b'%', hex_digit(byte >> 4), hex_digit(byte & 0xf)]);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
 /// A `%` without two hex digits behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadEscape;

@@ -276,7 +276,15 @@ fn check_unfinished(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> 
     if memchr(b'\n', bytes).is_none() {
         check_target_length(bytes, limits)?;
     }
-    if bytes.len() >= limits.size { Err(Violation::HeadTooLarge) } else { Ok(()) }
+    if bytes.len() >= limits.size { Err(too_large(bytes, limits)) } else { Ok(()) }
+}
+
+/// A head that is larger than the limit. Where the method leaves no room for even the shortest rest, it is the method
+/// that is too long: longer than any that this server knows, which is 501 (RFC 9112, section 3).
+fn too_large(bytes: &[u8], limits: &HeadLimits) -> Violation {
+    let most = limits.size.saturating_sub(b" / HTTP/1.1\r\n\r\n".len());
+    let is_method = bytes.iter().take(most + 1).all(|&byte| is_tchar(byte));
+    if is_method { Violation::MethodTooLong } else { Violation::HeadTooLarge }
 }
 
 /// 414 as soon as the target, complete or not, is longer than the limit or than the whole head may be.
@@ -290,7 +298,10 @@ fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation
     let len = memchr(b' ', rest).unwrap_or(rest.len());
     // Told by the bytes up to the limit alone, so that what comes behind, now or later, changes nothing.
     if len > limits.target || method_end + 1 + len >= limits.size {
-        return Err(Violation::TargetTooLong);
+        return Err(match too_large(line, limits) {
+            Violation::MethodTooLong => Violation::MethodTooLong,
+            _ => Violation::TargetTooLong,
+        });
     }
     Ok(())
 }
@@ -304,7 +315,7 @@ pub(super) fn next_line(bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<
 /// The line from `at` to its LF, without its CRLF.
 fn line_before(lf: usize, bytes: &[u8], at: usize, limits: &HeadLimits) -> Result<Range<usize>, Violation> {
     if lf >= limits.size {
-        return Err(Violation::HeadTooLarge);
+        return Err(too_large(bytes, limits));
     }
     match memchr(b'\r', &bytes[at..lf]) {
         Some(cr) if at + cr + 1 == lf => Ok(at..lf - 1),

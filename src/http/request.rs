@@ -6,7 +6,7 @@ use crate::http::method::Method;
 use crate::http::target::Target;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// A connection's two addresses, without the client's IP address.
+/// A connection's two addresses, without the peer's IP address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ends {
     pub peer_port: u16,
@@ -25,9 +25,11 @@ pub struct Request<'a> {
     pub bytes: &'a [u8],
     pub head: &'a Head,
     pub target: Target<'a>,
-    /// The address of the client.
+    /// The address at the other end of the connection: the client's, or a proxy's.
     pub peer: IpAddr,
-    /// The client's port, and the address that it connected to.
+    /// The client for whom a trusted proxy asks.
+    pub behind: Option<IpAddr>,
+    /// The peer's port, and the address that it connected to.
     pub ends: Ends,
     /// Whether content follows, or may follow.
     pub has_content: bool,
@@ -36,6 +38,11 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     pub fn method(&self) -> Method {
         self.head.method
+    }
+
+    /// The address of the client, for all that is said or decided of it.
+    pub fn client(&self) -> IpAddr {
+        self.behind.unwrap_or(self.peer)
     }
 
     /// The path, percent-encoded and normalised.

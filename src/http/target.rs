@@ -6,7 +6,12 @@
 //! before it sends (section 5.2.4); one that did not wants out of somewhere, and the routes find nothing
 //! there. What else a path means is for the routes too. A path that needs none of this, nearly every one, is borrowed
 //! as it came.
+//!
+//! A byte above 0x7F in path or query, which no URI holds, is read as its escape: clients send names in UTF-8 as they
+//! are typed (curl, Go, links in pages without a charset), and nginx, Apache and Go take them. From here on it is an
+//! escape, for routes, upstreams and applications alike. An authority holds no such byte.
 
+use crate::http::escape;
 use crate::http::method::Method;
 use crate::http::violation::Violation;
 use memchr::memchr;
@@ -29,10 +34,10 @@ pub struct Target<'a> {
     pub form: Form,
     /// Begins with `/`; still percent-encoded. `*` in asterisk-form, empty in authority-form.
     pub path: Cow<'a, [u8]>,
-    /// The path as it came, for who passes it on.
-    pub raw_path: &'a [u8],
-    /// Without its `?`; as it came.
-    pub query: Option<&'a [u8]>,
+    /// Path and query as they came, but for bytes above 0x7F, which are escaped.
+    raw: Cow<'a, [u8]>,
+    /// Where the query's `?` stands in `raw`, or its end.
+    path_end: usize,
     pub authority: Option<&'a [u8]>,
     /// Whether the path has a `..` segment: such a path names nothing.
     pub climbs: bool,
@@ -42,7 +47,7 @@ pub struct Target<'a> {
 
 impl<'a> Target<'a> {
     pub fn parse(method: Method, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
-        check_bytes(raw)?;
+        let has_high = check_bytes(raw)?;
         if method == Method::Connect {
             // Authority-form has a port, always (RFC 9110, section 9.3.6).
             let valid =
@@ -59,7 +64,7 @@ impl<'a> Target<'a> {
             };
         }
         if raw[0] == b'/' {
-            return Target::with_path(Form::Origin, None, raw);
+            return Target::with_path(Form::Origin, None, raw, has_high);
         }
         let rest = match (strip_scheme(raw, b"http://"), strip_scheme(raw, b"https://")) {
             (Some(rest), _) => rest,
@@ -77,34 +82,58 @@ impl<'a> Target<'a> {
             // RFC 9112, section 3.2.4: an absolute-form OPTIONS without a path means `*`.
             return Ok(Target::bare(Form::Asterisk, b"*", Some(authority)));
         }
-        Target::with_path(Form::Absolute, Some(authority), path)
+        Target::with_path(Form::Absolute, Some(authority), path, has_high)
+    }
+
+    /// The path as it came, for an upstream.
+    pub fn raw_path(&self) -> &[u8] {
+        let path = &self.raw[..self.path_end];
+        if path.is_empty() { b"/" } else { path }
+    }
+
+    /// Without its `?`; as it came.
+    pub fn query(&self) -> Option<&[u8]> {
+        self.raw.get(self.path_end + 1..)
     }
 
     fn bare(form: Form, path: &'a [u8], authority: Option<&'a [u8]>) -> Target<'a> {
-        let borrowed = Cow::Borrowed(path);
-        Target { form, path: borrowed, raw_path: path, query: None, authority, climbs: false, plain: false }
+        let (raw, path_end) = (Cow::Borrowed(path), path.len());
+        Target { form, path: Cow::Borrowed(path), raw, path_end, authority, climbs: false, plain: false }
     }
 
-    fn with_path(form: Form, authority: Option<&'a [u8]>, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
-        let (path, query) = match memchr(b'?', raw) {
-            Some(at) => (&raw[..at], Some(&raw[at + 1..])),
-            None => (raw, None),
-        };
-        let raw_path = if path.is_empty() { b"/" } else { path };
-        let plain = is_plain(raw_path);
-        let (path, climbs) = if plain { (Cow::Borrowed(raw_path), false) } else { normalise(raw_path)? };
-        Ok(Target { form, path, raw_path, query, authority, climbs, plain })
+    fn with_path(
+        form: Form,
+        authority: Option<&'a [u8]>,
+        raw: &'a [u8],
+        has_high: bool,
+    ) -> Result<Target<'a>, Violation> {
+        if has_high {
+            let mut escaped = Vec::with_capacity(raw.len() * 3);
+            escape::high_bytes(raw, &mut escaped);
+            let Target { path, path_end, climbs, plain, .. } = Target::with_path(form, None, &escaped, false)?;
+            let path = Cow::Owned(path.into_owned());
+            return Ok(Target { form, path, raw: Cow::Owned(escaped), path_end, authority, climbs, plain });
+        }
+        let path_end = memchr(b'?', raw).unwrap_or(raw.len());
+        let path = if path_end == 0 { b"/" } else { &raw[..path_end] };
+        let plain = is_plain(path);
+        let (path, climbs) = if plain { (Cow::Borrowed(path), false) } else { normalise(path)? };
+        Ok(Target { form, path, raw: Cow::Borrowed(raw), path_end, authority, climbs, plain })
     }
 }
 
-/// Visible ASCII but `#`. A URI holds no other byte (RFC 3986, section 2); what browsers leave
-/// unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
-fn check_bytes(raw: &[u8]) -> Result<(), Violation> {
-    match raw.iter().find(|&&byte| byte == b'#' || !byte.is_ascii_graphic()) {
+/// Visible ASCII but `#`, and bytes above 0x7F; whether there are such. A URI holds no other byte (RFC 3986, section 2);
+/// what browsers leave unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
+fn check_bytes(raw: &[u8]) -> Result<bool, Violation> {
+    let is_other = |byte: &u8| *byte == b'#' || !byte.is_ascii_graphic();
+    // Nearly every target is visible ASCII.
+    let Some(at) = raw.iter().position(is_other) else {
+        return if raw.is_empty() { Err(Violation::RequestLine) } else { Ok(false) };
+    };
+    match raw[at..].iter().find(|byte| byte.is_ascii() && is_other(byte)) {
         Some(b'#') => Err(Violation::TargetFragment),
         Some(_) => Err(Violation::Target),
-        None if raw.is_empty() => Err(Violation::RequestLine),
-        None => Ok(()),
+        None => Ok(true),
     }
 }
 
@@ -210,7 +239,7 @@ fn is_port(port: &[u8]) -> bool {
         && digits.iter().fold(0u32, |sum, d| sum * 10 + u32::from(d - b'0')) <= 65_535
 }
 
-/// IPv6address or IPvFuture (RFC 3986, section 3.2.2).
+/// IPv6address, which may name a zone, or IPvFuture (RFC 3986, section 3.2.2).
 fn is_ip_literal(literal: &[u8]) -> bool {
     if let [b'v' | b'V', future @ ..] = literal {
         let Some(dot) = memchr(b'.', future) else { return false };
@@ -220,8 +249,30 @@ fn is_ip_literal(literal: &[u8]) -> bool {
             !address.is_empty() && address.iter().all(|&b| is_unreserved(b) || is_sub_delim(b) || b == b':');
         return is_version && is_address;
     }
-    let text = std::str::from_utf8(literal).unwrap_or("");
-    text.parse::<std::net::Ipv6Addr>().is_ok()
+    let (address, zone) = match memchr(b'%', literal) {
+        Some(at) => (&literal[..at], Some(&literal[at + 1..])),
+        None => (literal, None),
+    };
+    let text = std::str::from_utf8(address).unwrap_or("");
+    text.parse::<std::net::Ipv6Addr>().is_ok() && zone.is_none_or(is_zone)
+}
+
+/// The zone of a link-local address, behind its `%`. In a URI it is `%25` and a ZoneID: unreserved bytes and escapes, one
+/// at least (RFC 6874, section 2). Clients send it with the bare `%` too, as the user typed it. What a zone means is the
+/// client's to know: nothing here reads it.
+fn is_zone(zone: &[u8]) -> bool {
+    let mut rest = zone.strip_prefix(b"25").unwrap_or(zone);
+    if rest.is_empty() {
+        return false;
+    }
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = match (byte, tail) {
+            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
+            _ if is_unreserved(byte) => tail,
+            _ => return false,
+        };
+    }
+    true
 }
 
 const fn is_sub_delim(byte: u8) -> bool {
@@ -284,6 +335,26 @@ mod tests {
     }
 
     #[test]
+    fn bytes_above_0x7f_are_read_as_their_escapes() {
+        for (raw, escaped) in [
+            (&b"/caf\xc3\xa9"[..], "/caf%C3%A9"),
+            (b"/\xff\x80", "/%FF%80"),
+            (b"/x?n=\xe3\x81\x82&\x80", "/x?n=%E3%81%82&%80"),
+            (b"/\xc3%a9/./%61?\xc3", "/%C3%a9/./%61?%C3"),
+            (b"/\xc3\xa9/../a?", "/%C3%A9/../a?"),
+            (b"http://h?\xc3\xa9", "http://h?%C3%A9"),
+            (b"http://h:80/\xc3\xa9", "http://h:80/%C3%A9"),
+        ] {
+            let as_it_came = Target::parse(Method::Get, raw).unwrap();
+            let expected = Target::parse(Method::Get, escaped.as_bytes()).unwrap();
+            assert_eq!(as_it_came, expected, "{escaped}");
+        }
+        let none = Target::parse(Method::Options, b"http://h\xc3:1");
+        assert_eq!(none, Err(Violation::HostInvalid));
+        assert_eq!(Target::parse(Method::Connect, b"h\xc3:1"), Err(Violation::TargetForm));
+    }
+
+    #[test]
     fn a_path_that_climbs_says_so() {
         for raw in ["/..", "/../a", "/a/..", "/a/../b", "/%2e%2e/etc/passwd", "/a/.%2E", "/./.."] {
             assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().climbs, "{raw}");
@@ -303,7 +374,12 @@ mod tests {
             ("/%00", Violation::TargetNul),
             ("/a#b", Violation::TargetFragment),
             ("/a\x7f", Violation::Target),
-            ("/\u{e9}", Violation::Target),
+            ("/\u{e9}\u{1}", Violation::Target),
+            ("/\u{1}\u{e9}", Violation::Target),
+            ("/\u{e9}#", Violation::TargetFragment),
+            ("/\u{e9}%zz", Violation::TargetEscape),
+            ("\u{e9}", Violation::TargetForm),
+            ("http://\u{e9}/", Violation::HostInvalid),
             ("*", Violation::TargetForm),
             ("host:80", Violation::TargetForm),
             ("ftp://host/", Violation::TargetForm),
@@ -333,7 +409,25 @@ mod tests {
 
     #[test]
     fn hosts() {
-        for good in ["", "a", "a.b:80", "a:", "[::1]", "[::1]:80", "127.0.0.1:65535", "a_b", "%41", "[v1.a:b]", "a!"] {
+        for good in [
+            "",
+            "a",
+            "a.b:80",
+            "a:",
+            "[::1]",
+            "[::1]:80",
+            "127.0.0.1:65535",
+            "a_b",
+            "%41",
+            "[v1.a:b]",
+            "a!",
+            "[fe80::1%eth0]",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%25eth0]",
+            "[fe80::1%25en%2D1]:80",
+            "[fe80::1%5]",
+            "[fe80::1%br-1.2_~]",
+        ] {
             assert!(is_host_and_port(good.as_bytes()), "{good}");
         }
         for bad in [
@@ -356,7 +450,20 @@ mod tests {
             "[v.a]",
             "[vg.a]",
             "[v1.]",
-            "[fe80::1%25lo]",
+            "[fe80::1%]",
+            "[fe80::1%25]",
+            "[fe80::1%a b]",
+            "[fe80::1%a/b]",
+            "[fe80::1%a@b]",
+            "[fe80::1%a:b]",
+            "[fe80::1%a%4]",
+            "[fe80::1%é]",
+            "[fe80::1%lo",
+            "[%lo]",
+            "[x%lo]",
+            "[127.0.0.1%lo]",
+            "127.0.0.1%lo",
+            "[v1.a%lo]",
             "[]",
             "[[::1]]",
         ] {

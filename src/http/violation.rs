@@ -10,6 +10,8 @@ pub enum Violation {
     // Request line (RFC 9112, section 3)
     NotHttp,
     RequestLine,
+    /// It fills the head's limit alone.
+    MethodTooLong,
     /// Of a response.
     StatusLine,
     Version,
@@ -68,7 +70,7 @@ impl Violation {
             TargetTooLong => 414,
             Misdirected => 421,
             HeadTooLarge | TooManyFields | TrailerTooLarge => 431,
-            CodingUnknown => 501,
+            MethodTooLong | CodingUnknown => 501,
             BodyTooLarge => 413,
             Expectation => 417,
             HeadTooSlow | BodyTooSlow => 408,
@@ -82,6 +84,7 @@ impl Violation {
         match self {
             NotHttp => "These bytes do not begin like an HTTP request.",
             RequestLine => "A request line is a method, one space, a target, one space and the HTTP version.",
+            MethodTooLong => "This server does not know the request's method.",
             StatusLine => "A status line is the HTTP version, one space and a status of three digits.",
             Version => "The request line must end in an HTTP version such as HTTP/1.1.",
             MajorVersion => "This server speaks HTTP/1.1 and HTTP/1.0.",

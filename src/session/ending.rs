@@ -65,17 +65,7 @@ impl Ending {
 impl Session {
     /// Answers a request that broke a rule, and ends the connection: what follows is not read as a request.
     pub(super) fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
-        self.refuse_in(self.format(), violation, app, now, scratch);
-    }
-
-    pub(super) fn refuse_in(
-        &mut self,
-        format: Format,
-        violation: Violation,
-        app: &App,
-        now: &Now,
-        scratch: &mut Scratch,
-    ) {
+        let format = self.format();
         let begun = !matches!(self.conn.writing, Writing::Idle);
         // The response to HEAD has no content, even if the rest of the head is broken.
         if matches!(self.conn.reading, Reading::Head) {

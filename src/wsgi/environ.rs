@@ -2,8 +2,9 @@
 //! The bytes are what the client sent; the worker reads them as Latin-1, as PEP 3333 wants.
 
 use crate::http::escape;
-use crate::http::forwarded::speaks_for_a_client;
+use crate::http::forwarded::{Told, speaks_for_a_client};
 use crate::http::head::Name;
+use crate::http::number;
 use crate::http::request::Request;
 use crate::proto::responder::{SERVER, decimal};
 use std::io::Write;
@@ -15,56 +16,95 @@ pub struct Surroundings<'a> {
     pub mount: &'a [u8],
     /// Bytes of content, once they are all here; `None` when the request has none.
     pub content: Option<u64>,
-    /// `http`, or what a trusted proxy says.
-    pub scheme: &'a str,
-    /// Whether the client is a trusted proxy.
+    /// Whether a trusted proxy sent the request: what it tells of the client's request goes into the variables.
     pub trusted: bool,
+}
+
+/// Whether the request has two types of content. There is one variable for it, CONTENT_TYPE, and whichever of them it
+/// held, something before this server may have judged the request by the other (RFC 9110, section 8.3).
+pub fn contradicts_itself(request: &Request) -> bool {
+    let mut types = request.values(Name::ContentType);
+    types.next().is_some_and(|first| types.any(|other| other != first))
 }
 
 /// Appends the environ to `out`.
 pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
+    let told = if around.trusted { Told::of(request.head, request.bytes) } else { Told::default() };
     let below = request.path().strip_prefix(around.mount).unwrap_or(request.path());
     let path_info = &escape::decode_lenient(below)[..];
     pair(out, b"REQUEST_METHOD", request.head.method_token.of(request.bytes));
-    pair(out, b"SCRIPT_NAME", around.mount);
+    out.extend_from_slice(b"SCRIPT_NAME\0");
+    out.extend_from_slice(told.prefix.as_deref().unwrap_or_default());
+    out.extend_from_slice(around.mount);
+    out.push(0);
     pair(out, b"PATH_INFO", path_info);
-    pair(out, b"QUERY_STRING", request.target.query.unwrap_or_default());
-    pair(out, b"REQUEST_URI", request.head.target.of(request.bytes));
+    pair(out, b"QUERY_STRING", request.target.query().unwrap_or_default());
+    out.extend_from_slice(b"REQUEST_URI\0");
+    escape::high_bytes(request.head.target.of(request.bytes), out);
+    out.push(0);
     pair(out, b"SERVER_PROTOCOL", if request.head.minor == 0 { b"HTTP/1.0" } else { b"HTTP/1.1" });
     pair(out, b"SERVER_SOFTWARE", SERVER.as_bytes());
-    pair(out, b"wsgi.url_scheme", around.scheme.as_bytes());
-    // The name that the client used is the one that links should have.
-    let name = without_port(request.host());
+    pair(out, b"wsgi.url_scheme", told.scheme.unwrap_or("http").as_bytes());
+    let has_host = authority(request, &told, out);
+    out.extend_from_slice(b"REMOTE_ADDR\0");
+    shown(out, request.client().to_canonical());
+    out.push(0);
+    // The port of a client behind a proxy is not known.
+    if request.behind.is_none() {
+        out.extend_from_slice(b"REMOTE_PORT\0");
+        shown(out, request.ends.peer_port);
+        out.push(0);
+    }
+    if let Some(content) = around.content {
+        pair(out, b"CONTENT_LENGTH", decimal(content).digits());
+    }
+    fields(request, around.trusted, has_host, out);
+    // Without the last NUL, which would begin another name.
+    out.pop();
+}
+
+/// SERVER_NAME, SERVER_PORT and HTTP_HOST: the names are those that the client used, and so the ones that links should
+/// have.
+///
+/// The port is that of the connection, unless a proxy tells how the client came. Then it is the port of X-Forwarded-Host,
+/// that of X-Forwarded-Port, that of Host, or the scheme's. It goes into HTTP_HOST only with a host that was told too, and
+/// only where a URL would have it: many proxies send the port on which they listen behind another. Returns whether
+/// HTTP_HOST is written, so that the field does not count.
+fn authority(request: &Request, told: &Told, out: &mut Vec<u8>) -> bool {
+    let host = told.host.unwrap_or(request.host());
+    let (name, own_port) = split_port(host);
     out.extend_from_slice(b"SERVER_NAME\0");
     match name {
         b"" => shown(out, request.ends.local.ip()),
         name => out.extend_from_slice(name),
     }
+    let default = if told.scheme == Some("https") { 443 } else { 80 };
+    let port = match told {
+        Told { host: None, port: None, scheme: None, .. } => request.ends.local.port(),
+        Told { host: Some(_), .. } => own_port.or(told.port).unwrap_or(default),
+        _ => told.port.or(own_port).unwrap_or(default),
+    };
     out.extend_from_slice(b"\0SERVER_PORT\0");
-    shown(out, request.ends.local.port());
-    out.extend_from_slice(b"\0REMOTE_ADDR\0");
-    shown(out, request.peer.to_canonical());
-    out.extend_from_slice(b"\0REMOTE_PORT\0");
-    shown(out, request.ends.peer_port);
+    shown(out, port);
     out.push(0);
-    if let Some(content) = around.content {
-        pair(out, b"CONTENT_LENGTH", decimal(content).digits());
-    }
     // Of an absolute-form target; the field, if there is one, does not count (RFC 9112, section 3.2.2).
-    if let Some(authority) = request.target.authority {
-        pair(out, b"HTTP_HOST", authority);
+    let Some(replaced) = told.host.or(request.target.authority) else { return false };
+    out.extend_from_slice(b"HTTP_HOST\0");
+    out.extend_from_slice(replaced);
+    if told.host.is_some() && own_port.is_none() && port != default {
+        out.push(b':');
+        shown(out, port);
     }
-    fields(request, around.trusted, out);
-    // Without the last NUL, which would begin another name.
-    out.pop();
+    out.push(0);
+    true
 }
 
 /// The fields, each name once: repeated ones joined (RFC 9110, section 5.3; Cookie by RFC 9113, section 8.2.3).
-fn fields(request: &Request, trusted: bool, out: &mut Vec<u8>) {
+fn fields(request: &Request, trusted: bool, has_host: bool, out: &mut Vec<u8>) {
     let all = &request.head.fields;
     for (index, field) in all.iter().enumerate() {
         let name = field.name.of(request.bytes);
-        let replaced = field.known == Name::Host && request.target.authority.is_some();
+        let replaced = field.known == Name::Host && has_host;
         if replaced || is_left_out(field.known, name) || (!trusted && speaks_for_a_client(name)) {
             continue;
         }
@@ -80,7 +120,7 @@ fn fields(request: &Request, trusted: bool, out: &mut Vec<u8>) {
         out.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
         out.push(0);
         out.extend_from_slice(field.value.of(request.bytes));
-        // A client says its type once; a second is somebody else's.
+        // One that is repeated is the same: it would not be here otherwise.
         let repeated = all[index + 1..].iter().filter(|other| field.known != Name::ContentType && same(other));
         for other in repeated {
             out.extend_from_slice(if field.known == Name::Cookie { b"; " } else { b"," });
@@ -101,11 +141,14 @@ fn is_left_out(known: Name, name: &[u8]) -> bool {
     }
 }
 
-/// A host without its port; an IPv6 address keeps its brackets.
-fn without_port(host: &[u8]) -> &[u8] {
+/// A host, and its port if it has one; an IPv6 address keeps its brackets.
+fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
     match memchr::memrchr(b':', host) {
-        Some(colon) if !host[colon..].contains(&b']') => &host[..colon],
-        _ => host,
+        Some(colon) if !host[colon..].contains(&b']') => {
+            let port = number::parse(&host[colon + 1..]).and_then(|port| u16::try_from(port).ok());
+            (&host[..colon], port)
+        }
+        _ => (host, None),
     }
 }
 
@@ -130,8 +173,7 @@ mod tests {
     use std::net::SocketAddr;
 
     fn environ(text: &str, mount: &str, content: Option<u64>) -> Vec<(String, String)> {
-        let (mount, scheme) = (mount.as_bytes(), "http");
-        environ_of(text, &Surroundings { mount, content, scheme, trusted: false })
+        environ_of(text, &Surroundings { mount: mount.as_bytes(), content, trusted: false })
     }
 
     fn environ_of(text: &str, around: &Surroundings) -> Vec<(String, String)> {
@@ -140,9 +182,17 @@ mod tests {
         assert!(head.parse(bytes, &limits, &mut 0).unwrap());
         let target = Target::parse(head.method, head.target.of(bytes)).unwrap();
         let peer: SocketAddr = "10.1.2.3:4567".parse().unwrap();
+        let behind = around.trusted.then(|| "2001:db8::7".parse().unwrap());
         let ends = Ends { peer_port: peer.port(), local: "127.0.0.1:80".parse().unwrap() };
-        let request =
-            Request { bytes, head: &head, target, peer: peer.ip(), ends, has_content: around.content.is_some() };
+        let request = Request {
+            bytes,
+            head: &head,
+            target,
+            peer: peer.ip(),
+            behind,
+            ends,
+            has_content: around.content.is_some(),
+        };
         let mut out = Vec::new();
         write(&request, around, &mut out);
         let text: String = out.iter().map(|byte| char::from(*byte)).collect();
@@ -211,7 +261,7 @@ mod tests {
              X-Forwarded-Anything: x\r\nForwarded: for=6.6.6.6\r\nX-Real-IP: 6.6.6.6\r\nFront-End-Https: on\r\n\
              X-Original-URL: /admin\r\nVia: 1.1 a\r\n\r\n";
         for trusted in [false, true] {
-            let around = Surroundings { mount: b"", content: None, scheme: "http", trusted };
+            let around = Surroundings { mount: b"", content: None, trusted };
             let environ = environ_of(text, &around);
             for (name, expected) in [
                 ("HTTP_X_FORWARDED_FOR", "6.6.6.6"),
@@ -229,6 +279,43 @@ mod tests {
     }
 
     #[test]
+    fn a_trusted_proxy_tells_how_the_client_asked() {
+        let around = Surroundings { mount: b"/app", content: None, trusted: true };
+        // The fields; scheme, SCRIPT_NAME, SERVER_NAME, SERVER_PORT, HTTP_HOST.
+        for (fields, expected) in [
+            ("", "http /app in.example 80 in.example:8000"),
+            ("Proto: https", "https /app in.example 8000 in.example:8000"),
+            ("Port: 8443", "http /app in.example 8443 in.example:8000"),
+            ("Prefix: /outer/", "http /outer/app in.example 80 in.example:8000"),
+            ("Host: out.example", "http /app out.example 80 out.example"),
+            ("Host: out.example|Proto: https", "https /app out.example 443 out.example"),
+            ("Host: out.example|Proto: https|Port: 443", "https /app out.example 443 out.example"),
+            ("Host: out.example|Proto: https|Port: 8443", "https /app out.example 8443 out.example:8443"),
+            ("Host: out.example|Port: 443", "http /app out.example 443 out.example:443"),
+            ("Host: out.example:81|Port: 8443", "http /app out.example 81 out.example:81"),
+            ("Host: [2001:db8::1]|Port: 81", "http /app [2001:db8::1] 81 [2001:db8::1]:81"),
+            ("Host: u@h|Proto: ftp|Port: x|Prefix: //evil", "http /app in.example 80 in.example:8000"),
+        ] {
+            let told: String = fields
+                .split('|')
+                .filter(|field| !field.is_empty())
+                .map(|field| format!("X-Forwarded-{field}\r\n"))
+                .collect();
+            let text = format!("GET /app/x HTTP/1.1\r\nHost: in.example:8000\r\n{told}\r\n");
+            let names = ["wsgi.url_scheme", "SCRIPT_NAME", "SERVER_NAME", "SERVER_PORT", "HTTP_HOST"];
+            let shown =
+                |environ: &[(String, String)]| names.map(|name| value(environ, name).unwrap_or_default()).join(" ");
+            let environ = environ_of(&text, &around);
+            assert_eq!(shown(&environ), expected, "{fields}");
+            assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/x"));
+            assert_eq!(value(&environ, "REMOTE_ADDR").as_deref(), Some("2001:db8::7"));
+            assert_eq!(value(&environ, "REMOTE_PORT"), None, "it is the proxy's");
+            let strange = environ_of(&text, &Surroundings { trusted: false, ..around });
+            assert_eq!(shown(&strange), "http /app in.example 80 in.example:8000", "{fields}");
+        }
+    }
+
+    #[test]
     fn the_host_of_an_absolute_target_is_the_host() {
         for field in ["Host: h\r\n", ""] {
             let environ = environ(&format!("GET http://other:99/x HTTP/1.0\r\n{field}\r\n"), "", None);
@@ -239,9 +326,27 @@ mod tests {
     }
 
     #[test]
+    fn bytes_above_0x7f_arrive_as_their_escapes() {
+        let text = "GET /caf\u{e9}?n=\u{e9} HTTP/1.1\r\nHost: h\r\n\r\n";
+        for text in [text, &text.replace('\u{e9}', "%C3%A9")] {
+            let environ = environ(text, "", None);
+            assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/caf\u{c3}\u{a9}"));
+            assert_eq!(value(&environ, "QUERY_STRING").as_deref(), Some("n=%C3%A9"));
+            assert_eq!(value(&environ, "REQUEST_URI").as_deref(), Some("/caf%C3%A9?n=%C3%A9"));
+        }
+    }
+
+    #[test]
     fn hosts_lose_their_port() {
-        for (host, name) in [("a", "a"), ("a:1", "a"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")] {
-            assert_eq!(without_port(host.as_bytes()), name.as_bytes());
+        for (host, name, port) in [
+            ("a", "a", None),
+            ("a:1", "a", Some(1)),
+            ("a:", "a", None),
+            ("[::1]", "[::1]", None),
+            ("[::1]:80", "[::1]", Some(80)),
+            ("", "", None),
+        ] {
+            assert_eq!(split_port(host.as_bytes()), (name.as_bytes(), port));
         }
     }
 }

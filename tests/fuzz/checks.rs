@@ -256,12 +256,16 @@ pub const TARGETS: &[&[u8]] = &[
     b"host:443",
     b"/%zz#f",
     b"/\\a|{}\"",
+    b"/caf\xc3\xa9/?\xff",
+    b"http://[fe80::1%25eth0]:80/",
 ];
 
 pub fn target(input: &[u8]) {
     for method in [Method::Get, Method::Options, Method::Connect] {
         let Ok(target) = Target::parse(method, input) else { continue };
-        assert!(!input.is_empty() && input.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#'));
+        assert!(
+            !input.is_empty() && input.iter().all(|byte| (byte.is_ascii_graphic() && *byte != b'#') || *byte > 0x7f)
+        );
         assert_eq!(target.form == Form::Authority, method == Method::Connect);
         if let Some(authority) = target.authority {
             assert!(!authority.is_empty() && target::is_host_and_port(authority) && !authority.contains(&b'@'));
@@ -277,8 +281,10 @@ pub fn target(input: &[u8]) {
         assert!(!target.path.split(|&byte| byte == b'/').any(|segment| segment == b"." || segment == b".."));
         let decoded = escape::decode(&target.path).expect("whole escapes");
         assert!(!decoded.contains(&0));
-        if let Some(query) = target.query {
-            assert!(input.ends_with(query));
+        if let Some(query) = target.query() {
+            let mut escaped = Vec::new();
+            escape::high_bytes(input, &mut escaped);
+            assert!(escaped.ends_with(query) && query.is_ascii());
         }
         // A normal path stays as it is.
         let again = Target::parse(method, &target.path).expect("a normal path is a target");

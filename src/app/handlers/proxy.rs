@@ -121,7 +121,7 @@ impl Proxy {
     /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the
     /// upstream's to say, within what `PathRule` allows. Where the prefix itself came in another spelling, the path is the normalised one.
     fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
-        let raw = request.target.raw_path;
+        let raw = request.target.raw_path();
         let path = if is_below(raw, self.prefix.as_bytes()) { raw } else { request.path() };
         match &self.replacement {
             None => out.extend_from_slice(path),
@@ -135,7 +135,7 @@ impl Proxy {
                 out.extend_from_slice(rest);
             }
         }
-        if let Some(query) = request.target.query {
+        if let Some(query) = request.target.query() {
             out.push(b'?');
             out.extend_from_slice(query);
         }

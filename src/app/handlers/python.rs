@@ -82,10 +82,14 @@ impl Python {
 
     /// Passes a request to its application.
     pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
+        if environ::contradicts_itself(request) {
+            let sentence = "A request must have one Content-Type only.";
+            return page::error(Format::of(request), responder, Status::BAD_REQUEST, sentence).into();
+        }
         // With content, CONTENT_LENGTH is added when all of the content has been received.
         let content = (!request.has_content && request.head.has(Name::ContentLength)).then_some(0);
-        let (trusted, scheme) = (self.clients.trusts(request), self.clients.scheme(request));
-        let around = Surroundings { mount: self.prefix.as_bytes(), scheme, content, trusted };
+        let trusted = self.clients.trusts(request);
+        let around = Surroundings { mount: self.prefix.as_bytes(), content, trusted };
         let mut environ = Vec::with_capacity(request.head.len + 512);
         environ::write(request, &around, &mut environ);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed) % SERIALS;

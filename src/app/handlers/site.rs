@@ -277,7 +277,7 @@ fn redirect(prefix: &str, request: &Request, path: &[u8], responder: Responder) 
         escape::path_segment(segment, &mut location);
     }
     location.push(b'/');
-    if let Some(query) = request.target.query {
+    if let Some(query) = request.target.query() {
         location.push(b'?');
         location.extend_from_slice(query);
     }

@@ -4,7 +4,8 @@
 //! ```text
 //! 127.0.0.1 - - [10/Oct/2000:13:55:36 +0000] "GET / HTTP/1.1" 200 2326 "http://referer/" "agent/1"
 //! ```
-//! Bytes that a client sent are escaped, so that a line is always one line.
+//! Bytes that a client sent are escaped, so that a line is always one line. Behind a trusted proxy the address is that of
+//! the client which the proxy names.
 
 use crate::app::observe::sink::{News, RETRY, Sink};
 use crate::config;
@@ -111,13 +112,13 @@ fn tell(news: &News) {
 
 /// Adds the line of a request that is answered already: nothing is kept and nothing allocated.
 pub fn write_line(request: &Request, now: &Now, status: u16, sent: u64, lines: &mut Vec<u8>) {
-    write_start(request.peer, now, request.line(), lines);
+    write_start(request.client(), now, request.line(), lines);
     write_outcome(status, sent, lines);
     write_end(request.field(Name::Referer), request.field(Name::UserAgent), lines);
 }
 
-fn write_start(peer: IpAddr, now: &Now, request_line: &[u8], out: &mut Vec<u8>) {
-    write_address(peer, out);
+fn write_start(client: IpAddr, now: &Now, request_line: &[u8], out: &mut Vec<u8>) {
+    write_address(client, out);
     out.extend_from_slice(b" - - [");
     out.extend_from_slice(now.clf());
     out.extend_from_slice(b"] \"");
@@ -161,17 +162,17 @@ impl Line {
     /// Begins the line of a request.
     pub fn begin(&mut self, request: &Request, now: &Now) {
         self.bytes.clear();
-        write_start(request.peer, now, request.line(), &mut self.bytes);
+        write_start(request.client(), now, request.line(), &mut self.bytes);
         self.split = self.bytes.len();
         write_end(request.field(Name::Referer), request.field(Name::UserAgent), &mut self.bytes);
     }
 
     /// The line of what is no request, from its first bytes.
-    pub fn of_garbage(garbage: &[u8], peer: IpAddr, now: &Now) -> Line {
+    pub fn of_garbage(garbage: &[u8], client: IpAddr, now: &Now) -> Line {
         let end = garbage.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(garbage.len());
         let start = &garbage[..end.min(GARBAGE)];
         let mut bytes = Vec::new();
-        write_start(peer, now, if start.is_empty() { b"-" } else { start }, &mut bytes);
+        write_start(client, now, if start.is_empty() { b"-" } else { start }, &mut bytes);
         let split = bytes.len();
         write_end(None, None, &mut bytes);
         Line { bytes, split }

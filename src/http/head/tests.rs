@@ -77,7 +77,10 @@ fn every_broken_head_names_its_rule() {
         (format!("GET /{}", "a".repeat(64)), Violation::TargetTooLong),
         (format!("{get}a: {}\r\n\r\n", "b".repeat(512)), Violation::HeadTooLarge),
         (format!("{get}a: \r{}\r\n\r\n", "b".repeat(512)), Violation::HeadTooLarge),
-        (format!("{}\r\n", "G".repeat(600)), Violation::HeadTooLarge),
+        (format!("{}\r\n", "G".repeat(600)), Violation::MethodTooLong),
+        (format!("{} / HTTP/1.1\r\n\r\n", "G".repeat(512 - 14)), Violation::MethodTooLong),
+        (format!("{} /{}", "G".repeat(512 - 14), "t".repeat(100)), Violation::MethodTooLong),
+        (format!("{} / HTTP/1.1\r\na: b\r\n\r\n", "G".repeat(512 - 15)), Violation::HeadTooLarge),
         (format!("{get}{}\r\n", "a: b\r\n".repeat(9)), Violation::TooManyFields),
     ] {
         assert_eq!(parse(text.as_bytes()).err(), Some(violation), "{text:?}");

@@ -67,7 +67,7 @@ fn change(
     cookie: impl for<'a> Fn(&'a [u8], &'a [u8]) -> Result<SetCookie<'a>, BadCookie>,
 ) -> Reply {
     let mut lines = Vec::new();
-    for (index, (name, value)) in escape::query_pairs(request.target.query.unwrap_or_default()).enumerate() {
+    for (index, (name, value)) in escape::query_pairs(request.target.query().unwrap_or_default()).enumerate() {
         if index == MOST {
             return Bad("The query names 50 cookies at most.").answer(request, responder);
         }

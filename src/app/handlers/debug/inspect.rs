@@ -37,7 +37,7 @@ fn open(request: &Request) -> Vec<u8> {
     member("method", request.head.method_token.of(bytes), &mut json);
     member("target", request.head.target.of(bytes), &mut json);
     member("path", request.path(), &mut json);
-    pairs("query", escape::query_pairs(request.target.query.unwrap_or_default()), &mut json);
+    pairs("query", escape::query_pairs(request.target.query().unwrap_or_default()), &mut json);
     member("version", format!("HTTP/1.{}", request.head.minor).as_bytes(), &mut json);
     member("peer", request.peer.to_string().as_bytes(), &mut json);
     pairs("fields", request.fields(), &mut json);

@@ -25,7 +25,7 @@ pub fn delay(argument: &[u8], request: &Request, responder: Responder, now: &Now
 }
 
 pub fn drip(request: &Request, responder: Responder, now: &Now) -> Next {
-    match parse_drip(request.target.query.unwrap_or_default()) {
+    match parse_drip(request.target.query().unwrap_or_default()) {
         Ok((Duration::ZERO, answer)) => answer.finish(responder, now).into(),
         Ok((delay, answer)) => Next::Sleep(Delay::new(now.instant + delay, Then::Answer(answer))),
         Err(bad) => bad.answer(request, responder).into(),

@@ -17,7 +17,7 @@ pub fn bytes(argument: &[u8], request: &Request, responder: Responder) -> Reply 
         return Bad("The number of bytes is from 0 to 10737418240.").answer(request, responder);
     };
     let mut seed = 0;
-    for (name, value) in escape::query_pairs(request.target.query.unwrap_or_default()) {
+    for (name, value) in escape::query_pairs(request.target.query().unwrap_or_default()) {
         match arguments::number(&value, u64::MAX) {
             Some(number) if &name[..] == b"seed" => seed = number,
             _ => return Bad("bytes takes a seed, which is a number, and nothing else.").answer(request, responder),
