@@ -150,7 +150,7 @@ impl NoRoom {
 
 impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("temporary files hold as much as --spool-limit allows")
+        f.write_str("the temporary files have reached --spool-limit")
     }
 }
 
