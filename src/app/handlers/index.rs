@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Index {
     pub coders: Arc<Coders>,
-    /// A line a route, itself included; filled in when all routes are known.
+    /// One line per route, this one included. Filled in when all routes are known.
     pub lines: Vec<String>,
 }
 
