@@ -226,7 +226,7 @@ on_every_engine! {
             exchange(&server, "BROKEN\r\n\r\n");
             reader.drain();
             let text = String::from_utf8_lossy(&reader.read).into_owned();
-            text.contains("standard error took no more for a while; lines lost: ").then_some(text)
+            text.contains("standard error could not be written for a while; lines lost: ").then_some(text)
         });
         let (_, text) = text.rsplit_once('#').unwrap();
         let (diagnostics, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("Z "));
