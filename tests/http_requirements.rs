@@ -1,9 +1,9 @@
-//! What RFC 9110 (semantics), 9111 (caching) and 9112 (HTTP/1.1) demand of an origin server, requirement by
-//! requirement, in our own words, each with the tests that show it is met.
+//! The requirements of RFC 9110 (semantics), 9111 (caching) and 9112 (HTTP/1.1) on an origin server, in our own words.
+//! Each has the tests that show it is met.
 //!
-//! A test is named `file::function` for tests/file.rs and `http/file::function` for src/http/file.rs. A requirement
-//! that does not reach us says why; one that we leave alone on purpose, only ever a SHOULD or a MAY, says why too. The
-//! test at the end keeps the table honest: what it names is there.
+//! A test is named `file::function` for tests/file.rs, and `http/file::function` for src/http/file.rs. A requirement
+//! that does not apply has its reason. A SHOULD or MAY that we decline has its reason too; no MUST is declined. The
+//! test at the end checks that every named test exists.
 
 use Level::{May, Must, Should};
 use Proof::{Declined, NotApplicable, Shown};
@@ -23,9 +23,9 @@ enum Level {
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Shown(&'static [&'static str]),
-    /// It binds somebody else, or something that we do not have.
+    /// The requirement is on others than an origin server, or on a feature that this server does not have.
     NotApplicable(&'static str),
-    /// We could and do not.
+    /// The requirement applies, and we decided not to meet it.
     Declined(&'static str),
 }
 
@@ -655,7 +655,7 @@ const MESSAGES: &[Row] = &[
     Row("6.1", Must, "forward Transfer-Encoding only to who understands it", NotApplicable(PROXY)),
 ];
 
-/// The text of the file that a test is named in, and of the tests that stand beside it.
+/// The text of the file that a test's name refers to, and of its separate file of tests if there is one.
 fn source_of(place: &str) -> String {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if place.contains('/') { "src" } else { "tests" };
@@ -664,7 +664,7 @@ fn source_of(place: &str) -> String {
     source + &fs::read_to_string(path.with_extension("").join("tests.rs")).unwrap_or_default()
 }
 
-/// Whether the source has a test of this name: a function with `#[test]` above it, or one for every engine.
+/// Whether the source has a test of this name: a function with `#[test]`, or a function in `on_every_engine!`.
 fn has_test(source: &str, name: &str) -> bool {
     let mut before = "";
     source.lines().any(|line| {
