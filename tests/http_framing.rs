@@ -309,7 +309,7 @@ on_every_engine! {
             for at in 1..message.len() {
                 let (before, after) = message.as_bytes().split_at(at);
                 client.send(before);
-                thread::sleep(Duration::from_millis(2)); // most often enough for a read of its own
+                thread::sleep(Duration::from_millis(2)); // usually enough for a separate read
                 client.send(after);
                 let answer = client.read_response();
                 answer.expect_status(&[200, 201, 204]);

@@ -1,4 +1,4 @@
-//! `GET /` where no site is served: a short text page of the routes.
+//! `GET /` if no site is served: a text page with the list of routes.
 
 use crate::app::body::Reply;
 use crate::app::compress::Coders;
