@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tries every route, method, header and error of the server with curl. It prints a line for each check. At the first that
-# fails it stops, with what was expected and what came. The checks are in lab/smoke/.
+# Tries every route, method, header and error of the server with curl. It prints a line for each check. At the first check
+# that fails it prints the expected and the actual result, and stops. The checks are in lab/smoke/.
 #
 #   scripts/smoke.sh          starts a server of its own, with a temporary site and store
 #   scripts/smoke.sh URL      asks a running server, without the checks that need files of our own

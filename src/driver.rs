@@ -1,5 +1,5 @@
-//! The one place where an `Op` becomes a system call. It has no policy: the session says what it wants, the transport
-//! says what can be done now, and the engine learns what to wait for.
+//! The one place where an `Op` becomes a system call. It has no policy: the session returns the operation that it
+//! wants, the transport tells whether that is possible now, and the engine gets what to wait for.
 
 use crate::app::App;
 use crate::app::upstreams::{ConnectError, Reuse, Upstream};
@@ -12,73 +12,72 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-/// What an engine learns from driving a session.
+/// The result of driving a session: what the engine does next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing that the session wants is ready: drive it again when something is, or at the deadline.
+    /// Nothing that the session wants is ready. Drive it again when something is ready, or at the deadline.
     Wait(Option<Instant>),
-    /// The budget is spent: drive it again after the other sessions.
+    /// The session's budget is spent. Drive it again after the other sessions.
     Yield,
-    /// The connection is over.
+    /// The connection is over. Drop it.
     Close,
 }
 
 /// How the session got its socket to an upstream.
 #[derive(Debug)]
 pub enum Connected {
-    /// It is being connected. The first write shows whether that succeeded.
+    /// A new socket, which is still connecting. The first write shows whether that succeeded.
     New,
-    /// It has carried exchanges before: the upstream may be about to close it.
+    /// An idle socket of an earlier exchange. The upstream may be about to close it.
     Reused,
     /// The request has been sent; these bytes of the answer have been received already.
     Sent(Received),
 }
 
-/// The client's side of a connection, as an engine offers it. `WouldBlock` clears the bit of `ready`. A call that is
-/// known to block is not made.
+/// The client's side of a connection, as an engine offers it. If a call returns `WouldBlock`, the transport clears the
+/// bit in `ready`, and the call is not made again until the bit is set.
 pub trait Transport {
-    /// Whether its calls block, until the deadline given to `block_until`.
+    /// Whether calls block, at most until the deadline given to `block_until`.
     const WAITS: bool = false;
 
     fn now(&mut self) -> &Now;
-    /// Reads the clock again, if the transport does not do so after each call: `now` may be out of date.
+    /// Updates `now` from the clock, unless the transport does so after each call.
     fn tick(&mut self) {}
-    /// Whether the server is shutting down: the exchange under way is the last of its connection.
+    /// Whether the server is shutting down. If so, the current exchange is the last of its connection.
     fn is_ending(&self) -> bool;
     /// Sets the deadline of the next call.
     fn block_until(&mut self, _deadline: Option<Instant>) {}
-    /// What the client's side is ready for: everything, if the calls themselves block.
+    /// What the client's side is ready for. If calls block, it is ready for everything.
     fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
-    /// Writes two parts with one call. `more`: bytes follow at once, so that a short head need not be sent in a packet
+    /// Writes two parts with one call. `more`: more bytes follow at once, so that a short head is not sent in a packet
     /// of its own.
     fn write(&mut self, parts: [&[u8]; 2], more: bool) -> io::Result<usize>;
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize>;
     fn shut_down_write(&mut self) -> io::Result<()>;
-    /// Makes the close of the connection send a reset.
+    /// Makes closing the connection send a reset.
     fn reset_on_close(&mut self);
 }
 
-/// The other side of an exchange: a socket to an upstream or to a Python worker, which exists from `connect` to
-/// `release`. `WouldBlock` clears the bit of `upstream_ready`.
+/// The other side of an exchange: a socket to an upstream or to a Python worker. It exists from `connect` to `release`.
+/// If a call returns `WouldBlock`, the transport clears the bit in `upstream_ready`.
 pub trait UpstreamTransport {
     /// What the upstream's side is ready for. Without a socket, `UPSTREAM_WRITE` means that `connect` may be called.
     fn upstream_ready(&self) -> Ready;
-    /// Gets a socket: an idle one that is acceptable by `reuse`, or a new one. `Queued`: none is free now, and the
-    /// session is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
+    /// Gets a socket: an idle one, if `reuse` allows it, or a new one. `Queued`: no socket is free now, and the session
+    /// is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError>;
-    /// Reads. Descriptors that arrive with the bytes are added to `files`.
+    /// Reads. File descriptors that arrive with the bytes are added to `files`.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
-    /// Writes. `file`, if there is one, is passed with the first byte.
+    /// Writes. `file` is a descriptor to pass with the first byte.
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;
     fn shut_down_upstream(&mut self) -> io::Result<()>;
-    /// Gives the socket back. `keep`: it can be used again. `handback`: in which state a worker's thread is given back.
-    /// Without a socket, a `handback` says that the session no longer waits for one.
+    /// Gives the socket back. `keep`: the socket can be used again. `handback`: the state in which a worker's thread is
+    /// given back. If there is no socket, a `handback` means that the session no longer waits for one.
     fn release(&mut self, keep: bool, handback: Option<Handback>);
 }
 
-/// Marks a transport whose exchanges have no upstream: it implements `Transport` alone, and every upstream refuses its
-/// connections.
+/// Marks a transport without upstreams: it implements `Transport` only, and every `connect` to an upstream is refused.
 pub trait NoUpstream: Transport {}
 
 impl<T: NoUpstream> UpstreamTransport for T {
@@ -105,9 +104,9 @@ impl<T: NoUpstream> UpstreamTransport for T {
     fn release(&mut self, _keep: bool, _handback: Option<Handback>) {}
 }
 
-/// Reads what has arrived of the request that a session waits for, and leaves the rest to `drive`. What is found out
-/// after this read (about files, for example) is new enough for that request. An engine that reads ahead for several
-/// sessions before it drives them finds it out once for all of them.
+/// Reads the bytes that have arrived of the request that a session waits for. `drive` does the rest. State that the
+/// engine checks after this read (of files, for example) is fresh enough for that request. So an engine that reads
+/// ahead for several sessions before it drives them checks once for all of them.
 pub fn read_ahead<T: Transport>(session: &mut Session, io: &mut T, scratch: &mut Scratch) {
     if !session.awaits_request() || !io.ready().has(Ready::CLIENT_READ) {
         return;
@@ -135,7 +134,7 @@ pub fn drive<T: Transport + UpstreamTransport>(
 }
 
 fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> Turn {
-    // Work of the session before that was not counted yet does not count for this one.
+    // Drops the uncounted work of the session that was driven before.
     scratch.take_work();
     let mut more = advance(session, io, app, scratch);
     scratch.spent += scratch.take_work();
@@ -145,7 +144,7 @@ fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app:
         }
         let op = session.next_op(io.ready().with(io.upstream_ready()));
         let result = match op {
-            // Input that is buffered already is handled in the next turn, before more is read.
+            // Input in the buffer is handled before more is read, but in the next turn.
             Op::Read(Peer::Client) | Op::Wait if more => {
                 io.tick();
                 return Turn::Yield;
@@ -176,7 +175,7 @@ fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app:
         };
         match result {
             Ok(count) => scratch.spent += count,
-            // The transport has noted that this socket is not ready. The other one may be.
+            // The transport has cleared this socket's bit. The other socket may be ready.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => match session.forward() {
                 Some(_) => continue,
                 None => return Turn::Wait(session.deadline(app)),
@@ -203,7 +202,7 @@ fn serve_upstream<T: Transport + UpstreamTransport>(
     io: &mut T,
     scratch: &mut Scratch,
 ) -> io::Result<usize> {
-    // The session wants these only while it has a `Forward`.
+    // The session asks for these operations only while it has a `Forward`.
     let Some(forward) = session.forward_mut() else { return Ok(0) };
     match op {
         Op::Connect => match io.connect(forward.upstream(), forward.reuse(), forward.whole_request()) {
@@ -259,7 +258,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::SystemTime;
 
-    /// A client that has sent a request and takes the whole answer.
+    /// A client that has sent a request, and reads the whole answer.
     struct Client {
         now: Now,
         request: Option<&'static [u8]>,

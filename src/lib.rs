@@ -1,21 +1,22 @@
-//! dustdevil: a lightweight HTTP/1.1 server. One thread, one mio Poll, a state machine a connection.
+//! dustdevil: a lightweight HTTP/1.1 server. The default engine is one thread with one mio `Poll`, and one state
+//! machine per connection.
 //!
-//! **In one line:** engines wait, the driver does i/o, the session decides, handlers answer with values,
-//! `http` knows words. Calls go down, values come up.
+//! **In one line:** engines wait, the driver does i/o, the session decides, handlers return values, `http` parses.
+//! Calls go down, values come up.
 //!
-//! | module | what it knows |
+//! | module | what it does |
 //! |---|---|
-//! | [`engine`], [`listener`] | sockets, readiness, threads, time: how to wait. Nothing of HTTP. |
-//! | [`driver`] | turns an `Op` into a system call. |
-//! | [`session`] | one client: protocol and exchange. No socket, no clock. |
-//! | [`app`] | routes, files, uploads, upstreams, logs: what a request means. |
-//! | [`proto`] | framing: where a message begins and ends. |
-//! | [`wsgi`] | Python applications: their processes and the frames to them. |
-//! | [`http`] | the words of RFC 9110 and 9112: bytes in, values out. |
-//! | [`config`], `environment`, [`units`] | what the user decides. |
-//! | [`cost`] | what work costs, for the budget of a turn. |
-//! | [`start_error`] | why the server does not start. |
-//! | [`poll`], [`sync`] | poll(2), and locks without poisoning. |
+//! | [`engine`], [`listener`] | Sockets, readiness, threads and time: how to wait. It knows nothing of HTTP. |
+//! | [`driver`] | Turns an `Op` into a system call. |
+//! | [`session`] | One client: protocol state and exchange. No socket, no clock. |
+//! | [`app`] | Routes, files, uploads, upstreams and logs: what a request means. |
+//! | [`proto`] | Framing: where a message begins and ends. |
+//! | [`wsgi`] | Python applications: their processes, and the frames to them. |
+//! | [`http`] | The syntax and semantics of RFC 9110 and 9112: bytes in, values out. |
+//! | [`config`], `environment`, [`units`] | The settings that the user chooses. |
+//! | [`cost`] | The cost of work, for the budget of a turn. |
+//! | [`start_error`] | Errors at start. |
+//! | [`poll`], [`sync`] | poll(2), and locks that ignore poisoning. |
 #![forbid(unsafe_code)]
 
 pub mod app;

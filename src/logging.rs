@@ -1,11 +1,12 @@
 //! Diagnostics: the banner, errors and log records, on standard error. A write never waits for a reader.
 //!
-//! simple_logger formats the lines, but it prints them to descriptor 2 in two writes that may wait, and panics where they
-//! fail. So descriptor 2 is a pipe of our own while simple_logger prints, and the line goes on from there to a `Sink`, as
-//! the lines of the access log do: it is written whole and without waiting, or kept, or dropped and counted.
+//! simple_logger formats the lines. But it prints each line to descriptor 2 in two writes, which may wait for a reader,
+//! and panics if they fail. So descriptor 2 is replaced by a pipe of our own while simple_logger prints. The line is
+//! read from the pipe and written to a `Sink`, like the lines of the access log: it is written whole and without
+//! waiting, or it is kept for later, or it is dropped and counted.
 //!
-//! The rest of the time descriptor 2 is what the process was started with: a panic or an abort is printed by the runtime,
-//! and may wait.
+//! At all other times descriptor 2 is the one that the process was started with. The runtime prints panics and aborts
+//! to it, and these writes may wait.
 
 use dustdevil::app::observe::sink::{News, Sink};
 use dustdevil::config::Config;
@@ -21,7 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
-/// Bytes of diagnostics that may wait for a slow reader.
+/// Most bytes of diagnostics that wait for a slow reader.
 const ROOM: usize = 256 * 1024;
 
 static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
@@ -29,20 +30,21 @@ static DIAGNOSTICS: OnceLock<Diagnostics> = OnceLock::new();
 struct Diagnostics {
     logger: SimpleLogger,
     sink: Sink,
-    /// Held while a line is made: there is one descriptor 2.
+    /// Locked while a line is formatted, because the process has only one descriptor 2.
     capture: Mutex<Capture>,
 }
 
-/// Takes what is printed to descriptor 2.
+/// Captures the bytes that are printed to descriptor 2.
 struct Capture {
-    /// Neither end waits. A pipe holds 64 KiB: a longer line is cut.
+    /// Both ends are nonblocking. A pipe holds 64 KiB: a longer line is cut.
     reader: PipeReader,
     writer: OwnedFd,
-    /// What descriptor 2 is otherwise.
+    /// The process's own standard error, which is put back as descriptor 2 after each line.
     stderr: OwnedFd,
 }
 
-/// Sends log records and `tell` to standard error; the access log has standard output for itself.
+/// Installs the logger. From now on log records and the lines of `tell` go to standard error. (Standard output is for
+/// the access log only.)
 ///
 /// # Errors
 /// The process has no descriptors left.
@@ -54,24 +56,24 @@ pub fn start(config: &Config) -> io::Result<()> {
     let capture = Capture { reader: reader.into(), writer, stderr: stderr.as_fd().try_clone_to_owned()? };
     log::set_max_level(logger.max_level());
     let diagnostics = Diagnostics { logger, sink: Sink::inherited(stderr, ROOM)?, capture: Mutex::new(capture) };
-    // It fails only where a logger is set already.
+    // This fails only if a logger is installed already.
     let _ = log::set_logger(DIAGNOSTICS.get_or_init(|| diagnostics));
     Ok(())
 }
 
-/// Writes a line to standard error as it is.
+/// Writes a line to standard error, without time and level.
 pub fn tell(line: Arguments) {
     let line = format!("{line}\n");
     match DIAGNOSTICS.get() {
         Some(diagnostics) => diagnostics.write(line.as_bytes()),
-        // The start has failed before there were diagnostics: nobody waits for this process.
+        // The start has failed before `start` was called. This write may wait: there are no clients yet.
         None => {
             let _ = io::Write::write_all(&mut io::stderr(), line.as_bytes());
         }
     }
 }
 
-/// Writes what waits, if it is taken at once. What is told afterwards may be lost.
+/// Writes the waiting lines that standard error takes at once. Later lines may be lost.
 pub fn close() {
     let Some(diagnostics) = DIAGNOSTICS.get() else { return };
     if let Some(news) = diagnostics.sink.close() {
@@ -86,18 +88,18 @@ impl Diagnostics {
         }
     }
 
-    /// There is no other place to tell this than the one that has lost them.
+    /// Reports lost lines. Standard error has lost them, and is also the only place to report that.
     fn tell_lost(&self, news: &News) {
         if let News::Resumed { lost } | News::Closed { lost, .. } = news
             && *lost > 0
         {
-            let args = format_args!("standard error took no more for a while; lines lost: {lost}");
+            let args = format_args!("standard error could not be written for a while; lines lost: {lost}");
             let record = Record::builder().level(Level::Warn).target(module_path!()).args(args).build();
             self.sink.write(&self.line(&record), Instant::now());
         }
     }
 
-    /// What simple_logger makes of a record.
+    /// The line that simple_logger formats from a record.
     fn line(&self, record: &Record) -> Vec<u8> {
         let mut capture = lock(&self.capture);
         capture.take(|| self.logger.log(record))
@@ -105,15 +107,15 @@ impl Diagnostics {
 }
 
 impl Capture {
-    /// The line that `print` prints to descriptor 2.
+    /// Runs `print` and returns the line that it prints to descriptor 2.
     fn take(&mut self, print: impl FnOnce()) -> Vec<u8> {
         let mut line = Vec::new();
         if dup2_stderr(&self.writer).is_ok() {
-            // Printing panics when it fails: the pipe is full.
+            // Printing panics if it fails, as it does when the pipe is full.
             let _ = catch_unwind(AssertUnwindSafe(print));
             let _ = dup2_stderr(&self.stderr);
         }
-        // It ends with WouldBlock, because the pipe stays open; all that is in it has been read then.
+        // The pipe stays open, so this ends with WouldBlock when all bytes in the pipe have been read.
         let _ = self.reader.read_to_end(&mut line);
         if !line.ends_with(b"\n") {
             line.push(b'\n');

@@ -1,17 +1,17 @@
-//! poll(2): a wait for a few descriptors.
+//! poll(2): waits for a few descriptors.
 
 use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
 use std::io;
 use std::time::Duration;
 
-/// Waits until one of the descriptors is ready, for `left` at most. Afterwards `revents` of each says what it is ready
-/// for. A signal ends the wait early, with nothing ready.
+/// Waits until one of the descriptors is ready, but at most for `left`. Then `revents` of each descriptor tells what it
+/// is ready for. A signal ends the wait early, with no descriptor ready.
 ///
 /// # Errors
-/// As poll(2) has them: no memory, too many descriptors.
+/// Those of poll(2): no memory, or too many descriptors.
 pub fn wait(polled: &mut [PollFd<'_>], left: Option<Duration>) -> io::Result<()> {
-    // A duration too long for a timespec is no limit.
+    // If a duration is too long for a timespec, there is no limit.
     let left = left.and_then(|left| Timespec::try_from(left).ok());
     match rustix::event::poll(polled, left.as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(()),

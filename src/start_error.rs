@@ -1,11 +1,11 @@
-//! Why the server could not start: one sentence for the person at the terminal, and the exit code.
+//! An error at start: one sentence for the person at the terminal, and the exit code.
 //!
-//! The code that meets the failure writes the sentence (what, where, why, what to do). Only `main` prints it and exits.
+//! The code that finds the error writes the sentence (what, where, why, what to do). Only `main` prints it and exits.
 //! A wrong command line is not a `StartError`: clap reports it and exits with 2.
 
 use std::fmt;
 
-/// A failure at start, ready to be shown.
+/// An error at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartError {
     /// Names the address or path, the cause and a remedy; no newline and no full stop at the end.
@@ -15,7 +15,7 @@ pub struct StartError {
 }
 
 impl StartError {
-    /// A failure that the state of the machine causes, not the command line: exit code 1.
+    /// An error that the state of the machine causes, not the command line: exit code 1.
     pub fn new(message: impl Into<String>) -> StartError {
         StartError { message: message.into(), code: 1 }
     }

@@ -1,16 +1,17 @@
-//! Locks without poisoning.
+//! Locks that ignore poisoning.
 //!
-//! Every thread leaves what it locks whole, so that the value is good even if the thread panics while it holds the lock.
+//! No thread leaves a locked value half changed. So the value is valid even if a thread has panicked while it held the
+//! lock.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Locks a mutex, also after a thread has panicked with it.
+/// Locks a mutex, even if a thread has panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits while the condition holds, for `left` at most.
+/// Waits while the condition holds, but at most for `left`.
 pub fn wait_while<'a, T>(
     condvar: &Condvar,
     guard: MutexGuard<'a, T>,

@@ -1,12 +1,12 @@
 //! Numbers as people write them: counts (`100`), sizes (`16K`) and durations (`10s`).
 //!
-//! Pure: text in, value or reason out. The reason completes a sentence that the caller begins with the flag's name.
-//! Which values make sense for which flag is left to `config`.
+//! Pure functions: text in, value or error out. The error completes a sentence that the caller begins with the flag's
+//! name. `config` decides which values a flag accepts.
 
 use crate::http::number;
 use std::time::Duration;
 
-/// The longest duration taken: a year. `Instant + Duration` panics on overflow, and no timeout is longer than this.
+/// The longest duration that is accepted: a year. `Instant + Duration` panics on overflow, so there must be a limit.
 const LONGEST: Duration = Duration::from_secs(8760 * 60 * 60);
 
 /// Parses a whole number, digits only.
@@ -19,7 +19,7 @@ pub fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("too large; the largest number is {}", u64::MAX))
 }
 
-/// Parses a size in bytes: a whole number and K, M, G or T, in either case, with or without `B` or `iB`.
+/// Parses a size in bytes: a whole number, and optionally K, M, G or T in either case, with or without `B` or `iB`.
 ///
 /// Every unit is a power of 1024, `KB` included: these are sizes of buffers, not of disks.
 pub fn size(text: &str) -> Result<u64, String> {
@@ -45,7 +45,7 @@ pub fn size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("too large; the largest size is {} bytes", u64::MAX))
 }
 
-/// Parses a duration: a whole number and ms, s, m or h; a number alone is seconds. At most a year.
+/// Parses a duration: a whole number and ms, s, m or h. A number without a unit is in seconds. At most a year.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (digits, unit) = split(text);
     let milliseconds: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -70,7 +70,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "too long; the longest duration is a year, 8760h".into())
 }
 
-const NOT_A_SIZE: &str = "not a size; write a whole number of bytes, with K, M, G or T if you like: 512, 16K, 50M, 1G";
+const NOT_A_SIZE: &str = "not a size; write a whole number of bytes, optionally with K, M, G or T: 512, 16K, 50M, 1G";
 const NOT_A_DURATION: &str = "not a duration; write a whole number with ms, s, m or h: 500ms, 10s, 2m, 1h";
 
 /// Splits the leading digits from the unit.

@@ -1,5 +1,5 @@
-//! The hot path allocates nothing: requests on a kept connection for a cached file, for a file that is missing, and for
-//! one that the client has already. The transport is in memory; everything else is the code that serves.
+//! The hot path allocates nothing: requests on a persistent connection for a cached file, for a missing file, and for a
+//! file that the client already has (304). The transport is in memory. Everything else is the code of the server.
 
 use allocation_counter::measure;
 use dustdevil::app::App;
@@ -9,20 +9,20 @@ use dustdevil::session::testing::Connection;
 use std::time::{Duration, SystemTime};
 
 fn open(flags: &[&str]) -> Connection {
-    // The directory of the package is the site.
+    // The site is the directory of this package.
     let words = ["dustdevil", env!("CARGO_MANIFEST_DIR"), "--access-log", "/dev/null"];
     let config = Config::from_args(words.iter().chain(flags)).unwrap();
-    // A year ahead: no file is too young to be kept, however fresh the checkout.
+    // The clock is a year ahead, so that no file is too young for the cache, even in a new checkout.
     let mut connection =
         Connection::at(App::new(&config).unwrap(), SystemTime::now() + Duration::from_secs(31_536_000));
     connection.wire.answer.reserve(1 << 20);
     connection
 }
 
-/// Sends the request and receives its answer, in a turn of its own.
+/// Sends the request and receives its response, in a turn of its own.
 fn ask(connection: &mut Connection, request: &[u8]) {
     connection.wire.answer.clear();
-    // As in the loop: each turn has its own time, in which the file system is asked once.
+    // As in the event loop, each turn has a new time, and checks the file system once.
     connection.set_clock(connection.wire.now.instant + Duration::from_millis(1));
     connection.wire.send(request);
     connection.drive_once();
@@ -30,7 +30,7 @@ fn ask(connection: &mut Connection, request: &[u8]) {
     connection.scratch.log.clear();
 }
 
-/// Asks until everything is in the cache, then counts the allocations of a hundred further requests.
+/// Sends requests until everything is in the cache, then counts the allocations of a hundred further requests.
 fn allocations(flags: &[&str], request: &str, status: u16) -> u64 {
     let mut connection = open(flags);
     for _ in 0..10 {
@@ -55,7 +55,7 @@ fn a_kept_file_is_sent_without_an_allocation() {
     let index = "GET /src/ HTTP/1.1\r\nHost: localhost\r\n\r\n";
     assert_eq!(allocations(&["--index", "lib.rs"], index, 200), 0);
     for larger in ["src/app/files/mime.rs", "src/session.rs"] {
-        // These are sent from the cache or by sendfile, and logged when all is sent.
+        // Larger files are sent from the cache or by sendfile, and logged when all is sent.
         let larger = format!("GET /{larger} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         assert_eq!(allocations(&[], &larger, 200), 0);
     }

@@ -1,11 +1,12 @@
-//! What every handler costs at worst: each row is a request that makes a handler work as hard as it can, pipelined as
-//! often as a connection can hold. However it is asked, one drive of a session stays within its slice, so that the
-//! loop looks at the others in between.
+//! The worst cost of every handler. Each row is a request that causes as much work as possible in a handler, and is
+//! pipelined as often as fits in a socket's buffers. One drive of a session must stay within its slice, whatever the
+//! requests are, so that the loop serves other sessions in between.
 //!
-//! Counts costs, not time: the driver runs over a transport in memory, everything else is the server's own.
-//! `DUSTDEVIL_SHOW_COSTS=1 cargo test --release --test guard_costs -- --nocapture` prints the table with the time that
-//! a drive took at most, and what a unit of cost took: about a quarter of a nanosecond or less where the costs in
-//! src/cost.rs are honest. A turn has 8 Mi units and stays below 10 ms as long as none takes more than 0.6 ns.
+//! The test counts costs, not time. The driver runs over a transport in memory; everything else is the code of the
+//! server. `DUSTDEVIL_SHOW_COSTS=1 cargo test --release --test guard_costs -- --nocapture` prints a table with the
+//! longest time of a drive, and the time of one unit of cost. If the costs in src/cost.rs are right, a unit takes about
+//! a quarter of a nanosecond or less. A turn has 8 Mi units: it stays below 10 ms as long as no unit takes more than
+//! 0.6 ns.
 
 mod common;
 
@@ -22,15 +23,15 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant, SystemTime};
 
-/// A drive ends when its slice is spent. It was not spent before its last step, and a step is an `advance`, which
-/// stops at its own limit, but for its last piece of work.
+/// The highest cost of a drive. A drive ends when its slice is spent, and so exceeds it by at most one step. A step is
+/// one `advance`, which ends when its own limit is spent, and so exceeds that by at most one piece of work.
 const MOST: usize = cost::SLICE + 2 * cost::ADVANCE;
-/// A pipeline of this many bytes: as much as a client can have under way in a socket's buffers.
+/// Bytes of a pipeline: about as many as the buffers of a socket hold.
 const PIPELINE: usize = 64 * 1024;
-/// What a pipeline costs shows in this many drives.
+/// Most drives of one pipeline: enough to show its cost.
 const DRIVES: usize = 100;
 
-/// Directories that cost as much as they can.
+/// Directories with files that cost as much as possible.
 struct Places {
     root: TempDir,
 }
@@ -69,7 +70,7 @@ impl Places {
 struct Row {
     name: &'static str,
     flags: &'static [&'static str],
-    /// Repeated for the whole pipeline. `{n}` becomes the number of the request.
+    /// The request, which is repeated for the whole pipeline. `{n}` is replaced by the number of the request.
     request: String,
 }
 
@@ -166,17 +167,17 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// What a row came to.
+/// The result of a row.
 struct Worst {
     cost: usize,
     time: Duration,
-    /// Of all drives together.
+    /// The cost of all drives together.
     total: usize,
     total_time: Duration,
     drives: usize,
 }
 
-/// Time that this thread has had a processor for: what others do at the same time does not count.
+/// The processor time of this thread. The work of other threads does not count.
 fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -199,7 +200,7 @@ fn run(row: &Row, places: &Places) -> Worst {
     let flags = row.flags.iter().map(|flag| if *flag == "." { store.path().to_str().unwrap() } else { *flag });
     let config = Config::from_args(["dustdevil", root, "--access-log", "off"].into_iter().chain(flags)).unwrap();
     let app = App::new(&config).unwrap();
-    // Files count as settled, and so are kept, a while after they were written.
+    // The clock is ahead, because files are cached only some time after they were written.
     let mut now = Now::new(Instant::now(), SystemTime::now() + Duration::from_secs(60));
     let mut session = Session::new(Ipv4Addr::LOCALHOST.into(), now.instant);
     let mut scratch = Scratch::default();
@@ -218,7 +219,7 @@ fn run(row: &Row, places: &Places) -> Worst {
         worst.total += scratch.spent;
         worst.total_time += time;
         worst.drives += 1;
-        // What waits has been answered: nothing is on its way, and nobody comes.
+        // The session waits: all requests have been answered, and no more bytes come.
         if turn != Turn::Yield {
             return worst;
         }

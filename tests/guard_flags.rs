@@ -1,5 +1,5 @@
-//! Every flag of `--help` is set by a black-box test. This shows when a new flag has no test; it does not show that a
-//! test is a good one.
+//! Every flag of `--help` is set by a black-box test. The test fails if a new flag has no test. It does not show that a
+//! test is good.
 
 mod common;
 

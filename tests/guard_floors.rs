@@ -1,14 +1,14 @@
-//! The floors inside `app`, and circles of files anywhere in src: both are read from the paths that the source names. A
-//! file imports from floors below its own and from its own folder. A folder's mod.rs imports its rooms, and no room imports
-//! mod.rs: that would be a circle.
+//! The floors inside `app`, and circular imports anywhere in src. Both are checked by reading the paths in the source.
+//! A file may import from floors below its own, and from its own folder. A folder's mod.rs may import the files of the
+//! folder (its rooms), and they may not import mod.rs: that would be a circle.
 //!
-//! Comments and code that is compiled for tests only do not count.
+//! Comments, and code that is compiled only for tests, are not checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors of `app`, from the bottom. A name stands for a file or a whole folder.
+/// The floors of `app`, the lowest first. A name is that of a file or of a whole folder.
 const FLOORS: [&[&str]; 10] = [
     &["compress", "client"],
     &["files"],
@@ -22,16 +22,16 @@ const FLOORS: [&[&str]; 10] = [
     &[""],
 ];
 
-/// Modules whose files count as one, since they are `impl`s of one type: the files of `session/` are one `Session`.
+/// Modules whose files count as one file, because they implement one type: the files of `session/` implement `Session`.
 const ONE_ROOM: [&str; 1] = ["session"];
 
-/// Files that are part of a circle today. The list may only become shorter.
+/// Files that are part of a circle, as exceptions. The list may only become shorter.
 const IN_A_CIRCLE: &[&str] = &[];
 
-/// Imports inside `app` that go up today, `from -> to`. The list may only become shorter.
+/// Imports inside `app` that go up, `from -> to`, as exceptions. The list may only become shorter.
 const UPWARD: &[&str] = &[];
 
-/// What each module names of other modules, by their paths: `app::files::lookup`.
+/// For each module, the other modules that it names, by path: `app::files::lookup`.
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 fn graph() -> Graph {
@@ -72,8 +72,8 @@ fn module_of(relative: &Path) -> String {
     parts.join("::").trim_end_matches("::mod").to_owned()
 }
 
-/// The code without comments and without what stands under `#[cfg(test)]`. Of strings only those count that hold `//`,
-/// which rustfmt keeps off lines that import.
+/// The code without comments, and without items under `#[cfg(test)]`. A `//` inside a string cuts its line too, but
+/// such a line is never an import.
 fn code_of(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
     let mut code: String = lines.collect::<Vec<_>>().join("\n");
@@ -85,7 +85,7 @@ fn code_of(text: &str) -> String {
     code
 }
 
-/// Behind the brace that closes the one at `open`.
+/// The position behind the brace that closes the brace at `open`.
 fn closing_brace(code: &str, open: usize) -> usize {
     let mut depth = 0;
     for (at, byte) in code.bytes().enumerate().skip(open) {
@@ -99,7 +99,7 @@ fn closing_brace(code: &str, open: usize) -> usize {
     code.len()
 }
 
-/// Every path that the code names, from the crate's root.
+/// Every path that the code names, made absolute from the crate's root.
 fn paths_of(module: &str, code: &str, modules: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in code.match_indices("use ") {
@@ -142,7 +142,7 @@ fn expand(before: &str, tree: &str, found: &mut Vec<String>) {
     }
 }
 
-/// The path from the crate's root; `None` for one that leads to another crate.
+/// The path from the crate's root. `None` if it leads to another crate.
 fn absolute(module: &str, path: &str, modules: &BTreeSet<String>) -> Option<String> {
     if let Some(rest) = path.strip_prefix("crate::") {
         return Some(rest.to_owned());
@@ -161,7 +161,7 @@ fn absolute(module: &str, path: &str, modules: &BTreeSet<String>) -> Option<Stri
     Some(if base.is_empty() { rest.to_owned() } else { format!("{base}::{rest}") })
 }
 
-/// The file that a path leads into: the longest beginning of it that is a module.
+/// The module that a path leads into: its longest prefix that is a module.
 fn file_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
     let mut path = path.trim_end_matches("::self");
     while !modules.contains(path) {
@@ -171,7 +171,7 @@ fn file_of(path: &str, modules: &BTreeSet<String>) -> Option<String> {
     Some(room.map_or(path, |room| room).to_owned())
 }
 
-/// Every module that a module leads to, over any number of steps.
+/// Every module that a module imports, directly or through others.
 fn reach(graph: &Graph, from: &str) -> BTreeSet<String> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![from.to_owned()]);
     while let Some(module) = open.pop() {
@@ -184,7 +184,7 @@ fn reach(graph: &Graph, from: &str) -> BTreeSet<String> {
     seen
 }
 
-/// The same with the files of a room as one.
+/// The graph with the files of each module of `ONE_ROOM` joined into one.
 fn with_rooms_joined(graph: &Graph) -> Graph {
     let mut joined = Graph::new();
     for (module, imports) in graph {

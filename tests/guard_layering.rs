@@ -1,13 +1,12 @@
-//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. This test reads
-//! the source files, so a new file is checked as well. The map of the layers is in the documentation of the crate
-//! (src/lib.rs).
+//! The layers of the source: imports go down, and only some modules use sockets, the clock and files. The test reads
+//! the source files, so new files are checked too. The crate's documentation (src/lib.rs) has the map of the layers.
 //!
-//! Comments, strings and code that is compiled only for tests do not count.
+//! Comments, strings, and code that is compiled only for tests, are not checked.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Layers from the bottom. A module may use those of its own layer and below.
+/// The layers, the lowest first. A module may use modules of its own layer and of lower ones.
 const LAYERS: [(&str, &[&str]); 7] = [
     ("L0 words and plain values", &["http", "config", "cost", "environment", "poll", "start_error", "sync", "units"]),
     ("L1 protocol", &["proto"]),
@@ -18,7 +17,8 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("L6 the program", &["main", "lib", "logging"]),
 ];
 
-/// Each kind of contact with the system, the words that show it, and the modules (or single files) that may have it.
+/// For each kind of contact with the system: the words in the source that show it, and the modules or files that may
+/// use it.
 const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
     (
         "sockets",
@@ -48,7 +48,7 @@ struct Source {
     path: PathBuf,
     /// From the crate's root: `["app", "files", "lookup"]`; main.rs is `["main"]`, lib.rs `["lib"]`.
     module: Vec<String>,
-    /// Without comments, string contents and test-only items; as many lines as the file has.
+    /// The code without comments, the content of strings, and items for tests. It has as many lines as the file.
     code: String,
 }
 
@@ -66,7 +66,8 @@ fn sources() -> Vec<Source> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     rust_files(&top, &mut files);
-    // `tests.rs` and what is below `tests/` is compiled for tests only. `testing.rs` is for tests too, and may look up.
+    // `tests.rs` and the files below `tests/` are compiled only for tests. `testing.rs` is for tests too, and may
+    // import from higher layers.
     files.retain(|path| {
         let inner = path.strip_prefix(&top).unwrap();
         !inner.iter().any(|part| ["tests", "tests.rs", "testing.rs"].iter().any(|name| part == *name))
@@ -105,7 +106,8 @@ fn layer_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|(_, modules)| modules.contains(&module))
 }
 
-/// Blanks comments and the inside of strings and characters; line ends stay, so that lines can be told.
+/// Replaces comments and the content of strings and characters by spaces. Line ends stay, so that line numbers are
+/// right.
 fn without_prose(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = Vec::with_capacity(bytes.len());
@@ -123,7 +125,7 @@ fn without_prose(text: &str) -> String {
     String::from_utf8(code).expect("whole characters were blanked")
 }
 
-/// Where the comment or literal that starts here ends; the same place when none does.
+/// The end of the comment or literal that starts at `at`. Returns `at` if none starts there.
 fn prose_end(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     let rest = &text.as_bytes()[at..];
@@ -195,7 +197,7 @@ fn quoted_end(bytes: &[u8], start: usize, quote: u8) -> usize {
     (at + 1).min(bytes.len())
 }
 
-/// Blanks every item under `#[cfg(test)]`, to its closing brace or semicolon.
+/// Replaces every item under `#[cfg(test)]` by spaces, up to its closing brace or semicolon.
 fn without_tests(code: &str) -> String {
     const MARK: &str = "#[cfg(test)]";
     let mut kept = code.to_owned();
@@ -214,7 +216,7 @@ fn item_end(code: &[u8], start: usize) -> usize {
             b'{' | b'(' | b'[' => depth += 1,
             b'}' | b')' | b']' => {
                 depth = depth.saturating_sub(1);
-                // An attribute or a list of parameters is not yet the item.
+                // The bracket of an attribute or of a list of parameters does not end the item.
                 if depth == 0 && *byte == b'}' {
                     return at + 1;
                 }
@@ -226,7 +228,7 @@ fn item_end(code: &[u8], start: usize) -> usize {
     code.len()
 }
 
-/// Every top-level module this file names, by `crate::` or by enough `super::`, with the place in the code.
+/// Every top-level module that the file names, by `crate::` or by enough `super::`, with its position in the code.
 fn imports(source: &Source) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (at, _) in source.code.match_indices("crate::") {
@@ -240,7 +242,8 @@ fn imports(source: &Source) -> Vec<(String, usize)> {
             let chain = &source.code[at..];
             let rest = chain.trim_start_matches("super::");
             let ups = (chain.len() - rest.len()) / "super::".len();
-            // At the root a path starts over; anywhere else it stays within the same top-level module.
+            // If enough `super::` lead to the root, the path names a top-level module. Otherwise it stays within its
+            // own.
             if ups >= source.module.len() {
                 found.extend(first_names(rest).into_iter().map(|name| (name, at)));
             }
@@ -254,7 +257,7 @@ fn starts_word(code: &str, at: usize) -> bool {
     !before.is_some_and(|letter| letter.is_alphanumeric() || letter == '_' || letter == '$')
 }
 
-/// The first name of a path, or of each branch when it goes on in braces: `{a, b::{c, d}}` gives a and b.
+/// The first name of a path. If the path is in braces, the first name of each branch: `{a, b::{c, d}}` gives a and b.
 fn first_names(path: &str) -> Vec<String> {
     let name = |text: &str| -> String {
         text.trim_start().chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
@@ -301,7 +304,7 @@ fn imports_go_down() {
             continue;
         };
         for (name, at) in imports(&source) {
-            // A name that is no module is an item of lib.rs: the top.
+            // A name that is not a module is an item of lib.rs, which is in the top layer.
             let other = layer_of(&name).unwrap_or(LAYERS.len() - 1);
             if other > own {
                 wrong.push(format!("{}: {} uses `{name}` of {}", source.place(at), LAYERS[own].0, LAYERS[other].0));

@@ -1,4 +1,4 @@
-//! Paths that some server could read as a climb out of a directory: one table for upstreams, applications and files.
+//! Paths that some server could read as a `..` segment. One table is used for upstreams, applications and files.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::python::has_python;
 use common::upstream::*;
 use common::{Client, Engine, Server, Setup, TempDir, exchange, on_every_engine, run};
 
-/// What stands between `/sub` and `x`: by somebody's reading each of these is `/../`.
+/// Spellings that some server reads as `/../`. The tests put them between `/sub` and `x`.
 const CLIMBS: [&str; 44] = [
     "/../",
     "/%2e%2e/",
@@ -53,7 +53,7 @@ const CLIMBS: [&str; 44] = [
     "/%ef%bc%8e%ef%bc%8e/",
     "/%25u002e%25u002e/",
 ];
-/// What looks a little like it and is a name.
+/// Spellings that look similar, but are ordinary names.
 const HARMLESS: [&str; 12] = [
     "/.../",
     "/..a/",
@@ -89,7 +89,7 @@ on_every_engine! {
             }
             let passed = std::mem::take(&mut *upstream.heads.lock().unwrap());
             assert_eq!(passed.len(), HARMLESS.len());
-            // Not a byte of them is changed.
+            // The harmless paths are forwarded unchanged.
             let expected = if replacement.is_empty() { "/sub" } else { replacement };
             for (head, harmless) in passed.iter().zip(HARMLESS) {
                 assert_eq!(head.split(' ').nth(1), Some(format!("{expected}{harmless}x").as_str()));
@@ -125,7 +125,7 @@ on_every_engine! {
         }
     }
 
-    /// What is mounted below `/` is not to be had through what is mounted at it.
+    /// The upstream at `/` cannot be used to reach paths that belong to another upstream below `/`.
     fn no_spelling_of_a_prefix_reaches_another_upstream(engine: Engine) {
         let (all, inner) = (Upstream::answering(ok("all")), Upstream::answering(ok("inner")));
         let folder = TempDir::new();

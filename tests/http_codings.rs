@@ -1,7 +1,7 @@
-//! Content codings (RFC 9110, sections 8.4 and 12.5.3): what is compressed, for which Accept-Encoding, and how the
-//! answer says so.
+//! Content codings (RFC 9110, sections 8.4 and 12.5.3): which content is compressed, for which Accept-Encoding, and the
+//! fields of the response.
 //!
-//! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
+//! Each row of a table is one request and its response. Combinations are in tests/http_matrix.rs.
 
 mod common;
 
@@ -25,7 +25,7 @@ fn plain(answer: &Response) -> Vec<u8> {
     }
 }
 
-/// Accept-Encoding values, and the coding of a text that is worth compressing. "406" where nothing is left.
+/// Accept-Encoding values, and the coding in which a long text is sent. "406" if no coding is acceptable.
 const CODINGS: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("GZIP", "gzip"),
@@ -73,7 +73,7 @@ const CODINGS: &[(&str, &str)] = &[
     ("gzip;level=9", ""),
     ("\"gzip\"", ""),
     ("gzip deflate", ""),
-    // No coding is left that the client accepts.
+    // The client accepts no coding that the server has.
     ("identity;q=0", "406"),
     ("*;q=0", "406"),
     ("identity;q=0, br", "406"),

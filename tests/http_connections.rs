@@ -1,4 +1,4 @@
-//! Connections: how long they live, and the order of the answers on them.
+//! Connections: when they persist and when they close, and the order of the responses.
 
 mod common;
 

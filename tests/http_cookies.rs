@@ -12,7 +12,7 @@ fn show(server: &Server, fields: &str) -> Response {
     exchange(server, format!("GET /cookies HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n"))
 }
 
-/// Without the white space between its parts, which no name or value here has.
+/// The content without white space. No name or value in this test holds any.
 fn packed(response: &Response) -> String {
     response.text().split_whitespace().collect()
 }
@@ -67,7 +67,7 @@ on_every_engine! {
 
     fn several_cookies_are_several_fields(engine: Engine) {
         let server = cookie_server(engine);
-        // A head of 8 KiB could ask for one of 200.
+        // Without the limit of 50 cookies, a query could make the response's head much longer than the request's.
         assert_eq!(get(&server, &format!("/cookies/set?{}", "a&".repeat(50))).status, 302);
         assert_eq!(get(&server, &format!("/cookies/set?{}", "a&".repeat(51))).status, 400);
         let answer = get(&server, "/cookies/set?a=1&b=%32&c=");

@@ -1,4 +1,4 @@
-//! Dates: in every answer, and in the three forms in which a client may send one (RFC 9110, section 5.6.7).
+//! Dates: the Date field of every response, and the three formats that a client may send (RFC 9110, section 5.6.7).
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::place::Place;
 use common::{exchange, get, on_every_engine, store_server};
 use std::time::{Duration, SystemTime};
 
-/// When every file of the place was modified, in each form of a date.
+/// The modification time of the files, in each date format.
 const DATES: [&str; 3] =
     ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
 
@@ -14,7 +14,7 @@ const DATES: [&str; 3] =
 const OTHER_DAYS: [&str; 3] =
     ["Mon, 06 Nov 1994 08:49:37 GMT", "Saturday, 06-Nov-94 08:49:37 GMT", "Fri Nov  6 08:49:37 1994"];
 
-/// Not one of these is a date, so a field that has one is as good as absent.
+/// Invalid dates. A field with an invalid date is ignored.
 const NO_DATES: &[&str] = &[
     "",
     "0",

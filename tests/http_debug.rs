@@ -123,13 +123,13 @@ on_every_engine! {
         let answer = exchange(&server, [head(limit).as_bytes(), &content].concat());
         assert!(answer.status == 200 && answer.body == content);
 
-        // Announced: refused before it is sent.
+        // Content-Length announces too much content: it is refused before it is sent.
         let mut client = Client::connect(&server);
         client.send(head(limit + 1).replace("Connection: close", "Expect: 100-continue"));
         assert_eq!(client.read_response().status, 413);
         drop(client);
 
-        // Not announced: refused when it is too much.
+        // The length is not announced: the content is refused when it exceeds the limit.
         let mut client = Client::connect(&server);
         client.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
         for _ in 0..17 {
@@ -185,7 +185,7 @@ on_every_engine! {
                 205 => assert_eq!(answer.content_length(), Some(0)),
                 _ => assert!(answer.text().starts_with(&code.to_string()), "{code}: {}", answer.text()),
             }
-            // RFC 9110, section 15: what the status demands is there.
+            // RFC 9110, section 15: the fields that the status requires.
             let demanded = match code {
                 206 => "Content-Range",
                 301 | 302 | 303 | 307 | 308 => "Location",
@@ -229,8 +229,7 @@ on_every_engine! {
 
     #[skip(Iterative, "serves one client at a time")]
     fn many_delays_run_side_by_side(engine: Engine) {
-        // Each delay has a thread of the pool, also when its client has left; there are twenty unless more are asked
-        // for.
+        // Each delay holds a thread of the pool, even after its client has left. The default is twenty threads.
         let pool: &[&str] = if engine == Engine::Pool { &["--pool-size", "40"] } else { &[] };
         let server = Server::start_on(engine, &[&["--debug-endpoints"], pool].concat());
         let waiting = |seconds: u32| -> Vec<Client> {
@@ -245,7 +244,7 @@ on_every_engine! {
         drop(longest);
         let start = Instant::now();
         waiting(2).iter_mut().for_each(|client| assert_eq!(client.read_response().status, 200));
-        // One after the other they take thirty seconds.
+        // One after the other, the delays would take thirty seconds.
         assert!(start.elapsed() < Duration::from_secs(25), "one delay follows another");
     }
 
@@ -262,7 +261,7 @@ on_every_engine! {
     fn a_delay_under_way_is_finished_at_shutdown(engine: Engine) {
         let mut server = debug_server(engine);
         let mut client = Client::connect(&server);
-        // Both are read at once: with the first answer the second request is under way.
+        // The server reads both requests with one call: the second has begun when the first is answered.
         client.send("GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\nGET /debug/delay/0.7 HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.read_response().text(), "x");
         server.signal("TERM");
@@ -296,7 +295,7 @@ on_every_engine! {
         for (index, time) in times.iter().enumerate() {
             assert!(*time >= Duration::from_millis(200 + 100 * index as u64), "byte {index} after {time:?}");
         }
-        // The connection goes on.
+        // The connection persists.
         client.send("GET /debug/drip?bytes=100000&duration=0.1 HTTP/1.1\r\nHost: x\r\n\r\n");
         assert_eq!(client.read_response().body, vec![b'*'; 100_000]);
         client.send("GET /debug/drip?bytes=0&duration=0 HTTP/1.1\r\nHost: x\r\n\r\n");

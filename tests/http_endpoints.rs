@@ -1,4 +1,4 @@
-//! The small endpoints: the page that names the routes, /echo/ and /user-agent.
+//! The small endpoints: the list of routes, /echo/ and /user-agent.
 
 mod common;
 

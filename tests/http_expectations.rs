@@ -1,4 +1,4 @@
-//! Expect: 100-continue (RFC 9110, section 10.1.1): 100 is sent once, and only where the content is wanted.
+//! Expect: 100-continue (RFC 9110, section 10.1.1): 100 is sent once, and only if the server wants the content.
 
 mod common;
 

@@ -1,7 +1,7 @@
 //! Framing: which bytes are not HTTP, and where a message ends.
 //!
-//! The rule behind every table here: a request is answered correctly, or the connection closes. A byte whose meaning is
-//! not certain is never read as a second request.
+//! The rule of every table: a request is answered correctly, or the connection closes. If the end of a message is
+//! ambiguous, no later byte is read as a second request.
 
 mod common;
 
@@ -115,7 +115,7 @@ const HOSTS: &[Refused] = &[
     ("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", BAD),
 ];
 
-/// Requests whose body has no certain end. The body is shaped so that a wrong reading meets a second request in it.
+/// Requests whose body has an ambiguous end. A server that reads the end wrongly finds a second request in the body.
 const LENGTHS: &[Refused] = &[
     ("POST /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: +5\r\n\r\nhello", BAD),
     ("POST /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\nhello", BAD),
@@ -251,7 +251,7 @@ on_every_engine! {
         for message in [tls, ssh, random.as_slice(), b"\0\0\0\0\r\n\r\n", b"\xff\xfe\r\n\r\n"] {
             expect_refused(&server, message, &[400, 431, 501, 505]);
         }
-        // Nor does the server wait for a line end that will not come.
+        // The server does not wait for a line end before it refuses this.
         let mut client = Client::connect(&server);
         client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03");
         client.finish_sending();
@@ -309,7 +309,7 @@ on_every_engine! {
             for at in 1..message.len() {
                 let (before, after) = message.as_bytes().split_at(at);
                 client.send(before);
-                thread::sleep(Duration::from_millis(2)); // most often enough for a read of its own
+                thread::sleep(Duration::from_millis(2)); // usually enough for a separate read
                 client.send(after);
                 let answer = client.read_response();
                 answer.expect_status(&[200, 201, 204]);
@@ -377,7 +377,7 @@ on_every_engine! {
         client.send(format!("\r\n{SECOND}\r\n\r\n{SECOND}"));
         assert_eq!(client.read_response().text(), "second");
         assert_eq!(client.read_response().text(), "second");
-        // Some clients end a body by a CRLF too many.
+        // Some clients send an extra CRLF behind the body.
         client.send(format!("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi\r\n{SECOND}"));
         assert_eq!(client.read_response().status, 201);
         assert_eq!(client.read_response().text(), "second");

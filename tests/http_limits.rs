@@ -51,7 +51,7 @@ on_every_engine! {
         expect_refused(&server, format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes(), &[431]);
     }
 
-    /// Host counts, too.
+    /// The Host field counts too.
     fn as_many_fields_are_taken_as_the_flag_says(engine: Engine) {
         for (flags, most) in [(&["--max-fields", "3"][..], 3), (&[], 100)] {
             let (server, _store) = store_server(engine, flags);
@@ -65,7 +65,7 @@ on_every_engine! {
         }
     }
 
-    /// Path and query count, and in absolute form the scheme and host.
+    /// Path and query count. In absolute-form the scheme and the host count too.
     fn a_target_may_be_as_long_as_the_flag_says(engine: Engine) {
         for (flags, most) in [(&["--max-target-length", "100"][..], 100), (&[], 8192)] {
             let (server, _store) = store_server(engine, flags);
@@ -94,7 +94,7 @@ on_every_engine! {
                 format!("PUT /files/f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nhello");
             expect_refused(&server, message.as_bytes(), &[400, 413]);
         }
-        // The sum counts, and does not overflow.
+        // The limit applies to the sum of the chunks, and the sum does not overflow.
         let message =
             "PUT /files/f HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nfffffffffffffffb\r\n";
         expect_refused(&server, message.as_bytes(), &[400, 413]);
@@ -118,7 +118,7 @@ on_every_engine! {
         assert!(store.entries().is_empty(), "{:?}", store.entries());
     }
 
-    /// Chunks of a byte with a long extension are little content and many bytes to read.
+    /// Chunks of one byte with a long extension hold little content, but are many bytes to read.
     fn framing_counts_where_content_is_only_drained(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let mut client = Client::connect(&server);
@@ -153,7 +153,7 @@ on_every_engine! {
 
     fn an_upload_over_the_limit_is_413_and_leaves_nothing(engine: Engine) {
         let (server, store) = store_server(engine, &["--max-body-size", "64K"]);
-        // Larger than every buffer of the server, small enough for the system's: the answer has to come through.
+        // Larger than the server's buffers, but not than the system's: the client must be able to read the response.
         let body = noise(200_000);
         let mut client = Client::connect(&server);
         client.send("PUT /files/x HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n");

@@ -1,5 +1,5 @@
-//! Coding, range, entity tag, method and precondition in every combination. A small model of RFC 9110 says what the
-//! answer has to be, written from the text: sections 12.5.3 (coding), 13.2.2 (the order of preconditions), 13.1.5
+//! Coding, range, entity tag, method and precondition in every combination. A small model of RFC 9110 computes the
+//! expected response. It follows the text of sections 12.5.3 (coding), 13.2.2 (the order of preconditions), 13.1.5
 //! (If-Range), 14.2 (Range) and 15.4.5 (304).
 
 mod common;
@@ -8,17 +8,17 @@ use common::{Client, Response, Setup, TempDir, gunzip, on_every_engine};
 use std::fs::File;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// A file of the site, and what the model knows of it.
+/// A file of the site, and the facts that the model knows about it.
 struct Subject {
     path: &'static str,
     content: Vec<u8>,
-    /// Codings the server has to choose from besides identity, as it prefers them.
+    /// The codings besides identity that the server can send, in its order of preference.
     codings: &'static [&'static str],
     /// The content of the precompressed file beside it, if there is one.
     stored: Option<(&'static str, Vec<u8>)>,
 }
 
-/// What `GET` answered in each coding, asked once: to the model, tags are opaque.
+/// The response to one GET for each coding. The model takes the entity tags from it: to a client they are opaque.
 struct Known {
     etags: Vec<(&'static str, String)>,
     last_modified: String,
@@ -28,8 +28,8 @@ const LAST_MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const LATER: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
 
-/// An Accept-Encoding value and the coding it prefers, given what there is: the choices of section 12.5.3 that leave
-/// no freedom.
+/// Accept-Encoding values, and the codings that they prefer, best first. Only values for which section 12.5.3 leaves
+/// the server no choice.
 const ACCEPTED: &[(&str, &[&str])] = &[
     ("", &[]),
     ("gzip", &["gzip"]),
@@ -42,7 +42,7 @@ const ACCEPTED: &[(&str, &[&str])] = &[
 /// First and last byte of each part.
 type Parts = &'static [(usize, usize)];
 
-/// Range values with the parts they name in a file of `LENGTH` bytes. `None`: the field is to be ignored.
+/// Range values, and the parts that they name in a file of `LENGTH` bytes. `None`: the field must be ignored.
 const LENGTH: usize = 1000;
 const RANGES: &[(&str, Option<Parts>)] = &[
     ("", None),
@@ -56,14 +56,14 @@ const RANGES: &[(&str, Option<Parts>)] = &[
     ("lines=0-1", None),
 ];
 
-/// A tag as the conditions mention it.
+/// The kinds of entity tags in conditions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mention {
     Own,
     OwnWeak,
     /// The tag of the same file in another coding, or of another file.
     Other,
-    /// In a list, behind a tag of no file.
+    /// The file's tag in a list, behind a tag that no file has.
     Listed,
     Star,
 }
@@ -105,7 +105,7 @@ struct Cell {
     if_range: Option<IfRange>,
 }
 
-/// What the model expects.
+/// The response that the model expects.
 #[derive(Debug, PartialEq)]
 enum Expected {
     Whole,
@@ -141,7 +141,7 @@ impl Mention {
     }
 }
 
-/// When a date of the conditions is, against the file's; None where it is no date.
+/// Whether a date is before the file's date (-1), equal (0) or after it (1). None if it is not a valid date.
 fn order(date: &str) -> Option<i8> {
     match date {
         EARLIER => Some(-1),
@@ -152,7 +152,7 @@ fn order(date: &str) -> Option<i8> {
 }
 
 impl Cell {
-    /// The coding of the whole by section 12.5.3: the most preferred that there is.
+    /// The coding of the whole by section 12.5.3: the most preferred one that the server can send.
     fn coding(&self, subject: &Subject) -> &'static str {
         self.accepted.1.iter().find(|coding| subject.codings.contains(coding)).copied().unwrap_or("identity")
     }
@@ -186,7 +186,7 @@ impl Cell {
 
     /// Section 13.2.2, step by step. `is_plain`: of the file as it is; `is_own`: of what `Own` means.
     fn outcome(&self, is_plain: bool, is_own: bool) -> Expected {
-        // 1. When If-Match is present, evaluate it; 2. when not, If-Unmodified-Since. False: 412.
+        // 1. If If-Match is present, evaluate it. 2. Otherwise evaluate If-Unmodified-Since. False: 412.
         let matched = match (self.if_match, self.if_unmodified_since.and_then(order)) {
             (Some(mention), _) => mention.matches_strongly(is_own),
             (None, Some(since)) => since >= 0,
@@ -195,7 +195,7 @@ impl Cell {
         if !matched {
             return Expected::Failed;
         }
-        // 3. When If-None-Match is present, evaluate it; 4. when not, If-Modified-Since. False: 304.
+        // 3. If If-None-Match is present, evaluate it. 4. Otherwise evaluate If-Modified-Since. False: 304.
         let news = match (self.if_none_match, self.if_modified_since.and_then(order)) {
             (Some(mention), _) => !mention.matches_weakly(is_own),
             (None, Some(since)) => since < 0,
@@ -204,7 +204,7 @@ impl Cell {
         if !news {
             return Expected::NotModified;
         }
-        // 5. A range of a coded body is ignored, as the server may (section 14.2).
+        // 5. The server ignores a range of compressed content. Section 14.2 allows that.
         match self.range.1.filter(|_| is_plain && self.range_applies(is_own)) {
             None => Expected::Whole,
             Some([]) => Expected::Unsatisfiable,
@@ -322,8 +322,8 @@ fn check_parts(content: &[u8], parts: &[(usize, usize)], answer: &Response) {
     }
 }
 
-/// Every combination in which the fields matter. Conditions of which one makes the server ignore another are combined
-/// in full; so are coding and range with each.
+/// Every combination in which the fields matter. If one condition makes the server ignore another, all pairs of the two
+/// are tested. Each of them is combined with every coding and range.
 fn cells(each: &mut impl FnMut(Cell)) {
     for method in ["GET", "HEAD"] {
         for &accepted in ACCEPTED {
@@ -403,7 +403,8 @@ on_every_engine! {
             }
             let mut cells_of_subject = Vec::new();
             cells(&mut |cell| cells_of_subject.push(cell));
-            // Pipelined on one connection: an answer that is not the one expected fails the next combination.
+            // The requests are pipelined on one connection, so a response with wrong framing fails the next
+            // combination.
             for batch in cells_of_subject.chunks(50) {
                 let requests: String = batch.iter().map(|cell| cell.request(subject, &known)).collect();
                 client.send(requests);

@@ -1,4 +1,4 @@
-//! What each method means on each route: HEAD, OPTIONS, 405 with Allow, 501.
+//! The methods of each route: HEAD, OPTIONS, 405 with Allow, 501.
 
 mod common;
 
@@ -46,7 +46,8 @@ on_every_engine! {
                 assert_eq!(head.status, full.status, "{route} {fields}");
                 let mut told = full.lasting_fields();
                 if full.field("Content-Encoding").is_some() && head.content_length().is_none() {
-                    // Only compressing tells this length (RFC 9110, section 9.3.2).
+                    // HEAD may leave this length out: only compressing the content would tell it (RFC 9110, section
+                    // 9.3.2).
                     told.retain(|(name, _)| name != "content-length");
                 }
                 assert_eq!(head.lasting_fields(), told, "{route} {fields}");

@@ -1,9 +1,8 @@
-//! Seeded mutations of inputs to the parsers of `http` and to a whole connection: no input panics, and each parser does
-//! what its documentation says.
+//! Seeded mutations of inputs to the parsers of `http`, and to a whole connection. No input may cause a panic, and each
+//! parser must do what its documentation says.
 //!
-//! `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test http_mutate` for more than the default number of
-//! inputs; the number is that of all parsers together. The same number and seed give the same inputs; a failure names
-//! its input.
+//! For more inputs than the default: `DUSTDEVIL_MUTATIONS=1000000 cargo test --profile mutate --test http_mutate`. The
+//! number is the sum over all parsers. The same number and seed give the same inputs. A failure prints its input.
 
 #[path = "fuzz/checks.rs"]
 mod checks;
@@ -16,9 +15,10 @@ use dustdevil::http::etag::{self, ETag, Member, Tag};
 use dustdevil::http::range::{self, Multipart, Ranges};
 use dustdevil::http::{chars, cookie, date, escape, list};
 
-/// Inputs for all parsers together; enough to notice a broken rule, and a second or two without optimisation.
+/// Inputs for all parsers together. They are enough to notice a broken rule, and take a second or two without
+/// optimisation.
 const DEFAULT_MUTATIONS: u64 = 70_000;
-/// How many tests there are below: each has its share.
+/// The number of tests below. Each gets an equal share of the inputs.
 const PARSERS: u64 = 15;
 const NOW: u64 = 1_795_248_000;
 
@@ -41,7 +41,7 @@ impl Random {
         corpus[self.below(corpus.len())]
     }
 
-    /// A length as a file may have: often none or short, sometimes huge.
+    /// The length of a file: often 0 or short, sometimes huge.
     fn length(&mut self) -> u64 {
         match self.below(4) {
             0 => 0,
@@ -52,7 +52,7 @@ impl Random {
     }
 }
 
-/// Bytes that parsers treat specially come up more often than chance has them.
+/// Bytes that parsers treat specially. They are inserted more often than others.
 const SPECIAL: &[u8] = b"\0\t\n\r \"%&'()*+,-./0159:;<=>?@AWZ[\\]_azq~\x7f\x80\xc3\xff";
 
 fn mutate(random: &mut Random, corpus: &[&[u8]]) -> Vec<u8> {
@@ -76,7 +76,7 @@ fn mutate(random: &mut Random, corpus: &[&[u8]]) -> Vec<u8> {
     input
 }
 
-/// Runs `check` on every seed as it is, then on as many mutations as asked for.
+/// Runs `check` on every input of the corpus, and then on mutations of them.
 fn run(corpus: &[&[u8]], mut check: impl FnMut(&[u8], &mut Random)) {
     let mutations = std::env::var("DUSTDEVIL_MUTATIONS").ok().and_then(|number| number.parse().ok());
     let mut random = Random(0x6475_7374_6465_7669);
@@ -96,7 +96,7 @@ fn run(corpus: &[&[u8]], mut check: impl FnMut(&[u8], &mut Random)) {
     }
 }
 
-/// The parsers of messages, whose checks the fuzzer runs as well.
+/// Runs a check of a message parser. The fuzzer runs the same checks.
 fn run_check(name: &str) {
     let check = checks::named(name);
     run(check.seeds, |input, _| (check.check)(input));
@@ -143,7 +143,7 @@ fn lists() {
             assert!(!element.is_empty());
             assert_eq!(chars::trim_ows(element), element);
         }
-        // Elements come in order and none is made up.
+        // Each element is a part of the input, and they are in the order of the input.
         for element in list::elements(input) {
             let at = rest.windows(element.len()).position(|window| window == element);
             let Some(at) = at else { panic!("{element:?} is not in the rest") };
@@ -238,10 +238,10 @@ fn conditions() {
         };
         assert_ne!(conditions.evaluate(false, Some(&current), NOW), Outcome::NotModified);
         assert_ne!(conditions.evaluate(true, None, NOW), Outcome::NotModified);
-        // There is no file yet: only If-Match decides.
+        // If the file does not exist, only If-Match decides.
         let created = conditions.evaluate(false, None, NOW) == Outcome::Proceed;
         assert_eq!(created, values[0].is_empty());
-        // A condition that a GET passes, with nothing known but its tag, a PUT passes as well, and the other way round.
+        // If only the entity tag is known, a condition holds for a GET exactly if it holds for a PUT.
         let undated = Validators { last_modified: None, ..current };
         let get = conditions.evaluate(true, Some(&undated), NOW) == Outcome::Proceed;
         let put = conditions.evaluate(false, Some(&undated), NOW) == Outcome::Proceed;
@@ -370,7 +370,7 @@ fn cookies() {
     run(COOKIES, |input, _| {
         for (name, value) in cookie::parse(input) {
             assert!(!name.is_empty() && !name.contains(&b';') && !name.contains(&b'='));
-            // What we agree to set comes back as it was.
+            // If a cookie can be set, parsing it gives the same name and value.
             let Ok(set) = cookie::SetCookie::new(name, value) else {
                 continue;
             };

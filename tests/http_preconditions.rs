@@ -1,7 +1,6 @@
-//! Preconditions and the validators they compare (RFC 9110, sections 8.8 and 13): what they mean for GET, HEAD and
-//! uploads.
+//! Preconditions and validators (RFC 9110, sections 8.8 and 13), for GET, HEAD and uploads.
 //!
-//! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
+//! Each row of a table is one request and its response. Combinations are in tests/http_matrix.rs.
 
 mod common;
 
@@ -40,7 +39,7 @@ const PRECONDITIONS: &[(&str, u16)] = &[
     ("If-None-Match: ", 200),
     ("If-None-Match: x", 200),
     ("If-None-Match: \"*\"", 200),
-    // 1 before 2: If-Match silences If-Unmodified-Since.
+    // 1 before 2: if If-Match is present, If-Unmodified-Since is ignored.
     ("If-Match: E\r\nIf-Unmodified-Since: BEFORE", 200),
     ("If-Match: \"x\"\r\nIf-Unmodified-Since: AFTER", 412),
     ("If-Match: *\r\nIf-Unmodified-Since: BEFORE", 200),
@@ -52,7 +51,7 @@ const PRECONDITIONS: &[(&str, u16)] = &[
     ("If-Unmodified-Since: BEFORE\r\nIf-None-Match: E", 412),
     ("If-Unmodified-Since: BEFORE\r\nIf-Modified-Since: AFTER", 412),
     ("If-Match: E\r\nIf-Modified-Since: AFTER", 304),
-    // 3 before 4: If-None-Match silences If-Modified-Since, in both directions.
+    // 3 before 4: if If-None-Match is present, If-Modified-Since is ignored, whatever its result would be.
     ("If-None-Match: \"x\"\r\nIf-Modified-Since: AFTER", 200),
     ("If-None-Match: E\r\nIf-Modified-Since: BEFORE", 304),
     ("If-None-Match: x\r\nIf-Modified-Since: AFTER", 200),
@@ -67,7 +66,7 @@ const PRECONDITIONS: &[(&str, u16)] = &[
     ("If-Range: E", 200),
 ];
 
-/// Preconditions of an upload, its status where the file exists, and its status where it does not.
+/// Preconditions of an upload, its status if the file exists, and its status if it does not.
 const UPLOADS: &[(&str, u16, u16)] = &[
     ("", 204, 201),
     ("If-None-Match: *", 412, 201),
@@ -105,7 +104,7 @@ on_every_engine! {
                     assert_eq!(answer.field("Content-Type"), None, "nothing that the client has already");
                 }
             }
-            // A missing file has no state to compare, and other refusals stay as they are.
+            // If the file is missing, there is no state to compare. Preconditions do not change the status.
             assert_eq!(place.ask("GET", "/missing", &filled(fields, &etag)).status, 404, "{fields}");
             assert_eq!(place.ask("GET", "/sub", &filled(fields, &etag)).status, 301, "{fields}");
             assert_eq!(place.ask("DELETE", "/letters", &filled(fields, &etag)).status, 405, "{fields}");
@@ -144,7 +143,7 @@ on_every_engine! {
         fs::write(&path, "shorter").unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
         assert_ne!(place.etag("/letters"), first, "the same time, another size");
-        // A time in the future is sent as now; the time of a reproducible build is not sent.
+        // A time in the future is sent as the current time. The time of a reproducible build is not sent.
         let now = std::time::SystemTime::now();
         for (modified, told) in [(0, false), (1, false), (2, true), (4_000_000_000, true)] {
             let time = UNIX_EPOCH + Duration::from_secs(modified);

@@ -1,14 +1,14 @@
 //! Ranges (RFC 9110, section 14): one, several, none, malformed, under If-Range, and in uploads.
 //!
-//! The tables say for one request what comes back; tests/http_matrix.rs has the combinations.
+//! Each row of a table is one request and its response. Combinations are in tests/http_matrix.rs.
 
 mod common;
 
 use common::place::{LETTERS, Place, filled};
 use common::{Framing, Response, get, on_every_engine};
 
-/// A part of the multipart/byteranges body of RFC 9110, section 14.6: its Content-Range and its bytes. Insists on the
-/// exact form.
+/// Parses a multipart/byteranges body (RFC 9110, section 14.6): the Content-Range and the bytes of each part. Fails on
+/// every deviation from the form that the server writes.
 fn parts(answer: &Response) -> Vec<(String, Vec<u8>)> {
     let content_type = answer.field("Content-Type").unwrap();
     let boundary = content_type.strip_prefix("multipart/byteranges; boundary=").expect("multipart/byteranges");
@@ -46,7 +46,7 @@ enum Sent {
 
 use Sent::{Nothing, Part, Parts, Whole};
 
-/// Range values against 26 bytes.
+/// Range values for a file of 26 bytes.
 const RANGES: &[(&str, Sent)] = &[
     ("bytes=0-0", Part(0, 0)),
     ("bytes=0-25", Part(0, 25)),
@@ -116,7 +116,7 @@ const RANGES: &[(&str, Sent)] = &[
     ("bytes=0-9,5-14,10-19", Whole),
 ];
 
-/// If-Range values, and whether the range counts.
+/// If-Range values, and whether the Range field is applied.
 const IF_RANGES: &[(&str, bool)] = &[
     ("E", true),
     ("W/E", false),
@@ -217,7 +217,7 @@ on_every_engine! {
             let answer = place.ask("GET", "/letters", &format!("{fields}Range: bytes=1-2\r\n"));
             let expected = if *counts { (206, "bc") } else { (200, LETTERS) };
             assert_eq!((answer.status, answer.text().as_str()), expected, "{value}");
-            // A range past the end is ignored, too, when the condition does not hold.
+            // If the condition does not hold, a range past the end is ignored too.
             let past = place.ask("GET", "/letters", &format!("{fields}Range: bytes=99-\r\n"));
             assert_eq!(past.status, if *counts { 416 } else { 200 }, "{value}");
             // Without Range, If-Range is ignored.

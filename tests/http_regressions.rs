@@ -1,9 +1,9 @@
-//! What mutation and fuzzing have found, each with its story: the input, the check that it broke, and why.
+//! Bugs that mutation and fuzzing have found: for each the input, the check that it broke, and the reason.
 
 #[path = "fuzz/checks.rs"]
 mod checks;
 
-/// Check, input, story.
+/// The name of the check, the input, and the reason for the failure.
 fn finds() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     vec![
         (

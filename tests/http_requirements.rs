@@ -1,9 +1,9 @@
-//! What RFC 9110 (semantics), 9111 (caching) and 9112 (HTTP/1.1) demand of an origin server, requirement by
-//! requirement, in our own words, each with the tests that show it is met.
+//! The requirements of RFC 9110 (semantics), 9111 (caching) and 9112 (HTTP/1.1) on an origin server, in our own words.
+//! Each has the tests that show it is met.
 //!
-//! A test is named `file::function` for tests/file.rs and `http/file::function` for src/http/file.rs. A requirement
-//! that does not reach us says why; one that we leave alone on purpose, only ever a SHOULD or a MAY, says why too. The
-//! test at the end keeps the table honest: what it names is there.
+//! A test is named `file::function` for tests/file.rs, and `http/file::function` for src/http/file.rs. A requirement
+//! that does not apply has its reason. A SHOULD or MAY that we decline has its reason too; no MUST is declined. The
+//! test at the end checks that every named test exists.
 
 use Level::{May, Must, Should};
 use Proof::{Declined, NotApplicable, Shown};
@@ -23,17 +23,17 @@ enum Level {
 #[derive(Clone, Copy, Debug)]
 enum Proof {
     Shown(&'static [&'static str]),
-    /// It binds somebody else, or something that we do not have.
+    /// The requirement is on others than an origin server, or on a feature that this server does not have.
     NotApplicable(&'static str),
-    /// We could and do not.
+    /// The requirement applies, and we decided not to meet it.
     Declined(&'static str),
 }
 
 struct Row(&'static str, Level, &'static str, Proof);
 
-const PROXY: &str = "it binds intermediaries, and this is an origin server";
-const CLIENT: &str = "it binds clients";
-const CACHE: &str = "it binds caches, and this server keeps none of HTTP's";
+const PROXY: &str = "it is a requirement on intermediaries, and this is an origin server";
+const CLIENT: &str = "it is a requirement on clients";
+const CACHE: &str = "it is a requirement on HTTP caches, and this server has none";
 const NO_AUTH: &str = "nothing here asks for credentials";
 const NO_UPGRADE: &str = "no other protocol is offered";
 
@@ -42,7 +42,7 @@ const SEMANTICS: &[Row] = &[
     // 2. Conformance
     Row("2.2", Must, "generate nothing that breaks the grammar",
         Shown(&["http_methods::head_is_get_without_content", "http_dates::every_answer_has_its_date"])),
-    Row("2.3", Must, "read element lengths of what is reasonable, and fail safely beyond",
+    Row("2.3", Must, "read elements of reasonable length, and fail safely on longer ones",
         Shown(&["http_limits::a_target_too_long_is_414", "http_limits::a_head_too_large_is_431",
             "http_limits::too_many_fields_are_431"])),
     Row("2.4", May, "invalid constructs are refused rather than guessed at",
@@ -71,7 +71,7 @@ const SEMANTICS: &[Row] = &[
     Row("4.2.4", Should, "treat user information in an authority as an error",
         Shown(&["http_smuggling::a_head_out_of_shape_is_refused", "http_targets::targets_in_every_form"])),
     Row("4.2.4", Must, "generate no user information in URIs", Shown(&["http_targets::no_redirect_leads_elsewhere"])),
-    Row("4.3.3", Must, "serve nothing of another origin as if it were ours: https is not",
+    Row("4.3.3", Must, "serve no resource of another origin: https is another origin",
         Shown(&["http_smuggling::an_authority_in_the_target_replaces_host_and_moves_nothing"])),
     // 5. Fields
     Row("5.1", Must, "field names in any case",
@@ -88,7 +88,7 @@ const SEMANTICS: &[Row] = &[
     Row("5.3", Must, "apply no request before its whole header section is here",
         Shown(&["http_framing::a_request_cut_at_every_byte_is_understood",
             "http_framing::a_client_gone_within_a_head_is_let_go"])),
-    Row("5.3", Should, "send control data and what a recipient decides by first: status, Date and validators before content",
+    Row("5.3", Should, "send first the fields by which a recipient decides: status, Date and validators before content",
         Shown(&["proto/responder::small_content_has_its_exact_length"])),
     Row("5.4", Must, "answer fields that are too large with a 4xx and do not ignore them",
         Shown(&["http_limits::a_head_too_large_is_431", "http_limits::a_head_without_an_end_is_431_while_it_is_sent"])),
@@ -134,16 +134,16 @@ const SEMANTICS: &[Row] = &[
     Row("6.4.1", Must, "no content in answers to HEAD, in 204 and in 304",
         Shown(&["http_methods::head_is_get_without_content",
             "http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2"])),
-    Row("6.4.1", Must, "none to a HEAD that is refused for its syntax either",
+    Row("6.4.1", Must, "no content to a HEAD that is refused for its syntax",
         Shown(&["http_methods::a_head_that_is_refused_has_no_content_either"])),
-    Row("6.4.2", Must, "Content-Location only for what is at that address", NotApplicable("none is generated")),
-    Row("6.5", Must, "generate trailers only where the recipient takes them", NotApplicable("none are generated")),
-    Row("6.5.1", Must, "merge no trailer field into the header section unless its definition says so",
+    Row("6.4.2", Must, "Content-Location only for the resource at that address", NotApplicable("none is generated")),
+    Row("6.5", Must, "generate trailers only if the recipient accepts them", NotApplicable("none are generated")),
+    Row("6.5.1", Must, "merge no trailer field into the header section unless its definition allows it",
         Shown(&["http_smuggling::chunks_in_every_valid_form_are_read_to_their_end"])),
     Row("6.5.2", May, "discard trailers", Shown(&["http_smuggling::chunks_in_every_valid_form_are_read_to_their_end"])),
     Row("6.6.1", Must, "Date in every 2xx, 3xx and 4xx, as there is a clock",
         Shown(&["http_dates::every_answer_has_its_date", "http_dates::every_answer_says_server_and_date"])),
-    Row("6.6.1", Must, "no Date where there is no clock", NotApplicable("every machine this runs on has one")),
+    Row("6.6.1", Must, "no Date where there is no clock", NotApplicable("every supported machine has a clock")),
     Row("6.6.2", Should, "announce trailers by Trailer", NotApplicable("none are generated")),
     // 7. Routing
     Row("7.1", Must, "the target URI of origin-form comes from Host",
@@ -166,7 +166,7 @@ const SEMANTICS: &[Row] = &[
     Row("7.6.2", Must, "Max-Forwards 0: answer as the final recipient",
         Shown(&["http_smuggling::other_fields_frame_nothing"])),
     Row("7.6.3", Must, "append to Via", NotApplicable(PROXY)),
-    Row("7.7", Must, "transform nothing that says no-transform", NotApplicable(PROXY)),
+    Row("7.7", Must, "transform no message with no-transform", NotApplicable(PROXY)),
     Row("7.8", May, "ignore Upgrade", Shown(&["http_smuggling::other_fields_frame_nothing"])),
     Row("7.8", Must, "ignore Upgrade in HTTP/1.0", Shown(&["http_connections::http_1_0_meets_no_transfer_encoding"])),
     Row("7.8", Must, "101 names the protocol; 100 goes first", NotApplicable(NO_UPGRADE)),
@@ -181,7 +181,7 @@ const SEMANTICS: &[Row] = &[
     Row("8.4", Should, "identity is never named",
         Shown(&["http_codings::content_codings_by_their_weights", "http/accept::codings_have_names_and_suffixes"])),
     Row("8.4", May, "refuse an upload in a coding we do not know",
-        Declined("a store keeps bytes; their coding is theirs")),
+        Declined("a store keeps the bytes of an upload, whatever their coding")),
     Row("8.4.1.2", Must, "deflate is the zlib format", Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("8.4.1.3", Should, "x-gzip is gzip", Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("8.6", Must, "Content-Length of HEAD is that of GET or absent",
@@ -197,13 +197,13 @@ const SEMANTICS: &[Row] = &[
     Row("8.6", Must, "no Content-Length in 2xx to CONNECT", NotApplicable("CONNECT is refused")),
     Row("8.6", Should, "Content-Length when the size is known before the fields end",
         Shown(&["site_files::files_of_every_size_arrive_byte_for_byte", "http_ranges::ranges_of_every_form"])),
-    Row("8.6", Must, "read any Content-Length of digits, and let none overflow",
+    Row("8.6", Must, "read any Content-Length of digits without overflow",
         Shown(&["http/framing::content_is_framed_one_way_or_refused",
             "http_smuggling::a_length_no_server_would_take_is_refused"])),
     Row("8.6", Must, "a list of lengths, equal or not: one or refused; we refuse",
         Shown(&["http_smuggling::a_content_length_in_doubt_is_refused"])),
     Row("8.7", Must, "no Content-Location that misleads", NotApplicable("none is generated")),
-    Row("8.8", Should, "validators with what can be had again",
+    Row("8.8", Should, "validators with content that a client can request again",
         Shown(&["http_preconditions::validators_follow_the_file"])),
     Row("8.8.1", Must, "a strong validator changes with every change of the bytes",
         Shown(&["http_preconditions::validators_follow_the_file",
@@ -223,7 +223,7 @@ const SEMANTICS: &[Row] = &[
     Row("8.8.3.3", Must, "a coded representation has its own strong tag",
         Shown(&["http_codings::content_codings_by_their_weights",
             "http_matrix::every_cell_is_as_the_rfc_says"])),
-    Row("8.8.4", Should, "both validators where both can be had",
+    Row("8.8.4", Should, "both validators if both are available",
         Shown(&["http_preconditions::validators_follow_the_file"])),
     // 9. Methods
     Row("9.1", Must, "GET and HEAD are known", Shown(&["http_methods::every_405_has_a_true_allow"])),
@@ -248,13 +248,13 @@ const SEMANTICS: &[Row] = &[
         Shown(&["store_files::put_answers_201_for_new_and_204_for_replaced"])),
     Row("9.3.4", Should, "ignore fields of a PUT we do not know; store them not as state",
         Shown(&["http_smuggling::other_fields_frame_nothing"])),
-    Row("9.3.4", Must, "no validator in the answer to a PUT, unless what it sent is stored as it is",
+    Row("9.3.4", Must, "no validator in the answer to a PUT, unless its content is stored unchanged",
         Shown(&["http_preconditions::an_answer_to_an_upload_claims_no_validator_of_what_it_sent"])),
-    Row("9.3.4", Should, "PUT over what cannot be replaced is told, as 409 or another",
+    Row("9.3.4", Should, "PUT over a resource that cannot be replaced is answered by 409 or another error",
         Shown(&["store_files::an_upload_over_a_folder_is_refused"])),
     Row("9.3.4", Must, "a PUT that is answered with success has been stored",
         Shown(&["store_files::any_bytes_come_back_as_they_are", "store_files::an_upload_shows_only_when_it_is_whole"])),
-    Row("9.3.5", Should, "DELETE answers 204, 202 or 200, and removes what was named",
+    Row("9.3.5", Should, "DELETE answers 204, 202 or 200, and removes the named resource",
         Shown(&["store_delete::a_file_is_removed_once"])),
     Row("9.3.5", Must, "a DELETE whose precondition fails removes nothing",
         Shown(&["store_delete::a_precondition_that_fails_keeps_the_file"])),
@@ -262,10 +262,12 @@ const SEMANTICS: &[Row] = &[
         Shown(&["http/target::forms_go_with_methods", "http_targets::targets_in_every_form"])),
     Row("9.3.6", May, "an origin server need not take CONNECT",
         Shown(&["http_smuggling::a_body_behind_any_method_is_never_a_request"])),
-    Row("9.3.7", Should, "OPTIONS tells what is supported, in Allow",
+    Row("9.3.7", Should, "OPTIONS answers with the supported methods in Allow",
         Shown(&["http_methods::options_tells_the_methods_of_a_route"])),
     Row("9.3.7", Must, "OPTIONS * is of the server as a whole", Shown(&["http_targets::targets_in_every_form"])),
-    Row("9.3.8", Must, "TRACE leaves credentials out and sends no content of its own", NotApplicable("TRACE is refused")),
+    Row("9.3.8", Must, "a TRACE request has no credentials and no content", NotApplicable(CLIENT)),
+    Row("9.3.8", Should, "TRACE is answered with the request, without credentials",
+        Shown(&["http_trace::the_request_comes_back_as_it_arrived", "http_trace::credentials_stay_behind"])),
     // 10. Context
     Row("10.1.1", Must, "an expectation we cannot meet is 417",
         Shown(&["http_expectations::an_expectation_in_any_case_is_met_before_the_content",
@@ -276,13 +278,13 @@ const SEMANTICS: &[Row] = &[
         Shown(&["http_expectations::http_1_0_is_never_sent_100"])),
     Row("10.1.1", Must, "after 100 a final answer follows when the content is read",
         Shown(&["store_files::a_client_that_expects_100_is_told_to_continue"])),
-    Row("10.1.1", Must, "a final answer, or 100 at once, for who waits",
+    Row("10.1.1", Must, "a final answer, or 100 at once, for a client that waits for 100",
         Shown(&["http_expectations::no_100_once_the_answer_is_known",
             "store_files::an_upload_refused_by_its_head_gets_no_100"])),
     Row("10.1.1", May, "no 100 when there is no content, or when it has begun to come",
         Shown(&["http_expectations::an_expectation_without_a_body_changes_nothing",
             "http_smuggling::an_expectation_moves_nothing"])),
-    Row("10.1.1", Should, "a final answer instead of 100 says whether the connection closes",
+    Row("10.1.1", Should, "a final answer instead of 100 shows whether the connection closes",
         Shown(&["http_expectations::no_100_once_the_answer_is_known"])),
     Row("10.1.1", Must, "no content waited for that its sender does not send",
         Shown(&["http_timeouts::a_body_that_stops_is_answered_408_and_leaves_nothing"])),
@@ -301,10 +303,11 @@ const SEMANTICS: &[Row] = &[
     Row("12.4.2", Must, "weights of at most three decimals; 0 is not acceptable",
         Shown(&["http_codings::content_codings_by_their_weights",
             "http/accept::codings_are_chosen_by_weight_then_by_our_order"])),
-    Row("12.4.3", Must, "* stands for what is not named", Shown(&["http_codings::content_codings_by_their_weights"])),
+    Row("12.4.3", Must, "* stands for all names that are not listed",
+        Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("12.5.1", Should, "Accept: the most specific range that fits decides",
         Shown(&["http/accept::media_types_are_chosen_by_weight_of_the_closest_range"])),
-    Row("12.5.1", May, "what is not acceptable is sent all the same",
+    Row("12.5.1", May, "content that is not acceptable may still be sent",
         Shown(&["ui_error_pages::every_error_is_in_the_format_that_the_client_prefers"])),
     Row("12.5.3", Must, "no Accept-Encoding: any coding would do; we send plain bytes",
         Shown(&["http/accept::without_the_field_bytes_are_plain"])),
@@ -313,7 +316,7 @@ const SEMANTICS: &[Row] = &[
     Row("12.5.3", Should, "the acceptable coding with the highest weight",
         Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("12.5.3", Should, "an empty field means identity", Shown(&["http_codings::content_codings_by_their_weights"])),
-    Row("12.5.3", Should, "no coding when none offered is acceptable, unless identity is excluded: then 406",
+    Row("12.5.3", Should, "no coding if no offered one is acceptable; 406 if identity is excluded too",
         Shown(&["http_codings::a_406_only_where_nothing_else_is_left"])),
     Row("12.5.3", Should, "no coding for a client that refuses the only one there is, that of an .svgz file",
         Declined("the file that is asked for is in gzip; decoded, it would be saved under a wrong name")),
@@ -350,7 +353,7 @@ const SEMANTICS: &[Row] = &[
         Shown(&["http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2"])),
     Row("13.1.4", Must, "ignore If-Unmodified-Since beside If-Match",
         Shown(&["http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2"])),
-    Row("13.1.4", Must, "ignore it when it is no date or stands twice, or where there is none to compare",
+    Row("13.1.4", Must, "ignore it if it is not a date, occurs twice, or has no date to be compared with",
         Shown(&["http_dates::all_three_forms_of_a_date_are_read_and_invalid_dates_ignored",
             "http_preconditions::generated_content_has_preconditions_too"])),
     Row("13.1.4", Must, "If-Unmodified-Since that fails: nothing is done, 412",
@@ -376,7 +379,7 @@ const SEMANTICS: &[Row] = &[
     Row("14.1", Must, "range units in any case", Shown(&["http_ranges::ranges_of_every_form"])),
     Row("14.1.1", Must, "a last-pos before its first-pos makes the set invalid",
         Shown(&["http_ranges::ranges_of_every_form", "http/range::malformed_values_and_other_units_are_ignored"])),
-    Row("14.1.2", Must, "a last-pos past the end is the end; none means the end",
+    Row("14.1.2", Must, "a last-pos past the end means the end, and so does a missing one",
         Shown(&["http_ranges::ranges_of_every_form", "http/range::ends_are_clamped"])),
     Row("14.1.2", Must, "a suffix longer than the representation is all of it",
         Shown(&["http_ranges::ranges_of_every_form"])),
@@ -392,17 +395,18 @@ const SEMANTICS: &[Row] = &[
     Row("14.2", May, "ignore Range where there are no bytes",
         Shown(&["http_ranges::an_empty_file_is_sent_whole_whatever_range_is_asked_for"])),
     Row("14.2", Should, "answer 206 when all conditions hold", Shown(&["http_ranges::ranges_of_every_form"])),
-    Row("14.2", Should, "answer 416 when the set cannot be had", Shown(&["http_ranges::ranges_of_every_form"])),
+    Row("14.2", Should, "answer 416 if no range of the set can be satisfied",
+        Shown(&["http_ranges::ranges_of_every_form"])),
     Row("14.2", Must, "evaluate Range after the preconditions of 13.1.1 to 13.1.4",
         Shown(&["http_matrix::every_cell_is_as_the_rfc_says"])),
     Row("14.3", May, "Accept-Ranges: bytes where ranges are served", Shown(&["http_ranges::ranges_of_every_form"])),
     Row("14.4", Must, "Content-Range only with 206 and 416, and valid",
         Shown(&["http_ranges::ranges_of_every_form", "http/range::content_range_has_two_forms"])),
-    Row("14.4", Must, "Content-Range of a 416 tells the length",
+    Row("14.4", Must, "Content-Range of a 416 has the length",
         Shown(&["http_ranges::ranges_of_every_form"])),
     Row("14.5", Should, "a PUT with Content-Range is 400 unless parts are supported",
         Shown(&["http_ranges::a_part_of_a_file_is_not_stored"])),
-    Row("14.6", Must, "multipart/byteranges: a part has its Content-Range, and its type where the whole has one",
+    Row("14.6", Must, "multipart/byteranges: a part has its Content-Range, and its type if the whole has one",
         Shown(&["http_ranges::ranges_of_every_form"])),
     // 15. Status codes
     Row("15", Must, "three digits; the class decides", Shown(&["http_targets::targets_in_every_form"])),
@@ -413,7 +417,7 @@ const SEMANTICS: &[Row] = &[
     Row("15.3.7", Must, "206 has Date, ETag, Vary, Cache-Control, Expires as 200 has them",
         Shown(&["http_ranges::ranges_of_every_form"])),
     Row("15.3.7", Should, "a 206 under If-Range repeats no more representation fields than it must",
-        Declined("clients that resume read Content-Type and Last-Modified of every answer, and the fields cost less than a mistake")),
+        Declined("clients that resume read Content-Type and Last-Modified of every answer, at a low cost")),
     Row("15.3.7.1", Must, "one part: Content-Range in the header section, no multipart",
         Shown(&["http_ranges::ranges_of_every_form"])),
     Row("15.3.7.2", Must, "several parts: multipart/byteranges, no Content-Range in the header section",
@@ -427,22 +431,22 @@ const SEMANTICS: &[Row] = &[
     Row("15.4.5", Must, "304 has Date, ETag, Vary, Cache-Control, Expires as 200 has them",
         Shown(&["http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2",
             "site_caching::a_304_carries_what_the_200_would_have"])),
-    Row("15.4.5", Should, "304 repeats nothing else that the client has",
+    Row("15.4.5", Should, "304 repeats no other field that the client has",
         Shown(&["http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2"])),
     Row("15.5", Should, "a 4xx explains itself, except to HEAD",
         Shown(&["ui_error_pages::an_error_page_is_in_the_type_that_the_client_accepts"])),
-    Row("15.5.1", May, "400 for what is broken", Shown(&["http_smuggling::a_head_out_of_shape_is_refused"])),
+    Row("15.5.1", May, "400 for an invalid request", Shown(&["http_smuggling::a_head_out_of_shape_is_refused"])),
     Row("15.5.6", Must, "405 has Allow", Shown(&["http_methods::every_405_has_a_true_allow"])),
-    Row("15.5.9", Should, "408 says Connection: close", Shown(&["http_timeouts::a_head_that_stops_is_answered_408"])),
+    Row("15.5.9", Should, "408 has Connection: close", Shown(&["http_timeouts::a_head_that_stops_is_answered_408"])),
     Row("15.5.14", May, "413 closes the connection",
         Shown(&["http_limits::an_upload_over_the_limit_is_413_and_leaves_nothing"])),
     Row("15.5.17", Should, "416 has Content-Range with the length", Shown(&["http_ranges::ranges_of_every_form"])),
     Row("15.5.20", Must, "421 is not generated by a proxy", NotApplicable(PROXY)),
     Row("15.5.22", Must, "426 has Upgrade", NotApplicable(NO_UPGRADE)),
     Row("15.6", Should, "a 5xx explains itself", Shown(&["http_methods::an_unknown_method_is_501"])),
-    Row("15.6.6", Should, "505 says why", Shown(&["http_framing::a_version_that_is_not_ours_is_refused"])),
+    Row("15.6.6", Should, "505 explains its reason", Shown(&["http_framing::a_version_that_is_not_ours_is_refused"])),
     // 17. Security
-    Row("17.3", Must, "names that lead out of what is served lead nowhere",
+    Row("17.3", Must, "names that lead out of the served directories are not found",
         Shown(&["site_files::no_spelling_of_a_path_leaves_the_site",
             "store_files::no_spelling_of_a_path_writes_outside_the_store",
             "http_targets::targets_in_every_form"])),
@@ -452,22 +456,22 @@ const SEMANTICS: &[Row] = &[
 
 #[rustfmt::skip]
 const CACHING: &[Row] = &[
-    Row("3", Must, "store only what may be stored", NotApplicable(CACHE)),
-    Row("4", Must, "reuse only what is fresh or validated", NotApplicable(CACHE)),
+    Row("3", Must, "store only responses that may be stored", NotApplicable(CACHE)),
+    Row("4", Must, "reuse only responses that are fresh or validated", NotApplicable(CACHE)),
     Row("4.1", Should, "an origin lets caches choose by Vary",
         Shown(&["http_codings::content_codings_by_their_weights"])),
     Row("4.2.1", Should, "Expires and Cache-Control agree",
         NotApplicable("neither is sent unless the user asks for it")),
-    Row("4.2.3", Must, "an origin tells Date, from which age is counted",
+    Row("4.2.3", Must, "an origin sends Date, from which age is counted",
         Shown(&["http_dates::every_answer_has_its_date"])),
     Row("4.3.1", Must, "an origin gives validators that a cache can ask with",
         Shown(&["http_preconditions::validators_follow_the_file"])),
-    Row("4.3.3", Must, "a 304 lets the cache update what it has: the same validators",
+    Row("4.3.3", Must, "a 304 has the same validators, so that a cache can update its stored response",
         Shown(&["http_preconditions::preconditions_hold_in_the_order_of_section_13_2_2"])),
     Row("4.3.5", Should, "HEAD freshens: its fields are those of GET",
         Shown(&["http_methods::head_is_get_without_content"])),
     Row("4.4", Must, "invalidate after unsafe methods", NotApplicable(CACHE)),
-    Row("5.1", Must, "Age is not sent with what comes fresh from the origin",
+    Row("5.1", Must, "the origin sends no Age",
         Shown(&["site_caching::no_answer_has_an_age"])),
     Row("5.2", Must, "a cache obeys directives", NotApplicable(CACHE)),
     Row("5.2.1", May, "request directives may be ignored by an origin",
@@ -491,7 +495,7 @@ const MESSAGES: &[Row] = &[
         Shown(&["http_framing::empty_lines_before_a_request_are_skipped"])),
     Row("2.2", Must, "white space between start line and first field: refuse or drop; we refuse",
         Shown(&["http_framing::a_field_out_of_shape_is_refused", "http/head::every_broken_head_names_its_rule"])),
-    Row("2.2", Should, "what is no HTTP is answered 400 and closed",
+    Row("2.2", Should, "bytes that are not HTTP are answered with 400 and a close",
         Shown(&["http_framing::bytes_of_other_protocols_are_refused"])),
     Row("2.2", Must, "generate no bare CR",
         Shown(&["site_files::a_split_attempt_in_a_redirect_adds_no_field",
@@ -502,7 +506,7 @@ const MESSAGES: &[Row] = &[
     Row("2.3", Should, "our answers are of HTTP/1.1",
         Shown(&["http_connections::connections_persist_by_version_and_wish"])),
     // 3. Request line
-    Row("3", Must, "exactly one SP between the parts; a lenient reading is ours to decline",
+    Row("3", Must, "exactly one SP between the parts; a lenient reading is optional, and declined",
         Shown(&["http_framing::a_request_line_out_of_shape_is_refused",
             "http_smuggling::a_head_out_of_shape_is_refused"])),
     Row("3", Should, "an invalid request line is 400, not a guess; bytes above 0x7F have one reading, that of their escapes",
@@ -527,9 +531,9 @@ const MESSAGES: &[Row] = &[
             "http_targets::targets_in_every_form"])),
     Row("3.2.2", Must, "its authority replaces Host, which is ignored",
         Shown(&["http_smuggling::an_authority_in_the_target_replaces_host_and_moves_nothing"])),
-    Row("3.2.3", Must, "authority-form is of CONNECT alone",
+    Row("3.2.3", Must, "authority-form is for CONNECT only",
         Shown(&["http/target::forms_go_with_methods", "http_targets::targets_in_every_form"])),
-    Row("3.2.4", Must, "asterisk-form is of OPTIONS alone; an absolute-form OPTIONS without path and query means it",
+    Row("3.2.4", Must, "asterisk-form is for OPTIONS only; OPTIONS in absolute-form without a path means it",
         Shown(&["http/target::forms_go_with_methods", "http_targets::targets_in_every_form"])),
     Row("3.3", Must, "no Host and no authority: the server's own",
         Shown(&["http_connections::http_1_0_needs_no_host"])),
@@ -546,7 +550,7 @@ const MESSAGES: &[Row] = &[
             "http_smuggling::a_field_that_only_looks_like_transfer_encoding_is_refused"])),
     Row("5.2", Must, "generate no folded line", Shown(&["http_methods::head_is_get_without_content"])),
     // 6. Body
-    Row("6", Must, "the framing tells whether there is content, whatever the method",
+    Row("6", Must, "the framing decides whether there is content, whatever the method is",
         Shown(&["http_smuggling::a_body_behind_any_method_is_never_a_request"])),
     Row("6.1", Must, "read the chunked coding",
         Shown(&["http_smuggling::chunked_in_every_valid_spelling_frames_the_body",
@@ -555,7 +559,7 @@ const MESSAGES: &[Row] = &[
     Row("6.1", Must, "no Transfer-Encoding in 1xx, 204 and answers to CONNECT",
         Shown(&["http_connections::mixed_outcomes_keep_their_order_in_a_pipeline",
             "proto/responder::no_length_where_the_status_forbids_content"])),
-    Row("6.1", Must, "no Transfer-Encoding to who did not say HTTP/1.1",
+    Row("6.1", Must, "no Transfer-Encoding to a client of an older version than HTTP/1.1",
         Shown(&["http_connections::http_1_0_meets_no_transfer_encoding",
             "http_codings::a_coded_answer_to_http_1_0_is_not_chunked"])),
     Row("6.1", Should, "a transfer coding we do not know is 501",
@@ -583,8 +587,8 @@ const MESSAGES: &[Row] = &[
         Shown(&["store_files::an_upload_that_ends_early_by_half_close_is_refused"])),
     Row("6.3", Must, "7: a request without framing has no content",
         Shown(&["http_smuggling::a_connection_ends_where_its_request_says"])),
-    Row("6.3", May, "411 for content without Content-Length", Declined("chunked content is read as it comes")),
-    Row("6.3", Must, "no content that is ended by the close is taken for whole when its framing says more",
+    Row("6.3", May, "411 for content without Content-Length", Declined("chunked content needs no length")),
+    Row("6.3", Must, "content that a close ends early is not taken for complete",
         Shown(&["site_files::a_file_cut_short_while_it_is_sent_ends_the_connection"])),
     // 7. Transfer codings
     Row("7", Must, "chunked has no parameters; one with is an error",
@@ -627,7 +631,7 @@ const MESSAGES: &[Row] = &[
     Row("9.3", Must, "read the whole content of a request, or close after the answer",
         Shown(&["http_framing::an_unwanted_body_is_never_read_as_a_request",
             "http_smuggling::a_body_behind_any_method_is_never_a_request"])),
-    Row("9.3", Must, "every message on a persistent connection tells its own length",
+    Row("9.3", Must, "every message on a persistent connection has a self-defined length",
         Shown(&["http_methods::head_is_get_without_content", "http_connections::http_1_0_meets_no_transfer_encoding"])),
     Row("9.3.2", May, "pipelined safe requests are worked on in order",
         Shown(&["http_connections::pipelined_uploads_and_reads_keep_their_order"])),
@@ -638,7 +642,7 @@ const MESSAGES: &[Row] = &[
     Row("9.5", Should, "watch for the other side's close and follow it",
         Shown(&["http_connections::clients_that_vanish_do_not_disturb_others",
             "http_connections::a_half_closed_client_gets_every_answer"])),
-    Row("9.5", May, "close what is idle",
+    Row("9.5", May, "close idle connections",
         Shown(&["http_timeouts::an_idle_connection_is_closed_without_a_word",
             "http_timeouts::empty_lines_do_not_extend_a_deadline"])),
     Row("9.6", Must, "send close in the last answer, and close after it",
@@ -648,7 +652,7 @@ const MESSAGES: &[Row] = &[
             "http_smuggling::a_broken_chunk_ends_the_connection"])),
     Row("9.6", Should, "close in stages, so that the answer is not lost to a reset",
         Shown(&["http_connections::an_error_answer_arrives_though_the_client_still_sends"])),
-    Row("9.7", Must, "TLS", NotApplicable("this server speaks plain TCP; TLS is a proxy's before it")),
+    Row("9.7", Must, "TLS", NotApplicable("this server has no TLS; a proxy in front of it can add it")),
     // 11. Security
     Row("11.1", Must, "no CR or LF of a client's in our fields",
         Shown(&["site_files::a_split_attempt_in_a_redirect_adds_no_field",
@@ -659,10 +663,10 @@ const MESSAGES: &[Row] = &[
     Row("C.2.2", Must, "no persistence for HTTP/1.0 behind the client's back",
         Shown(&["http_connections::connections_persist_by_version_and_wish"])),
     Row("3.2.2", Must, "a client sends Host with absolute-form too", NotApplicable(CLIENT)),
-    Row("6.1", Must, "forward Transfer-Encoding only to who understands it", NotApplicable(PROXY)),
+    Row("6.1", Must, "forward Transfer-Encoding only to a recipient that understands it", NotApplicable(PROXY)),
 ];
 
-/// The text of the file that a test is named in, and of the tests that stand beside it.
+/// The text of the file that a test's name refers to, and of its separate file of tests if there is one.
 fn source_of(place: &str) -> String {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = if place.contains('/') { "src" } else { "tests" };
@@ -671,7 +675,7 @@ fn source_of(place: &str) -> String {
     source + &fs::read_to_string(path.with_extension("").join("tests.rs")).unwrap_or_default()
 }
 
-/// Whether the source has a test of this name: a function with `#[test]` above it, or one for every engine.
+/// Whether the source has a test of this name: a function with `#[test]`, or a function in `on_every_engine!`.
 fn has_test(source: &str, name: &str) -> bool {
     let mut before = "";
     source.lines().any(|line| {

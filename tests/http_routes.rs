@@ -1,5 +1,5 @@
-//! Which route answers which path, when paths lie within each other: the longest path first; at equal length an upstream
-//! goes before an application, and both before what this server answers itself.
+//! Which route answers a path if several routes match it. The route with the longest path is first. If paths are equal,
+//! an upstream is first, then an application, then the routes that this server answers itself.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::python::has_python;
 use common::upstream::{Upstream, ok};
 use common::{Client, Engine, Response, Server, Setup, TempDir, exchange, get};
 
-/// A server with routes of every kind, nested in each other, and what they need.
+/// A server with routes of every kind, nested in each other, and the upstreams and files that they need.
 struct Nested {
     server: Server,
     _folder: TempDir,
@@ -26,7 +26,7 @@ outer, inner = named('outer'), named('inner')
 ";
 
 impl Nested {
-    /// `None` where there is no Python.
+    /// `None` if the machine has no Python.
     fn start(more: &[&str]) -> Option<Nested> {
         if !has_python() {
             return None;
@@ -120,7 +120,7 @@ fn the_longest_path_has_the_request() {
     }
 }
 
-/// Of equal paths: a store at /files/ and the endpoint /user-agent give way to upstreams that are mounted there.
+/// If paths are equal: upstreams mounted at /files/ and /user-agent replace the store and the endpoint there.
 #[test]
 fn of_equal_paths_an_upstream_goes_first() {
     let (folder, upstream) = (TempDir::new(), Upstream::answering(ok("upstream")));

@@ -1,8 +1,8 @@
-//! Request smuggling: every spelling of a message that two servers might read differently, each with a second request
-//! behind it on the same connection. Either the first message is valid and the second is answered exactly once, or the
-//! connection closes and no byte behind the invalid one is answered.
+//! Request smuggling: messages that two servers might read differently, each with a second request behind it on the
+//! same connection. Either the first message is valid and the second is answered exactly once, or the first is invalid,
+//! the connection closes, and no later byte is answered.
 //!
-//! Each is sent whole, byte by byte, and in two segments, cut where parsers keep state.
+//! Each message is sent whole, byte by byte, and in two segments, cut at the positions where parsers keep state.
 
 mod common;
 
@@ -11,18 +11,19 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-/// The request behind every message. It asks for the close, so that the answers have an end.
+/// The request behind every message. It has `Connection: close`, so that the test can read to the end.
 const SECOND: &str = "GET /echo/second HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-/// What is hidden in a body: its answer is the proof that a body was read as a request.
+/// A request that is hidden in a body. If it is answered, the server has read a body as a request.
 const HIDDEN: &str = "GET /echo/smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[derive(Clone, Copy, Debug)]
 enum Expected {
-    /// One answer with one of these statuses, `Connection: close`, and the end.
+    /// One response with one of these statuses and `Connection: close`. Then the connection ends.
     Refused(&'static [u16]),
-    /// This answer, then the second request's.
+    /// A response with this status, then the response to the second request.
     Accepted(u16),
-    /// This answer, then the end: it was sent before the invalid bytes were read, or the request asked for the close.
+    /// A response with this status. Then the connection ends: the response was sent before the invalid bytes were read,
+    /// or the request has `Connection: close`.
     Last(u16),
 }
 
@@ -33,7 +34,7 @@ const BAD: Expected = Refused(&[400]);
 struct Case {
     message: Vec<u8>,
     expected: Expected,
-    /// What an accepted upload leaves in the store.
+    /// The content that an accepted upload leaves in the store.
     stored: Option<&'static str>,
 }
 
@@ -51,7 +52,7 @@ fn stored(fields: impl AsRef<[u8]>, body: impl AsRef<[u8]>, content: &'static st
     Case { stored: Some(content), ..upload(fields, body, Accepted(201)) }
 }
 
-/// Field lines that are not Transfer-Encoding, and that some servers take for it.
+/// Field lines that are not Transfer-Encoding, although some servers read them as it.
 const NO_TRANSFER_ENCODING: &[&[u8]] = &[
     b"Transfer-Encoding : chunked\r\n",
     b"Transfer-Encoding\t: chunked\r\n",
@@ -166,7 +167,7 @@ const NO_CHUNKED: &[&[u8]] = &[
     b" chunked\r\nTransfer-Encoding: \"",
 ];
 
-/// Chunked comes last, so the end of the message is certain, but the other coding is not supported.
+/// Chunked is last, so the end of the message is known, but the other coding is not supported.
 const UNKNOWN_CODINGS: &[&[u8]] = &[
     b" gzip, chunked",
     b" identity, chunked",
@@ -177,7 +178,7 @@ const UNKNOWN_CODINGS: &[&[u8]] = &[
     b" identity\r\nA: b\r\nTransfer-Encoding: chunked",
 ];
 
-/// Spellings of `Transfer-Encoding: chunked` that mean it.
+/// Valid spellings of `Transfer-Encoding: chunked`.
 const CHUNKED: &[&str] = &[
     "Transfer-Encoding: chunked\r\n",
     "Transfer-Encoding:chunked\r\n",
@@ -194,7 +195,7 @@ const CHUNKED: &[&str] = &[
     "Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n",
 ];
 
-/// Other fields: the length of the body is that of Content-Length.
+/// Other fields. They do not change the length of the body, which Content-Length gives.
 const OTHER_FIELDS: &[&str] = &[
     "Transfer_Encoding: chunked\r\n",
     "Transfer-Encodin: chunked\r\n",
@@ -286,7 +287,7 @@ const LENGTHS: &[&str] = &[
     "Content-Length: 00000000000000000000000000000000000000005\r\n",
 ];
 
-/// Invalid chunked bodies. Where a wrong reading finds a request in one, it is HIDDEN.
+/// Invalid chunked bodies. A server that reads some of them wrongly finds HIDDEN in them.
 fn broken_chunks() -> Vec<Vec<u8>> {
     let hidden = HIDDEN;
     let length = hidden.len();
@@ -370,7 +371,7 @@ fn broken_chunks() -> Vec<Vec<u8>> {
     with_hidden.into_iter().map(String::into_bytes).collect()
 }
 
-/// Valid chunked bodies in every form, and their content.
+/// Valid chunked bodies, and their content.
 const CHUNKS: &[(&str, &str)] = &[
     ("0\r\n\r\n", ""),
     ("000000000\r\n\r\n", ""),
@@ -504,7 +505,7 @@ const BROKEN_VERSIONS: &[&str] = &[
     "",
 ];
 
-/// Sends the message with the second request behind it, in segments of these ends, and checks what comes back.
+/// Sends the message with the second request behind it, in segments that end at `ends`, and checks the responses.
 fn check(server: &Server, store: &TempDir, case: &Case, ends: &[usize], pause: Duration) {
     let bytes = [&case.message, SECOND.as_bytes()].concat();
     let _ = fs::remove_file(store.join("f"));
@@ -544,7 +545,7 @@ fn check(server: &Server, store: &TempDir, case: &Case, ends: &[usize], pause: D
     }
 }
 
-/// Every final answer up to the close.
+/// Every final response up to the close.
 fn answers(client: &mut Client, first_to_head: bool) -> Vec<Response> {
     let mut answers = Vec::new();
     if first_to_head {
@@ -600,7 +601,8 @@ on_every_engine! {
         let values = NO_CHUNKED.iter().chain(UNKNOWN_CODINGS).chain(REAL);
         check_all(engine, values.flat_map(|value| {
             let coding = [b"Transfer-Encoding:", *value, b"\r\n"].concat();
-            // CL.TE: the length covers what chunked would leave. TE.CL: chunked covers what the length would leave.
+            // CL.TE: read by its length, the body includes HIDDEN; read as chunked, HIDDEN is a second request. TE.CL:
+            // the other way round.
             let behind = format!("0\r\n\r\n{HIDDEN}");
             let whole = format!("Content-Length: {}\r\n", behind.len());
             let inside = format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len());
@@ -656,7 +658,7 @@ on_every_engine! {
     fn a_broken_chunk_ends_the_connection(engine: Engine) {
         let field = "Transfer-Encoding: chunked\r\n";
         check_all(engine, broken_chunks().into_iter().flat_map(|body| {
-            // Where the content is not wanted, the answer is sent before the invalid chunk is read.
+            // If the server does not want the content, it answers before it reads the invalid chunk.
             let unwanted = [b"POST /echo/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", &body[..]].concat();
             [upload(field, &body, BAD), case(unwanted, Last(405))]
         }));
@@ -772,7 +774,7 @@ on_every_engine! {
             let statuses: Vec<u16> = answers(&mut client, false).iter().map(|answer| answer.status).collect();
             assert_eq!(statuses, [405, 400], "{rest:?}");
         }
-        // One CRLF too many is skipped.
+        // One extra CRLF before a request is skipped.
         let mut client = Client::connect(&server);
         client.send(format!("{}{SECOND}", short("\r\n")));
         let statuses: Vec<u16> = answers(&mut client, false).iter().map(|answer| answer.status).collect();

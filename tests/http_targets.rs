@@ -1,4 +1,4 @@
-//! Request targets in every form and spelling: which file or route they name, and that none leads elsewhere.
+//! Request targets in every form and spelling: which file or route they name, and that none reaches another one.
 
 mod common;
 

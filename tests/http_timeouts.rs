@@ -1,5 +1,6 @@
-//! Clients that are slow or silent. The deadline under test is set short by its flag and all others long, so that no
-//! other acts. Only lower bounds are tight: a deadline never comes early, and a busy machine may be late.
+//! Clients that are slow or silent. The timeout under test is set short by its flag, and all others long, so that only
+//! one expires. Only lower bounds are tight: a timeout never expires early, but on a busy machine it may be noticed
+//! late.
 
 mod common;
 
@@ -8,10 +9,11 @@ use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, on_ev
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The deadline under test where the client lets it pass.
+/// The timeout in tests whose client exceeds it.
 const SHORT: Duration = Duration::from_secs(1);
-/// The deadline where the client stays within it: far longer than the client's pauses, so that a busy machine does not
-/// decide, and shorter than all of them. How each deadline is counted is shown without a clock in src/session/tests.rs.
+/// The timeout in tests whose client stays within it. It is much longer than each pause of the client, so that a busy
+/// machine does not fail the test, and shorter than all pauses together. src/session/tests.rs tests without a clock how
+/// each timeout is counted.
 const ROOMY: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(300);
 const PAUSES: usize = 16;
@@ -23,7 +25,7 @@ fn server_with_short(engine: Engine, flags: &[&str], store: &TempDir) -> Server 
     server_with(engine, flags, SHORT, store)
 }
 
-/// A server whose timeouts of these flags are `timeout`, and all others too long to matter.
+/// A server with `timeout` for these flags. All its other timeouts are too long to expire.
 fn server_with(engine: Engine, flags: &[&str], timeout: Duration, store: &TempDir) -> Server {
     let mut setup = Setup::on(engine).args(["--directory", store.arg()]);
     for flag in FLAGS {
@@ -33,7 +35,8 @@ fn server_with(engine: Engine, flags: &[&str], timeout: Duration, store: &TempDi
     setup.start()
 }
 
-/// A deadline does not come early. A little less than its time is allowed, for clocks of different grain.
+/// Checks that a timeout has not expired early. A little less than its time is allowed, because clocks differ in
+/// precision.
 #[track_caller]
 fn not_early(since: Instant) {
     let waited = since.elapsed();
@@ -63,7 +66,7 @@ on_every_engine! {
         let mut client = Client::connect(&server);
         client.send("GET / HTTP/1.1\r\nHost: x\r\nA: ");
         let mut sent = 0;
-        // Ten times as long as the deadline allows, and far fewer bytes than the limit of a head.
+        // This would last ten times the timeout, with far fewer bytes than the limit of a head.
         while sent < 200 && !client.is_answered() && client.try_send("v").is_ok() {
             sent += 1;
             thread::sleep(SHORT / 20);
@@ -81,7 +84,7 @@ on_every_engine! {
         for _ in 0..2 {
             client.send(REQUEST);
             assert_eq!(client.read_response().status, 200);
-            // Idle, not late: the head has not begun.
+            // The connection is idle, because the head has not begun: the header timeout does not apply.
             thread::sleep(SHORT + SHORT / 2);
         }
         client.send("GET / HT");
@@ -179,7 +182,7 @@ on_every_engine! {
         let mut total = 0;
         while let Ok(read @ 1..) = client.read_some(&mut chunk) {
             total += read;
-            // As slow as to take longer than the deadline in all, faster once that is shown.
+            // Slow until the transfer has taken longer than the timeout, then faster.
             if began.elapsed() < ROOMY + SHORT {
                 thread::sleep(Duration::from_millis(60));
             }
@@ -193,7 +196,7 @@ on_every_engine! {
             let mut client = Client::connect(&place.server);
             client.send(first);
             let since = Instant::now();
-            // Whole ones, and ones in halves.
+            // Whole empty lines, and empty lines in two halves.
             while ["\r\n", "\r", "\n\r", "\n"].iter().all(|part| client.try_send(part).is_ok()) {
                 assert!(since.elapsed() < PATIENCE, "still open");
                 thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! TRACE (RFC 9110, section 9.3.8): the answer is the request as it arrived, without credentials. A flag allows it.
+//! TRACE (RFC 9110, section 9.3.8): the response is the request as it arrived, without credentials. A flag allows it.
 
 mod common;
 
@@ -39,7 +39,7 @@ on_every_engine! {
         }
     }
 
-    /// RFC 9110, section 7.6.2: an origin server forwards nothing, so every TRACE is for it.
+    /// RFC 9110, section 7.6.2: an origin server forwards nothing, so it is the final recipient of every TRACE.
     fn max_forwards_is_a_field_like_any_other(engine: Engine) {
         let server = Server::start_on(engine, &["--trace-method"]);
         for value in ["0", "1", "10", "x"] {

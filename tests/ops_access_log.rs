@@ -1,4 +1,4 @@
-//! The access log: its format, where it goes, and that its lines are whole. What happens to logs without a reader is in
+//! The access log: its format and its destination, and that its lines are whole. Logs without a reader are tested in
 //! tests/ops_logs.rs.
 
 mod common;
@@ -9,7 +9,7 @@ use std::thread;
 
 const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// One line of the Combined Log Format, taken apart.
+/// The parts of one line of the Combined Log Format.
 #[derive(Debug)]
 struct Logged {
     client: String,
@@ -35,7 +35,7 @@ fn parse_log(line: &str) -> Logged {
     Logged { client: client.to_owned(), time: time.to_owned(), request, status, bytes, referer, agent }
 }
 
-/// A string in double quotes, where a quote inside stands behind a backslash; and what follows it.
+/// Splits a string in double quotes from the rest. A quote inside the string has a backslash before it.
 fn quoted(text: &str) -> (String, &str) {
     let inner = text.strip_prefix('"').unwrap_or_else(|| panic!("a quote at the start of {text:?}"));
     let mut escaped = false;
@@ -53,7 +53,7 @@ on_every_engine! {
     fn the_access_log_is_in_combined_format(engine: Engine) {
         let (server, _store) = store_server(engine, &[]);
         let fields = "User-Agent: agent/1.0 (test)\r\nReferer: http://from.example/page?q\r\n";
-        // One at a time: the lines of different connections stand in no fixed order where each has a thread.
+        // One at a time: if each connection has a thread, the order of their lines is not fixed.
         exchange(&server, format!("GET /echo/hello?q=%20 HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
         server.log_lines(1);
         exchange(&server, "HEAD /echo/hello HTTP/1.0\r\n\r\n");
@@ -152,7 +152,7 @@ on_every_engine! {
         assert!(server.stdout().is_empty());
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(parse_log(text.trim_end()).request, "GET /echo/x HTTP/1.1");
-        // A second run adds to it.
+        // A second run appends to the file.
         let (mut server, _store) = store_server(engine, &["--access-log", path.to_str().unwrap()]);
         get(&server, "/echo/y");
         server.signal("TERM");
@@ -200,7 +200,7 @@ on_every_engine! {
     #[skip(Iterative, "serves one client at a time")]
     fn lines_of_the_access_log_are_never_torn(engine: Engine) {
         let server = Server::start_on(engine, &[]);
-        // As much as may wait for a reader that is slow: none of it may be lost.
+        // As many bytes as the server keeps for a slow reader: no line may be lost.
         let agent = "a".repeat(1500);
         let batch = format!("GET /echo/x HTTP/1.1\r\nHost: x\r\nUser-Agent: {agent}\r\n\r\n").repeat(20);
         thread::scope(|scope| {

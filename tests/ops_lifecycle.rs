@@ -1,4 +1,4 @@
-//! From the command line to the exit code: starting, refusing to start, ending.
+//! From the command line to the exit code: starting, failing to start, and ending.
 
 mod common;
 
@@ -103,7 +103,7 @@ on_every_engine! {
     fn the_whole_machine_is_not_served_by_mistake(engine: Engine) {
         let outcome = Setup::on(engine).folder("/").args(["--port", "0"]).run();
         outcome.expect_refusal(&[1, 2], &["/"]);
-        // With a store alone there is no site, also when it is started in `/`.
+        // A server with a store and no site serves no files of the current directory, even if that is `/`.
         let store = TempDir::new();
         let server = Setup::on(engine).folder("/").args(["--directory", store.arg()]).start();
         assert_eq!(get(&server, "/etc/passwd").status, 404);
@@ -147,7 +147,7 @@ on_every_engine! {
         client.send(format!("{UPLOAD}half"));
         eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
         server.signal("TERM");
-        // No new clients from here on.
+        // From now on no client can connect.
         let address = server.address();
         eventually("the port to be closed", || TcpStream::connect(address).is_err().then_some(()));
         client.send("done");
@@ -176,7 +176,7 @@ on_every_engine! {
         }
         assert_eq!(head.content_length(), Some(content.len()));
         assert!(received[..content.len()] == content);
-        // The request behind it came before the signal. It may be answered or not; then the connection ends.
+        // The second request came before the signal. It may be answered or not. Then the connection ends.
         client.read_to_end();
         assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
     }
@@ -205,7 +205,7 @@ on_every_engine! {
         eventually("nothing left behind", || store.entries().is_empty().then_some(()));
     }
 
-    /// Printing to a full disk panics: the banner and every diagnostic did.
+    /// Printing panics if the disk is full. The banner and every diagnostic were printed so.
     fn a_standard_error_that_takes_nothing_ends_nothing(engine: Engine) {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let port = address.port().to_string();

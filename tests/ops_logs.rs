@@ -15,10 +15,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// What the server lets wait of the access log and of its diagnostics.
+/// Most bytes of the access log, and of the diagnostics, that the server keeps for a slow reader.
 const ROOM: usize = 1024 * 1024;
 const DIAGNOSTICS_ROOM: usize = 256 * 1024;
-/// More than may wait and a pipe or a socket holds, in lines of 60 KB.
+/// Requests whose log lines of 60 KB are more than `ROOM` and the buffer of a pipe or socket together.
 const MANY: usize = 24;
 
 /// A request whose line in the access log is 60 KB long: more than PIPE_BUF, and two of them fill a pipe.
@@ -27,7 +27,7 @@ fn long_request(number: usize) -> Vec<u8> {
     [head.as_bytes(), &[0xff; 15_000], b"\r\n\r\n"].concat()
 }
 
-/// Sends so many long requests, numbered on from `first`; each has to be answered.
+/// Sends `count` long requests, numbered from `first` on. Each must be answered.
 #[track_caller]
 fn ask(server: &Server, first: usize, count: usize) {
     for number in first..first + count {
@@ -35,7 +35,7 @@ fn ask(server: &Server, first: usize, count: usize) {
     }
 }
 
-/// The numbers of the requests that a log has lines of. Each line has to be whole.
+/// The numbers of the requests that have a line in the log. Each line must be whole.
 #[track_caller]
 fn logged(log: &[u8]) -> Vec<usize> {
     let text = String::from_utf8_lossy(log);
@@ -50,7 +50,7 @@ fn logged(log: &[u8]) -> Vec<usize> {
     text.lines().map(number).collect()
 }
 
-/// No request has two lines.
+/// Checks that no request has two lines.
 #[track_caller]
 fn distinct(mut numbers: Vec<usize>) -> Vec<usize> {
     let count = numbers.len();
@@ -60,14 +60,14 @@ fn distinct(mut numbers: Vec<usize>) -> Vec<usize> {
     numbers
 }
 
-/// How many lines the server says it has lost, by all it has said of the access log.
+/// The sum of the lost lines of the access log that the server has reported.
 fn told_lost(server: &Server) -> usize {
     let words = server.stderr();
     let told = words.lines().filter_map(|line| line.split_once("access log is written again; lines lost: "));
     told.map(|(_, count)| count.trim().parse::<usize>().unwrap()).sum()
 }
 
-/// The other end of a log, read without waiting.
+/// The reading end of a log. Reading does not wait.
 struct Reader {
     end: OwnedFd,
     read: Vec<u8>,
@@ -80,13 +80,13 @@ impl Reader {
         Reader { end, read: Vec::new() }
     }
 
-    /// The lines so far, if the last of them is whole.
+    /// The numbers of the lines so far, if the last line is whole.
     fn lines(&mut self) -> Option<Vec<usize>> {
         self.drain();
         self.read.ends_with(b"\"\n").then(|| logged(&self.read))
     }
 
-    /// Reads all there is.
+    /// Reads all bytes that have arrived.
     fn drain(&mut self) {
         let mut room = [0; 64 * 1024];
         while let Ok(count @ 1..) = rustix::io::read(&self.end, &mut room) {
@@ -100,8 +100,8 @@ fn set_nonblocking(file: impl AsFd, on: bool) {
     fcntl_setfl(&file, if on { flags | OFlags::NONBLOCK } else { flags - OFlags::NONBLOCK }).unwrap();
 }
 
-/// Fills a pipe, socket or terminal without a reader to the last byte. A terminal passes bytes on a little later: it is
-/// full when there is still no room after a while.
+/// Fills a pipe, socket or terminal without a reader to the last byte. A terminal moves bytes on after a delay, so it
+/// counts as full only if there is still no room after a pause.
 fn fill(file: &OwnedFd) {
     set_nonblocking(file, true);
     let while_it_moves = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
@@ -125,7 +125,7 @@ fn socket() -> (OwnedFd, OwnedFd) {
     (reader.into(), writer.into())
 }
 
-/// A terminal that changes nothing of what is written to it, and its other end.
+/// A terminal in raw mode, which does not change the bytes written to it, and its other end.
 fn terminal() -> (OwnedFd, OwnedFd) {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -140,13 +140,13 @@ fn fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// Opens its reading end without waiting for a writer.
+/// Opens the reading end of a FIFO without waiting for a writer.
 fn read_fifo(path: &Path) -> OwnedFd {
     rustix::fs::open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
 
-/// An address of loopback that nothing else uses, for a server whose banner cannot be read. A port of 127.0.0.1 that is
-/// free now may belong to another test by the time the server binds it.
+/// A loopback address that nothing else uses, for a server whose banner cannot be read. A free port of 127.0.0.1 could
+/// be taken by another test before the server binds it.
 fn own_address() -> SocketAddr {
     static NUMBER: AtomicU8 = AtomicU8::new(1);
     let [high, low, ..] = std::process::id().to_le_bytes();
@@ -154,7 +154,7 @@ fn own_address() -> SocketAddr {
     TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
-/// A server with neither of its outputs read: both are full before it starts.
+/// A server whose standard output and standard error are full before it starts, and are not read.
 fn stuck(engine: Engine, (reader, writer): (OwnedFd, OwnedFd), args: &[&str]) -> (Server, OwnedFd, OwnedFd) {
     fill(&writer);
     let address = own_address();
@@ -164,7 +164,7 @@ fn stuck(engine: Engine, (reader, writer): (OwnedFd, OwnedFd), args: &[&str]) ->
 }
 
 on_every_engine! {
-    /// Two such requests filled the pipe, and the third was never answered.
+    /// The server once waited for the reader: two long requests filled the pipe, and the third was never answered.
     fn an_access_log_without_a_reader_delays_no_request(engine: Engine) {
         let named = TempDir::new();
         fifo(&named.join("fifo"));
@@ -191,7 +191,7 @@ on_every_engine! {
         }
     }
 
-    /// Standard error was written with calls that wait, and so was standard output.
+    /// Standard output and standard error were once written with calls that wait for a reader.
     fn full_logs_do_not_keep_two_signals_from_ending_the_server(engine: Engine) {
         for ends in [pipe(), socket(), terminal()] {
             let store = TempDir::new();
@@ -214,10 +214,10 @@ on_every_engine! {
         }
     }
 
-    /// Diagnostics are kept whole, and how many were lost is told when they are read again.
+    /// Lines of diagnostics stay whole. When they are read again, the server reports how many were lost.
     fn lost_diagnostics_are_counted(engine: Engine) {
         let (server, reader, _writer) = stuck(engine, pipe(), &["-vv", "--access-log", "off"]);
-        // Each costs two lines of more than 80 bytes: more than what may wait.
+        // Each request causes two lines of more than 80 bytes. Together they are more than the server keeps.
         for _ in 0..DIAGNOSTICS_ROOM / 160 {
             assert_eq!(exchange(&server, "BROKEN\r\n\r\n").status, 400);
         }
@@ -226,7 +226,7 @@ on_every_engine! {
             exchange(&server, "BROKEN\r\n\r\n");
             reader.drain();
             let text = String::from_utf8_lossy(&reader.read).into_owned();
-            text.contains("standard error took no more for a while; lines lost: ").then_some(text)
+            text.contains("standard error could not be written for a while; lines lost: ").then_some(text)
         });
         let (_, text) = text.rsplit_once('#').unwrap();
         let (diagnostics, others): (Vec<_>, Vec<_>) = text.lines().partition(|line| line.contains("Z "));
@@ -236,7 +236,7 @@ on_every_engine! {
         assert!(others.len() < 20, "only the banner besides: {others:.1000?}");
     }
 
-    /// Opening it waited for a reader, and nothing said so.
+    /// Opening the FIFO once waited for a reader, without a message.
     fn a_fifo_without_a_reader_does_not_hold_up_the_start(engine: Engine) {
         let folder = TempDir::new();
         let path = folder.join("fifo");
@@ -245,10 +245,10 @@ on_every_engine! {
         server.expect_stderr("nobody has opened it for reading");
         ask(&server, 0, 2);
         let mut reader = Reader::new(read_fifo(&path));
-        // Without a further request: it is looked at from time to time.
+        // No further request is needed: the server tries again from time to time.
         eventually("two lines", || reader.lines().map(distinct).filter(|numbers| numbers == &[0, 1]));
         server.expect_stderr("the access log is written again; lines lost: 0");
-        // One reader goes, another comes.
+        // The reader closes the FIFO, and another opens it.
         drop(reader);
         ask(&server, 2, 1);
         server.expect_stderr("its reader has gone");
@@ -256,7 +256,7 @@ on_every_engine! {
         eventually("the line that has waited", || reader.lines().filter(|numbers| numbers == &[2]));
     }
 
-    /// It was told once in the life of the process, lines were lost uncounted, and one was torn.
+    /// A full disk was once reported only once in the life of the process. Lines were lost uncounted, and one was torn.
     fn a_full_disk_is_told_each_time_and_tears_no_line(engine: Engine) {
         let folder = TempDir::new();
         let (full, log) = (folder.join("filler"), folder.join("access.log"));
@@ -268,10 +268,10 @@ on_every_engine! {
             return;
         }
         let server = Setup::on(engine).through(&private).args(["--access-log", log.to_str().unwrap()]).start();
-        // As the server sees them.
+        // The paths in the server's own mount namespace.
         let inside = |path: &Path| format!("/proc/{}/root{}", server.pid(), path.display());
         for round in 1..=2 {
-            // Two pages are left: a line of 60 KB is cut.
+            // Two pages are left, so a line of 60 KB is written only in part.
             let mut filler = File::create(inside(&full)).unwrap();
             while filler.write_all(&[b'#'; 4096]).is_ok() {}
             filler.set_len(filler.metadata().unwrap().len() - 8192).unwrap();
@@ -287,7 +287,7 @@ on_every_engine! {
         assert_eq!(numbers.len() + told_lost(&server), 2 * MANY, "{numbers:?}: {}", server.stderr());
     }
 
-    /// Lines went into a file that no directory had any more, and nothing said so.
+    /// Lines once went into a file that had been removed with its directory, without a message.
     fn a_log_whose_directory_has_gone_is_made_again(engine: Engine) {
         let folder = TempDir::new();
         let path = folder.write("logs/access.log", "");
@@ -307,7 +307,7 @@ on_every_engine! {
         });
     }
 
-    /// What waits at the end is written if it is taken, and counted if it is not.
+    /// At the end of the server, waiting lines are written if their reader takes them, and counted if not.
     fn lines_that_are_lost_at_the_end_are_told(engine: Engine) {
         let (_reader, writer) = pipe();
         let mut server = Setup::on(engine).stdout_to(writer).start();

@@ -1,4 +1,4 @@
-//! What the server says when it is started with more rights than it needs.
+//! The warning of a server that is started as root.
 
 mod common;
 

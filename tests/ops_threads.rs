@@ -1,4 +1,4 @@
-//! More threads than the system allows: known at the start, not when clients come.
+//! A number of threads that the system does not allow is refused at the start, before clients connect.
 
 mod common;
 
@@ -6,7 +6,7 @@ use common::run;
 
 #[test]
 fn a_number_of_threads_that_cannot_be_had_is_refused_at_start() {
-    // A thread needs several mappings, and the system allows this many at most.
+    // A thread needs several memory mappings, and the system limits their number.
     let mappings = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
     for (engine, flag) in [("threads", "--max-connections"), ("pool", "--pool-size")] {
         let number = mappings.trim();

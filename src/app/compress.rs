@@ -1,11 +1,11 @@
-//! Compressing: the coder of one content, and the bounds on how much is compressed at a time. The only user of flate2.
+//! Compression: the coder of one content, and the limits on how much is compressed at a time. The only user of flate2.
 //!
-//! There are two bounds, because a coder costs two things:
-//! - **Memory**, for as long as it lives: some 300 KiB, until the client has taken the content. A coder needs a
-//!   [`Permit`]. When all permits are taken, content goes out as it is: slow readers can hold all coders, and others are
-//!   served all the same.
-//! - **The processor**, for as long as it works. Each write to a coder waits for its turn, in the order of asking, so that
-//!   other threads find a processor. The work of a turn is short, and an event loop, which is one thread, never waits.
+//! There are two limits, because a coder costs two things:
+//! - **Memory**, about 320 KiB until the client has taken the content. A coder needs a [`Permit`]. When all permits are
+//!   taken, content is sent uncompressed: slow readers can hold all coders, and other clients are still served.
+//! - **Processor time**, while it compresses. Only as many threads compress at once as there are processors. A further
+//!   thread waits for its turn, and the turns are given in the order in which threads asked. A turn is short. An event
+//!   loop is one thread, and so never waits.
 
 use crate::sync;
 use flate2::Compression;
@@ -16,21 +16,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, Thread};
 
-/// Coders that may live at once: 10 MB of memory, most of which the C library's allocator keeps for the next ones.
+/// Most coders at a time: 10 MB of memory. The C library's allocator keeps most of it for later coders.
 const MOST_CODERS: usize = 32;
-/// The memory of a coder: window, hash chains and output that is not yet taken (measured: 320 KiB with zlib-rs).
+/// The memory of a coder: window, hash chains, and output that is not taken yet (measured: 320 KiB with zlib-rs).
 pub const CODER_MEMORY: usize = 320 * 1024;
-/// flate2's default. Level 9 gains a percent for twice the time.
+/// flate2's default level. Level 9 makes content one percent smaller and takes twice the time.
 const LEVEL: Compression = Compression::new(6);
 
-/// A content coding that can be made on the fly.
+/// A content coding that this server can make itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compressor {
     Gzip,
     Deflate,
 }
 
-/// The bounds on compressing of one server.
+/// The limits on compression of one server.
 #[derive(Debug)]
 pub struct Coders {
     most: usize,
@@ -38,7 +38,7 @@ pub struct Coders {
     turns: Turns,
 }
 
-/// The right to one coder, given back in Drop.
+/// The right to have one coder. It is given back in Drop.
 #[derive(Debug)]
 pub struct Permit {
     coders: Arc<Coders>,
@@ -57,27 +57,27 @@ impl Coders {
         Coders::of(MOST_CODERS, processors)
     }
 
-    /// `most` coders, of which `at_once` work at the same time.
+    /// At most `most` coders exist at a time, and at most `at_once` of them compress at the same time.
     pub fn of(most: usize, at_once: usize) -> Arc<Coders> {
         Arc::new(Coders { most, live: AtomicUsize::new(0), turns: Turns::new(at_once) })
     }
 
-    /// The right to one more coder; `None` when as many live as may.
+    /// The right to one more coder. `None` if all permits are taken.
     pub fn permit(self: &Arc<Coders>) -> Option<Permit> {
         let one_more = |live| (live < self.most).then_some(live + 1);
         self.live.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         Some(Permit { coders: Arc::clone(self) })
     }
 
-    /// Whether more than half of the permits are taken: a coder that no client waits for has to go.
+    /// Whether more than half of the permits are taken. If so, a coder that no client waits for is dropped.
     pub fn are_scarce(&self) -> bool {
         self.live.load(Ordering::Relaxed) > self.most / 2
     }
 
-    /// Compresses small content at once.
+    /// Compresses small content in one call.
     ///
     /// # Errors
-    /// None that flate2 would give for content in memory.
+    /// flate2 reports no error for content in memory. The `Result` comes from its interface.
     pub fn compress(&self, compressor: Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
         let _turn = self.turns.take();
         compress(compressor, content)
@@ -95,16 +95,17 @@ impl Coder {
         Coder { encoder: Encoder::new(compressor), permit }
     }
 
-    /// Takes the bytes that come next. Few at a time, no more than one connection may spend: others wait meanwhile.
+    /// Compresses the next bytes. Pass no more than one connection may spend in a turn, because other threads wait for
+    /// their turn meanwhile.
     ///
     /// # Errors
-    /// None that flate2 would give for output in memory.
+    /// flate2 reports no error for output in memory. The `Result` comes from its interface.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let _turn = self.permit.coders.turns.take();
         self.encoder.write(bytes)
     }
 
-    /// There is nothing more: makes the end.
+    /// Ends the content: writes what is buffered, and the trailer.
     ///
     /// # Errors
     /// As `write`.
@@ -113,13 +114,14 @@ impl Coder {
         self.encoder.finish()
     }
 
-    /// What was made and is yet to be taken out. It may stay empty for long: zeros compress to nothing.
+    /// The compressed bytes that the caller has not taken yet. They may be none after much input: zeros compress to
+    /// almost nothing.
     pub fn output(&mut self) -> &mut Vec<u8> {
         self.encoder.output()
     }
 }
 
-/// Compresses small content at once.
+/// Compresses small content in one call, without a turn.
 fn compress(compressor: Compressor, content: &[u8]) -> io::Result<Vec<u8>> {
     let mut encoder = Encoder::new(compressor);
     encoder.write(content)?;
@@ -164,8 +166,8 @@ impl Encoder {
     }
 }
 
-/// A semaphore whose waiters go in the order in which they came. (With a condition variable the thread that gives a turn
-/// back takes the next one as well, before any other has woken up.)
+/// A semaphore that wakes its waiting threads in the order in which they asked. (With a condition variable, the thread
+/// that gives a turn back would take the next turn too, before another thread has woken up.)
 #[derive(Debug)]
 struct Turns {
     queue: Mutex<Queue>,
@@ -174,18 +176,18 @@ struct Turns {
 #[derive(Debug)]
 struct Queue {
     free: usize,
-    /// None while a turn is free.
+    /// Empty while a turn is free.
     waiting: VecDeque<Arc<Waiting>>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     thread: Thread,
-    /// The turn of another was handed over.
+    /// Another thread has handed its turn over to this one.
     called: AtomicBool,
 }
 
-/// One of the turns, given back in Drop.
+/// One of the turns. It is given back in Drop.
 struct Turn<'a> {
     turns: &'a Turns,
 }
@@ -203,7 +205,7 @@ impl Turns {
             let own = Arc::new(Waiting { thread: thread::current(), called: AtomicBool::new(false) });
             queue.waiting.push_back(Arc::clone(&own));
             drop(queue);
-            // park(3) may return without a cause.
+            // `thread::park` may return without an `unpark`.
             while !own.called.load(Ordering::Acquire) {
                 thread::park();
             }

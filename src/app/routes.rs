@@ -1,13 +1,13 @@
-//! Which route a request belongs to, and what the table of routes says about methods: 501, 405 with `Allow`, OPTIONS.
+//! The table of routes: finds the route of a request, and answers OPTIONS, 405 with `Allow`, and 501.
 //!
-//! `find` decides and changes nothing; `answer` acts on what was found. The order of the table is the rule of precedence:
+//! `find` decides and changes nothing. `answer` acts on its result. The table is sorted by precedence:
 //!
-//! 1. The longest path goes first: `/static/` before an application at `/`.
-//! 2. Of equal paths an upstream goes first, then an application, then what this server answers itself.
-//! 3. Of equal paths that this server answers itself, the first that allows the method.
+//! 1. The route with the longest path is first: `/static/` before an application at `/`.
+//! 2. If paths are equal, an upstream is first, then an application, then the routes that this server answers itself.
+//! 3. If several routes that this server answers itself have the same path, the first that allows the method is used.
 //!
-//! A path is matched as it was normalised and, where it has escapes or empty segments, as it is decoded too: names of files
-//! are found by the decoded path, so a path whose two readings belong to different routes belongs to none.
+//! The normalised path decides. If the path has escapes or empty segments, the decoded path is matched as well, because
+//! files are found by the decoded path. If the two paths belong to different routes, the request belongs to no route.
 
 use crate::app::body::Reply;
 use crate::app::body::temporary::SpoolAccount;
@@ -44,10 +44,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 const STORE: Methods = Methods::READ.with(Method::Post).with(Method::Put);
-/// What is said of an address that an upstream or an application answers, when the answer is ours to give.
+/// The methods in the `Allow` field that this server itself sends for a route of an upstream or an application.
 const ELSEWHERE: Methods = STORE.with(Method::Patch).with(Method::Delete);
 
-/// What answers a route, with the data that it needs.
+/// The handler of a route, with its data.
 #[derive(Debug)]
 pub enum Serve {
     Site(Box<Site>),
@@ -60,14 +60,14 @@ pub enum Serve {
     Debug(Debug),
 }
 
-/// Which paths a route has.
+/// Which request paths match a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
-    /// Its own only.
+    /// The route's own path only.
     At,
-    /// All that begin with its own, which ends in a slash.
+    /// Every path that begins with the route's own path, which ends in a slash.
     Below,
-    /// Its own, and all that go on with a slash.
+    /// The route's own path, and every path that continues it with a slash.
     AtOrBelow,
 }
 
@@ -79,19 +79,19 @@ pub struct Route {
     serve: Serve,
 }
 
-/// All routes, the one that is tried first at the front.
+/// All routes, in the order in which they are tried.
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
     /// A line for each route that this server answers itself, for people.
     lines: Vec<String>,
-    /// Whether scripts of other sites may ask: preflights are answered.
+    /// Whether CORS is on: preflights are answered.
     cors: bool,
     /// Whether TRACE is answered.
     trace: bool,
 }
 
-/// What `find` has decided.
+/// The result of `find`.
 #[derive(Debug)]
 pub enum Found<'a, 'r> {
     /// The route answers.
@@ -111,14 +111,14 @@ pub enum Found<'a, 'r> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     NoRoute,
-    /// It has a `..` segment.
+    /// The path has a `..` segment.
     Climbs,
-    /// It has a second reading, by which it climbs or belongs to another route.
+    /// The path can be decoded in a second way, which climbs or belongs to another route.
     Ambiguous,
 }
 
 impl Route {
-    /// What decides between routes that have a path in common.
+    /// If several routes match a path, the one with the greatest depth is used.
     fn depth(&self) -> usize {
         self.path.len() + usize::from(self.shape == Shape::AtOrBelow)
     }
@@ -132,12 +132,13 @@ impl Route {
         }
     }
 
-    /// Whether an upstream or an application answers. Then nothing of the request is decided here that need not be.
+    /// Whether an upstream or an application answers. If so, this server decides as little as possible about the
+    /// request.
     fn is_elsewhere(&self) -> bool {
         matches!(self.serve, Serve::Proxy(_) | Serve::Python(_))
     }
 
-    /// Which goes first of routes that are equally deep.
+    /// The order of routes of equal depth: the lowest rank is first.
     fn rank(&self) -> usize {
         match self.serve {
             Serve::Proxy(_) => 0,
@@ -148,10 +149,10 @@ impl Route {
 }
 
 impl Routes {
-    /// The routes of a configuration. Opens the directories that are served.
+    /// Makes the routes of a configuration, and opens the directories to serve.
     ///
     /// # Errors
-    /// A directory cannot be opened, or an upstream's name not be found.
+    /// A directory cannot be opened, or an upstream's name cannot be resolved.
     pub fn new(config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<Routes, StartError> {
         let mut table = Table::default();
         table.add_own(config, coders, spool)?;
@@ -176,19 +177,19 @@ impl Routes {
             let shape = if python.prefix() == "/" { Shape::Below } else { Shape::AtOrBelow };
             Route { path: python.prefix().to_owned(), shape, allow: ELSEWHERE, serve: Serve::Python(python) }
         }));
-        // Equal ones keep their order.
+        // The sort is stable: equal routes keep their order.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.depth()), route.rank()));
         Ok(Routes { routes, lines, cors: config.responses.cors.is_some(), trace: config.trace_method })
     }
 
     // ---- for people
 
-    /// A line for each route that this server answers itself: its path, what it is, its methods.
+    /// A line for each route that this server answers itself: path, description, methods.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }
 
-    /// Prefixes and the upstreams that answer below them.
+    /// The prefix and the upstreams of each proxy route.
     pub fn upstreams(&self) -> impl Iterator<Item = (&str, &str)> {
         self.routes.iter().filter_map(|route| match &route.serve {
             Serve::Proxy(proxy) => Some((proxy.prefix.as_str(), proxy.shown.as_str())),
@@ -196,7 +197,7 @@ impl Routes {
         })
     }
 
-    /// Prefixes and the applications that answer below them.
+    /// The prefix and the application of each WSGI route.
     pub fn applications(&self) -> impl Iterator<Item = (&str, &str)> {
         self.routes.iter().filter_map(|route| match &route.serve {
             Serve::Python(python) => Some((python.prefix(), python.shown())),
@@ -221,7 +222,7 @@ impl Routes {
 
     // ---- finding
 
-    /// What is to be done with a request.
+    /// Finds the route of a request, or decides the answer without one.
     pub fn find<'r>(&self, request: &'r Request) -> Found<'_, 'r> {
         let method = request.method();
         match request.target.form {
@@ -239,7 +240,7 @@ impl Routes {
         }
     }
 
-    /// The route that the path belongs to, and what stands behind its own path.
+    /// The route that the path belongs to, and the rest of the path behind the route's own path.
     fn locate<'r>(&self, request: &'r Request) -> Result<(&Route, Rest<'r>), Why> {
         let (target, path) = (&request.target, request.path());
         if target.climbs {
@@ -250,7 +251,7 @@ impl Routes {
         if route.is_elsewhere() {
             let passes_all = matches!(&route.serve, Serve::Proxy(proxy) if proxy.paths == PathRule::Raw);
             if !passes_all && spelling::is_ambiguous(path, target.plain) {
-                // Another server may read it in its own way.
+                // The upstream or application may decode the path in another way.
                 let read = spelling::read_leniently(path).ok_or(Why::Ambiguous)?;
                 self.longest(&read).filter(|other| std::ptr::eq(*other, route)).ok_or(Why::Ambiguous)?;
             }
@@ -271,19 +272,20 @@ impl Routes {
 
     fn found_elsewhere<'a, 'r>(&self, route: &'a Route, rest: Rest<'r>, request: &Request) -> Found<'a, 'r> {
         let (method, is_upstream) = (request.method(), matches!(route.serve, Serve::Proxy(_)));
-        // To go no further (RFC 9110, section 7.6.2).
+        // Max-Forwards: 0 forbids forwarding (RFC 9110, section 7.6.2).
         let ends_here = || is_upstream && fields::max_forwards(request) == Some(0);
         match method {
             Method::Options if self.cors && cors::is_preflight(request) => Found::Options(route.allow),
             Method::Options if ends_here() => Found::Options(route.allow),
-            // An upstream's answer shows what is between the servers.
+            // An upstream's answer to TRACE would show fields that this server has added, and others between the two
+            // servers.
             Method::Trace if is_upstream && !self.trace => Found::NotAllowed(route.allow),
             Method::Trace if ends_here() => Found::Trace,
             _ => Found::Route(route, rest),
         }
     }
 
-    /// Routes of the same path share what is there: one reads it, another may take a POST.
+    /// Several routes can have the same path: one answers GET, another POST. Chooses the one that allows the method.
     fn found_here<'a, 'r>(&'a self, first: &Route, rest: Rest<'r>, request: &Request) -> Found<'a, 'r> {
         let (method, path) = (request.method(), request.path());
         let own = self.routes.iter().filter(|route| !route.is_elsewhere());
@@ -305,7 +307,7 @@ impl Routes {
 
     // ---- answering
 
-    /// Answers a request, or says what the answer waits for.
+    /// Answers a request, or returns what the answer has to wait for.
     pub fn answer(&self, found: &Found, request: &Request, responder: Responder, now: &Now) -> Next {
         let reply = match found {
             Found::Route(route, rest) => return route.serve.answer(request, rest, responder, now),
@@ -347,7 +349,7 @@ impl Serve {
     }
 }
 
-/// Whether a route answers the method itself, where it allows it.
+/// Whether handlers answer the method. OPTIONS, TRACE and unknown methods are answered here.
 fn is_for_handlers(method: Method) -> bool {
     !matches!(method, Method::Options | Method::Trace | Method::Unknown)
 }
@@ -355,7 +357,7 @@ fn is_for_handlers(method: Method) -> bool {
 fn method_not_allowed(allow: Methods, request: &Request, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::METHOD_NOT_ALLOWED);
     fields.field("Allow", allow_value(allow));
-    let sentence = "What is at this address does not allow the request's method.";
+    let sentence = "The resource at this address does not allow the request's method.";
     page::finish_error(Format::of(request), fields, Status::METHOD_NOT_ALLOWED, sentence)
 }
 
@@ -367,11 +369,11 @@ fn allow_value(allow: Methods) -> Vec<u8> {
 
 // ---- making the table
 
-/// Routes that this server answers itself, in the order in which people are shown them.
+/// The routes that this server answers itself, in the order in which they are listed for people.
 #[derive(Default)]
 struct Table {
     routes: Vec<Route>,
-    /// The path with what its query or its end takes, and what the route does.
+    /// For each route: its path with the hint for its argument, and its description.
     lines: Vec<(String, &'static str)>,
 }
 
@@ -387,7 +389,7 @@ impl Table {
             let site = Site::new(prefix, open(config, path)?, config, coders)?;
             Ok::<_, StartError>(Serve::Site(Box::new(site)))
         };
-        // An application or an upstream at / has these addresses for itself.
+        // If an application or an upstream is at /, it gets the requests for these addresses.
         let taken = config.wsgi.takes_all() || config.proxy.takes_all();
         if config.endpoints && !taken {
             let echo = Serve::Echo(Echo { coders: Arc::clone(coders) });
@@ -430,7 +432,7 @@ fn open(config: &Config, path: &Path) -> Result<Root, StartError> {
     })
 }
 
-/// The lines with the methods of their routes, in columns.
+/// Adds the methods of the routes to the lines, and aligns them in columns.
 fn aligned(lines: Vec<(String, &'static str)>, routes: &[Route]) -> Vec<String> {
     let shown = lines.iter().map(|(shown, _)| shown.len()).max().unwrap_or_default();
     let about = lines.iter().map(|(_, about)| about.len()).max().unwrap_or_default();

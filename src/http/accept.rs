@@ -1,10 +1,10 @@
-//! Proactive negotiation: which content coding and which media type a request prefers of those offered (RFC 9110,
-//! sections 12.4 and 12.5).
+//! Proactive negotiation: chooses the content coding or the media type that a request prefers among those offered (RFC
+//! 9110, sections 12.4 and 12.5).
 //!
-//! Left to the caller: what can be offered at all, and the Vary field.
+//! The caller decides what to offer, and writes the Vary field.
 //!
-//! One rule: a malformed element, or one with a malformed weight, is ignored. A guess at its meaning could give a
-//! client what it cannot read. If a name is given twice, its lowest weight counts, for the same reason.
+//! One rule: a malformed element, or one with a malformed weight, is ignored. If its meaning were guessed, a client
+//! could get content that it cannot read. For the same reason, if a name is given twice, its lowest weight counts.
 
 use crate::http::chars::{is_token, quoted_string_len, trim_ows};
 use crate::http::list;
@@ -34,7 +34,7 @@ impl Coding {
         }
     }
 
-    /// The file extension of files in this coding. Files in deflate are not in use.
+    /// The extension of files in this coding. `None` for deflate, for which no extension is in use.
     pub const fn suffix(self) -> Option<&'static str> {
         match self {
             Coding::Identity | Coding::Deflate => None,
@@ -56,7 +56,7 @@ impl Coding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     Use(Coding),
-    /// When to answer 406: the client refuses everything there is, plain bytes included.
+    /// Answer 406: the client refuses every coding that is offered.
     NotAcceptable,
 }
 
@@ -67,9 +67,9 @@ const FULL: Weight = 1000;
 /// Chooses by the Accept-Encoding lines of a request among the codings offered, which stand in the server's order of
 /// preference (section 12.5.3).
 ///
-/// The highest weight wins, then the server's order. Identity is acceptable unless `identity;q=0`, or `*;q=0` without
-/// a word on identity, says otherwise; unless given a weight of its own it comes after every coding the client takes.
-/// Without the field every coding would be acceptable, but a client that does not ask is best served with plain bytes.
+/// The highest weight wins. If weights are equal, the server's order decides. Identity is acceptable unless it has the
+/// weight 0, by `identity;q=0`, or by `*;q=0` if identity is not named. If identity is not named, it comes after every
+/// coding that the client accepts. Without the field every coding is acceptable, but identity is preferred.
 pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, offered: &[Coding]) -> Choice {
     let mut named: [Option<Weight>; Coding::ALL.len()] = [None; Coding::ALL.len()];
     let mut star = None;
@@ -89,7 +89,7 @@ pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, offered: &[Coding])
         }
     }
 
-    // None if the coding is refused; 0 for identity without a weight of its own: below every coding that was named.
+    // None if the coding is refused. 0 for identity without a weight of its own: it ranks below every named coding.
     let rank = |coding: Coding| match (coding, named[coding as usize]) {
         (_, Some(weight)) => Some(weight).filter(|&weight| weight > 0),
         (Coding::Identity, None) => (star != Some(0)).then_some(0),
@@ -106,7 +106,7 @@ pub fn negotiate<'a>(fields: impl Iterator<Item = &'a [u8]>, offered: &[Coding])
     }
     match (best, offered.first()) {
         (Some((_, coding)), _) => Choice::Use(coding),
-        // Without the field, all that is offered is acceptable.
+        // Without the field, every offered coding is acceptable.
         (None, Some(&coding)) if !is_present => Choice::Use(coding),
         (None, _) => Choice::NotAcceptable,
     }
@@ -123,7 +123,7 @@ fn weighted_coding(element: &[u8]) -> Option<(&[u8], Weight)> {
     parts.next().is_none().then_some((name, weight))
 }
 
-/// `q=0.5`, no white space around the `=`. None if it is another parameter or not a qvalue.
+/// Parses `q=0.5`, without white space around the `=`. None if it is another parameter or the weight is not a qvalue.
 fn weight(parameter: &[u8]) -> Option<Weight> {
     match parameter {
         [b'q' | b'Q', b'=', value @ ..] => qvalue(value),
@@ -131,7 +131,7 @@ fn weight(parameter: &[u8]) -> Option<Weight> {
     }
 }
 
-/// `0` or `1` with at most three decimals, those of `1` being zero (section 12.4.2).
+/// Parses `0` or `1` with at most three decimals, which must be zero after `1` (section 12.4.2).
 fn qvalue(value: &[u8]) -> Option<Weight> {
     let (one, decimals) = match value {
         [b'0'] => return Some(0),
@@ -155,8 +155,9 @@ fn qvalue(value: &[u8]) -> Option<Weight> {
 /// Chooses by the Accept lines of a request among the media types offered (`text/html`, in lower case and without
 /// parameters), which stand in the server's order of preference; gives an index into them (section 12.5.1).
 ///
-/// Each offer has the weight of the most specific range that fits it. The highest weight wins, then the server's order.
-/// Without the field, or with nothing valid in it, everything is acceptable. None if no offer is acceptable.
+/// Each offer has the weight of the most specific range that matches it. The highest weight wins. If weights are equal,
+/// the server's order decides. Without the field, or if it holds no valid range, every offer is acceptable. None if no
+/// offer is acceptable.
 pub fn media<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone, offered: &[&str]) -> Option<usize> {
     let ranges = fields.flat_map(list::elements).filter_map(MediaRange::parse);
     if ranges.clone().next().is_none() {
@@ -184,8 +185,8 @@ pub fn media<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone, offered: &[&str
     best.map(|(_, index)| index)
 }
 
-/// Whether the client names HTML and wants it, as browsers do when a person follows a link; `*/*` alone, from scripts,
-/// images and curl, is not enough.
+/// Whether Accept names HTML with a weight above 0, as browsers do when a person follows a link. `*/*` alone, which
+/// scripts, images and curl send, is not enough.
 pub fn accepts_html_explicitly<'a>(fields: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
     fields.flat_map(list::elements).filter_map(MediaRange::parse).any(|range| {
         range.weight > 0
@@ -199,8 +200,8 @@ pub fn accepts_html_explicitly<'a>(fields: impl Iterator<Item = &'a [u8]> + Clon
 struct MediaRange<'a> {
     kind: &'a [u8],
     subtype: &'a [u8],
-    /// Whether a parameter asks for one variety of the type. `charset` doesn't count: `application/json;charset=utf-8`
-    /// is common, and what we generate is UTF-8.
+    /// Whether a parameter narrows the type. `charset` does not count: `application/json;charset=utf-8` is common, and
+    /// generated content is UTF-8.
     is_narrowed: bool,
     weight: Weight,
 }
@@ -220,7 +221,8 @@ impl<'a> MediaRange<'a> {
         for parameter in parts {
             if matches!(parameter, [b'q' | b'Q', b'=', ..]) {
                 media_range.weight = weight(parameter)?;
-                // What follows the weight was an accept-ext in RFC 7231 and means nothing any more.
+                // Parameters behind the weight were accept-ext in RFC 7231. RFC 9110 has removed them: they are
+                // ignored.
                 break;
             }
             let name = parameter_name(parameter)?;
@@ -229,7 +231,7 @@ impl<'a> MediaRange<'a> {
         Some(media_range)
     }
 
-    /// How closely this range fits a type, None where it doesn't.
+    /// How specifically this range matches a type. None if it does not match.
     fn specificity(&self, offer: &str) -> Option<u8> {
         let (kind, subtype) = offer.split_once('/')?;
         if self.is_narrowed {
@@ -341,7 +343,7 @@ mod tests {
             assert_eq!(choose(&[bad, "deflate;q=0.1"]), Choice::Use(Deflate), "{bad:?}");
             assert_eq!(choose(&[bad, "*;q=0.1"]), Choice::Use(Gzip), "{bad:?}");
         }
-        // A comma for the point makes two elements: `gzip;q=0`, and a coding named 5.
+        // A decimal comma makes two elements: `gzip;q=0`, and a coding named 5.
         assert_eq!(choose(&["gzip;q=0,5", "*;q=0.1"]), Choice::Use(Deflate));
     }
 

@@ -1,7 +1,7 @@
-//! Which bytes may stand where: token, field value, quoted-string, optional white space (RFC 9110, section 5.6).
+//! Which bytes are allowed in a token, a field value, a quoted-string and optional white space (RFC 9110, section 5.6).
 //!
-//! Everything that reads fields asks here, so that no two parsers disagree about a byte. What the bytes mean is left
-//! to the callers.
+//! Every parser of fields uses these functions, so that no two parsers disagree about a byte. Callers decide what the
+//! bytes mean.
 
 const ALPHANUMERIC: &[(u8, u8)] = &[(b'0', b'9'), (b'A', b'Z'), (b'a', b'z')];
 
@@ -11,7 +11,7 @@ const TCHAR: [bool; 256] = class(ALPHANUMERIC, b"!#$%&'*+-.^_`|~");
 /// RFC 9110, section 5.5: HTAB, SP, VCHAR and obs-text. Thus no CR, LF, NUL, other control byte or DEL.
 const FIELD_VALUE: [bool; 256] = class(&[(b' ', b'~'), (0x80, 0xff)], b"\t");
 
-/// RFC 9110, section 5.6.4: what may stand between the quotes without a backslash.
+/// RFC 9110, section 5.6.4: the bytes that are allowed between the quotes without a backslash.
 const QDTEXT: [bool; 256] = class(&[(b'#', b'['), (b']', b'~'), (0x80, 0xff)], b"\t !");
 
 /// A table of the bytes in the `ranges` (ends included) and in `single`.
@@ -47,13 +47,13 @@ pub const fn is_field_value_byte(byte: u8) -> bool {
     FIELD_VALUE[byte as usize]
 }
 
-/// The position, from `at` on, of the first byte that a field value cannot hold; the length if there is none. It looks
-/// at eight bytes in one step, since most of a head is read by this function.
+/// The position, from `at` on, of the first byte that is not allowed in a field value. The length if there is none. It
+/// checks eight bytes in one step, because most bytes of a head pass through this function.
 pub fn field_value_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::MAX / 0xff;
     while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk()) {
         let word = u64::from_le_bytes(*eight);
-        // The lowest marked byte is marked truly: a borrow can only mark one above it wrongly.
+        // The lowest marked byte is always right: a borrow can mark only bytes above it by mistake.
         let control = word.wrapping_sub(ONES * 0x20) & !word;
         let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES) & !word;
         let marked = (control | delete) & (ONES * 0x80);
@@ -65,14 +65,14 @@ pub fn field_value_end(bytes: &[u8], mut at: usize) -> usize {
         if !is_field_value_byte(bytes[at]) {
             return at;
         }
-        // A tab.
+        // The marked byte is a tab, which is allowed.
         at += 1;
     }
     at + bytes[at..].iter().position(|&byte| !is_field_value_byte(byte)).unwrap_or(bytes.len() - at)
 }
 
-/// OWS is space and horizontal tab, nothing else (RFC 9110, section 5.6.3): `[u8]::trim_ascii` would also take CR, LF
-/// and form feed, which are not ours to forgive.
+/// OWS is space and horizontal tab, nothing else (RFC 9110, section 5.6.3). `[u8]::trim_ascii` would also remove CR, LF
+/// and form feed, and so accept invalid fields.
 pub const fn is_ows(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
@@ -91,8 +91,8 @@ pub fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// The length, quotes included, of the quoted-string that `bytes` begin with (RFC 9110, section 5.6.4); None where
-/// they begin with something else, hold a forbidden byte or end before the closing quote.
+/// The length, quotes included, of the quoted-string at the start of `bytes` (RFC 9110, section 5.6.4). None if there
+/// is no quoted-string, if it holds a forbidden byte, or if its closing quote is missing.
 pub fn quoted_string_len(bytes: &[u8]) -> Option<usize> {
     if bytes.first() != Some(&b'"') {
         return None;

@@ -1,24 +1,24 @@
-//! The chunked transfer coding (RFC 9112, section 7.1): a decoder that takes bytes as they arrive, and the
-//! few bytes an encoder adds.
+//! The chunked transfer coding (RFC 9112, section 7.1): a decoder that takes bytes as they arrive, and the framing that
+//! an encoder adds.
 //!
-//! The decoder goes byte by byte through the framing and returns the data as slices of its input. It is
-//! exact: CRLF only, no white space where the grammar has none, extensions parsed and ignored, trailers
-//! parsed and dropped, never merged into the header section.
+//! The decoder reads the framing byte by byte, and returns the data as ranges of its input. It is strict: lines end in
+//! CRLF only, and white space is allowed only where the grammar has it. Extensions are parsed and ignored. Trailers are
+//! parsed and dropped; they are never merged into the header section.
 //!
 //! ```text
 //!  Size ─► Bws ─► ExtName.. ─► ExtValue.. | Quoted ─┐
 //!   └──────────────────────────────────────────► SizeLf ─► Data ─► DataCr ─► DataLf ─► Size
-//!                                                  └─ size 0 ─► TrailerStart ─► TrailerName ─► TrailerValue ─► TrailerLf ─┐
-//!                                                                  └─► EndLf ─► End      ◄──────────────── TrailerStart ◄┘
+//! └─ size 0 ─► TrailerStart ─► TrailerName ─► TrailerValue ─► TrailerLf ─┐
+//! └─► EndLf ─► End      ◄──────────────── TrailerStart ◄┘
 //! ```
 
 use crate::http::chars::{is_field_value_byte, is_tchar};
 use crate::http::violation::Violation;
 use std::ops::Range;
 
-/// Bytes of a chunk's size line, extensions included: signatures that real clients send take about 100.
+/// Most bytes of a chunk's size line, extensions included. Signatures that real clients send take about 100.
 const SIZE_LINE: u32 = 4096;
-/// Bytes of the trailer section.
+/// Most bytes of the trailer section.
 const TRAILERS: u32 = 8192;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,18 +52,18 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct ChunkedDecoder {
     state: State,
-    /// The size being read, then the bytes of data still to come.
+    /// While the size is read: the size so far. In the data: the bytes that have not arrived.
     left: u64,
-    /// Bytes of the size line, or of the trailer section, so far.
+    /// Bytes read so far of the size line, or of the trailer section.
     spent: u32,
 }
 
-/// What one call of `decode` found.
+/// The result of one call of `decode`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Decoded {
     /// Bytes of the input that were consumed, `data` included.
     pub consumed: usize,
-    /// The range of the input that is content; empty when there was none.
+    /// The range of the input that is content. It may be empty.
     pub data: Range<usize>,
     /// Whether the last byte of the body was consumed.
     pub end: bool,
@@ -76,8 +76,8 @@ impl Default for ChunkedDecoder {
 }
 
 impl ChunkedDecoder {
-    /// Decodes up to the end of the first piece of data, or all of `input`. Call again with what follows
-    /// `consumed` until it consumes nothing or says `end`.
+    /// Decodes up to the end of the first piece of data, or to the end of `input`. Call again with the bytes behind
+    /// `consumed` until nothing is consumed or `end` is true.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Violation> {
         let mut at = 0;
         while at < input.len() && self.state != State::End {
@@ -95,7 +95,7 @@ impl ChunkedDecoder {
         Ok(Decoded { consumed: at, data: at..at, end: self.state == State::End })
     }
 
-    /// Bytes of the present chunk's data that are still to come.
+    /// Bytes of the current chunk's data that have not arrived.
     pub fn announced(&self) -> u64 {
         if self.state == State::Data { self.left } else { 0 }
     }
@@ -174,23 +174,23 @@ impl ChunkedDecoder {
     }
 }
 
-/// The line before a chunk of `len` bytes: its size in hexadecimal and CRLF.
+/// Writes the line before a chunk of `len` bytes: its size in hexadecimal, and CRLF.
 pub fn write_size(len: usize, out: &mut Vec<u8>) {
     use std::io::Write;
     // Writing to a Vec cannot fail.
     let _ = write!(out, "{len:x}\r\n");
 }
 
-/// What ends a chunk.
+/// The end of a chunk.
 pub const CHUNK_END: &[u8] = b"\r\n";
-/// What ends a chunked body: the last chunk and no trailers.
+/// The end of chunked content: the last chunk, and an empty trailer section.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Content and bytes consumed, fed in pieces of `cut` bytes.
+    /// Decodes the input in pieces of `cut` bytes. Returns the content and the number of bytes consumed.
     fn decode(input: &[u8], cut: usize) -> Result<Option<(Vec<u8>, usize)>, Violation> {
         let mut decoder = ChunkedDecoder::default();
         let (mut data, mut at, mut end) = (Vec::new(), 0, 0);

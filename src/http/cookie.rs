@@ -1,15 +1,15 @@
-//! Cookies: the Cookie field read leniently, Set-Cookie written strictly (RFC 6265, sections 4 and 5).
+//! Cookies (RFC 6265, sections 4 and 5): the Cookie field is read leniently, Set-Cookie is written strictly.
 //!
-//! What a cookie means, and whether to trust it, is left to the caller: any client can send any value.
+//! The caller decides what a cookie means and whether to trust it: any client can send any value.
 
 use std::io::Write;
 
 use crate::http::chars::{is_token, trim_ows};
 
-/// The name and value pairs of a Cookie value, in the order sent; a name may come twice.
+/// The name and value pairs of a Cookie value, in the order sent. A name may occur twice.
 ///
-/// User agents send back whatever they stored (section 5.2 stores nearly anything), so that only a part without `=` or
-/// without a name is skipped. Quotes around a value are dropped. A `;` always separates, quoted or not.
+/// User agents store nearly every cookie (section 5.2) and send it back. So only a part without `=` or without a name
+/// is skipped. Quotes around a value are dropped. A `;` always separates, even inside quotes.
 pub fn parse(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
     value.split(|&byte| byte == b';').filter_map(|pair| {
         let equals = memchr::memchr(b'=', pair)?;
@@ -26,7 +26,7 @@ fn unquote(value: &[u8]) -> &[u8] {
     }
 }
 
-/// Which part of a cookie would have broken out of its field.
+/// The part of a cookie that holds a forbidden byte, with which it could break out of its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadCookie {
     Name,
@@ -51,7 +51,7 @@ impl std::error::Error for BadCookie {}
 pub enum SameSite {
     Strict,
     Lax,
-    /// User agents take this from secure cookies only: `Secure` is written with it.
+    /// User agents accept this for secure cookies only, so `Secure` is written with it.
     None,
 }
 
@@ -79,8 +79,8 @@ impl<'a> SetCookie<'a> {
         Ok(SetCookie { name, value, path: None, max_age: None, http_only: false, secure: false, same_site: None })
     }
 
-    /// The cookie is for this path and those below it. User agents ignore a path that begins with anything but a slash
-    /// (section 5.2.4), so it is refused here.
+    /// Limits the cookie to this path and the paths below it. A path that does not begin with a slash is refused,
+    /// because user agents ignore it (section 5.2.4).
     pub fn with_path(mut self, path: &'a [u8]) -> Result<SetCookie<'a>, BadCookie> {
         let is_path_byte = |&byte: &u8| matches!(byte, 0x20..=0x7e) && byte != b';';
         if !path.starts_with(b"/") || !path.iter().all(is_path_byte) {
@@ -90,7 +90,7 @@ impl<'a> SetCookie<'a> {
         Ok(self)
     }
 
-    /// Writes the value of a Set-Cookie field. Several cookies are several fields: they don't join into a list.
+    /// Writes the value of a Set-Cookie field. Several cookies need several fields: they cannot be joined into a list.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.name);
         out.push(b'=');

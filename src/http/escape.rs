@@ -1,8 +1,8 @@
-//! Bytes of unknown origin made safe for the place they are written to: HTML, JSON, a log line, a URI; and percent
-//! escapes read back.
+//! Escapes untrusted bytes for the format they are written to: HTML, JSON, a log line or a URI. Decodes percent
+//! escapes.
 //!
-//! File names and request targets are bytes, not text. Where text is required, each invalid sequence of UTF-8 becomes
-//! one U+FFFD; where bytes must come back as they were (in links), all of them are escaped.
+//! File names and request targets are bytes, not text. If the format requires text, each sequence of bytes that is not
+//! UTF-8 becomes one U+FFFD. In links, where the same bytes must come back, such bytes are percent-encoded.
 
 use std::borrow::Cow;
 
@@ -10,10 +10,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, percent_encod
 
 const REPLACEMENT: &str = "\u{fffd}";
 
-/// For HTML text and for attribute values in quotes of either kind.
+/// Escapes for HTML text, and for attribute values in single or double quotes.
 ///
-/// White space that lines are made of becomes a reference, as attributes and `<pre>` would change it. The other control
-/// characters may not stand in a document, not even as references, and become U+FFFD.
+/// Tab, LF and CR become character references, because a parser would change them in attributes and in `<pre>`. The
+/// other control characters are not allowed in HTML, not even as references, and become U+FFFD.
 pub fn html(bytes: &[u8], out: &mut Vec<u8>) {
     for_each_char(bytes, |char| match char {
         '&' => out.extend_from_slice(b"&amp;"),
@@ -29,7 +29,7 @@ pub fn html(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// As `html`, but text in which nothing has to be escaped is borrowed. Most text is of that kind.
+/// As `html`, but text that needs no escape is borrowed. Most text needs none.
 pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
     let is_safe = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
     if text.iter().all(is_safe) {
@@ -40,17 +40,17 @@ pub fn html_text(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(escaped)
 }
 
-/// A JSON string with its quotes (RFC 8259, section 7).
+/// Writes a JSON string with its quotes (RFC 8259, section 7).
 ///
-/// `<`, `>` and `&` are escaped too, so that the text may stand in a `<script>`; so are U+2028 and U+2029, at which
-/// older JavaScript ends a line.
+/// `<`, `>` and `&` are escaped too, so that the JSON can be put into a `<script>` element. U+2028 and U+2029 are
+/// escaped, because they end a line in older JavaScript.
 pub fn json_string(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     json_text(bytes, out);
     out.push(b'"');
 }
 
-/// What stands between the quotes of a JSON string: a part of it, or all.
+/// Writes text between the quotes of a JSON string: the whole text or a part of it.
 pub fn json_text(bytes: &[u8], out: &mut Vec<u8>) {
     for_each_char(bytes, |char| match char {
         '"' => out.extend_from_slice(b"\\\""),
@@ -64,8 +64,8 @@ pub fn json_text(bytes: &[u8], out: &mut Vec<u8>) {
     });
 }
 
-/// For a quoted part of a log line, as nginx does it: control bytes, `"`, `\` and all from 0x7f on become `\xHH`. A log
-/// line stays one line of ASCII, and no client can send control sequences to a terminal.
+/// Escapes for a quoted part of a log line, as nginx does: control bytes, `"`, `\` and the bytes from 0x7f on become
+/// `\xHH`. So a log line stays one line of ASCII, and no client can send control sequences to a terminal.
 pub fn log(bytes: &[u8], out: &mut Vec<u8>) {
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f..)) {
@@ -77,9 +77,10 @@ pub fn log(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(rest);
 }
 
-/// Unreserved characters (RFC 3986, section 2.3) and those sub-delims that mean nothing in HTML, to a shell's quotes or
-/// in a header. A colon is escaped although a pchar: the first segment of a relative reference may not hold one
-/// (section 4.2), and `javascript:` is one.
+/// The bytes that `path_segment` escapes. Not escaped are the unreserved characters (RFC 3986, section 2.3), and those
+/// sub-delims that have no meaning in HTML, in a shell's quotes or in a field. A colon is escaped although it is a
+/// pchar: it is not allowed in the first segment of a relative reference (section 4.2), where it would end a scheme, as
+/// in `javascript:`.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -95,9 +96,9 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'=')
     .remove(b'@');
 
-/// One segment of a path in a link or a Location: the bytes of a file name, a slash included, so that they come back
-/// the same. What is written needs no further escaping in HTML or in a field. `.` and `..` cannot be protected by
-/// escapes (RFC 3986, section 6.2.2.2) and must not be passed.
+/// Escapes one segment of a path for a link or a Location: a file name, in which a slash is escaped too. A client that
+/// follows the link sends the same bytes back. The output needs no further escape in HTML or in a field. Do not pass
+/// `.` and `..`: escapes do not protect them (RFC 3986, section 6.2.2.2).
 pub fn path_segment(bytes: &[u8], out: &mut Vec<u8>) {
     for piece in percent_encode(bytes, SEGMENT) {
         out.extend_from_slice(piece.as_bytes());
@@ -144,17 +145,17 @@ pub fn decode_lenient(bytes: &[u8]) -> Cow<'_, [u8]> {
     percent_decode(bytes).into()
 }
 
-/// As `decode_lenient`, and `+` is a space (application/x-www-form-urlencoded).
+/// As `decode_lenient`, but `+` becomes a space (application/x-www-form-urlencoded).
 pub fn decode_form(bytes: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr(b'+', bytes).is_none() {
         return decode_lenient(bytes);
     }
-    // Before the escapes are decoded: %2B is a plus.
+    // This comes before the escapes are decoded, because %2B is a plus.
     let spaced: Vec<u8> = bytes.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
     Cow::Owned(decode_lenient(&spaced).into_owned())
 }
 
-/// The names and values of a query, `a=1&b` giving `(a, 1)` and `(b, )`. Empty pairs are skipped.
+/// The names and values of a query, decoded: `a=1&b` gives `(a, 1)` and `(b, )`. Empty pairs are skipped.
 pub fn query_pairs(query: &[u8]) -> impl Iterator<Item = (Cow<'_, [u8]>, Cow<'_, [u8]>)> + Clone {
     query.split(|&byte| byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = match memchr::memchr(b'=', pair) {
@@ -178,7 +179,7 @@ fn push_char(char: char, out: &mut Vec<u8>) {
     out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
-/// For characters of the basic plane, which have one escape.
+/// Writes `\uHHHH`. The character must be of the basic multilingual plane: others would need two escapes.
 fn push_u_escape(char: char, out: &mut Vec<u8>) {
     let [.., high, low] = u32::from(char).to_be_bytes();
     out.extend_from_slice(b"\\u");

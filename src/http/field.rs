@@ -1,7 +1,7 @@
-//! Field lines as they are written, and the names of those that never leave a connection.
+//! Writes field lines, and lists the hop-by-hop fields.
 
-/// Fields of a single connection (RFC 9110, section 7.6.1): the next connection has its own. The two of proxy
-/// authentication are about a proxy that the client has chosen, which this server is not. In lower case.
+/// Names, in lower case, of fields that belong to one connection and are not forwarded (RFC 9110, section 7.6.1). The
+/// two fields of proxy authentication are for a proxy that the client has chosen, which this server is not.
 pub const HOP_BY_HOP: [&str; 9] = [
     "connection",
     "keep-alive",

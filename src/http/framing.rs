@@ -1,9 +1,9 @@
-//! What a head says about the message around it: how long the content is (RFC 9112, section 6), whether
-//! the connection persists (section 9.3), whether the client waits for 100 (RFC 9110, section 10.1.1),
-//! and that there is one valid Host (RFC 9112, section 3.2).
+//! The framing that a request's head announces: the length of the content (RFC 9112, section 6), whether the connection
+//! persists (section 9.3), and whether the client waits for 100 (RFC 9110, section 10.1.1). It also checks that there
+//! is one valid Host (RFC 9112, section 3.2).
 //!
-//! Where the RFC leaves a choice between mending and refusing, we refuse: two servers that mend a message
-//! in different ways are how a request is smuggled past one of them.
+//! If the RFC allows both to repair a message and to refuse it, the message is refused: if two servers repair a message
+//! in different ways, a request can be smuggled past one of them.
 
 use crate::http::head::{Head, Name};
 use crate::http::list;
@@ -14,7 +14,7 @@ use crate::http::violation::Violation;
 /// How the end of a request's content is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentLength {
-    /// Of a known number of bytes; 0 when the head names no framing.
+    /// A known number of bytes: 0 if the head has neither Content-Length nor Transfer-Encoding.
     Bytes(u64),
     Chunked,
 }
@@ -31,7 +31,7 @@ pub fn content_length(head: &Head, bytes: &[u8]) -> Result<ContentLength, Violat
     number::parse(value).map(ContentLength::Bytes).ok_or(Violation::LengthInvalid)
 }
 
-/// `chunked`, once, in HTTP/1.1, without a Content-Length.
+/// Accepts `chunked`, once, in HTTP/1.1, without a Content-Length, and nothing else.
 fn transfer_coding(head: &Head, bytes: &[u8]) -> Result<(), Violation> {
     if head.has(Name::ContentLength) {
         return Err(Violation::LengthWithCoding);
@@ -43,23 +43,23 @@ fn transfer_coding(head: &Head, bytes: &[u8]) -> Result<(), Violation> {
     let is_chunked = |coding: &&[u8]| coding.eq_ignore_ascii_case(b"chunked");
     match &codings[..] {
         [only] if is_chunked(only) => Ok(()),
-        // The end of the message is certain, what is in it is not: 501 (section 6.1).
+        // The end of the message is known, but its content cannot be decoded: 501 (section 6.1).
         [before @ .., last] if is_chunked(last) && !before.iter().any(is_chunked) => Err(Violation::CodingUnknown),
-        // The end of the message is not certain: 400 (section 6.3, case 4).
+        // The end of the message is unknown: 400 (section 6.3, case 4).
         _ => Err(Violation::CodingNotLast),
     }
 }
 
-/// Whether the connection persists after a message of HTTP/1.`minor` (RFC 9112, section 9.3). `connection`: the values of
-/// its `Connection` fields.
+/// Whether the connection persists after a message of HTTP/1.`minor` (RFC 9112, section 9.3). `connection`: the values
+/// of its `Connection` fields.
 pub fn persists<'a>(minor: u8, connection: impl Iterator<Item = &'a [u8]> + Clone) -> bool {
     let has =
         |option: &[u8]| connection.clone().flat_map(list::elements).any(|element| element.eq_ignore_ascii_case(option));
     !has(b"close") && (minor >= 1 || has(b"keep-alive"))
 }
 
-/// Whether the client waits for 100 before it sends its content. HTTP/1.0 cannot; other expectations
-/// are refused.
+/// Whether the client waits for 100 before it sends its content. In HTTP/1.0 there is no 100. Expectations other than
+/// 100-continue are refused.
 pub fn expects_continue(head: &Head, bytes: &[u8]) -> Result<bool, Violation> {
     if !head.has(Name::Expect) {
         return Ok(false);
@@ -74,8 +74,8 @@ pub fn expects_continue(head: &Head, bytes: &[u8]) -> Result<bool, Violation> {
     Ok(expected && head.minor >= 1)
 }
 
-/// One valid Host in HTTP/1.1, at most one in HTTP/1.0. In absolute-form the target's authority counts,
-/// yet the field must be there and valid all the same.
+/// Checks that there is one valid Host in HTTP/1.1, and at most one in HTTP/1.0. The check also applies to a target in
+/// absolute-form, whose authority replaces the Host.
 pub fn check_host(head: &Head, bytes: &[u8]) -> Result<(), Violation> {
     let mut values = head.values(bytes, Name::Host);
     let host = values.next();

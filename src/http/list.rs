@@ -1,20 +1,21 @@
 //! Comma separated lists, the `#rule` of RFC 9110, section 5.6.1, and the semicolon separated parameters in their
 //! elements (section 5.6.6).
 //!
-//! A separator inside a quoted-string does not separate. Whether an element is well formed is left to the caller.
-//! Not for entity tags: they look like quoted-strings, but are not (see `etag`).
+//! A separator inside a quoted-string does not separate. The caller checks whether an element is well formed. Do not
+//! use this for entity tags: they look like quoted-strings, but have no quoted-pairs (see `etag`).
 
 use crate::http::chars::trim_ows;
 
-/// The elements of a list: white space trimmed, empty ones skipped, as section 5.6.1.2 asks of a recipient.
+/// The elements of a list, without white space around them. Empty elements are skipped, as section 5.6.1.2 requires of
+/// a recipient.
 ///
 /// Several field lines of one name are one list (section 5.3): `lines.flat_map(list::elements)`.
 pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     Split { rest: Some(value), separator: b',' }.map(trim_ows).filter(|element| !element.is_empty())
 }
 
-/// An element's name and then its parameters: `text/html; q=0.5` gives `text/html`, `q=0.5`. Trimmed, without empty
-/// parts, as section 5.6.6 allows `;;`.
+/// An element's name and then its parameters: `text/html; q=0.5` gives `text/html`, `q=0.5`. White space around a part
+/// is removed. Empty parts are skipped, because section 5.6.6 allows `;;`.
 pub fn parameters(element: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     Split { rest: Some(element), separator: b';' }.map(trim_ows).filter(|part| !part.is_empty())
 }
@@ -31,14 +32,14 @@ impl<'a> Iterator for Split<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         let bytes = self.rest.take()?;
         let end = next_separator(bytes, self.separator);
-        // An end past the last byte has no separator behind it, and nothing more to give.
+        // If `end` is the end of the value, no separator is there: the iterator ends.
         self.rest = bytes.get(end + 1..);
         Some(&bytes[..end])
     }
 }
 
-/// Where the first `separator` outside a quoted-string is, else the end. An unclosed quote swallows the rest: an
-/// element that is malformed anyway is better kept whole than read as several good ones.
+/// The position of the first `separator` outside a quoted-string, or the length. If a quote is not closed, everything
+/// behind it is one malformed element: split at its commas, it could be read as several valid ones.
 fn next_separator(bytes: &[u8], separator: u8) -> usize {
     let mut quoted = false;
     let mut at = 0;

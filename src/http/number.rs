@@ -1,15 +1,15 @@
-//! Numbers in protocol elements: digits only, as every grammar of HTTP wants them.
+//! Numbers in protocol elements: digits only, as in every grammar of HTTP.
 //!
 //! ```
 //! use dustdevil::http::number;
 //! assert_eq!(number::parse(b"0123"), Some(123));
-//! // `str::parse` would take this one.
+//! // `str::parse` would accept this one.
 //! assert_eq!(number::parse(b"+5"), None);
 //! assert_eq!(number::parse(b""), None);
 //! assert_eq!(number::parse(b"18446744073709551616"), None);
 //! ```
 
-/// Whether there is at least one byte, and all are digits.
+/// Whether there is at least one byte, and all bytes are digits.
 pub fn is_digits(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
 }

@@ -1,6 +1,6 @@
-//! The head of a response from an upstream (RFC 9112, section 4): status line and field section, parsed as strictly as
-//! the head of a request and by the same functions. A client may tolerate a malformed head; a proxy must not, because
-//! it would pass on what it has not understood.
+//! The head of a response from an upstream (RFC 9112, section 4): status line and field section. It is parsed as
+//! strictly as the head of a request, and by the same functions. A client may tolerate a malformed head. A proxy must
+//! not, because it would pass on bytes that the next recipient may understand differently.
 
 use crate::http::head::{Field, HeadLimits, Name, Span, next_line, parse_field, parse_version};
 use crate::http::violation::Violation;
@@ -14,14 +14,14 @@ pub struct ResponseHead {
     /// The y of HTTP/1.y.
     pub minor: u8,
     pub fields: Vec<Field>,
-    /// Bytes the head took, CRLFCRLF included.
+    /// The length of the head, including CRLFCRLF.
     pub len: usize,
 }
 
 impl ResponseHead {
-    /// Parses the head at the start of `bytes`; `None` when its end has not arrived and the lines so far are valid: a
-    /// server that does not speak HTTP is noticed at its first bad line, not at a timeout. `scanned` is where the
-    /// search for the end continues; the caller keeps it between calls.
+    /// Parses the head at the start of `bytes`. `None` if its end has not arrived and the lines so far are valid: a
+    /// server that does not speak HTTP is noticed at its first invalid line, not at a timeout. `scanned` is where the
+    /// search for the end continues. The caller keeps it between calls.
     pub fn parse(bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<Option<ResponseHead>, Violation> {
         let start = &b"HTTP/1."[..bytes.len().min(7)];
         if !bytes.starts_with(start) {
@@ -40,7 +40,7 @@ impl ResponseHead {
         ResponseHead::parse_lines(&bytes[..end], limits).map(Some)
     }
 
-    /// Parses complete lines, each ending in LF. The final empty line, if it is among them, is the last.
+    /// Parses complete lines, each ending in LF. The empty line that ends the head may be the last of them.
     fn parse_lines(bytes: &[u8], limits: &HeadLimits) -> Result<ResponseHead, Violation> {
         let mut head = ResponseHead { len: bytes.len(), ..ResponseHead::default() };
         let line = next_line(bytes, 0, limits)?;
@@ -61,12 +61,13 @@ impl ResponseHead {
         Ok(head)
     }
 
-    /// The values of all fields of a name, in their order.
+    /// The values of all fields with this name, in order.
     pub fn values<'a>(&'a self, bytes: &'a [u8], name: Name) -> impl Iterator<Item = &'a [u8]> + Clone {
         self.fields.iter().filter(move |field| field.known == name).map(|field| field.value.of(bytes))
     }
 
-    /// Version, a space, three digits; a space and a reason, which many leave out with its space.
+    /// Parses version, space, three digits, space and reason. Many servers leave out the reason together with its
+    /// space.
     fn parse_status_line(&mut self, line: &[u8]) -> Result<(), Violation> {
         let version_end = memchr(b' ', line).ok_or(Violation::Version)?;
         self.minor = parse_version(&line[..version_end])?;
@@ -94,7 +95,7 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { size: 512, target: 64, fields: 8 };
 
-    /// The answer to the bytes in one piece; it must be the same byte by byte and with bytes behind.
+    /// Parses the bytes in one piece. Checks that the result is the same byte by byte, and with bytes behind the head.
     fn parse(text: &str) -> Result<Option<ResponseHead>, Violation> {
         let bytes = text.as_bytes();
         let mut scanned = 0;

@@ -1,21 +1,22 @@
-//! The path of a request as the names of files are: percent-decoded, and several slashes in a row are one. Routes are
-//! found by it, and what is left of it behind a route's own path is what the route sees.
+//! The path of a request as a path of files: percent-decoded, with several slashes in a row merged into one. And the
+//! rest of a request's path behind a route's own path, which the handler gets.
 
 use crate::http::escape;
 use crate::http::target::Target;
 use std::borrow::Cow;
 
-/// What stands behind the path of a route.
+/// The rest of a request's path behind the route's own path.
 #[derive(Debug)]
 pub struct Rest<'a> {
     /// Percent-encoded, as in `Target::path`.
     pub encoded: &'a [u8],
-    /// Decoded. `None` where a segment holds an encoded slash: no file's name does.
+    /// Decoded. `None` if a segment holds an encoded slash, because no file name holds a slash, or if the route is a
+    /// proxy or an application.
     pub decoded: Option<Cow<'a, [u8]>>,
 }
 
 impl<'a> Rest<'a> {
-    /// `path` is the whole path as `decoded` gives it; `at` is the length of the route's own path.
+    /// `path`: the whole path, as `decoded` returns it. `at`: the length of the route's own path.
     pub fn new(target: &'a Target, path: Option<Cow<'a, [u8]>>, at: usize) -> Rest<'a> {
         let decoded = path.map(|path| match path {
             Cow::Borrowed(path) => Cow::Borrowed(&path[at..]),
@@ -28,7 +29,7 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// The path of a target, decoded. `None` where a segment holds an encoded slash.
+/// The path of a target, decoded, with single slashes. `None` if a segment holds an encoded slash.
 pub fn decoded<'a>(target: &'a Target) -> Option<Cow<'a, [u8]>> {
     let encoded = &*target.path;
     if target.plain {

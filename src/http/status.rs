@@ -31,23 +31,22 @@ impl Status {
     pub const LOOP_DETECTED: Status = Status(508);
     pub const INSUFFICIENT_STORAGE: Status = Status(507);
 
-    /// Whether a response with this status never has content, whatever its fields say
-    /// (RFC 9112, section 6.3).
+    /// Whether a response with this status never has content, whatever its fields say (RFC 9112, section 6.3).
     pub fn is_bodiless(self) -> bool {
         matches!(self.0, 100..=199 | 204 | 304)
     }
 
-    /// Whether a cache may keep such a response without being told to (RFC 9110, section 15.1).
+    /// Whether a cache may store a response with this status although no field allows it (RFC 9110, section 15.1).
     pub fn is_cacheable_by_default(self) -> bool {
         matches!(self.0, 200 | 203 | 204 | 206 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501)
     }
 
-    /// The customary reason phrase; empty for a code that has none, which is a valid phrase too.
+    /// The usual reason phrase. It is empty for a code without one; an empty phrase is valid.
     pub fn reason(self) -> &'static str {
         self.text().get(4..).unwrap_or_default()
     }
 
-    /// Code and reason phrase, `404 Not Found`; empty for a code that has no customary one.
+    /// Code and reason phrase, such as `404 Not Found`. Empty for a code without a usual reason phrase.
     pub fn text(self) -> &'static str {
         match self.0 {
             100 => "100 Continue",

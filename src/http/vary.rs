@@ -1,4 +1,4 @@
-//! What the choice of a response depended on, for one `Vary` field (RFC 9110, section 12.5.5).
+//! The request fields that a response depends on, for its `Vary` field (RFC 9110, section 12.5.5).
 
 /// A set of request fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

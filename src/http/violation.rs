@@ -1,18 +1,18 @@
-//! The rules that a request can break: one value per rule, with its status and the sentence for the client.
+//! The rules that a message can break: one value per rule, with its status and a sentence for the client.
 //!
 //! "Not enough bytes yet" is not here, because it is not an error.
 
 use crate::http::status::Status;
 
-/// The rule of RFC 9110 or 9112, or the limit of this server, that a request broke.
+/// The rule of RFC 9110 or 9112, or the limit of this server, that a request or an upstream's response broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
     // Request line (RFC 9112, section 3)
     NotHttp,
     RequestLine,
-    /// It fills the head's limit alone.
+    /// The method alone fills the limit of a head.
     MethodTooLong,
-    /// Of a response.
+    /// In a response of an upstream.
     StatusLine,
     Version,
     MajorVersion,
@@ -54,15 +54,15 @@ pub enum Violation {
     TrailerTooLarge,
     // Expect (RFC 9110, section 10.1.1)
     Expectation,
-    /// The client closed its side in the middle of the message.
+    /// The sender closed the connection in the middle of the message.
     Truncated,
-    // Time
+    // Timeouts
     HeadTooSlow,
     BodyTooSlow,
 }
 
 impl Violation {
-    /// The status that answers it.
+    /// The status to answer a request with.
     pub fn status(self) -> Status {
         use Violation::*;
         Status(match self {
@@ -78,7 +78,7 @@ impl Violation {
         })
     }
 
-    /// One sentence that names the rule, never with a byte of the request in it.
+    /// One sentence that names the rule. It never holds a byte of the request.
     pub fn sentence(self) -> &'static str {
         use Violation::*;
         match self {
@@ -91,9 +91,9 @@ impl Violation {
             Target => "The request target holds a byte that a URI cannot hold; percent-encode it.",
             TargetEscape => "A percent sign in the request target must be followed by two hexadecimal digits.",
             TargetNul => "The request target must not hold an encoded NUL.",
-            TargetFragment => "A request target has no fragment.",
-            TargetForm => "The form of the request target does not go with the method.",
-            Misdirected => "An https resource cannot be had over a connection without TLS.",
+            TargetFragment => "A request target must not have a fragment.",
+            TargetForm => "The form of the request target does not fit the method.",
+            Misdirected => "An https resource is not available over a connection without TLS.",
             TargetTooLong => "The request target is longer than this server reads.",
             BareLf => "Lines end in CRLF; a lone LF is not accepted.",
             BareCr => "A CR must be followed by LF.",
@@ -117,7 +117,7 @@ impl Violation {
             ChunkSize => "A chunk must begin with its size in hexadecimal digits.",
             ChunkExtension => "A chunk extension is malformed.",
             ChunkExtensionTooLong => "A chunk's size line is longer than this server reads.",
-            ChunkEnd => "A chunk must end in CRLF after as many bytes as it promised.",
+            ChunkEnd => "A chunk must end in CRLF after the number of bytes that its size line announces.",
             Trailer => "A trailer field is malformed.",
             TrailerTooLarge => "The trailer section is larger than this server reads.",
             Expectation => "The only expectation this server meets is 100-continue.",

@@ -1,9 +1,9 @@
 //! A queue of bytes: filled at its end, consumed at its front.
 //!
-//! Its memory is initialised over the whole length, so that room for a read need not be cleared again. An empty buffer
-//! that is parked holds no memory: an idle connection costs its state and nothing more.
+//! Its whole memory is initialised once, so that room for a read is not cleared again. An empty buffer that is parked
+//! holds no memory: an idle connection holds its state only.
 
-/// What a parked buffer may waste before its bytes are moved to a vector that fits.
+/// Most unused bytes of a parked buffer. If there are more, the content is moved to smaller memory.
 const PARKED_SLACK: usize = 4096;
 
 #[derive(Debug, Default)]
@@ -29,13 +29,13 @@ impl Buffer {
         self.start == self.end
     }
 
-    /// Whether it holds any memory.
+    /// Whether the buffer holds no memory.
     #[inline]
     pub fn is_unallocated(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// The memory that it holds, in bytes.
+    /// The memory that the buffer holds, in bytes.
     #[inline]
     pub fn capacity(&self) -> usize {
         self.bytes.len()
@@ -90,14 +90,14 @@ impl Buffer {
         self.end = self.start + len;
     }
 
-    /// Overwrites bytes that are in the queue, from `at` counted from its front.
+    /// Overwrites bytes of the queue, beginning `at` bytes behind its front.
     pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
         let from = self.start + at;
         debug_assert!(from + bytes.len() <= self.end);
         self.bytes[from..from + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Gives back memory that the bytes do not need. Call it before the connection waits.
+    /// Gives back memory that the content does not need. Call it before the connection waits.
     #[inline]
     pub fn park(&mut self) {
         if self.is_empty() {
@@ -114,11 +114,11 @@ impl Buffer {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        // Moving may have been enough.
+        // Moving the content to the front may have made enough room.
         let needed = self.end + size;
         if self.bytes.len() < needed {
-            // Zeroed memory from the allocator is not touched before it is used: a small head costs a page, not the
-            // whole room.
+            // The system maps zeroed memory page by page when it is first written: a small head costs a page, not
+            // the whole room.
             let mut bytes: Box<[u8]> = vec![0; needed.next_power_of_two()].into();
             bytes[..self.end].copy_from_slice(&self.bytes[..self.end]);
             self.bytes = bytes;

@@ -1,11 +1,11 @@
-//! The client's side of one exchange with another server: how the response is framed (RFC 9112, section 6.3), and the
-//! framing of the request's content. Pure, like `conn`, which is the server's side.
+//! The client's side of one exchange with an upstream: how the upstream's response is framed (RFC 9112, section 6.3),
+//! and the framing of the request's content. It does no i/o. The server's side is `conn`.
 //!
 //! ```text
 //!  response:  head ─► Nothing ───────────────────────► end     HEAD, 1xx, 204, 304
 //!               ├───► Length ──last byte─────────────► end
 //!               ├───► Chunked ──last chunk, trailers─► end
-//!               └───► UntilClose ──orderly close─────► end     a close anywhere above is a cut
+//!               └───► UntilClose ──orderly close─────► end     a close in any other state means: truncated
 //! ```
 
 use crate::http::chunked::{self, ChunkedDecoder, Decoded};
@@ -19,7 +19,7 @@ use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
 use crate::proto::transfer::{self, Decoder};
 
-/// Where the response's content ends.
+/// How the end of the response's content is found.
 #[derive(Debug)]
 pub enum Content {
     Nothing,
@@ -28,7 +28,8 @@ pub enum Content {
 }
 
 impl Content {
-    /// How a response is framed. A head that allows two readings is refused.
+    /// The framing that a response's head announces. A head that can be read in two ways is refused. `to_head`: the
+    /// request was HEAD.
     pub fn of(head: &ResponseHead, bytes: &[u8], to_head: bool) -> Result<Content, Violation> {
         let codings: Vec<&[u8]> = head.values(bytes, Name::TransferEncoding).flat_map(list::elements).collect();
         let coded = head.values(bytes, Name::TransferEncoding).next().is_some();
@@ -63,10 +64,10 @@ impl Content {
         }
     }
 
-    /// Decodes the next piece. `closed`: nothing follows the input.
+    /// Decodes the next piece. `closed`: the upstream has closed, so that nothing follows `input`.
     ///
     /// # Errors
-    /// The framing is broken, or the content was cut (`Truncated`).
+    /// The framing is invalid, or the upstream closed before the end of the content (`Truncated`).
     pub fn decode(&mut self, input: &[u8], closed: bool) -> Result<Decoded, Violation> {
         let decoded = match self {
             Content::Nothing => Decoded { consumed: 0, data: 0..0, end: true },
@@ -80,7 +81,7 @@ impl Content {
     }
 }
 
-/// Whether the server keeps the connection open after this response.
+/// Whether the upstream keeps the connection open after this response.
 pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
     framing::persists(head.minor, head.values(bytes, Name::Connection))
 }
@@ -89,7 +90,7 @@ pub fn persists(head: &ResponseHead, bytes: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     Nothing,
-    /// By the length that the client announced. The session holds the client to it.
+    /// By the length that the client announced. The session checks that the client keeps to it.
     Length(u64),
     Chunked,
 }

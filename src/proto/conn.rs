@@ -1,5 +1,5 @@
-//! The server's side of one connection as a pair of state machines, one for the request that is read and one for the
-//! response that is written (RFC 9112). It knows the framing only, not what the content means.
+//! The server's side of one connection as two state machines: `Reading` for the request and `Writing` for the response
+//! (RFC 9112). They know the framing of messages only, not what the content means.
 //!
 //! ```text
 //!  Reading:  Head ──head──► Body(Decoder) ──last byte──► Done ─┐
@@ -18,10 +18,10 @@ use crate::proto::buffer::Buffer;
 use crate::proto::transfer::{self, Decoder};
 
 /// Unwanted content up to this size is read and dropped, so that the connection can be used again. If there is more,
-/// closing is cheaper.
+/// the connection is closed, which is cheaper.
 pub const DRAIN_LIMIT: u64 = 256 * 1024;
-/// The high-water mark of an output buffer: content is added only while fewer bytes wait to be written. Twice as
-/// much costs memory that the allocator keeps: 8 MB after 200 clients that did not read.
+/// The high-water mark of an output buffer: content is added only while fewer bytes wait to be written. With a mark
+/// twice as high, the allocator kept 8 MB more after 200 clients that did not read.
 pub const HIGH_WATER: usize = 32 * 1024;
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub enum Reading {
     Head,
     Body(Decoder),
     Done,
-    /// Bytes that still arrive are not read as a request.
+    /// Later bytes are not parsed as a request.
     Closed,
 }
 
@@ -46,7 +46,7 @@ pub enum Encoder {
     /// Bytes still to be sent.
     Length(u64),
     Chunked,
-    /// By closing: to an HTTP/1.0 client, when the length is unknown.
+    /// Closing the connection ends the content: for HTTP/1.0 clients, if the length is unknown.
     UntilClose,
 }
 
@@ -58,21 +58,21 @@ pub struct Conn {
     pub persist: bool,
     /// The y of the request's HTTP/1.y.
     pub minor: u8,
-    /// Whether the request may have changed something (RFC 9110, section 9.2.1).
+    /// Whether the method is unsafe: the request may have changed something (RFC 9110, section 9.2.1).
     pub is_unsafe: bool,
     /// Whether the response has no content because the request was HEAD.
     pub head_only: bool,
     /// Whether the client still waits for 100 (Continue).
     pub wants_continue: bool,
-    /// The status sent, for the log.
+    /// The status of the response, for the log.
     pub status: u16,
-    /// Bytes of content received.
+    /// Bytes of the request's content received so far, without framing.
     pub received: u64,
-    /// Bytes of content received, with their framing.
+    /// Bytes of the request's content received so far, with framing.
     pub taken: u64,
-    /// Bytes of content sent, for the log.
+    /// Bytes of the response's content sent so far, for the log.
     pub sent: u64,
-    /// What answering has cost since `take_work` was last called, in the units of `cost`.
+    /// The cost of answering since the last `take_work`, in the units of `cost`.
     pub work: usize,
 }
 
@@ -96,7 +96,7 @@ impl Default for Conn {
 }
 
 impl Conn {
-    /// Takes a complete head, and from it the framing of the request's content.
+    /// Begins a request with its complete head, which decides how the content is framed.
     pub fn on_head(&mut self, head: &Head, bytes: &[u8]) -> Result<(), Violation> {
         self.minor = head.minor;
         self.head_only = head.method == Method::Head;
@@ -115,12 +115,12 @@ impl Conn {
         Ok(())
     }
 
-    /// What answering has cost since the last call.
+    /// Returns the cost of answering since the last call, and resets it.
     pub fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
     }
 
-    /// Decodes the next piece of the request's content; at its end `reading` is Done.
+    /// Decodes the next piece of the request's content. At the end of the content `reading` becomes Done.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Violation> {
         let Reading::Body(decoder) = &mut self.reading else {
             return Ok(Decoded { consumed: 0, data: 0..0, end: true });
@@ -134,7 +134,7 @@ impl Conn {
         Ok(decoded)
     }
 
-    /// Bytes of content that are announced and not yet read; `None` while the length is unknown.
+    /// Bytes of the request's content that are not read yet. `None` for chunked content, whose length is unknown.
     pub fn unread(&self) -> Option<u64> {
         match &self.reading {
             Reading::Body(Decoder::Length(left)) => Some(*left),
@@ -143,7 +143,7 @@ impl Conn {
         }
     }
 
-    /// Bytes of content received, and those that are announced. The limit is applied to this sum, so that a chunk that
+    /// The sum of the bytes of content received and announced. The size limit applies to this sum, so that a chunk that
     /// is too large is refused at its size line and not at its end.
     pub fn received_and_announced(&self) -> u64 {
         let announced = match &self.reading {
@@ -153,14 +153,14 @@ impl Conn {
         self.received.saturating_add(announced)
     }
 
-    /// Ends the reading for good: the message cannot be trusted, so that no later byte may be read as a request.
+    /// Stops reading from this connection for good. After an invalid message no later byte may be parsed as a request.
     pub fn refuse(&mut self) {
         self.reading = Reading::Closed;
         self.persist = false;
         self.wants_continue = false;
     }
 
-    /// Frames a piece of the response's content. More than was announced is not sent.
+    /// Frames a piece of the response's content. Bytes beyond the announced length are dropped.
     pub fn encode(&mut self, data: &[u8], out: &mut Buffer) {
         let Writing::Body(encoder) = &mut self.writing else { return };
         match encoder {
@@ -176,7 +176,7 @@ impl Conn {
         self.sent += data.len() as u64;
     }
 
-    /// Counts content that went to the socket past the output buffer.
+    /// Counts content that was sent to the socket without the output buffer.
     pub fn on_sent_directly(&mut self, count: u64) {
         if let Writing::Body(Encoder::Length(left)) = &mut self.writing {
             *left = left.saturating_sub(count);
@@ -184,8 +184,8 @@ impl Conn {
         self.sent += count;
     }
 
-    /// Ends the response's content. `false` if it was shorter than announced: only closing the connection can tell the
-    /// client.
+    /// Ends the response's content. Returns false if it was shorter than announced: the connection must be closed then,
+    /// because nothing else tells the client.
     pub fn finish(&mut self, out: &mut Buffer) -> bool {
         let complete = match self.writing {
             Writing::Body(Encoder::Length(left)) => left == 0,
@@ -199,7 +199,7 @@ impl Conn {
         complete
     }
 
-    /// Both machines done and the connection persists: ready for the next request.
+    /// Prepares for the next request. Call it when both machines are Done and the connection persists.
     pub fn recycle(&mut self) {
         debug_assert!(matches!((&self.reading, &self.writing), (Reading::Done, Writing::Done)));
         *self = Conn::default();

@@ -1,4 +1,4 @@
-//! Why a connection ended, as a value with words, for the log.
+//! The reasons for which a connection ends, with words for the log.
 
 use crate::http::violation::Violation;
 use std::fmt;
@@ -7,17 +7,17 @@ use std::fmt;
 pub enum CloseReason {
     /// The exchange is over, and one side asked for the connection to be closed.
     Done,
-    /// The client closed while nothing was under way.
+    /// The client closed the connection between two requests.
     ClientLeft,
     /// The client closed or reset the connection in the middle of a message.
     ClientBroke,
-    /// No request came within the keep-alive time.
+    /// No request came within the keep-alive timeout.
     Idle,
-    /// The client did not take the response in time.
+    /// The client did not read the response within the timeout.
     WriteTimeout,
-    /// The client's request broke a rule and was refused.
+    /// The request violated the protocol or a limit, and was refused.
     Refused(Violation),
-    /// The source of a response failed: the rest cannot be sent.
+    /// The source of a response failed (a file or an upstream), so that the rest cannot be sent.
     SourceBroke,
     /// The server is shutting down.
     Shutdown,

@@ -1,4 +1,4 @@
-//! The protocol as a machine: pure state over buffers. Time comes in as an argument, bytes go out as bytes.
+//! HTTP/1.1 as state machines over buffers: no sockets and no clock.
 
 pub mod buffer;
 pub mod client;

@@ -1,5 +1,5 @@
-//! Writes a response's status line, fields and small content straight into the output buffer, and
-//! picks the framing (RFC 9112, section 6.3). One response per request: a `Responder` is consumed by it.
+//! Writes a response's status line, fields and small content straight into the output buffer, and chooses the framing
+//! (RFC 9112, section 6.3). Answering consumes the `Responder`, so that a request gets one response.
 
 use crate::http::status::Status;
 use crate::http::vary::Vary;
@@ -9,23 +9,24 @@ use crate::proto::conn::{Conn, DRAIN_LIMIT, Encoder, Reading, Writing};
 /// The value of the `Server` field.
 pub const SERVER: &str = concat!("dustdevil/", env!("CARGO_PKG_VERSION"));
 
-/// What all responses of a server have in common. Made once, at start.
+/// The fields and pages that all responses of a server have in common. Made once, at start.
 #[derive(Debug)]
 pub struct Common {
     /// Whole field lines that every response carries, `Server` first.
     pub lines: Vec<u8>,
-    /// How a 200 begins: its status line, the lines, and `Date` up to its value.
+    /// The beginning of every 200 response: its status line, `lines`, and `Date: `.
     ok: Vec<u8>,
-    /// Names of the user's own fields among them, in lower case. They replace fields of an upstream or an application.
+    /// Names, in lower case, of those fields of the user in `lines` that replace the fields of an upstream or an
+    /// application.
     pub replaced: Vec<String>,
-    /// What these lines depend on, for `Vary`.
+    /// The request fields that `lines` depend on, for `Vary`.
     pub vary: Vary,
-    /// The user's own pages, in HTML, for errors of these statuses.
+    /// The user's own error pages, in HTML, by status.
     pub error_pages: Vec<(Status, Vec<u8>)>,
 }
 
-/// Fields that may be repeated: the user's own is added to those of an upstream or an application and does not replace
-/// them.
+/// Fields that may be repeated: the user's own field is added to those of an upstream or an application, and does not
+/// replace them.
 const ADDED_TO: [&str; 2] = ["set-cookie", "link"];
 
 impl Common {
@@ -56,14 +57,14 @@ impl Common {
         self.replaced.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
     }
 
-    /// All lines but `Server`, which is the first.
+    /// All lines except the first, which is `Server`.
     fn own_lines(&self) -> &[u8] {
         let end = self.lines.iter().position(|&byte| byte == b'\n').map_or(self.lines.len(), |end| end + 1);
         &self.lines[end..]
     }
 }
 
-/// The right to answer the request at hand.
+/// The right to answer the current request.
 pub struct Responder<'a> {
     conn: &'a mut Conn,
     out: &'a mut Buffer,
@@ -72,14 +73,14 @@ pub struct Responder<'a> {
     common: &'a Common,
 }
 
-/// A response whose status line is written: fields next, then content.
+/// A response whose status line is written. Fields follow, then content.
 #[must_use = "a response ends with content(), empty() or stream()"]
 pub struct Fields<'a> {
     conn: &'a mut Conn,
     out: &'a mut Buffer,
     common: &'a Common,
     vary: Vary,
-    /// Whether a Content-Length is among the lines already.
+    /// Whether no Content-Length must be added: it is written already, or is left out on purpose.
     has_length: bool,
 }
 
@@ -93,8 +94,8 @@ impl<'a> Responder<'a> {
         self.conn.minor == 0
     }
 
-    /// Notes what finding or making the answer has cost, in the units of `cost`. Other connections go first until that
-    /// is paid for.
+    /// Adds to the cost of finding or making the answer, in the units of `cost`. The more a connection spends, the
+    /// sooner it gives way to others.
     pub fn spend(&mut self, cost: usize) {
         self.conn.work += cost;
     }
@@ -120,9 +121,9 @@ impl<'a> Responder<'a> {
         Fields { conn, out, common, vary: common.vary, has_length: false }
     }
 
-    /// Writes the status line of a response that an upstream or an application makes, and the user's own fields. The
-    /// caller adds the other's fields, `Date` among them, except those that `replaces` names. `anonymous`: the other
-    /// sends no `Server` field, and this server sends its own.
+    /// Writes the status line of a response from an upstream or an application, and the user's own fields. The caller
+    /// then adds the fields of that response, `Date` included, except those for which `Common::replaces` is true.
+    /// `anonymous`: that response has no `Server` field, so this server adds its own.
     pub fn relay(self, status: Status, reason: &[u8], anonymous: bool) -> Fields<'a> {
         let Responder { conn, out, common, .. } = self;
         begin(conn, status);
@@ -132,11 +133,11 @@ impl<'a> Responder<'a> {
     }
 }
 
-/// Notes the status, and whether the connection can be used again after this response.
+/// Stores the status, and decides whether the connection persists after this response.
 fn begin(conn: &mut Conn, status: Status) {
     if let Reading::Body(_) = conn.reading {
-        // A client that got no 100 (Continue) may or may not send its content: only a new connection is unambiguous.
-        // Nor is it worth reading much unwanted content.
+        // If the client got no 100 (Continue), it may send its content or not: the next bytes would be ambiguous.
+        // If much unwanted content is left, closing is cheaper than reading it.
         if conn.wants_continue || conn.unread().is_some_and(|left| left > DRAIN_LIMIT) {
             conn.persist = false;
         }
@@ -157,18 +158,19 @@ fn write_status_line(status: Status, reason: &[u8], out: &mut Buffer) {
 }
 
 impl<'a> Fields<'a> {
-    /// The user's own page for the status that was begun.
+    /// The user's own page for this response's status.
     pub fn error_page(&self) -> Option<&'a [u8]> {
         let pages = &self.common.error_pages;
         pages.iter().find(|(status, _)| status.0 == self.conn.status).map(|(_, page)| page.as_slice())
     }
 
-    /// Notes what the choice of this response depended on. `Vary` itself is written once, after the other fields.
+    /// Adds request fields that this response depends on. The `Vary` field is written once, after the other fields.
     pub fn vary(&mut self, on: Vary) {
         self.vary = self.vary.and(on);
     }
 
-    /// Writes a field. The value must be our own or checked: a CR or LF in it would begin another field.
+    /// Writes a field. The value must not hold CR or LF, which would begin another field: pass only our own or checked
+    /// values.
     pub fn field(&mut self, name: &str, value: impl AsRef<[u8]>) {
         let value = value.as_ref();
         debug_assert!(!value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)), "{name} would be split");
@@ -199,7 +201,7 @@ impl<'a> Fields<'a> {
         self.out.push(lines);
     }
 
-    /// Writes whole field lines that include a Content-Length. The content has to follow.
+    /// Writes whole field lines that include a Content-Length. Content of that length must follow.
     pub fn lines_with_length(&mut self, lines: &[u8]) {
         self.out.push(lines);
         self.has_length = true;
@@ -226,22 +228,22 @@ impl<'a> Fields<'a> {
         conn.writing = Writing::Done;
     }
 
-    /// Ends the response without content: with no field about its length if the status forbids content, else with
-    /// `Content-Length: 0`.
+    /// Ends the response without content. It has `Content-Length: 0`, unless its status forbids content.
     pub fn empty(self) {
         self.content(b"");
     }
 
-    /// Ends a response that tells the length of what GET would get, if it is known, and sends nothing: 304 and HEAD.
-    /// (RFC 9110, section 9.3.2: HEAD may leave out what only making the content would tell.)
+    /// Ends a response to HEAD, or a 304. `length` is the length of the content that GET would get, if it is known.
+    /// (RFC 9110, section 9.3.2: a response to HEAD may leave out fields that are known only once the content is
+    /// generated.)
     pub fn without_content(mut self, length: Option<u64>) {
-        // None is told then, and no transfer coding either: GET may know the length.
+        // Without a length no Transfer-Encoding is written either: a GET may know the length.
         self.has_length |= length.is_none();
         let Fields { conn, .. } = self.end_fields(length);
         conn.writing = Writing::Done;
     }
 
-    /// Ends the fields; the content follows as a stream, of this length if it is known.
+    /// Ends the fields. The content follows as a stream, of this length if it is known.
     pub fn stream(self, length: Option<u64>) {
         let omitted = self.omits_content();
         let Fields { conn, .. } = self.end_fields(length);
@@ -276,7 +278,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A number in decimal digits, without an allocation.
+/// Formats a number in decimal digits without an allocation.
 pub fn decimal(number: u64) -> Decimal {
     let mut decimal = Decimal { digits: [b'0'; 20], start: 20 };
     let mut rest = number;

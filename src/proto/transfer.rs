@@ -1,11 +1,11 @@
-//! How content of known length, or in chunks, is framed (RFC 9112, sections 6 and 7): the same for `conn`, the server's
-//! side of a connection, and `client`, the other side.
+//! The framing of content by its length or in chunks (RFC 9112, sections 6 and 7). It is shared by `conn`, the server's
+//! side of a connection, and `client`, the client's side.
 
 use crate::http::chunked::{self, ChunkedDecoder, Decoded};
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
 
-/// Finds the end of content that is received.
+/// Finds the end of received content.
 #[derive(Debug)]
 pub enum Decoder {
     /// Bytes still to come.
@@ -14,7 +14,7 @@ pub enum Decoder {
 }
 
 impl Decoder {
-    /// Decodes the next piece.
+    /// Decodes the next piece of content.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Violation> {
         match self {
             Decoder::Length(left) => {
@@ -26,7 +26,7 @@ impl Decoder {
         }
     }
 
-    /// Bytes of content that are announced and still to come: of all of it, or of the present chunk.
+    /// Bytes that are announced and have not arrived: of the whole content, or of the current chunk.
     pub fn announced(&self) -> u64 {
         match self {
             Decoder::Length(left) => *left,
@@ -35,7 +35,7 @@ impl Decoder {
     }
 }
 
-/// Writes a chunk. Without data nothing is written: a chunk of size 0 would be the last.
+/// Writes a chunk. If there is no data, nothing is written: a chunk of size 0 would end the content.
 pub fn push_chunk(data: &[u8], out: &mut Buffer) {
     if data.is_empty() {
         return;

@@ -1,7 +1,7 @@
 //! The values that pass between session, driver and engine: the operation that a session wants next, and what the
 //! sockets are ready for.
 
-/// The two ends an exchange can have a socket to.
+/// The two sides to which an exchange can have a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Client,
@@ -9,37 +9,38 @@ pub enum Peer {
     Upstream,
 }
 
-/// The operation that the session wants next. Each says what to call with its result.
+/// The operation that the session wants next. Each variant names the method of `Session` to call with the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Get a socket to `forward().upstream()`, tell `on_connected`, `on_queued` or `on_connect_failed`.
+    /// Get a socket to `forward().upstream()`. Then call `on_connected`, `on_queued` or `on_connect_failed`.
     Connect,
-    /// Read into `room`, tell `on_read`; of the upstream, `forward_mut().room()` and `on_upstream_read`.
+    /// Read from the client into `room`, then call `on_read`. Or read from the upstream into `forward_mut().room()`,
+    /// then call `on_upstream_read`.
     Read(Peer),
-    /// Write `unsent`, tell `on_written`; of the upstream, `forward().unsent()` and `on_upstream_written`.
-    /// `more` when something follows at once.
+    /// Write `unsent` to the client, then call `on_written`. Or write `forward().unsent()` to the upstream, then call
+    /// `on_upstream_written`. `more`: more bytes follow at once.
     Write { peer: Peer, more: bool },
-    /// Send `file_range` past the buffers, tell `on_file_sent`.
+    /// Send `file_range` to the client by sendfile(2), then call `on_file_sent`.
     SendFile,
-    /// Shut the socket down for writing, tell `on_shut_down`.
+    /// Shut the socket down for writing, then call `on_shut_down`.
     ShutdownWrite(Peer),
-    /// Give the upstream's socket back, to be used again if `keep`, tell `on_released`.
+    /// Give the upstream's socket back, then call `on_released`. `keep`: the socket can be used again.
     Release { keep: bool },
-    /// Nothing, until the deadline, or until something that it `wants` is ready.
+    /// Do nothing until the deadline, or until something that the session `wants` is ready.
     Wait,
-    /// Tell `on_client_ended`: the client sends no more.
+    /// The client sends no more: call `on_client_ended`.
     NoteEnd,
-    /// Tell `on_failed`: the client has reset the connection, though no call on its socket says so.
+    /// The client has reset the connection, although no call on its socket has failed yet: call `on_failed`.
     GiveUp,
-    /// The connection is over.
+    /// The connection is over: close it.
     Close,
-    /// The connection is over in the middle of content. Closing would mark its end, so a reset has to tell the client
-    /// that it is cut.
+    /// The connection is over in the middle of content whose end is marked by the close. Send a reset instead, to show
+    /// the client that the content is truncated.
     Reset,
 }
 
 impl Op {
-    /// What must be ready before it can be done.
+    /// What must be ready before the operation is possible.
     pub fn needs(self) -> Ready {
         match self {
             Op::Read(Peer::Client) => Ready::CLIENT_READ,
@@ -50,7 +51,7 @@ impl Op {
         }
     }
 
-    /// The peer that a failure of it is blamed on.
+    /// The peer that causes the failure if the operation fails.
     pub fn peer(self) -> Peer {
         match self {
             Op::Connect
@@ -63,8 +64,8 @@ impl Op {
     }
 }
 
-/// What sockets are ready for, or what is wanted of them, as bits. Two more bits are events of the client's socket, which
-/// count although the client is not read from.
+/// As bits: what the sockets are ready for, or what the session wants of them. Two more bits are events of the client's
+/// socket, which are reported even while the client is not read from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 
@@ -74,9 +75,9 @@ impl Ready {
     pub const CLIENT_WRITE: Ready = Ready(2);
     pub const UPSTREAM_READ: Ready = Ready(4);
     pub const UPSTREAM_WRITE: Ready = Ready(8);
-    /// For a transport whose calls wait by themselves.
+    /// For a transport whose calls block until they are done.
     pub const ALL: Ready = Ready(15);
-    /// The client sends no more. Bytes that arrived before are still to be read.
+    /// The client sends no more. Earlier bytes may still have to be read.
     pub const CLIENT_EOF: Ready = Ready(16);
     /// The client has reset the connection.
     pub const CLIENT_GONE: Ready = Ready(32);
@@ -85,7 +86,7 @@ impl Ready {
         Ready(self.0 | other.0)
     }
 
-    /// With `other` if `when` holds, else unchanged.
+    /// Adds `other` if `when` is true.
     pub fn with_if(self, when: bool, other: Ready) -> Ready {
         if when { self.with(other) } else { self }
     }

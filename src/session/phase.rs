@@ -1,4 +1,4 @@
-//! The phase of a session and its deadline, both computed from its state.
+//! The phase and the deadline of a session. Both are computed from its state.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -35,7 +35,7 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            // An empty line does not begin a request, nor does the CR of one: neither changes the deadline.
+            // An empty line before a request does not begin it, and so does not change the deadline. Nor does its CR.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) if !self.prepares() => Phase::Receiving,
@@ -43,18 +43,19 @@ impl Session {
         }
     }
 
-    /// Since when the session has waited for the first byte of a request; `None` in any other phase.
+    /// Since when the session has waited for the first byte of a request. `None` in any other phase.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.phase == Phase::Idle).then_some(self.since)
     }
 
-    /// The phase as `advance` left it. Whatever changes the phase is followed by an `advance`.
+    /// The phase after the last `advance`. It is up to date, because every change of the phase is followed by an
+    /// `advance`.
     pub(super) fn noted_phase(&self) -> Phase {
         debug_assert_eq!(self.phase, self.phase());
         self.phase
     }
 
-    /// When the session has to be driven again at the latest.
+    /// The time at which the session must be driven again even if nothing is ready.
     pub fn deadline(&self, app: &App) -> Option<Instant> {
         let deadline = self.due().or_else(|| self.limit(app));
         match self.forward() {
@@ -63,7 +64,7 @@ impl Session {
         }
     }
 
-    /// When the present phase has lasted too long.
+    /// The time at which the current phase times out.
     pub(super) fn limit(&self, app: &App) -> Option<Instant> {
         let timeouts = &app.timeouts;
         let after = match self.noted_phase() {
@@ -79,14 +80,14 @@ impl Session {
         Some(self.since + after)
     }
 
-    /// When the exchange goes on, if it waits for nothing but time. Output that waits is written before that.
+    /// The time at which the exchange goes on, if it only waits for a time. Waiting output is written first.
     pub(super) fn due(&self) -> Option<Instant> {
         if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
-    /// Whether the client may still be sending. Closing the socket with unread bytes in it sends a reset, which would
-    /// destroy what the client has not read yet. A client that asked for the end of the connection sends nothing behind
-    /// its last request.
+    /// Whether the client may still be sending. If so, the session reads on before it closes: closing a socket with
+    /// unread bytes sends a reset, which can destroy a response that the client has not read yet. A client that asked
+    /// for `Connection: close` sends nothing behind its last request.
     fn must_linger(&self) -> bool {
         let Ending::Closing { trailed, .. } = self.ending else { return false };
         let sends_no_more = match self.conn.reading {
@@ -97,7 +98,7 @@ impl Session {
         !self.input_closed && !sends_no_more
     }
 
-    /// Notes the phase, and the moment in which it began: its deadline counts from there.
+    /// Stores the phase and the time at which it began, from which its deadline is computed.
     pub(super) fn note_phase(&mut self, now: &Now) {
         let phase = self.phase();
         if phase != self.phase {

@@ -1,55 +1,55 @@
-//! The memory that the sessions of a thread share: it is lent to the session that is driven, so that sessions that wait
-//! hold none.
+//! The memory that the sessions of a thread share. It is lent to the session that is driven, so that waiting sessions
+//! hold no buffers.
 
 use crate::http::head::Head;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Reading;
 use crate::session::{Deferred, Phase, Session};
 
-/// A buffer of this size is freed when it is given back: more than twice what a turn needs (the high-water mark and
-/// a piece of content, or room for a read of content). A buffer that grew for one client is not kept for all.
+/// A buffer of this size or more is freed when it is given back, so that a buffer that grew for one client is not kept.
+/// A turn needs less than half of it: the high-water mark and a piece of content, or room for a read of content.
 const TOO_LARGE: usize = 512 * 1024;
-/// The same for a scratch that is not in use: an engine with threads keeps dozens of them.
+/// The same limit for a scratch that is not in use: an engine with threads keeps dozens of them.
 const TOO_LARGE_AT_REST: usize = 32 * 1024;
-/// An input buffer up to this size was for requests: several are kept. A larger one was for content: one is kept.
+/// Input buffers up to this size are for requests: several are kept. A larger buffer is for content: one is kept.
 const REQUEST_ROOM: usize = 64 * 1024;
 
 const _: () = assert!(TOO_LARGE.is_power_of_two() && TOO_LARGE_AT_REST.is_power_of_two());
 
-/// What a session needs only while it is driven. A thread that drives sessions has one.
+/// The buffers that a session needs only while it is driven. Each thread that drives sessions has one `Scratch`.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) head: Head,
-    /// A piece of content that has been pulled from its source and is not framed yet.
+    /// A piece of content that was pulled from its source and is not framed yet.
     pub(super) content: Vec<u8>,
     /// Lines of the access log, until the engine flushes them.
     pub log: Vec<u8>,
-    /// What the sessions' work has cost since it was last taken, in bytes moved.
+    /// The cost of work since the last `take_work`, in the units of `cost`.
     pub(super) work: usize,
-    /// What the last drive has cost, moved bytes included.
+    /// The cost of the last drive, including the bytes moved.
     pub spent: usize,
-    /// Room for the requests of as many sessions as are read ahead.
+    /// Input buffers for requests: one for each session that is read ahead.
     inputs: Vec<Buffer>,
-    /// Room for a request's content.
+    /// The input buffer for a request's content.
     content_input: Buffer,
     output: Buffer,
     /// Room for bytes from an upstream.
     pub(super) upstream: Buffer,
-    /// Kept from the last deferred response, so that the next need not allocate.
+    /// The memory of the last deferred response, so that the next one does not allocate.
     pub(super) spare: Option<Box<Deferred>>,
 }
 
-/// How many sessions are read before the first of them is answered: enough to share one look at the file system, and few
-/// enough for their requests to stay in the processor's cache.
+/// How many sessions are read before the first of them is answered. They share one check of the file system, and their
+/// requests still fit in the processor's cache.
 pub const AHEAD: usize = 16;
 
 impl Scratch {
-    /// What has been spent since the last call.
+    /// Returns the cost of work since the last call, and resets it.
     pub fn take_work(&mut self) -> usize {
         std::mem::take(&mut self.work)
     }
 
-    /// Call this before the scratch is put aside: frees all but what the next request is likely to need.
+    /// Frees the memory that the next request probably does not need. Call this before the scratch is put aside.
     pub fn rest(&mut self) {
         self.inputs.truncate(1);
         self.inputs.retain(|input| input.capacity() <= TOO_LARGE_AT_REST);
@@ -59,7 +59,8 @@ impl Scratch {
         }
     }
 
-    /// Whether all buffers are smaller than `size`, a power of two: exactly then the bitwise OR of their sizes is, too.
+    /// Whether all buffers are smaller than `size`, which is a power of two. That is the case exactly if the bitwise OR
+    /// of their sizes is smaller.
     #[inline]
     fn are_below(&self, size: usize) -> bool {
         let Scratch { content, log, output, upstream, .. } = self;
@@ -76,7 +77,7 @@ impl Scratch {
         if self.content.capacity() >= size {
             self.content = Vec::new();
         }
-        // Lines that are not flushed yet are kept.
+        // Lines that are not flushed yet must not be lost.
         if self.log.is_empty() && self.log.capacity() >= size {
             self.log = Vec::new();
         }
@@ -84,7 +85,7 @@ impl Scratch {
 }
 
 impl Session {
-    /// Whether the session waits for a request, or for the rest of its head.
+    /// Whether the session waits for a request, or for the rest of a request's head.
     #[inline]
     pub fn awaits_request(&self) -> bool {
         matches!(self.phase, Phase::Idle | Phase::Head)
@@ -117,7 +118,7 @@ impl Session {
         }
     }
 
-    /// Gives back empty buffers and memory that a waiting session does not need.
+    /// Gives back empty buffers, and memory that a waiting session does not need.
     #[inline]
     pub fn park(&mut self, scratch: &mut Scratch) {
         if self.input.is_empty() && !self.input.is_unallocated() {
@@ -147,7 +148,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
-    /// What a scratch holds once a session has given it buffers of this size.
+    /// A scratch to which a session has given buffers of this size.
     fn held(size: usize) -> Scratch {
         let mut scratch =
             Scratch { content: Vec::with_capacity(size), log: Vec::with_capacity(size), ..Scratch::default() };

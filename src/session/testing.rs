@@ -1,7 +1,7 @@
 //! Connections without sockets, for tests: the one [`Transport`] in memory, and a client at its other end.
 //!
-//! A [`Connection`] holds both ends of a connection and a clock that stands until the test moves it: a test of a
-//! timeout of a minute takes no time, and load decides nothing. Nothing that serves uses this module.
+//! A [`Connection`] holds both ends of a connection, and a clock that only the test moves. So a test of a timeout of
+//! one minute takes no time, and the load of the machine changes no result. Only tests use this module.
 //!
 //! ```
 //! use dustdevil::app::App;
@@ -31,37 +31,38 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What is between a session and its peers: bytes under way, and what each side has done to the connection.
+/// The connection between a session and its peers: bytes in transit, and what each side has done to the connection.
 ///
-/// It is ready for a call exactly when the call would not answer `WouldBlock`, as the sockets of the event engine are.
+/// It is ready for a call exactly if the call would not return `WouldBlock`, like the sockets of the event engine.
 #[derive(Debug)]
 pub struct Wire {
-    /// The time that the session is told.
+    /// The time that the session gets.
     pub now: Now,
-    /// What the client has sent.
+    /// The bytes that the client has sent.
     pub request: Vec<u8>,
-    /// How many bytes of `request`, counted from its end, the session has not read yet.
+    /// How many bytes at the end of `request` the session has not read yet.
     pub unread: usize,
-    /// What the client has received and the test has not taken yet.
+    /// The bytes that the client has received and the test has not taken yet.
     pub answer: Vec<u8>,
-    /// How many more bytes the client takes. At 0 the connection is full.
+    /// How many more bytes the client accepts. At 0 the connection is full.
     pub window: usize,
     /// The client has shut the connection down for writing.
     pub ended: bool,
-    /// The client has reset the connection: every call on its socket fails. Set by the session's own reset, too.
+    /// The client or the session has reset the connection: every call on the client's socket fails.
     pub broken: bool,
     /// The session has shut the connection down for writing.
     pub shut_down: bool,
-    /// What the upstream has sent and the session has not read yet. `None`: every upstream refuses connections.
+    /// The bytes that the upstream has sent and the session has not read yet. `None`: every upstream refuses
+    /// connections.
     pub upstream: Option<Vec<u8>>,
-    /// What the session has sent to the upstream.
+    /// The bytes that the session has sent to the upstream.
     pub forwarded: Vec<u8>,
-    /// How the session gave the upstream's connection back: whether it may be used again.
+    /// Whether the session gave the upstream's connection back to be used again. `None` before it is given back.
     pub kept: Option<bool>,
 }
 
 impl Wire {
-    /// A client that has connected and sent nothing, and takes all that comes. No upstream accepts a connection.
+    /// A client that has connected, has sent nothing, and accepts all bytes. Every upstream refuses connections.
     pub fn new(now: Now) -> Wire {
         Wire {
             now,
@@ -78,7 +79,7 @@ impl Wire {
         }
     }
 
-    /// The client sends these bytes. They reach the session when it is driven.
+    /// The client sends these bytes. The session gets them when it is driven.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         if self.unread == 0 {
             self.request.clear();
@@ -87,7 +88,7 @@ impl Wire {
         self.unread += bytes.as_ref().len();
     }
 
-    /// How many of `len` bytes the client takes now.
+    /// How many of `len` bytes the client accepts now.
     fn taken(&mut self, len: usize) -> io::Result<usize> {
         assert!(!self.shut_down, "a write behind the end");
         assert!(len > 0, "a write of nothing");
@@ -142,7 +143,7 @@ impl Transport for Wire {
 
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         let from = self.answer.len();
-        // A file that has become shorter ends the response, and takes nothing of the window.
+        // If the file has become shorter, nothing is sent: the response ends.
         let there = usize::try_from(file.metadata()?.len().saturating_sub(at)).unwrap_or(usize::MAX).min(len);
         if there == 0 {
             return Ok(0);
@@ -202,24 +203,24 @@ impl UpstreamTransport for Wire {
     }
 }
 
-/// Both ends of a connection. Each method that acts for the client drives the session afterwards, as an engine does.
+/// Both ends of a connection. Every method that acts for the client drives the session afterwards, as an engine does.
 #[derive(Debug)]
 pub struct Connection {
     pub app: App,
     pub session: Session,
     pub scratch: Scratch,
     pub wire: Wire,
-    /// What the session said when it was last driven.
+    /// The result of the last drive.
     pub turn: Turn,
-    /// What the turns of `drive` have cost, one by one, since this was last taken.
+    /// The cost of each turn of `drive`, until the test takes them.
     pub costs: Vec<usize>,
     start: Instant,
     start_time: SystemTime,
 }
 
 impl Connection {
-    /// A connection that has just been accepted, on 1 January 1970: every file is younger than that, so that none is
-    /// old enough to be kept in the cache.
+    /// A connection that has just been accepted, on 1 January 1970. Every file is younger than that, so no file is old
+    /// enough to be kept in the cache.
     pub fn new(app: App) -> Connection {
         Connection::at(app, SystemTime::UNIX_EPOCH)
     }
@@ -263,19 +264,19 @@ impl Connection {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
     }
 
-    /// The client shuts its side down: it sends no more, and still reads.
+    /// The client shuts the connection down for writing: it sends no more, but still reads.
     pub fn finish_sending(&mut self) {
         self.wire.ended = true;
         self.drive();
     }
 
-    /// The client takes so many bytes more.
+    /// The client accepts `window` more bytes.
     pub fn take(&mut self, window: usize) {
         self.wire.window = window;
         self.drive();
     }
 
-    /// Lets time pass. The session is driven at its deadlines and at no other moment.
+    /// Moves the clock. The session is driven at its deadlines and at no other time.
     pub fn pass(&mut self, millis: u64) {
         let end = self.wire.now.instant + Duration::from_millis(millis);
         while let Turn::Wait(Some(deadline)) = self.turn
@@ -289,7 +290,7 @@ impl Connection {
         self.set_clock(end);
     }
 
-    /// Sets the clock without driving: an engine that comes late.
+    /// Sets the clock without driving the session, like an engine that is late.
     pub fn set_clock(&mut self, instant: Instant) {
         self.wire.now.update(instant, self.start_time + (instant - self.start));
     }
@@ -299,12 +300,12 @@ impl Connection {
         self.start
     }
 
-    /// What came since this was last asked. It has to be UTF-8.
+    /// The bytes that the client has received since the last call. They must be UTF-8.
     pub fn received(&mut self) -> String {
         String::from_utf8(std::mem::take(&mut self.wire.answer)).unwrap()
     }
 
-    /// The statuses of what came since `received` or this was last asked.
+    /// The statuses of the responses that the client has received since the last call of this or of `received`.
     pub fn statuses(&mut self) -> Vec<u16> {
         let text = self.received();
         let lines = text.split("HTTP/1.1 ").skip(1);
@@ -315,7 +316,7 @@ impl Connection {
         self.turn == Turn::Close
     }
 
-    /// Milliseconds from now to the deadline; `None` when there is none.
+    /// Milliseconds from now to the deadline. `None` if there is no deadline.
     pub fn deadline(&self) -> Option<u128> {
         match self.turn {
             Turn::Wait(Some(deadline)) => Some(deadline.saturating_duration_since(self.wire.now.instant).as_millis()),
@@ -323,7 +324,7 @@ impl Connection {
         }
     }
 
-    /// The lines that the access log would have by now.
+    /// The lines of the access log so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&self.scratch.log).into_owned()
     }

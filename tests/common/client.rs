@@ -1,17 +1,18 @@
-//! A client that sends bytes as given and reads answers strictly by RFC 9112: what a lenient client would accept fails
-//! the test here.
+//! A client that sends bytes as given, and reads responses strictly by RFC 9112: a response that only a lenient client
+//! would accept fails the test.
 
 use super::{PATIENCE, Server, shown};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Sent behind another request: its answer, the text `second`, shows that the connection is in step.
+/// A request to send behind another one. Its answer, the text `second`, shows that the server found the end of the
+/// first.
 pub const SECOND: &str = "GET /echo/second HTTP/1.1\r\nHost: x\r\n\r\n";
 
 pub struct Client {
     stream: TcpStream,
-    /// What has been read and belongs to no answer yet.
+    /// Bytes that have been read and belong to no response yet.
     buffer: Vec<u8>,
 }
 
@@ -25,7 +26,7 @@ pub struct Response {
     pub framing: Framing,
 }
 
-/// How the end of the body is known.
+/// How the end of the body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// No body by the method or the status, whatever the fields say.
@@ -35,12 +36,12 @@ pub enum Framing {
     Close,
 }
 
-/// One GET on a connection of its own.
+/// Sends one GET on a new connection.
 pub fn get(server: &Server, path: &str) -> Response {
     exchange(server, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
 }
 
-/// One request on a connection of its own, given as bytes. A HEAD is seen by its first bytes.
+/// Sends one request on a new connection. A HEAD request is recognised by its first bytes.
 pub fn exchange(server: &Server, request: impl AsRef<[u8]>) -> Response {
     let request = request.as_ref();
     let mut client = Client::connect(server);
@@ -48,7 +49,7 @@ pub fn exchange(server: &Server, request: impl AsRef<[u8]>) -> Response {
     if request.starts_with(b"HEAD ") { client.read_response_to_head() } else { client.read_response() }
 }
 
-/// One request without content on a connection of its own; each line of `fields` has its line end.
+/// Sends one request without content on a new connection. Each line of `fields` ends in CRLF.
 pub fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
     exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{fields}\r\n"))
 }
@@ -70,7 +71,7 @@ impl Client {
         &self.stream
     }
 
-    /// The address the server sees.
+    /// The client's address, as the server sees it.
     pub fn address(&self) -> SocketAddr {
         self.stream.local_addr().unwrap()
     }
@@ -79,22 +80,22 @@ impl Client {
         self.try_send(bytes).expect("the server takes the bytes");
     }
 
-    /// For bytes a server may refuse to take: it has answered and closed already.
+    /// Sends bytes that the server may refuse, because it has already answered and closed.
     pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.write_all(bytes.as_ref())
     }
 
-    /// Half-close: nothing more will be sent, answers are still read.
+    /// Shuts the connection down for writing. Responses can still be read.
     pub fn finish_sending(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a connection that is still there");
     }
 
-    /// Ends the connection by a reset, as a client that crashed or was killed.
+    /// Resets the connection, like a client that crashed or was killed.
     pub fn abort(self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    /// Whether a byte or the end of the stream has come, without waiting for it.
+    /// Whether a byte or the end of the stream has arrived. Does not wait.
     pub fn is_answered(&self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let peeked = self.stream.peek(&mut [0]);
@@ -102,7 +103,7 @@ impl Client {
         !peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Reads one message, interim ones (1xx) included, each as a response of its own.
+    /// Reads one response. An interim response (1xx) counts as one.
     pub fn read_response(&mut self) -> Response {
         self.read_message(false).expect("an answer, but the connection closed")
     }
@@ -111,12 +112,12 @@ impl Client {
         self.read_message(true).expect("an answer, but the connection closed")
     }
 
-    /// Reads one message; None when the connection closes instead.
+    /// Reads one response. None if the connection closes instead.
     pub fn next_response(&mut self) -> Option<Response> {
         self.read_message(false)
     }
 
-    /// The next answer that is not interim.
+    /// Reads the next response that is not interim.
     pub fn read_final_response(&mut self) -> Response {
         loop {
             let response = self.read_response();
@@ -126,7 +127,7 @@ impl Client {
         }
     }
 
-    /// Whatever still comes until the server closes; a reset ends it too.
+    /// Reads all bytes until the server closes or resets the connection.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         let until = Instant::now() + PATIENCE * 3;
         while self.fill() > 0 {
@@ -135,14 +136,14 @@ impl Client {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Insists that the server closes without another byte.
+    /// Checks that the server closes without sending another byte.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         let rest = self.read_to_end();
         assert!(rest.is_empty(), "more bytes before the close: {}", shown(&rest));
     }
 
-    /// Reads some bytes as they come; 0 at the end.
+    /// Reads the bytes that have arrived, or waits for some. Returns 0 at the end.
     pub fn read_some(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.buffer.is_empty() {
             return self.stream.read(into);
@@ -153,7 +154,7 @@ impl Client {
         Ok(count)
     }
 
-    /// Reads a head and leaves the body to `read_some`: for bodies too large to keep.
+    /// Reads a head only. Read the body with `read_some`, if it is too large to keep.
     pub fn read_head(&mut self) -> Response {
         self.next_head().expect("an answer, but the connection closed")
     }
@@ -224,7 +225,7 @@ impl Client {
         }
     }
 
-    /// Reads once more; 0 at the end of the stream, be it orderly or a reset.
+    /// Reads once. Returns 0 at the end of the stream, which may be a close or a reset.
     fn fill(&mut self) -> usize {
         let mut chunk = [0; 65536];
         loop {
@@ -247,7 +248,7 @@ impl Client {
 }
 
 impl Response {
-    /// The value of a field that stands at most once.
+    /// The value of a field that must not occur twice.
     #[track_caller]
     pub fn field(&self, name: &str) -> Option<&str> {
         let values = self.values(name);
@@ -262,7 +263,7 @@ impl Response {
         named.map(|(_, value)| value.as_slice()).collect()
     }
 
-    /// Whether a comma-separated field has this token, in any case.
+    /// Whether a comma-separated field has this token. Case does not matter.
     pub fn lists(&self, name: &str, token: &str) -> bool {
         let lists = self.values(name).into_iter().map(String::from_utf8_lossy);
         lists.into_iter().any(|list| list.split(',').any(|item| item.trim().eq_ignore_ascii_case(token)))
@@ -287,7 +288,7 @@ impl Response {
         methods
     }
 
-    /// Media type without its parameters, in lower case.
+    /// The media type without its parameters, in lower case.
     pub fn media_type(&self) -> String {
         let value = self.field("Content-Type").unwrap_or_default();
         value.split(';').next().unwrap().trim().to_ascii_lowercase()
@@ -297,7 +298,7 @@ impl Response {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The fields that stay the same from one answer to the next: all but Date, in a fixed order.
+    /// The fields that stay the same from one response to the next: all except Date, in a fixed order.
     pub fn lasting_fields(&self) -> Vec<(String, String)> {
         let lower = |(key, value): &(String, Vec<u8>)| (key.to_ascii_lowercase(), value.escape_ascii().to_string());
         let mut fields: Vec<_> = self.fields.iter().map(lower).filter(|(key, _)| key != "date").collect();

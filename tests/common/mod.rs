@@ -1,5 +1,5 @@
-//! What every black-box test uses: the real binary on a port of its own, a client that sees bytes, and a temporary
-//! folder. Every wait here ends: after `PATIENCE` the test fails.
+//! The tools of every black-box test: the real binary on a port of its own, a client that sends and reads bytes, and a
+//! temporary folder. Every wait ends: after `PATIENCE` the test fails.
 
 #![allow(dead_code, unused_imports, unused_macros)] // each test file is a crate and uses its own part of this
 
@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Longer than anything here takes on a machine with a load of 16: reached only by a server that hangs. Shorter than
-/// the server's own timeouts of a minute, so that none of these ends what hangs.
+/// Longer than any wait takes on a machine with a load of 16, so that only a server that hangs reaches it. Shorter than
+/// the server's own timeouts of one minute, so that no timeout hides a server that hangs.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Longer than a file has to be left alone before the server keeps its content in memory.
+/// A file that has not changed for this long is old enough for the server's cache.
 pub const SETTLED: Duration = Duration::from_millis(3200);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +45,8 @@ impl Engine {
     }
 }
 
-/// Makes each function a module with one test per engine. What an engine cannot do by its nature is said above the
-/// function, with the reason:
+/// Makes each function a module with one test per engine. If an engine cannot pass the test by its nature, the function
+/// names the engine and the reason:
 ///
 /// ```ignore
 /// on_every_engine! {
@@ -90,7 +90,7 @@ pub fn run_on(engine: Engine, skipped: &[(Engine, &str)], check: fn(Engine)) {
     }
 }
 
-/// A folder of its own under the system's temporary folder, removed with all it holds in Drop.
+/// A new folder in the system's temporary folder. It is removed with its content in Drop.
 pub struct TempDir {
     path: PathBuf,
 }
@@ -103,7 +103,7 @@ impl TempDir {
         let name = format!("dustdevil-test-{}-{count}-{nanos:09}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // A test compares what /proc and the server say with its own idea of the path.
+        // Tests compare this path with paths from /proc and from the server, which are canonical.
         TempDir { path: path.canonicalize().unwrap() }
     }
 
@@ -120,7 +120,7 @@ impl TempDir {
         self.path.to_str().unwrap()
     }
 
-    /// Writes a file, with the folders above it, and says where it is.
+    /// Writes a file, creates the folders above it, and returns its path.
     pub fn write(&self, name: impl AsRef<Path>, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -133,14 +133,14 @@ impl TempDir {
         fs::File::options().write(true).open(self.path.join(name)).unwrap().set_modified(time).unwrap();
     }
 
-    /// A file of zeros that takes no room on the disk.
+    /// Makes a file of zeros that takes no room on the disk.
     pub fn write_sparse(&self, name: &str, length: u64) -> PathBuf {
         let path = self.path.join(name);
         fs::File::create(&path).unwrap().set_len(length).unwrap();
         path
     }
 
-    /// Every entry below, relative, sorted: what is there, hidden and temporary files included.
+    /// The relative paths of all entries below the folder, sorted. Hidden and temporary files are included.
     pub fn entries(&self) -> Vec<PathBuf> {
         fn walk(top: &Path, folder: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -164,7 +164,7 @@ impl Drop for TempDir {
     }
 }
 
-/// One gzip member.
+/// Compresses bytes into one gzip member.
 pub fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(plain).unwrap();
@@ -180,7 +180,7 @@ pub fn gunzip(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Bytes that neither compress nor repeat soon, the same at every run (xorshift64).
+/// Pseudo-random bytes (xorshift64), the same in every run. They do not compress.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -194,7 +194,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Bytes as a person can read them in a failure.
+/// The bytes as text for the message of a failed test.
 pub fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(400)];
     let more = if cut.len() < bytes.len() { format!("... ({} bytes)", bytes.len()) } else { String::new() };

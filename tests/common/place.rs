@@ -1,16 +1,17 @@
-//! A site and a store in one server, with files whose contents, times and entity tags the tables of several tests know.
+//! A site and a store in one server. The tables of several tests know the contents, times and entity tags of their
+//! files.
 
 use super::{Engine, Response, Server, Setup, TempDir, exchange};
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
 pub const LETTERS: &str = "abcdefghijklmnopqrstuvwxyz";
-/// When every file of the place was modified, in seconds since 1970: Sun, 06 Nov 1994 08:49:37 GMT.
+/// The modification time of every file, in seconds since 1970: Sun, 06 Nov 1994 08:49:37 GMT.
 pub const MODIFIED: u64 = 784_111_777;
 const BEFORE: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const AFTER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
-/// Targets of every route of the place, and some of no route.
+/// Targets of every route, and some that belong to no route.
 pub const ROUTES: &[&str] = &[
     "/",
     "/letters",
@@ -67,7 +68,7 @@ impl Place {
         Place { folder, server }
     }
 
-    /// `fields` with line ends.
+    /// Each line of `fields` ends in CRLF.
     pub fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: test\r\n");
         exchange(&self.server, format!("{head}Connection: close\r\n{fields}\r\n"))
@@ -93,7 +94,7 @@ impl Place {
 }
 
 pub fn filled(fields: &str, etag: &str) -> String {
-    // E is a word of its own, so that no other letter is taken for it.
+    // Only the word E is replaced, not every letter E.
     let words = fields.replace("BEFORE", BEFORE).replace("AFTER", AFTER);
     let mut lines = String::new();
     for line in words.split("\r\n").filter(|line| !line.is_empty()) {

@@ -1,4 +1,4 @@
-//! A server with the applications of tests/wsgi_apps, where there is a Python to run them.
+//! A server with the applications of tests/wsgi_apps, if the machine has a Python to run them.
 
 use super::{Client, Engine, Response, Server, Setup, TempDir, eventually};
 use std::fs;
@@ -9,7 +9,7 @@ pub fn apps() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wsgi_apps")
 }
 
-/// Whether the machine has the Python that applications need. Says so where it has not: the test is then skipped.
+/// Whether the machine has the Python that the applications need. If not, prints that the test is skipped.
 pub fn has_python() -> bool {
     let question = "import sys; sys.exit(sys.version_info < (3, 8))";
     let asked = Command::new("python3").args(["-c", question]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -20,13 +20,13 @@ pub fn has_python() -> bool {
     found
 }
 
-/// Whether a process runs. One that has ended and is not waited for yet does not.
+/// Whether a process runs. A zombie does not run.
 pub fn is_running(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     !status.is_empty() && !status.contains("State:\tZ")
 }
 
-/// A server with `apps:app` at `/`; `None` where the test has to be skipped.
+/// A server with `apps:app` at `/`. `None` if the test has to be skipped.
 pub fn serve(engine: Engine, args: &[&str]) -> Option<Server> {
     serve_app(engine, "apps:app", args)
 }
@@ -48,8 +48,8 @@ pub fn serve_source(engine: Engine, folder: &TempDir, source: &str, args: &[&str
     })
 }
 
-/// A request that an application holds until the test releases it: `held` of apps.py, or an application of the test's
-/// own that keeps to the same rule. It makes the file NAME.begun, and answers once the file NAME is there.
+/// A request that an application holds until the test releases it. The application is `held` of apps.py, or the test's
+/// own. It makes the file NAME.begun when it begins, and answers when the file NAME exists.
 pub struct Held {
     pub client: Client,
     name: PathBuf,
@@ -63,7 +63,7 @@ impl Held {
         Held { client, name }
     }
 
-    /// Sends the request, and waits until a worker has begun with it.
+    /// Sends the request, and waits until a worker has begun it.
     pub fn begin(server: &Server, name: PathBuf) -> Held {
         let held = Held::send(server, name);
         let begun = held.name.with_extension("begun");

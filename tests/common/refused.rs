@@ -1,8 +1,9 @@
-//! What has to happen to bytes that are not a valid message.
+//! Checks that an invalid message is refused.
 
 use super::{Client, SECOND, Server, shown};
 
-/// Sends a bad message with a good request behind it, whole and byte by byte: one refusal, then the end.
+/// Sends an invalid message with a valid request behind it, whole and byte by byte. Expects one error response, and
+/// then the end of the connection.
 #[track_caller]
 pub fn expect_refused(server: &Server, message: &[u8], statuses: &[u16]) {
     for cut in [usize::MAX, 1] {

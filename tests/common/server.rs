@@ -1,4 +1,4 @@
-//! The server under test: started as a user starts it, its output collected, killed in Drop.
+//! The server under test. It is started as a user starts it, its output is collected, and it is killed in Drop.
 
 use super::{Engine, PATIENCE, TempDir};
 use std::ffi::OsString;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What a child has written so far. A thread reads it, so that a full pipe never stops the child.
+/// The output of a child so far. A thread reads it, so that a full pipe never stops the child.
 type Collected = Arc<Mutex<Vec<u8>>>;
 
 pub struct Server {
@@ -23,7 +23,7 @@ pub struct Server {
     _folder: TempDir,
 }
 
-/// How a server is started, for the tests that need more than arguments.
+/// How to start a server: arguments, folder, standard streams.
 #[derive(Default)]
 pub struct Setup {
     args: Vec<OsString>,
@@ -36,7 +36,7 @@ pub struct Setup {
     stderr: Option<OwnedFd>,
 }
 
-/// A run that came to its end: what the shell sees.
+/// The exit code and the output of a run that has ended.
 pub struct Outcome {
     pub code: Option<i32>,
     pub stdout: String,
@@ -46,7 +46,7 @@ pub struct Outcome {
 impl Setup {
     pub fn on(engine: Engine) -> Setup {
         let setup = Setup::default();
-        // The default is not named, so that the tests run before there is a choice.
+        // The default engine is tested without the flag.
         if engine == Engine::Event { setup } else { setup.args(["--engine", engine.name()]) }
     }
 
@@ -63,7 +63,7 @@ impl Setup {
         self.args([arg.into()])
     }
 
-    /// The current directory; a fresh and empty one unless said.
+    /// Sets the current directory. The default is a new and empty folder.
     pub fn folder(mut self, folder: impl AsRef<Path>) -> Setup {
         self.folder = Some(folder.as_ref().to_owned());
         self
@@ -74,31 +74,31 @@ impl Setup {
         self
     }
 
-    /// A command that ends by replacing itself with the one behind it.
+    /// Starts the server through a command that replaces itself with the rest of its arguments (exec).
     pub fn through(mut self, wrapper: &[&str]) -> Setup {
         self.wrapper = wrapper.iter().map(Into::into).collect();
         self
     }
 
-    /// Where it will listen, for a server that prints no banner.
+    /// The address at which the server will listen, if no banner can be read.
     pub fn silent_at(mut self, address: SocketAddr) -> Setup {
         self.address = Some(address);
         self
     }
 
-    /// Standard output is a pipe whose reader has gone.
+    /// Makes standard output a pipe whose reading end is closed.
     pub fn closed_stdout(mut self) -> Setup {
         self.closed_stdout = true;
         self
     }
 
-    /// Standard output goes here and is not collected: the test may read it or not.
+    /// Sends standard output to this file. It is not collected.
     pub fn stdout_to(mut self, file: impl Into<OwnedFd>) -> Setup {
         self.stdout = Some(file.into());
         self
     }
 
-    /// The same for standard error; with it the banner is not seen, so it goes together with `silent_at`.
+    /// Sends standard error to this file. The banner cannot be read then: use `silent_at` too.
     pub fn stderr_to(mut self, file: impl Into<OwnedFd>) -> Setup {
         self.stderr = Some(file.into());
         self
@@ -127,7 +127,7 @@ impl Setup {
         self.args.iter().any(|arg| arg.to_string_lossy().starts_with(flag))
     }
 
-    /// Starts it on a free loopback port unless told otherwise, and waits for the banner.
+    /// Starts the server, on a free loopback port unless the arguments name another, and waits for the banner.
     pub fn start(mut self) -> Server {
         if !self.names("--bind") {
             self = self.args(["--bind", "127.0.0.1"]);
@@ -135,7 +135,7 @@ impl Setup {
         self.start_where_it_likes()
     }
 
-    /// As `start`, without choosing an address: for the default of `--bind`.
+    /// As `start`, but without `--bind`, to test its default.
     pub fn start_where_it_likes(mut self) -> Server {
         if !self.names("--port") {
             self = self.args(["--port", "0"]);
@@ -151,7 +151,8 @@ impl Setup {
         server
     }
 
-    /// Runs it to its end, for starts that are to fail. One that serves instead is killed and has no exit code.
+    /// Runs the server to its end, for tests in which the start fails. If it serves instead, it is killed and has no
+    /// exit code.
     pub fn run(self) -> Outcome {
         let fresh = TempDir::new();
         let mut child = self.spawn(&fresh);
@@ -167,7 +168,7 @@ impl Setup {
 }
 
 impl Outcome {
-    /// A refusal to start: the exit code, and words made for a person.
+    /// Checks that the server has refused to start, with one of these exit codes and these words on standard error.
     #[track_caller]
     pub fn expect_refusal(&self, codes: &[i32], words: &[&str]) {
         let Outcome { code, stdout, stderr } = self;
@@ -182,20 +183,20 @@ impl Outcome {
     }
 }
 
-/// A server of a store alone, so that `/` is the page that names the routes.
+/// A server with a store and no site, so that `/` is the list of routes.
 pub fn store_server(engine: Engine, more: &[&str]) -> (Server, TempDir) {
     let store = TempDir::new();
     let server = Setup::on(engine).args(["--directory", store.arg()]).args(more).start();
     (server, store)
 }
 
-/// A port that was free a moment ago. Another program may have it by the time that it is bound: for servers that cannot
-/// say which port they chose.
+/// A port that was free a moment ago, for servers that cannot print which port they chose. Another program may have
+/// taken it before the server binds it.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// Runs the binary to its end with these arguments and nothing else.
+/// Runs the binary to its end with exactly these arguments.
 pub fn run(args: &[&str]) -> Outcome {
     Setup::default().args(args).run()
 }
@@ -218,7 +219,7 @@ impl Server {
         self.address().port()
     }
 
-    /// Every address the banner names, by now.
+    /// Every address in the banner so far.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         banner_addresses(&self.stderr())
     }
@@ -227,7 +228,7 @@ impl Server {
         self.child.id()
     }
 
-    /// Waits for words in the diagnostics: a line may come after the answer it is about.
+    /// Waits for words on standard error. A line may be written after the response that it is about.
     #[track_caller]
     pub fn expect_stderr(&self, words: &str) {
         eventually(words, || self.stderr().contains(words).then_some(()));
@@ -237,7 +238,7 @@ impl Server {
         String::from_utf8_lossy(&self.err.lock().unwrap()).into_owned()
     }
 
-    /// Standard output as it came: the access log unless that was sent elsewhere.
+    /// The bytes of standard output so far: the access log, unless it goes to a file.
     pub fn stdout(&self) -> Vec<u8> {
         self.out.lock().unwrap().clone()
     }
@@ -255,7 +256,7 @@ impl Server {
     /// Sends a signal by its short name: TERM, INT.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        // The shell's own kill: a small system may have no program of that name.
+        // Uses the shell's builtin `kill`: a small system may have no program of that name.
         let status = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", name, &pid]).status().expect("a shell");
         assert!(status.success(), "kill -s {name} {pid} failed");
     }
@@ -267,21 +268,21 @@ impl Server {
         status.unwrap_or_else(|| panic!("still running after {patience:?}"))
     }
 
-    /// The pids of the processes that it has started and that run now: the workers of Python applications.
+    /// The pids of the server's running child processes: the workers of Python applications.
     pub fn children(&self) -> Vec<String> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
         let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
         children.flat_map(|pids| pids.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    /// How many sockets the process holds: the listeners and its connections.
+    /// How many sockets the process has open: listeners and connections.
     pub fn sockets(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.pid());
         let links = std::fs::read_dir(folder).unwrap().flatten();
         links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|link| is_socket(link)).count()
     }
 
-    /// A memory figure of /proc/PID/status in KiB: VmRSS now, VmHWM at its highest.
+    /// A memory figure of /proc/PID/status in KiB: VmRSS is the current value, VmHWM the highest.
     pub fn memory(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(figure)).expect("a figure the kernel keeps");
@@ -295,7 +296,7 @@ impl Server {
             if !silent {
                 self.addresses = banner_addresses(&self.stderr());
             }
-            // A banner promises that the address is bound; without one, a connection has to show it.
+            // If there is a banner, the address is bound. Otherwise a connection has to show that it is bound.
             if self.addresses.first().is_some_and(|address| !silent || TcpStream::connect(address).is_ok()) {
                 return;
             }
@@ -322,13 +323,13 @@ impl Drop for Server {
             eprintln!("--- the server's standard error:\n{words}---");
             return;
         }
-        // Checked for every test: nothing that a peer does ends or panics the server.
+        // Every test checks that the server has neither ended by itself nor panicked.
         assert!(early.is_none(), "the server ended by itself: {early:?}: {words}");
         assert!(!words.contains("panicked"), "the server panicked: {words}");
     }
 }
 
-/// Tries until there is a value. Fails after `PATIENCE`; `what` says what was waited for.
+/// Calls `attempt` until it returns a value. Fails after `PATIENCE`. `what` names the value in the failure.
 pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -340,7 +341,8 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// The addresses of the whole lines so far that hold a URL. The banner is written at once, but a pipe may cut it.
+/// The addresses in all complete lines that hold a URL. The server writes the banner in one call, but a read of the
+/// pipe may get only a part.
 fn banner_addresses(text: &str) -> Vec<SocketAddr> {
     let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
     let urls = whole.lines().filter_map(|line| line.split_once("http://"));
@@ -363,7 +365,8 @@ fn collect(mut from: impl Read + Send + 'static) -> Collected {
     collected
 }
 
-/// The whole text once its thread is through (its process has ended, so that is at once).
+/// Waits until the thread that reads the output has ended, which is soon after the end of the process. Returns the
+/// text.
 fn finished(collected: Collected) -> String {
     let until = Instant::now() + PATIENCE;
     while Arc::strong_count(&collected) > 1 && Instant::now() < until {

@@ -1,4 +1,5 @@
-//! Upstreams for the tests of the reverse proxy, valid and faulty ones: each is a few lines over a socket.
+//! Upstreams for the tests of the reverse proxy. Some behave correctly and some do not. Each is a few lines over a
+//! socket.
 
 use super::{Engine, PATIENCE, Server, Setup, eventually};
 use socket2::{Domain, Socket, Type};
@@ -9,21 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// A server that the proxy passes requests to. The test says what it does with a connection.
+/// A server to which the proxy forwards requests. The test decides what it does with a connection.
 pub struct Upstream {
     pub address: SocketAddr,
     pub accepted: Arc<AtomicUsize>,
-    /// Connections that are over.
+    /// How many connections have ended.
     pub ended: Arc<AtomicUsize>,
-    /// Every head that was read, as it came.
+    /// The bytes of every head that was read.
     pub heads: Arc<Mutex<Vec<String>>>,
 }
 
-/// One connection to an upstream, from its own side.
+/// One connection to an upstream, at the upstream's side.
 pub struct Link {
     pub stream: TcpStream,
     pub buffer: Vec<u8>,
-    /// From 0.
+    /// The number of the connection, counted from 0.
     pub number: usize,
     pub heads: Arc<Mutex<Vec<String>>>,
 }
@@ -47,7 +48,7 @@ impl Upstream {
                 let mut link = Link { stream, buffer: Vec::new(), number, heads: kept.clone() };
                 let (serve, over) = (serve.clone(), over.clone());
                 thread::spawn(move || {
-                    // How the connection ended is checked from the other side.
+                    // The client's side checks how the connection has ended.
                     let _ = serve(&mut link);
                     over.fetch_add(1, Ordering::SeqCst);
                 });
@@ -56,7 +57,7 @@ impl Upstream {
         Upstream { address, accepted, ended, heads }
     }
 
-    /// One that answers every request with the same bytes, once its content has come.
+    /// An upstream that answers every request with the same bytes, after it has read the request's content.
     pub fn answering(answer: impl AsRef<[u8]> + Send + Sync + 'static) -> Upstream {
         Upstream::start(move |link| {
             while let Some(head) = link.head()? {
@@ -67,7 +68,7 @@ impl Upstream {
         })
     }
 
-    /// One that answers every request with its content.
+    /// An upstream that answers every request with the request's content.
     pub fn echoing() -> Upstream {
         Upstream::start(|link| {
             while let Some(head) = link.head()? {
@@ -79,7 +80,7 @@ impl Upstream {
         })
     }
 
-    /// One that reads a head, and then neither reads nor answers.
+    /// An upstream that reads a head, and then neither reads nor answers.
     pub fn silent() -> Upstream {
         Upstream::start(|link| {
             link.head()?;
@@ -101,7 +102,7 @@ impl Upstream {
     }
 }
 
-/// A socket that listens and completes no further connection: its backlog is full, and no connection is accepted.
+/// A socket that listens, but completes no further connection: its backlog is full and it accepts none.
 pub struct FullBacklog {
     pub listener: TcpListener,
     pub address: SocketAddr,
@@ -121,14 +122,14 @@ impl FullBacklog {
             let _ = socket.connect(&address.into());
             socket
         };
-        // A backlog of 1 holds two on Linux.
+        // On Linux a backlog of 1 holds two connections.
         let waiting = (0..8).map(connect).collect();
         FullBacklog { listener, address, _waiting: waiting }
     }
 }
 
 impl Link {
-    /// The next head; None when the connection ends instead.
+    /// Reads the next head. None if the connection ends instead.
     pub fn head(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -143,7 +144,7 @@ impl Link {
         }
     }
 
-    /// The content that a head announces, chunks taken apart.
+    /// Reads the content that a head announces, and decodes chunks.
     pub fn content(&mut self, head: &str) -> io::Result<Vec<u8>> {
         if let Some(length) = field(head, "content-length") {
             let length: usize = length.parse().unwrap();
@@ -185,13 +186,13 @@ impl Link {
         Ok(count)
     }
 
-    /// Ends the connection by a reset.
+    /// Resets the connection.
     pub fn reset(&self) {
         socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)).unwrap();
     }
 }
 
-/// The value of a field of a head, its name in lower case.
+/// The value of a field of a head. `name` is in lower case.
 pub fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let fields = || head.lines().skip(1).filter_map(|line| line.split_once(':'));
     fields().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
@@ -211,7 +212,7 @@ pub fn ok(body: &str) -> String {
 
 pub const GET: &str = "GET /x HTTP/1.1\r\nHost: site.example\r\n\r\n";
 
-/// Waits for a line on standard error that has all these words.
+/// Waits for a line on standard error that holds all these words.
 pub fn expect_log(server: &Server, words: &[&str]) {
     eventually(&format!("a line with {words:?} in {}", server.stderr()), || {
         server.stderr().lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(())

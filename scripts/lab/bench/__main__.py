@@ -8,12 +8,12 @@ from pathlib import Path
 from ..common import bench, machine, prepare
 from . import peers, rows, table
 
-SETTLE = 3.5  # seconds: a server may read a file again that changed a moment ago
+SETTLE = 3.5  # seconds to wait after the files are written: servers do not cache a file that has just changed
 
 
 @dataclass
 class Lab:
-    """What every measurement needs to know. The functions of common take it as theirs."""
+    """The settings of a run, which every measurement gets. The functions in common take it as `lab`."""
 
     binary: Path
     load: Path

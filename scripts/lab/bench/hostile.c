@@ -33,10 +33,10 @@
 #define MOST_CLIENTS 1000
 #define MOST_SECONDS 60
 #define MOST_GROUPS 16
-#define PAUSE 0.01              /* seconds before a client connects again: a server that refuses is not asked in a loop */
-#define LINE 256                /* longer lines are cut: what is looked for stands at their beginning */
+#define PAUSE 0.01              /* seconds before a client connects again, so that it does not loop on a server that refuses */
+#define LINE 256                /* longer lines are cut: only their beginning is parsed */
 #define READ (256 * 1024)
-#define READS 4                 /* of one client in a row, before the others have their turn */
+#define READS 4                 /* reads of one client in a row, before the others have their turn */
 
 struct group {
     const char *name;
@@ -47,7 +47,7 @@ struct group {
     uint64_t answers, refusals, ended, read;
 };
 
-/* What the next byte of an answer belongs to. */
+/* The part of an answer to which the next byte belongs. */
 enum part { STATUS_LINE, FIELD, BODY, BODY_TO_END, CHUNK_SIZE, CHUNK, CHUNK_END, TRAILER };
 
 struct client {
@@ -97,7 +97,7 @@ static void dial(struct client *c)
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) fail("socket");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    /* What is not read must wait in the server, not in the kernel. */
+    /* A small receive buffer: unread answers must wait in the server, not in the kernel. */
     if (!c->group->batch) setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     if (connect(c->fd, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS) fail("connect");
     begin_batch(c);
@@ -111,7 +111,7 @@ static void hang_up(struct client *c)
     c->group->ended++;
 }
 
-/* Sends what the socket takes. 0: the connection has ended. */
+/* Sends as much as the socket takes. Returns 0 if the connection has ended. */
 static int push(struct client *c)
 {
     struct group *g = c->group;
@@ -204,7 +204,7 @@ static void take(struct client *c, const char *at, const char *end)
     }
 }
 
-/* Reads what is there. 0: the connection has ended. */
+/* Reads the bytes that have arrived. Returns 0 if the connection has ended. */
 static int pull(struct client *c)
 {
     static char buffer[READ];
@@ -304,7 +304,7 @@ int main(int argc, char **argv)
 {
     read_arguments(argc, argv);
     signal(SIGPIPE, SIG_IGN);
-    alarm((unsigned)seconds + 5);   /* ends it if the loop does not */
+    alarm((unsigned)seconds + 5);   /* ends the program if the loop does not */
     double began = now();
     while (now() < began + seconds) turn(began + seconds);
     count_unread();

@@ -12,10 +12,10 @@ from ..common import measure, processes
 ENTRIES = 10_000
 RATE = 200  # requests a second of the normal client, far below what any server can do
 CONNECTIONS = 8  # kept, of the normal client
-LEAST_SECONDS = 2  # p99 of 400 requests; of fewer it would be their maximum
+LEAST_SECONDS = 2  # p99 then counts 400 requests; with much fewer it would be their maximum
 DRAIN = 10  # seconds: how long a request may take before it counts as unanswered
 
-# name: (what they send, clients, requests in a batch, request). A batch of 0: one request, whose answer is not read.
+# name: (description, clients, requests in a batch, request). A batch of 0: the client sends one request and never reads the answer.
 GROUPS = {
     "head": ("HEAD", 4, 430, "HEAD /entries/ HTTP/1.1"),
     "match": ("GET with If-None-Match: *", 4, 430, "GET /entries/ HTTP/1.1\r\nIf-None-Match: *"),
@@ -36,8 +36,8 @@ def write_site(site):
 
 
 def run(lab, peer, server, row, seconds):
-    """The normal client alone, then beside the hostile ones. Its requests fall due at random moments, whatever the server
-    does, so that each counts all of the time that it waited."""
+    """Measures the normal client alone, then beside the hostile clients. Its requests fall due at random moments, whatever the
+    server does, so that the latency of each is all the time that it waited."""
     for path in ("/entries/", "/links/"):
         shown = measure.ask(server, path)[1].count(b"<a href=")
         if shown < 0.99 * ENTRIES:
@@ -73,8 +73,8 @@ def run(lab, peer, server, row, seconds):
 
 
 def got(raw):
-    """What the hostile clients got: answers a second for each group; for the group that never reads, the number of clients
-    that got the beginning of an answer."""
+    """The results of the hostile clients: for each group the answers a second; for the group that never reads, the number of
+    clients for which the beginning of an answer has arrived."""
     numbers = {"hostile": 0.0, "hostile_refusals": 0.0, "hostile_ended": 0}
     for name, group in raw["groups"].items():
         numbers["hostile_ended"] += group["ended"]

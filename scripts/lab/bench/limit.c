@@ -39,7 +39,7 @@ struct conn {
     int tail_len;               /* the last bytes of the previous read: an empty line may be split */
     char tail[3];
     uint64_t owed, at;          /* bytes to send, and the position in the repeated answers */
-    int store, receiving;       /* of an upload */
+    int store, receiving;       /* of an upload: its file, and whether its body is being received */
     uint64_t left;
     struct conn *next_dead;
 };
@@ -56,7 +56,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Sends what is owed, as much as the socket takes. Returns -1 if the connection is to be closed. */
+/* Sends as much of the owed bytes as the socket takes. Returns -1 if the connection must be closed. */
 static int push(struct conn *c)
 {
     while (c->owed) {
@@ -115,7 +115,7 @@ static int store_upload(struct conn *c)
     return rename(name, whole);
 }
 
-/* It expects each head in one read, which is so on loopback; otherwise it closes the connection. */
+/* Expects each head in one read, as on loopback. If a head comes in parts, it closes the connection. */
 static int take_uploads(struct conn *c)
 {
     for (;;) {

@@ -32,7 +32,7 @@ def all_peers():
     return [
         Peer("dustdevil", _dustdevil, "release build, --engine event", {"log", "gzip", "upload", "mixed", "hostile"}, ("POST", 201)),
         Peer("nginx", _nginx(True), "sendfile, tcp_nopush and open_file_cache on", nginx, ("PUT", 204)),
-        # It starves the uploads of "mixed", so that the row would have no figure.
+        # h2o starves the uploads of "mixed", so that the row would have no figure.
         Peer("nginx-copy", _nginx(False), "sendfile, tcp_nopush and open_file_cache off", nginx - {"mixed", "hostile"}, ("PUT", 204)),
         Peer("lighttpd", _lighttpd, "", lighttpd),
         Peer("h2o", _h2o, "num-threads: 1", {"log", "gzip"}),

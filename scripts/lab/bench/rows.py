@@ -1,4 +1,4 @@
-"""What is measured: the rows of the table, and how each number is made."""
+"""The rows of the table: what each measures, and how."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ RANDOM_FILES = 1000
 UPLOAD_CLIENTS = 8
 DOWNLOADS, UPLOADS = 8, 4  # clients beside the small requests of "mixed"
 SMALL_RATE = 500  # small requests a second, far below what any server can do
-HOSTILE_GOAL = 20  # ms: the turn of 10 ms that is under way when a request arrives, and the turn that answers it
+HOSTILE_GOAL = 20  # ms: the current turn of at most 10 ms when a request arrives, and the turn that answers it
 STARTS = 5  # starts in a round; its figure is their median
 MIB = 1 << 20
 
@@ -48,7 +48,7 @@ class Row:
     title: str
     limit: Callable  # the arguments of the bare loop, from the lab
     goal: float
-    against: str = "limit"  # the goal is a fraction of this peer's figure; "": the goal is a figure itself
+    against: str = "limit"  # the goal is a fraction of this peer's figure. "": the goal is a figure
     unit: str = "requests per CPU second"
     file: str = "1k.html"  # the file of the site that is asked for
     needs: str = ""  # what a peer must be able to do
@@ -56,7 +56,7 @@ class Row:
     status: int = 200
     fields: str = ""
     options: dict = field(default_factory=dict)  # more flags of the load
-    run: Callable = None  # (lab, peer, server, row, seconds) -> numbers and flags; without it the row is a plain load
+    run: Callable = None  # (lab, peer, server, row, seconds) -> numbers and flags. None: the row is a plain load
     cold: bool = False  # `run` starts the servers itself
 
     @property
@@ -114,7 +114,7 @@ def all_rows():
 
 
 def write_site(lab):
-    """Files that do not compress, and a page that does: the same in every run."""
+    """Makes files that do not compress, and a page that does. They are the same in every run."""
     draw = random.Random(1)
     for name, size in {"1k.html": 1024, "10k.html": 10240, "100k.html": 102400, "mean.html": 2304, "10m.bin": 10 * MIB}.items():
         (lab.site / name).write_bytes(draw.randbytes(size))
@@ -132,7 +132,7 @@ def write_site(lab):
 
 
 def measure_row(lab, peer, row, seconds):
-    """One round of one row on a server that is started for it. Returns numbers, of which `figure` is the row's own, and flags."""
+    """Measures one round of a row, on a server that is started for it. Returns numbers, of which `figure` is the row's result, and flags."""
     if row.cold:
         return row.run(lab, peer, None, row, seconds)
     server = peers.start(lab, peer, row)
@@ -146,7 +146,7 @@ def measure_row(lab, peer, row, seconds):
 
 
 def count_calls(lab, peer, row):
-    """System calls an answer, counted by strace in a separate run, after the server has read the files once."""
+    """System calls per answer, counted by strace in a separate run, after the server has read the files once."""
     server = peers.start(lab, peer, row)
     try:
         load(lab, peer, server, row, 0.2)
@@ -160,7 +160,7 @@ def count_calls(lab, peer, row):
 
 
 def load(lab, peer, server, row, seconds, beside=()):
-    """The load of a row on a running server, after a check of one whole answer."""
+    """Checks one whole answer of a running server, then runs the load of a row on it."""
     options, fields, length = dict(row.options), row.fields, None
     path, content = f"/{row.file}", lab.site / row.file
     if row.status == 404:
@@ -203,8 +203,8 @@ def validators(peer, server, path):
 
 
 def compressed(lab, peer, server, path, content):
-    """Stores the gzip of a page as this server sends it; returns the path. It takes the second answer: a server may compress the
-    first in another way."""
+    """Stores the gzip of a page as this server sends it, and returns the path. It stores the second answer, because a server may
+    compress the first in another way."""
     for _ in range(2):
         said, body = measure.ask(server, path, fields={"Accept-Encoding": "gzip"})
     if said["Content-Encoding"] != "gzip" or gzip.decompress(body) != content.read_bytes():
@@ -215,7 +215,7 @@ def compressed(lab, peer, server, path, content):
 
 
 def quiet(figure, **numbers):
-    """The outcome of a row that runs no load."""
+    """The result of a row that runs no load."""
     return {"numbers": {"figure": figure, **numbers}, "flags": {"bound": "", "disturbed": False}}
 
 
@@ -242,7 +242,7 @@ def beside_idle(lab, peer, server, row, seconds):
 
 
 def memory_of_idle(lab, peer, server, row, seconds):
-    """What IDLE connections add to RSS, divided by their number. The kernel's memory for a socket is not counted."""
+    """The growth of RSS by IDLE connections, divided by their number. The kernel's memory for a socket is not counted."""
     for _ in range(20):
         measure.ask(server, f"/{row.file}")
     before = server.memory()["rss_kib"]
@@ -281,7 +281,7 @@ def make_targets(lab, count):
 
 
 def mixed(lab, peer, server, row, seconds):
-    """Small requests fall due at random moments: first alone, then beside transfers at full speed."""
+    """Measures small requests that fall due at random moments: first alone, then beside transfers at full speed."""
     path, large = f"/{row.file}", lab.site / "10m.bin"
     method, status = peer.upload
     make_targets(lab, UPLOADS)

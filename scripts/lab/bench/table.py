@@ -84,7 +84,8 @@ def _pace(data, names):
 
 
 def _hostile(data, names):
-    """The row beside hostile clients, with the answers that these got: a server that does not answer them cannot hide it."""
+    """The row beside hostile clients. It also shows how many answers the hostile clients got, because not answering them would make
+    the row's figure better."""
     lines = []
     for row in data["rows"]:
         for name in names if row["name"] == "hostile" else []:

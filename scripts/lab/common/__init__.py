@@ -1,1 +1,1 @@
-"""What the benches share: processes, the machine, the load, the network, and how a command is told what to do."""
+"""Code that the benches share: processes, the machine, the load, the network, and the command line."""

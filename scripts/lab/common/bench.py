@@ -17,7 +17,7 @@ FORMAT = 1
 
 
 class Bench:
-    """A subclass fills in all of this. `columns` are names of what is measured: servers, or states of one server."""
+    """The base class of a bench. A subclass defines all members. `columns` are the names of servers, or of states of one server."""
 
     name = ""  # of the command; also names the files and the folders of results
     about = ""  # for --help
@@ -28,7 +28,7 @@ class Bench:
     host_network = False  # measure on the machine's own loopback
 
     def all_rows(self):
-        """Each has a name for --rows and a title."""
+        """The rows. Each has a name for --rows, and a title."""
         raise NotImplementedError
 
     def all_names(self):
@@ -39,27 +39,27 @@ class Bench:
         """Flags that only this bench has."""
 
     def prepare(self, options, names, notes):
-        """Installs and builds what is needed. Returns ({name: words about it} of those that are there, versions)."""
+        """Installs and builds what the run needs. Returns ({name: description} of the servers that are installed, versions)."""
         raise NotImplementedError
 
     def make_lab(self, scratch):
-        """Writes the files that are served. Returns what the rows need to know, cores and descriptors among it."""
+        """Writes the files to serve. Returns the settings that the rows get, which include cores and descriptors."""
         raise NotImplementedError
 
     def describe(self, row, columns):
-        """What NAME.json says of a row besides its numbers."""
+        """The facts about a row in NAME.json, besides its numbers."""
         raise NotImplementedError
 
     def columns(self, row, present):
-        """On which of those present the row is measured."""
+        """The servers on which the row is measured, of those that are installed."""
         raise NotImplementedError
 
     def measure(self, lab, row, name, seconds):
-        """One round of one row. Returns numbers, of which `figure` is the row's own, and flags."""
+        """Measures one round of a row. Returns numbers, of which `figure` is the row's result, and flags."""
         raise NotImplementedError
 
     def after_rounds(self, lab, row, name, entry):
-        """Adds to an entry what needs a run of its own."""
+        """Adds the numbers to an entry that need a separate run."""
 
     def markdown(self, data):
         """NAME.md."""
@@ -143,7 +143,7 @@ def run(bench, options):
 
 
 def warnings(about):
-    """What a reader should know before believing the numbers."""
+    """Notes that a reader needs to judge the numbers."""
     if about["cores"] == 1:
         yield "There is one core to use: server and load share it, and no figure is the server's alone."
     if about["load_average_before"] > 0.5 * about["cores"]:
@@ -151,8 +151,8 @@ def warnings(about):
 
 
 def run_row(bench, lab, row, present, options, data, pace):
-    """All rounds of a row. The servers take turns within a round, so that a disturbance of the machine affects all of them;
-    every second round goes in the opposite order."""
+    """Measures all rounds of a row. The servers take turns within a round, so that a disturbance of the machine affects all of
+    them. Every second round goes in the opposite order."""
     columns = bench.columns(row, present)
     result = {**bench.describe(row, columns), "servers": {name: {"rounds": [], "problems": []} for name in columns}}
     data["rows"].append(result)
@@ -173,8 +173,8 @@ def run_row(bench, lab, row, present, options, data, pace):
 
 
 def attempt(entry, what, act):
-    """Runs `act`, and once more if it fails: a single failure would leave a hole in the table. A failure gives no number;
-    its sentence is kept."""
+    """Runs `act`, and once more if it fails, because a single failure would leave a gap in the table. A failure has no number;
+    its message is kept."""
     for again in (True, False):
         try:
             return act()

@@ -1,4 +1,4 @@
-"""What the commands of the lab have in common: flags, exit codes, --keep."""
+"""Code that the commands of the lab share: flags, exit codes, --keep."""
 
 import shutil
 import sys
@@ -8,7 +8,7 @@ from . import prepare, processes
 
 
 def run(name, act):
-    """Runs `act` as the command `name` and returns the exit code. No program that was started is left running."""
+    """Runs `act` as the command `name` and returns the exit code. Ends all programs that it has started."""
     prepare.command_name = name
     processes.stop_on_signals()
     try:
@@ -25,7 +25,7 @@ def run(name, act):
 
 
 def add_extent(parser, rows, quick_rounds, quick_seconds):
-    """The flags that say how much is measured, and of which build."""
+    """Adds the flags for the length of the run and for the build to measure."""
     parser.add_argument("--rounds", type=int, metavar="N", help=f"measure each row N times (default: 5, with --quick: {quick_rounds})")
     parser.add_argument(
         "--seconds", type=float, metavar="S", help=f"length of one measurement, in seconds (default: 2, with --quick: {quick_seconds})"
@@ -47,7 +47,7 @@ def read_extent(parser, options, rows, quick_rounds, quick_seconds):
 
 
 def chosen(parser, flag, words, known):
-    """The names in a list with commas; all that are known if the list is empty."""
+    """The names in a comma-separated list. If the list is empty, all known names."""
     names = [name for name in words.split(",") if name]
     for name in names:
         if name not in known:

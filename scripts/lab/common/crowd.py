@@ -1,4 +1,4 @@
-"""Thousands of clients that are idle or slow, beside the measured load.
+"""Opens thousands of idle or slow clients, beside the measured load.
 
     crowd.py --port P --count N --kind idle|drip|sip
 
@@ -20,7 +20,7 @@ import struct
 import sys
 import time
 
-TICKS = 100  # each client acts in one hundredth of a second: if all acted at once, they would be a burst
+TICKS = 100  # a second has this many ticks, and each client acts in one of them: together they would be a burst
 SMALL_WINDOW = 4096
 
 
@@ -31,7 +31,7 @@ class Client:
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Closing sends RST: otherwise 10,000 connections in TIME_WAIT would be left to the next measurement.
+        # Closing sends RST. Otherwise 10,000 connections in TIME_WAIT would remain for the next measurement.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if kind == "sip":
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
@@ -47,7 +47,7 @@ class Crowd:
         self.options = options
         self.wrong = 0
         self.clients = []
-        self.settled = 0  # clients that are connected (idle: answered), or have lost their connection
+        self.settled = 0  # clients that are connected (kind idle: and answered), or have lost their connection
         self.poll = select.epoll()
         self.by_fd = {}
         request = f"GET {options.path} HTTP/1.1\r\nHost: 127.0.0.1:{options.port}\r\n"
@@ -146,7 +146,7 @@ class Crowd:
         print(json.dumps({**counts, "wrong": self.wrong}), flush=True)
 
     def stay(self):
-        """Acts until standard input ends."""
+        """Lets the clients act until standard input ends."""
         begin, number = time.monotonic(), 0
         slow = self.options.kind != "idle"
         while True:

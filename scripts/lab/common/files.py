@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write(path, text):
-    """Replaces the file in one step, so that a reader sees the old text or the new one."""
+    """Replaces the file in one step, so that a reader sees either the old text or the new one."""
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
@@ -37,7 +37,7 @@ def _memory_folder():
 
 
 def _remove_leftovers(folder, prefix):
-    """A run that was killed could not remove its folder, which takes memory. The folder's name holds the run's process id."""
+    """Removes the folders of runs that were killed, because they take memory. A folder's name holds the process id of its run."""
     for old in folder.glob(f"{prefix}*"):
         pid = old.name[len(prefix):].split("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists():

@@ -1,4 +1,4 @@
-"""What the results depend on: processor, kernel, limits, versions; and which core is for what."""
+"""The machine that the results depend on: processor, kernel, limits, versions. And the choice of cores."""
 
 import os
 import platform
@@ -38,8 +38,8 @@ def raise_descriptor_limit():
 
 
 def choose_cores():
-    """Sets of cores: (for the server, for the load, all). The first two are the same if there is one core only. This process
-    moves to the load's core."""
+    """Returns sets of cores: (for the server, for the load, all). The first two are the same if the machine has one core. Moves
+    this process to the load's core."""
     usable = sorted(os.sched_getaffinity(0))
     server, load = {usable[0]}, {usable[1] if len(usable) > 1 else usable[0]}
     os.sched_setaffinity(0, load)
@@ -83,7 +83,7 @@ def filesystem(path):
 
 
 def versions(root, binary, built_here):
-    """The versions of the programs that take part; and if the server was built here, the commit and the number of changed files."""
+    """The versions of the programs. If the server was built here, also the commit and the number of changed files."""
     found = {
         "commit": output(["git", "-C", root, "rev-parse", "HEAD"]) if built_here else "",
         "changed_files": len(output(["git", "-C", root, "status", "--porcelain"]).splitlines()) if built_here else 0,
@@ -99,7 +99,7 @@ def versions(root, binary, built_here):
 
 
 def find(program):
-    """The path of a program, or None. Servers are often in sbin, which a user's PATH seldom has."""
+    """The path of a program, or None. It also looks in sbin, where servers often are and which a user's PATH seldom has."""
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
 
 
@@ -113,7 +113,7 @@ def output(argv):
 
 
 class CoreClock:
-    """How busy the server's and the load's cores were since the object was made, by all programs."""
+    """Measures how busy the server's and the load's cores are, with all programs, from the creation of the object on."""
 
     def __init__(self, cores):
         self.cores = cores
@@ -135,7 +135,7 @@ class CoreClock:
 
 
 def until(condition, seconds):
-    """Waits until the condition holds, at most `seconds`. Returns whether it does."""
+    """Waits until the condition holds, but at most `seconds`. Returns whether it holds."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import machine, processes
 
-FULL = 0.95  # from this share on the load's core counts as full: start and clock ticks take the rest
+FULL = 0.95  # from this share on, the load's core counts as full: the start and the resolution of clock ticks take the rest
 NOT_FULL = 0.90  # below this share the server's core is not full
 DISTURBING = 0.15  # share of the two cores that other programs took: more marks the result as disturbed
 LOST = 0.01  # share of connections that were cut off or refused: more fails the measurement
@@ -23,7 +23,7 @@ class Failed(Exception):
 
 
 def ask(server, path, status=200, fields=None):
-    """One answer on a connection of its own: (fields, body). Fails if it has another status."""
+    """Sends one request on a new connection. Returns (fields, body). Fails if the answer has another status."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     try:
         connection.request("GET", path, headers={"Connection": "close", "Accept-Encoding": "identity", **(fields or {})})
@@ -39,7 +39,7 @@ def ask(server, path, status=200, fields=None):
 
 
 def reference(server, path, *, file=None, compressed=False, status=200):
-    """Sends one request and checks the whole answer. Returns the length of the body as transferred; later answers must have it."""
+    """Sends one request and checks the whole answer. Returns the length of the body as transferred, which later answers must have."""
     key = (path, compressed)
     if key in server.references:
         return server.references[key]
@@ -141,8 +141,8 @@ def _own_cpu(pid):
 
 
 def traced(lab, server, run):
-    """Runs a load while strace counts the server's system calls. Returns the load's outcome and the counts by name. The times
-    in the outcome mean nothing: strace makes a server ten times slower."""
+    """Runs a load while strace counts the server's system calls. Returns the load's result and the counts by name. Do not use the
+    times in the result: strace makes a server ten times slower."""
     counts = lab.scratch / "strace.txt"
     counts.unlink(missing_ok=True)
     tracer = processes.start(["strace", "-f", "-qq", "-c", "-o", counts, "-p", server.process.pid], lab.cores[1])
@@ -175,7 +175,7 @@ def _read_strace(text):
 
 
 class Crowd:
-    """Runs crowd.py. A context manager, so that it is ended in any case."""
+    """Runs crowd.py, as a context manager that always ends it."""
 
     def __init__(self, lab, server, kind, count, *, path, length=-1, patience=0.5):
         self.lab, self.server = lab, server

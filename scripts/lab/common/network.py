@@ -21,7 +21,7 @@ SETTING = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def enter(stay, notes):
-    """Moves this process, and all that it starts, into a new network namespace; not if `stay`. Returns the congestion control."""
+    """Moves this process, and all that it starts, into a new network namespace, unless `stay` is true. Returns the congestion control."""
     if not stay and os.geteuid() == 0:
         if ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0:
             _loopback_up()

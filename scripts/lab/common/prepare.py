@@ -1,4 +1,4 @@
-"""Builds and installs what a run needs, before anything is measured. What is missing is told in one sentence, with the remedy."""
+"""Builds and installs the programs of a run before it measures. If one is missing, one sentence says so, with the remedy."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ command_name = "lab"  # set by command.run; messages begin with it
 
 
 class Missing(Exception):
-    """Something that the run needs is not there. The text says what, and how to get it."""
+    """A program that the run needs is missing. The text names it, and says how to get it."""
 
 
 def say(text):
@@ -29,7 +29,7 @@ def say(text):
 
 
 def install(program, packages):
-    """Whether the program is there, after an attempt to install it. Only root can install, and only where there is apt-get."""
+    """Tries to install the program if it is missing. Returns whether it is installed. Only root can install, and only with apt-get."""
     if not machine.find(program) and os.geteuid() == 0 and shutil.which("apt-get"):
         say(f"installing {' '.join(packages)}")
         argv = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
@@ -59,7 +59,7 @@ def build_load():
 
 
 def build_c(source):
-    """Compiles a C program from a file, or from all files of a folder, if it is older than these. Returns the program."""
+    """Compiles a C program from a file, or from all files of a folder, if the program is older than its source. Returns the program."""
     compiler = next((name for name in (os.environ.get("CC"), "cc", "gcc", "clang") if name and shutil.which(name)), None)
     if not compiler:
         raise Missing("a C compiler is missing; on Debian and Ubuntu: sudo apt-get install gcc libc6-dev")
@@ -73,7 +73,7 @@ def build_c(source):
 
 
 def private_python(packages, base=sys.executable, name="compare-venv"):
-    """A virtual environment below target that holds the packages. It is made once. Returns its interpreter."""
+    """Makes a virtual environment below target with the packages, unless there is one. Returns its interpreter."""
     home = target() / name
     python = home / "bin" / "python"
     wanted = [REQUIREMENTS[name] for name in packages]

@@ -26,7 +26,7 @@ def stop_on_signals():
 
 
 def start(argv, cores, **options):
-    """Popen in a session of its own, so that Ctrl-C reaches this process only, which then ends the others."""
+    """Starts a program in a new session, so that Ctrl-C reaches this process only, which then ends the others."""
 
     def prepare():
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -51,7 +51,7 @@ def run(argv, cores, seconds):
 
 
 def end(process, patience=3.0):
-    """Ends a program and its session by SIGTERM, after `patience` seconds by SIGKILL. Returns its rusage, or None if it had
+    """Ends a program and its session by SIGTERM, and after `patience` seconds by SIGKILL. Returns its rusage, or None if it had
     ended before."""
     usage = None
     if process.returncode is None:

@@ -12,7 +12,7 @@ KERNEL_STACK_KIB = 16  # the kernel's stack of a thread, on x86-64 and arm64; RS
 
 
 class CannotStart(Exception):
-    """A server does not start. The text says why."""
+    """A server has not started. The text says why."""
 
 
 class Server:
@@ -31,7 +31,7 @@ class Server:
         return self.process.poll() is None
 
     def cpu_seconds(self):
-        """User and system time, with that of threads that have ended."""
+        """The server's user and system time, including threads that have ended."""
         ticks = 0
         for pid in self.pids:
             fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()
@@ -40,7 +40,7 @@ class Server:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory(self):
-        """Its memory in KiB: resident pages, page tables, and a kernel stack for each thread."""
+        """The server's memory in KiB: resident pages, page tables, and a kernel stack for each thread."""
         sums = {"VmRSS": 0, "VmPTE": 0, "Threads": 0}
         for pid in self.pids:
             status = machine.read(f"/proc/{pid}/status")
@@ -55,18 +55,18 @@ class Server:
         return lines[-1][:200] if lines else "it printed nothing"
 
     def death(self):
-        """A sentence that says how it ended."""
+        """A sentence that says how the server ended."""
         code = self.process.returncode
         how = f"was ended by signal {-code}" if code is not None and code < 0 else f"ended with code {code}"
         return f"{self.name} {how}: {self.last_words()}"
 
     def stop(self):
-        """Ends it. Returns its rusage (CPU time, context switches), or None if it had ended before."""
+        """Ends the server. Returns its rusage (CPU time, context switches), or None if it had ended before."""
         return processes.end(self.process)
 
 
 def listening(name, make):
-    """Starts a server by `make` and returns it when it listens."""
+    """Starts a server by `make`, and returns it when it listens."""
     # A free port may be taken before the server binds it. Only servers that cannot choose a port themselves need more attempts.
     problem = ""
     for _ in range(3):
@@ -96,7 +96,7 @@ def spawn(lab, name, argv, cores, port):
 
 
 def _wait_until_it_listens(server, seconds=10):
-    """Returns what went wrong, or an empty string."""
+    """Waits until the server listens. Returns the error, or an empty string."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not server.is_alive():
@@ -111,7 +111,7 @@ def _wait_until_it_listens(server, seconds=10):
 
 
 def _listens(port):
-    """Looks into /proc instead of connecting: an iterative server would have to serve that connection first."""
+    """Whether the server listens, from /proc. A test connection would disturb an iterative server, which would serve it first."""
     wanted = f"0100007F:{port:04X}"
     any_address = f"00000000:{port:04X}"
     for line in machine.read("/proc/net/tcp").splitlines()[1:]:

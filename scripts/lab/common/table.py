@@ -1,4 +1,4 @@
-"""Numbers of rounds as a table in Markdown: medians, their spread, and marks for what disturbed them."""
+"""The results of rounds as a table in Markdown: medians, their spread, and marks for disturbances."""
 
 import statistics
 
@@ -14,7 +14,7 @@ def median(row, name, metric="figure"):
 
 
 def marks(row, name):
-    """Marks for what holds in most rounds: g for generator-bound, d for disturbed."""
+    """Marks for conditions in most rounds: g for generator-bound, d for disturbed."""
     flags = [one["flags"] for one in row["servers"].get(name, {}).get("rounds", [])]
     if not flags:
         return ""
@@ -24,7 +24,7 @@ def marks(row, name):
 
 
 def spread(row, name):
-    """Half of the range of the rounds, in per cent of their median; None with one round."""
+    """Half of the range of the rounds, in per cent of their median. None if there is only one round."""
     found = values(row, name)
     middle = statistics.median(found) if found else 0
     return (max(found) - min(found)) / 2 / middle * 100 if middle and len(found) > 1 else None

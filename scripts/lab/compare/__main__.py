@@ -21,7 +21,7 @@ FILES = ["report.html", "results.json", "results.csv"]
 
 @dataclass
 class Lab:
-    """What every measurement needs to know."""
+    """The settings of a run, which every measurement gets."""
 
     binary: Path
     load: Path

@@ -5,8 +5,8 @@ import sys
 from . import engines
 from .results import FORMAT, Results
 
-# The series that each experiment must have, and the metrics that each of their points must have. A point where a server
-# starved may lack some: that it gave no answer is the finding.
+# The series that each experiment must have, and the metrics that each of their points must have. A point at which a server
+# starved may lack some: the missing answer is the result.
 NEEDED = {
     1: {"kept": ["rate", "served"], "one each": ["rate", "served"], "wrk": ["rate"]},
     2: {"capacity": ["rate"], "offered": ["rate", "offered", "p99_us"]},
@@ -20,7 +20,7 @@ NEEDED = {
 
 
 def gaps(results):
-    """Sentences on what is missing in the chosen experiments."""
+    """Sentences about missing data in the chosen experiments."""
     found = []
     for experiment in results.data["experiments"]:
         series = NEEDED[experiment]
@@ -37,7 +37,7 @@ def gaps(results):
 
 
 def faults(results):
-    """Sentences on what is wrong, in a complete or a partial result."""
+    """Sentences about errors in a complete or partial result."""
     data, found = results.data, []
     if data.get("format") != FORMAT:
         return [f"The format is {data.get('format')}, not {FORMAT}."]
@@ -63,7 +63,7 @@ def faults(results):
 
 
 def run(path):
-    """Prints what is wrong or missing. Returns the exit code."""
+    """Prints errors and missing data. Returns the exit code."""
     results = Results.load(path)
     wrong, missing = faults(results), gaps(results)
     for sentence in wrong:

@@ -1,4 +1,4 @@
-"""What is compared: dustdevil's engines, and the other servers of --against."""
+"""The servers to compare: dustdevil's engines, and the other servers of --against."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from ..common import machine, servers
 ENGINES = ["event", "threads", "pool", "iterative"]
 RIVALS = ["nginx", "lighttpd", "tornado", "http.server"]
 POOL_SIZE = 20
-HEADER_TIMEOUT = 10  # seconds; the server's default, but given on its command line, because the report names it
+HEADER_TIMEOUT = 10  # seconds: the default. It is on the command line all the same, because the report names it
 
 
 def workers(name):
-    """How many kept connections a server serves at once; None: all."""
+    """How many persistent connections a server serves at once. None: all."""
     return {"pool": POOL_SIZE, "iterative": 1}.get(name)
 
 

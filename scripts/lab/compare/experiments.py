@@ -1,4 +1,4 @@
-"""The eight experiments: the load at each point, and the numbers that are kept.
+"""The eight experiments: the load at each point, and the numbers to store.
 
 An experiment is a list of points. Each point has a new server, so that nothing is left from the one before.
 """
@@ -22,9 +22,9 @@ SERVICE_RATE = 200  # requests a second of the normal client of experiment 4
 class Point:
     series: str
     x: float
-    seconds: float  # about how long the point takes
+    seconds: float  # the approximate length of the measurement
     run: Callable  # (lab, server) -> {"numbers": ..., "flags": ...}
-    needs: int = 0  # open files, for the server or for the load
+    needs: int = 0  # how many open files the server or the load needs
     cores: str = "one"  # "all": the server may use every core
 
 
@@ -76,7 +76,7 @@ def concurrency(lab):
     for series, close in [("kept", False), ("one each", True)]:
         for count in counts:
             points.append(Point(series, count, seconds + 0.25 + count / 8000, lambda l, s, n=count, c=close: run(l, s, n, c), needs=count + 50))
-            # The same by wrk. Not above the pool's size: wrk does not count clients that are left waiting.
+            # The same load by wrk, up to the pool's size only: wrk does not count clients that wait without an answer.
             if series == "kept" and count in lab.pick([16], [1, 16]):
                 points.append(Point("wrk", count, lab.pick(1.3, 2.3), lambda l, s, n=count: referee(l, s, n)))
     return Experiment(1, "Throughput and latency against concurrent connections", points, rivals=True)
@@ -85,7 +85,7 @@ def concurrency(lab):
 # ---- 2
 
 def offered_rate(lab):
-    """The points are shares of the server's capacity: its rate under a closed loop."""
+    """The rates of the points are shares of the server's capacity, which is its rate under a closed loop."""
     shares = lab.pick([0.3, 0.6, 0.9, 1.2], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 1.1, 1.3])
     seconds, warm = lab.pick(0.4, 2.0), lab.pick(0.1, 0.2)
 
@@ -250,7 +250,7 @@ def costs(lab):
         return outcome
 
     def calls(lab, server, close):
-        """System calls, counted by strace. It makes the server ten times slower, so that nothing else of this run is used."""
+        """System calls, counted by strace. strace makes the server ten times slower, so no other number of this run is used."""
         length = measure.reference(server, PAGE, file=lab.site / PAGE[1:])
         outcome, by_name = measure.traced(
             lab, server, lambda: measure.load(
@@ -302,7 +302,7 @@ def uploads(lab):
 
 
 def write_site(site, scratch):
-    """The files that are asked for. They are text of a few hundred words, which compresses about as well as web pages."""
+    """Writes the files of the site. They are text of a few hundred different words, which compresses about as well as web pages."""
     words = "wind dust sand heat air rises turns slowly above the plain and a column stands where nothing was before".split()
     random, line, text = 1, [], []
     total = 0

@@ -1,4 +1,4 @@
-"""What each experiment shows and why: one or two sentences with the numbers of the run.
+"""The result of each experiment and its reason, in one or two sentences with the numbers of the run.
 
 If a number is missing, its sentence is left out. If the numbers do not show what was expected, another sentence is chosen.
 """
@@ -58,7 +58,7 @@ def rate(value):
     return f"{value:,.0f}" if value < 1000 else f"{round(value, -2):,.0f}"
 
 
-# ---- one function an experiment
+# ---- one function per experiment
 
 def concurrency(of, settings):
     many = [x for x in of.xs("kept") if x > settings["pool_size"]]
@@ -228,7 +228,7 @@ SENTENCES = {1: concurrency, 2: offered_rate, 3: idle, 4: slow_clients, 5: waiti
 # ---- further sentences
 
 def bottleneck(results, number):
-    """Says at how many points the generator was the limit, and at how many other programs used the cores."""
+    """A sentence: at how many points the load generator was the limit, and at how many other programs used the cores."""
     counts, total, disturbed = {}, 0, 0
     for (experiment, series, name, x), entries in results.good.items():
         if experiment != number or "server_busy" not in entries[0]["numbers"]:
@@ -267,7 +267,7 @@ def disturbed(results):
 
 
 def referee(results):
-    """How far our load generator and wrk agree."""
+    """Sentences about the differences between our load generator and wrk."""
     apart = []
     for x in results.xs(1, "wrk"):
         for name in results.servers(1):
@@ -283,7 +283,7 @@ def referee(results):
 
 
 def rivals(results, number):
-    """Event beside the other servers, by the main number of the experiment."""
+    """A sentence that compares the engine event with the other servers, by the main number of the experiment."""
     try:
         return RIVALS[number](Numbers(results, number), [name for name in results.servers(number) if name not in ("event", "threads", "pool", "iterative")])
     except Unknown:

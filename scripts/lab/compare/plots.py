@@ -109,13 +109,13 @@ class Figure:
         return axis
 
     def measured(self, axis, series, metric, scale=1, xmetric=None, hollow=("starved",), shift=0, xscale=1):
-        """Draws the medians and the range of the rounds. x is that of the point, or the metric `xmetric`."""
+        """Draws the medians and the range of the rounds. x is the point's own x, or the metric `xmetric`."""
         for name in self.names:
             color, marker, line = STYLES[name]
             xs, ys, low, high, empty = [], [], [], [], []
             for x in self.results.xs(self.experiment, series, name):
                 if x == 0 and not shift and not xmetric:
-                    continue  # a logarithmic axis has no 0: that point is in the table only
+                    continue  # a logarithmic axis has no 0, so this point is in the table only
                 values = self.results.all(self.experiment, series, name, x, metric)
                 at = self.results.value(self.experiment, series, name, x, xmetric) if xmetric else x * xscale + shift
                 if not values or at is None:
@@ -215,7 +215,7 @@ def bars(figure, axis, groups, form, model=None):
     axis.set_title(axis.get_title(loc="left"), pad=20)
 
 
-# ---- the figures, one function an experiment
+# ---- the figures, one function per experiment
 
 def concurrency(results, names):
     figure = Figure(results, 1, names, 3, 2)
@@ -382,7 +382,7 @@ def file_sizes(results, names):
     sizes = results.xs(6, "plain") or results.xs(6, "gzip")
 
     def cost(series):
-        """The fixed part is taken from the smallest file, the part of a byte from the largest."""
+        """Computes the fixed cost from the smallest file, and the cost of a byte from the largest."""
         def at(name, count):
             least, most = (results.value(6, series, name, x, "rate") for x in (sizes[0], sizes[-1]))
             if not least or not most or sizes[0] == sizes[-1]:

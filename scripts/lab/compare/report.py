@@ -12,7 +12,7 @@ from . import engines, findings, plots
 from .plots import duration, plain, size, speed
 from .results import Results
 
-# For each experiment: what is done, and the model that is drawn.
+# For each experiment: its description, and the model in its figure.
 TEXTS = {
     1: (
         "Clients ask for a page of {page_bytes} bytes, each again as soon as it has its answer. Left: every client keeps its connection. "
@@ -73,7 +73,7 @@ def percent(value):
     return f"{value:.0%}"
 
 
-# For each experiment: (metric, its word in the table, its format).
+# For each experiment: (metric, its name in the table, its format).
 COLUMNS = {
     1: [("rate", "answers/s", number), ("p50_us", "median", duration), ("p99_us", "99th", duration), ("served", "answered", plain)],
     2: [("offered", "asked/s", number), ("rate", "answers/s", number), ("mean_us", "mean", duration), ("p99_us", "99th", duration)],

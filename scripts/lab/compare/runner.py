@@ -1,4 +1,4 @@
-"""Measures the points in rounds, on one server after the other. Keeps numbers for each, or the reason why there are none."""
+"""Measures the points in rounds, on one server after the other. Stores the numbers of each, or the reason for which there are none."""
 
 import sys
 import time
@@ -38,8 +38,8 @@ class Runner:
                 self.saved = time.monotonic()
 
     def plan(self, experiments):
-        """Yields what to measure, in order. The servers take turns at each point, so that a disturbance of the machine affects
-        all of them; every second round goes in the opposite order."""
+        """Yields the measurements in order. The servers take turns at each point, so that a disturbance of the machine affects
+        all of them. Every second round goes in the opposite order."""
         for experiment in experiments:
             names = [name for name in self.names if name in engines.ENGINES or experiment.rivals]
             for number in range(1, self.rounds + 1):
@@ -53,7 +53,7 @@ class Runner:
 
     def one(self, experiment, number, point, name):
         entry = {"experiment": experiment.number, "series": point.series, "server": name, "x": point.x, "round": number}
-        # A second attempt, since a single failure would leave a gap in the plot. Both are kept.
+        # Try a second time, because a single failure would leave a gap in the plot. Both results are stored.
         for attempt in (1, 2):
             if name in self.unable:
                 self.results.add({**entry, "ok": False, "problem": self.unable[name], "numbers": {}})
@@ -88,7 +88,7 @@ class Runner:
 
 
 class Progress:
-    """Shows progress: one line that is overwritten on a terminal, else a line for each experiment and round."""
+    """Shows progress. On a terminal it is one line that is overwritten; otherwise one line for each experiment and round."""
 
     def __init__(self, plan):
         self.total, self.done = len(plan), 0

@@ -8,7 +8,7 @@ from ..common import machine, measure, processes
 
 
 def load(lab, server, path, *, connections, seconds, length):
-    """The same measurement as measure.load, by wrk. It takes whole seconds only. wrk counts statuses; of lengths the sum is checked."""
+    """The same measurement as measure.load, by wrk. wrk runs for whole seconds only. It counts statuses; lengths are checked by their sum."""
     script = Path(__file__).parent / "wrk.lua"
     argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script]
     clock = machine.CoreClock(lab.cores[0] | lab.cores[1])
@@ -28,7 +28,7 @@ def load(lab, server, path, *, connections, seconds, length):
     raw = json.loads(lines[0])["wrk"]
     if raw["status_errors"] or raw["read_errors"] or raw["write_errors"] or raw["connect_errors"]:
         raise measure.Failed(f"wrk met errors: {raw}")
-    # Each answer is its body and a head of 60 to 700 bytes. Answers that were not whole at the end count as bytes only.
+    # An answer is its body and a head of 60 to 700 bytes. Answers that were incomplete at the end are in the bytes only.
     if raw["requests"] and not 60 <= raw["bytes"] / raw["requests"] - length <= 700 + connections * (length + 700) / raw["requests"]:
         raise measure.Failed(f"wrk received {raw['bytes']} bytes for {raw['requests']} answers of {length}")
     busy = cpu / raw["seconds"]

@@ -1,4 +1,4 @@
-# Checks of a store and a site, with files that are made for them. They use tools.sh.
+# Checks of a store and a site, with files that the checks make. They use tools.sh.
 # shellcheck shell=bash disable=SC2034,SC2154 # smoke.sh reads this file in, and they share variables
 
 make_files() {

@@ -7,7 +7,7 @@ ok() { checks=$((checks + 1)); printf 'ok   %s\n' "$1"; }
 skip() { skipped=$((skipped + 1)); printf 'skip %s\n' "$1"; }
 part() { printf '\n     %s\n' "$1"; }
 
-# fail SENTENCE EXPECTED CAME: prints these with the last answer and the server's last messages, and exits.
+# fail SENTENCE EXPECTED ACTUAL: prints these with the last answer and the server's last messages, and exits.
 fail() {
     printf 'FAIL %s\n     expected: %s\n     came:     %s\n' "$1" "$2" "$3"
     if [ -s "$work/head" ]; then echo "     the answer's head:"; tr -d '\r' < "$work/head" | sed 's/^/       /'; fi
@@ -43,10 +43,10 @@ raw() {
     answers=$(grep -ac '^HTTP/1.1 ' "$work/body" || true)
 }
 
-# field NAME: its value in the last answer, or nothing.
+# field NAME: prints the value of the field in the last answer, or nothing.
 field() { tr -d '\r' < "$work/head" | sed -n "s/^$1: *//Ip" | tail -n 1; }
 
-# ---- expectations: the last argument is the sentence that is printed if one is not met ----
+# ---- expectations: if one is not met, its last argument, a sentence, is printed ----
 
 want_status() { # STATUSES SENTENCE
     case " $1 " in *" $status "*) ;; *) fail "$2" "status ${1// / or }" "$status" ;; esac
@@ -83,7 +83,7 @@ want_head_like_get() { # PATH SENTENCE
     ok "$2"
 }
 
-# refused BYTES STATUSES SENTENCE: there is one answer, then the server closes; it does not read the request that follows.
+# refused BYTES STATUSES SENTENCE: expects one answer and then the close. The server must not answer the request that follows.
 refused() {
     raw "$1"'GET /echo/behind HTTP/1.1\r\nHost: x\r\n\r\n'
     want_status "$2" "$3"

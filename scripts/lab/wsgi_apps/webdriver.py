@@ -17,13 +17,13 @@ from pathlib import Path
 PR_SET_CHILD_SUBREAPER = 36
 PATIENCE = 20.0  # seconds for one command, with the loading of a page
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, set by the standard
-# As root it needs --no-sandbox. The other flags keep it from sending requests of its own.
+# Chromium needs --no-sandbox when it runs as root. The other flags keep it from sending requests of its own.
 ARGUMENTS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
     --disable-component-update --disable-sync --window-size=1200,900""".split()
 
 
 class Failed(Exception):
-    """The browser could not do something. The text says what."""
+    """The browser has failed at a command. The text says at which."""
 
 
 class Browser:
@@ -40,7 +40,7 @@ class Browser:
         self.profile.mkdir(parents=True)
         self.downloads.mkdir()
         log = self.folder / "chromedriver.log"
-        # What it writes outside its profile goes to the folder, too.
+        # Chromium's files outside its profile go to the folder too.
         environment = os.environ | {name: str(self.folder) for name in ("HOME", "TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
         with open(log, "wb") as sink:
             self.driver = subprocess.Popen(
@@ -131,7 +131,7 @@ class Browser:
         self.ask("POST", f"element/{self.find(selector)}/click")
 
     def follow(self, selector):
-        """Clicks on an element that leads to another page, and waits until that is loaded."""
+        """Clicks on an element that leads to another page, and waits until that page is loaded."""
         self.script("window.left_behind = true")
         self.click(selector)
         there = "return !window.left_behind && document.readyState === 'complete'"
@@ -174,7 +174,7 @@ class Browser:
 
 
 def until(look, problem, seconds=PATIENCE):
-    """Calls `look` until it returns something true, and returns that."""
+    """Calls `look` until it returns a true value, and returns that value."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         if time.monotonic() > deadline:
@@ -184,7 +184,7 @@ def until(look, problem, seconds=PATIENCE):
 
 
 def reap():
-    """Waits for processes that Chromium has left. Their parents have ended, so that they are children of this process."""
+    """Waits for processes of Chromium whose parents have ended. They are children of this process now."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

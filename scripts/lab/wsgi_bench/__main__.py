@@ -11,7 +11,7 @@ from . import hosts, rows, table
 
 @dataclass
 class Lab:
-    """What every measurement needs to know. The functions of common take it as theirs."""
+    """The settings of a run, which every measurement gets. The functions in common take it as `lab`."""
 
     binary: Path
     load: Path
@@ -70,7 +70,7 @@ class Applications(bench.Bench):
         return about | {"columns": columns, "goals": [dataclasses.asdict(goal) for goal in row.goals]}
 
     def columns(self, row, present):
-        """A row's columns are hosts, or states of dustdevil, which is always there."""
+        """The columns of a row that can be measured: hosts, or states of dustdevil, which is always installed."""
         return [name for name in row.columns if name in present or name not in hosts.ABOUT]
 
     def measure(self, lab, row, name, seconds):
@@ -81,7 +81,7 @@ class Applications(bench.Bench):
 
 
 def install(wanted, notes):
-    """Those of the hosts that are there, after an attempt to install the others."""
+    """Tries to install missing hosts. Returns the hosts that are installed."""
     present = []
     for name in wanted:
         missing = []
@@ -96,7 +96,7 @@ def install(wanted, notes):
 
 
 def programs(python):
-    """The versions of what takes part, by name."""
+    """The versions of the programs, by name."""
     script = "import importlib.metadata as m; print(' '.join(f'{n} {m.version(n)},' for n in ('gunicorn', 'waitress', 'flask')))"
     found = dict(pair.split() for pair in machine.output([python, "-c", script]).rstrip(",").split(",") if pair)
     found["Python"] = machine.output([python, "-c", "import platform; print(platform.python_version())"])

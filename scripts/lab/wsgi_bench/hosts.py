@@ -43,7 +43,7 @@ class Tree(servers.Server):
         return found
 
     def cpu_seconds(self):
-        """User and system time, with that of children that have ended."""
+        """User and system time of all processes, including children that have ended."""
         ticks = 0
         for pid in self.pids:
             fields = machine.read(f"/proc/{pid}/stat").rpartition(")")[2].split()

@@ -1,4 +1,4 @@
-"""What is measured: the rows of the tables, how each number is made, and its goal."""
+"""The rows of the tables: what each measures, how, and its goal."""
 
 import json
 import os
@@ -19,7 +19,7 @@ MB = 1e6
 
 @dataclass
 class Goal:
-    """The figure of `ours` is at most `share` times that of `other`; without `other`, at most `share`."""
+    """A goal: the figure of `ours` is at most `share` times that of `other`. Without `other` it is at most `share`."""
 
     ours: str
     share: float
@@ -32,7 +32,7 @@ class Row:
     title: str
     unit: str
     columns: list  # of the table: hosts, or states of dustdevil
-    run: Callable  # (lab, column, seconds) -> numbers, of which `figure` is the row's own, and flags
+    run: Callable  # (lab, column, seconds) -> numbers, of which `figure` is the row's result, and flags
     goals: list = field(default_factory=list)
 
 
@@ -66,7 +66,7 @@ def application(app, connections=CONNECTIONS, **options):
         server = hosts.start(lab, host, app)
         try:
             load = dict(connections=connections, length=measure.reference(server, "/"), ramp=2, finish=1, **options)
-            measure.load(lab, server, "/", seconds=0.3, warm=0, **load)  # warm-up: what is done only once is not counted
+            measure.load(lab, server, "/", seconds=0.3, warm=0, **load)  # warm-up: work that is done only once is not counted
             outcome = measure.load(lab, server, "/", seconds=seconds, warm=0.1, **load)
         finally:
             server.stop()
@@ -83,7 +83,7 @@ def with_figure(outcome, figure):
 
 
 def memory(lab, host, seconds):
-    """After 3,000 answers."""
+    """The memory after 3,000 answers."""
     server = hosts.start(lab, host, "hello")
     try:
         load = dict(connections=CONNECTIONS, length=measure.reference(server, "/"), ramp=2, finish=1)
@@ -118,7 +118,7 @@ def file_load(lab, server, seconds, **options):
     return measure.load(lab, server, "/1k.html", seconds=seconds, length=length, body=path, **options)
 
 
-# What the workers do meanwhile: the path of the requests that hold them.
+# For each column, the path of the requests that hold the workers.
 BUSY = {"workers idle": "", "workers waiting": "/app/wait", "workers computing": "/app/compute"}
 
 
@@ -127,7 +127,7 @@ def beside_busy(lab, column, seconds):
     server = hosts.dustdevil(lab, column, "--wsgi", "/app=bench_app:keep", "--wsgi-workers", WORKERS, lab.site)
     try:
         hosts.answering(server, "/app/wait")
-        # Without spin: on a core that others use too, spinning would delay the load itself.
+        # Without --spin: on a core that other programs use too, spinning would delay the load itself.
         options = dict(connections=64, rate=STATIC_RATE, warm=0.3)
         if not BUSY[column]:
             outcome = file_load(lab, server, seconds, **options)
@@ -142,7 +142,7 @@ def beside_busy(lab, column, seconds):
 
 
 class Keeping:
-    """A load that keeps all workers busy, with as many requests waiting."""
+    """A load that keeps all workers busy, with the same number of requests waiting."""
 
     def __init__(self, lab, server, path, seconds):
         self.server = server

@@ -1,9 +1,11 @@
-//! A request's content, buffered whole before anyone else sees it: in a vector, in a file in memory, and once it is larger
-//! than `MEMORY`, or there is too much of all clients, in an unlinked temporary file.
+//! A request's content, buffered whole before a handler, an upstream or a Python worker gets it.
+//!
+//! Small content is in a vector, larger content in a file in memory (memfd). Content goes to an unlinked temporary file
+//! when it is larger than `MEMORY`, or when all clients together have used up the memory of the `SpoolAccount`.
 //!
 //! ```text
 //!  vector, up to SMALL ─► file in memory, up to MEMORY ─► temporary file
-//!      └───────────── too much of all clients ─────────────────┘
+//!      └────────────── the account's memory is full ────────────┘
 //! ```
 
 use crate::app::body::pulled::{Pulled, SLICE};
@@ -13,22 +15,23 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// What most forms and API calls stay below.
+/// Most bytes that one request's content keeps in memory. Most forms and API calls are smaller.
 const MEMORY: u64 = 1024 * 1024;
-/// Beyond it a file in memory takes the content: closing it gives the memory back to the system at once. The allocator
-/// would keep it, and as much again in each of its arenas: 70 MB after 100 clients on an engine with threads.
+/// Content beyond this size is in a file in memory, because closing the file gives the memory back to the system at
+/// once. The allocator would keep the memory of a vector in each of its arenas: 70 MB after 100 clients on an engine
+/// with threads.
 const SMALL: usize = 64 * 1024;
 
 #[derive(Debug)]
 pub struct Buffered {
-    /// All of it, unless there is a file.
+    /// The whole content while `file` is `None`, else empty.
     memory: Vec<u8>,
-    /// Of the vector, or of the file in memory.
+    /// The account's room that this content takes: in memory for `memory` or a memfd, in files for a file on a disk.
     share: Share,
     file: Option<File>,
-    /// Whether another process may read the file, too.
+    /// Whether another process may read `file` too.
     is_passed_on: bool,
-    /// Whether `file` is on a disk.
+    /// Whether `file` is in the directory for temporary files, and not a memfd.
     is_on_disk: bool,
     len: u64,
 }
@@ -45,7 +48,7 @@ impl Buffered {
         }
     }
 
-    /// The file is for another process to read, which may do so for longer than this is kept.
+    /// A buffer whose file another process reads. That process may read it after this `Buffered` is dropped.
     pub fn passed_on(account: &Arc<SpoolAccount>) -> Buffered {
         let mut buffered = Buffered::new(account);
         buffered.is_passed_on = true;
@@ -60,10 +63,11 @@ impl Buffered {
         self.len == 0
     }
 
-    /// Takes a piece more.
+    /// Appends a piece.
     ///
     /// # Errors
-    /// `NoRoom`: all clients together keep as much as they may. Or the file cannot be made or written.
+    /// `NoRoom` if all clients together have reached the limit of temporary files. Any other error: the file cannot be
+    /// made or written.
     pub fn write(&mut self, data: &[u8]) -> io::Result<()> {
         let len = self.len + data.len() as u64;
         let in_memory = !self.is_on_disk && len <= MEMORY && self.share.take_memory(data.len());
@@ -86,7 +90,7 @@ impl Buffered {
     fn move_to_disk(&mut self) -> io::Result<()> {
         self.take_file(self.len)?;
         self.move_to(temporary::open()?)?;
-        // All of it was in memory, which is MEMORY at most.
+        // The cast is safe: until now all content was in memory, and so at most MEMORY bytes.
         self.share.give_memory(self.len as usize);
         self.is_on_disk = true;
         Ok(())
@@ -108,12 +112,13 @@ impl Buffered {
         Ok(())
     }
 
-    /// The file that holds them, where they are not.
+    /// The file that holds the content, if it is not in the vector.
     pub fn file(&self) -> Option<&File> {
         self.file.as_ref()
     }
 
-    /// Reads at `at`; fewer bytes than there is room for at the end only.
+    /// Reads into `room` from position `at` on, and returns the number of bytes. It is less than `room.len()` only at
+    /// the end of the content.
     pub fn read_at(&self, room: &mut [u8], at: u64) -> io::Result<usize> {
         let len = usize::try_from(self.len.saturating_sub(at)).unwrap_or(usize::MAX).min(room.len());
         match &self.file {
@@ -124,7 +129,7 @@ impl Buffered {
         Ok(len)
     }
 
-    /// Adds up to `most` bytes from `at` on to `out`; says how many.
+    /// Appends up to `most` bytes, from position `at` on, to `out`. Returns how many.
     pub fn append_slice(&self, at: u64, most: usize, out: &mut Vec<u8>) -> io::Result<usize> {
         let (from, left) = (out.len(), self.len.saturating_sub(at));
         out.resize(from + usize::try_from(left).unwrap_or(usize::MAX).min(most), 0);
@@ -134,14 +139,14 @@ impl Buffered {
 
 impl Drop for Buffered {
     fn drop(&mut self) {
-        // What another process reads must not be shortened under it: it is only closed.
+        // `discard` truncates a large file. A file that another process may still read is only closed.
         if let Some(file) = self.file.take().filter(|_| self.is_on_disk && !self.is_passed_on) {
             self.share.discard(file, self.len);
         }
     }
 }
 
-/// A request's content, on its way back.
+/// Sends a request's content back as the content of the response.
 #[derive(Debug)]
 pub struct Returned {
     content: Buffered,

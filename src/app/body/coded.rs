@@ -7,7 +7,8 @@ use crate::app::files::variant::{Compressing, Joined};
 use std::io;
 use std::sync::Arc;
 
-/// Content that is compressed while it is sent: as it is made for all, or for this client alone where nothing is kept.
+/// Content that is compressed while it is sent. If the result is kept in the cache, all clients share one compression;
+/// otherwise each client has its own.
 #[derive(Debug)]
 pub struct Coded {
     stored: Arc<Stored>,
@@ -17,7 +18,7 @@ pub struct Coded {
 
 #[derive(Debug)]
 enum Source {
-    /// The variant that all clients share; the first `at` bytes of it have been taken.
+    /// The variant that all clients share. This client has taken its first `at` bytes.
     Shared {
         at: usize,
         coders: Arc<Coders>,
@@ -26,7 +27,7 @@ enum Source {
 }
 
 impl Coded {
-    /// `None` when there is no coder to make it with.
+    /// `None` if all coders are in use.
     pub fn new(compressor: Compressor, stored: Arc<Stored>, coders: &Arc<Coders>) -> Option<Coded> {
         let begin = || Some(Compressing::new(Coder::new(compressor, coders.permit()?), stored.meta.size));
         let source = match stored.join(compressor, begin) {

@@ -1,19 +1,19 @@
-//! Content that is spread over a time.
+//! Content that is sent in pieces, spread over a duration.
 
 use crate::app::body::pulled::{Pulled, SLICE};
 use std::time::{Duration, Instant};
 
-/// Pieces come no closer than this: timers of the engines count in milliseconds.
+/// The shortest time between two pieces. The engines' timers count in milliseconds.
 const STEP_MILLIS: u128 = 10;
 
-/// Content in equal pieces at equal distances, the last one at the end of the duration.
+/// Content in equal pieces at equal intervals. The last piece is due at the end of the duration.
 #[derive(Debug)]
 pub struct Drip {
     start: Instant,
     duration: Duration,
     bytes: u64,
     sent: u64,
-    /// Bytes that go together.
+    /// Bytes of one piece.
     piece: u64,
 }
 
@@ -24,13 +24,13 @@ impl Drip {
         Drip { start, duration, bytes, sent: 0, piece }
     }
 
-    /// When the next piece goes out; `None` when none is left.
+    /// When the next piece is due. `None` after the last one.
     pub fn due(&self) -> Option<Instant> {
         if self.sent == self.bytes {
             return None;
         }
         let end = (self.sent + self.piece).min(self.bytes);
-        // Bounded by LONGEST in nanoseconds.
+        // At most `duration`, which the caller limits to 60 seconds: its nanoseconds fit in a u64.
         let after = self.duration.as_nanos() * u128::from(end) / u128::from(self.bytes);
         Some(self.start + Duration::from_nanos(after as u64))
     }

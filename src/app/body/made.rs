@@ -1,12 +1,12 @@
-//! Content that is made while it is sent: bytes that nobody can compress, and lines of JSON.
+//! Content that is generated while it is sent: bytes that do not compress, and lines of JSON.
 
 use crate::app::body::pulled::{Pulled, SLICE};
 use std::io::Write;
 
-/// What making and framing a line costs besides its bytes, in bytes of the loop's budget.
+/// What making and framing a line costs besides its bytes, in the units of `cost`.
 const LINE_COST: usize = 384;
 
-/// Bytes of SplitMix64, little-endian: the same for the same seed, on every machine.
+/// The output of the generator SplitMix64, little-endian. The same seed gives the same bytes on every machine.
 #[derive(Debug)]
 pub struct Noise {
     state: u64,
@@ -43,7 +43,7 @@ impl Noise {
     }
 }
 
-/// A line a pull, and so a line a chunk.
+/// Lines of JSON. Each pull gives one line, so that each line is sent as one chunk.
 #[derive(Debug)]
 pub struct Lines {
     sent: u64,

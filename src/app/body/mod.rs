@@ -1,5 +1,5 @@
-//! The content of a response that does not fit in the output buffer at once: pulled piece by piece while
-//! the client takes it.
+//! The content of a response that does not fit in the output buffer at once. It is pulled piece by piece while the
+//! client takes it.
 
 pub mod buffered;
 pub mod coded;
@@ -25,12 +25,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a response leaves to be done once its head is written.
+/// What is left to do after the head of a response was written.
 #[derive(Debug)]
 pub enum Reply {
     /// Nothing: the response is written.
     Done,
-    /// Its content is pulled from here.
+    /// The content is pulled from this body.
     Stream(Body),
 }
 
@@ -39,35 +39,35 @@ pub enum Reply {
 pub enum Body {
     /// A range of a file, sent by sendfile.
     File(FileRange),
-    /// A range of what is in memory.
+    /// A range of bytes in memory.
     Shared {
         bytes: Arc<[u8]>,
         at: usize,
         end: usize,
     },
-    /// What was compressed earlier, in chunks as when it was made.
+    /// A compressed variant from the cache. It is sent in chunks, as it was when it was made.
     Made {
         bytes: Arc<[u8]>,
         at: usize,
     },
-    /// Bytes and ranges of a content in turn: the parts of multipart/byteranges.
+    /// The parts of multipart/byteranges: bytes (the head of a part) and ranges of one content, in turn.
     Pieces {
         content: Box<Content>,
         pieces: VecDeque<Piece>,
     },
     /// Compressed while it is sent.
     Coded(Box<Coded>),
-    /// Pieces that each have their time.
+    /// Pieces that are spread over a duration.
     Drip(Drip),
     Noise(Noise),
     Lines(Lines),
-    /// A request's content, on its way back.
+    /// A request's content, sent back.
     Returned(Box<Returned>),
     /// A request as JSON.
     Shown(Box<Shown>),
-    /// What an upstream has said and the client has yet to take.
+    /// Content that an upstream has sent and the client has not taken yet.
     Spool(Box<Spool>),
-    /// The names of a directory.
+    /// The listing of a directory.
     Listing(Box<Pages>),
 }
 
@@ -85,7 +85,7 @@ pub enum Piece {
 }
 
 impl Body {
-    /// Writes the next piece of content to `out`. A piece that has a time is pulled only when it is due.
+    /// Writes the next piece of content to `out`. If `due` names a time, call this only then.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         match self {
             Body::File(range) if range.at < range.end => Ok(Pulled::InPlace),
@@ -148,7 +148,7 @@ impl Body {
         }
     }
 
-    /// The file range that is to be sent next, if that is what comes next.
+    /// The file, position and length to send next. `None` if the next piece is not in a file.
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match self {
             Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
@@ -160,7 +160,7 @@ impl Body {
         }
     }
 
-    /// The bytes in memory that are to be sent next, if that is what comes next.
+    /// The bytes to send next straight from memory. `None` if the next piece comes from elsewhere.
     pub fn memory_range(&self) -> Option<&[u8]> {
         match self {
             Body::Shared { bytes, at, end } if at < end => Some(&bytes[*at..*end]),
@@ -168,11 +168,11 @@ impl Body {
         }
     }
 
-    /// Counts what went out in place.
+    /// Counts bytes that were sent from `file_range` or `memory_range`.
     pub fn on_sent(&mut self, count: u64) {
         match self {
             Body::File(range) => range.at += count,
-            // No more than the range goes out of it.
+            // The cast is safe: at most the range was sent, and it is in memory.
             Body::Shared { at, .. } => *at += count as usize,
             Body::Pieces { pieces, .. } => {
                 if let Some(Piece::Range { at, .. }) = pieces.front_mut() {

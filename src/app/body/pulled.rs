@@ -1,16 +1,16 @@
-//! What a source of content says of a piece.
+//! The result of pulling a piece of content from its source.
 
-/// Bytes that are copied for one pull.
+/// Most bytes that one pull copies.
 pub const SLICE: usize = 32 * 1024;
 
-/// What a pull found.
+/// The result of one pull.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Pulled {
-    /// Content was written; `cost` in bytes of the loop's budget.
+    /// Content was written. `cost` is in the units of `cost`.
     Some {
         cost: usize,
     },
-    /// The next piece goes out from where it lies, a file or memory, and not through here.
+    /// The next piece is sent straight from its file or memory: see `Body::file_range` and `Body::memory_range`.
     InPlace,
     End,
 }

@@ -1,17 +1,17 @@
-//! A request as JSON, its content within: made as it is sent.
+//! A request as JSON, content included. The JSON is made while it is sent.
 //!
-//! Content that is no UTF-8 becomes base64.
+//! Content that is not UTF-8 is shown as base64.
 
 use crate::app::body::buffered::Buffered;
 use crate::app::body::pulled::{Pulled, SLICE};
 use crate::http::escape;
 use std::io::{self, Write};
 
-/// Whether content that comes in pieces is UTF-8.
+/// Checks whether content that arrives in pieces is UTF-8.
 #[derive(Debug, Default)]
 pub struct TextCheck {
     is_broken: bool,
-    /// The beginning of a character whose end is in the next piece: three bytes at most.
+    /// The first bytes of a character that ends in the next piece: at most three.
     begun: Vec<u8>,
 }
 
@@ -34,25 +34,27 @@ impl TextCheck {
         }
     }
 
-    /// Of all pieces.
+    /// Whether all pieces together are UTF-8.
     pub fn is_text(&self) -> bool {
         !self.is_broken && self.begun.is_empty()
     }
 }
 
-/// Content is shown in slices of this many bytes: escaped, they are at most 54 KiB. A multiple of three, so that the base64
-/// of a slice has no padding.
+/// One pull shows this many bytes of content. Escaped, they are at most 54 KiB. The number is a multiple of three, so
+/// that the base64 of a slice has no padding.
 const SHOWN: usize = 9 * 1024;
-/// Showing a byte of content costs the loop about as much as moving so many.
+/// Showing a byte of content costs about as much as moving this many.
 const SHOWN_WEIGHT: usize = 8;
-/// Content up to here is answered with its length, for clients that cannot read chunks.
+/// If the content is at most this long, the whole JSON is made at once and sent with a Content-Length, for clients that
+/// cannot read chunks.
 const AT_ONCE: u64 = SHOWN as u64;
 
-/// A request as JSON: all but the content, which is made, the content and the end, which are made as they are sent.
+/// A request as JSON. `json` holds everything before the content; the content and what follows it are written by
+/// `pull`.
 #[derive(Debug)]
 pub struct Shown {
     json: Vec<u8>,
-    /// What of `json` has been sent, and of the content.
+    /// How many bytes of `json` have been pulled. `at` is the same for `content`.
     json_at: usize,
     at: u64,
     content: Buffered,
@@ -61,13 +63,13 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// `json`: all but the content. `is_text`: whether all of the content is UTF-8.
+    /// `json`: everything before the content. `is_text`: whether all of the content is UTF-8.
     pub fn new(mut json: Vec<u8>, content: Buffered, is_text: bool) -> Shown {
         json.extend_from_slice(b"\n  \"body\": \"");
         Shown { json, json_at: 0, at: 0, content, is_text, is_closed: false }
     }
 
-    /// All of it, if it is short.
+    /// The whole JSON if it is short, else `None`.
     pub fn whole(&mut self) -> Option<Vec<u8>> {
         let is_small = self.content.file().is_none() && self.content.len() <= AT_ONCE;
         if !is_small || self.json.len() > SLICE {
@@ -104,7 +106,7 @@ impl Shown {
         let mut slice = Vec::with_capacity(SHOWN);
         let mut count = self.content.append_slice(self.at, SHOWN, &mut slice)?;
         if self.is_text {
-            // A character that the slice cuts belongs to the next one.
+            // A character that the end of the slice cuts is left to the next slice.
             count = std::str::from_utf8(&slice).map_or_else(|error| error.valid_up_to(), str::len);
             escape::json_text(&slice[..count], out);
         } else {
@@ -118,7 +120,7 @@ impl Shown {
     }
 }
 
-/// RFC 4648, section 4.
+/// Base64 (RFC 4648, section 4).
 fn base64(bytes: &[u8], text: &mut Vec<u8>) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for group in bytes.chunks(3) {

@@ -1,12 +1,13 @@
 //! A queue of bytes between a fast upstream and a slow client. It begins in memory. It goes on in an unlinked temporary
-//! file when this client, or all clients together, have used up the room in memory. So an upstream is released as soon as
-//! it has sent everything, however slowly the client reads.
+//! file when this client, or all clients together, have used up the room in memory. So an upstream is released as soon
+//! as it has sent everything, however slowly the client reads.
 //!
 //! ```text
-//!  reserve ─► push ─► memory, up to MEMORY ─► pull       while the file holds bytes, all that is pushed goes there;
-//!                └──► file, up to FILE ────────┘         what is in memory is always older
+//!  reserve ─► push ─► memory, up to MEMORY ─► pull       while the file holds bytes, every push goes to the file:
+//!                └──► file, up to FILE ────────┘         bytes in memory are always older than bytes in the file
 //! ```
-//! Nothing is pushed that no room was reserved for: what all clients keep in files stays within the limit.
+//! Room is reserved before bytes are read from the upstream and pushed. So the files of all clients stay within the
+//! limit.
 
 use crate::app::body::temporary::{self, NoRoom, Share, SpoolAccount};
 use crate::proto::buffer::Buffer;
@@ -15,14 +16,14 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// In memory for one client: most answers of applications are smaller.
+/// Most bytes in memory for one client. Most answers of applications are smaller.
 const MEMORY: usize = 256 * 1024;
-/// On disk for one client, as nginx allows.
+/// A client's file takes more bytes only while it is smaller than this. nginx has the same default.
 const FILE: u64 = 1024 * 1024 * 1024;
-/// Read from the file at once.
+/// Most bytes that one pull moves.
 const SLICE: usize = 64 * 1024;
 
-/// Room that was taken and is not used yet.
+/// Room that was reserved and is not used yet.
 #[derive(Clone, Copy, Debug)]
 enum Reserved {
     Memory(usize),
@@ -32,11 +33,11 @@ enum Reserved {
 #[derive(Debug)]
 pub struct Spool {
     memory: Buffer,
-    /// As many bytes of memory as `memory` holds, and of a file as `end` says, and what is reserved.
+    /// The account's room that this spool takes: `memory.len()` bytes of memory, `end` bytes of a file, and `reserved`.
     share: Share,
     reserved: Reserved,
     file: Option<File>,
-    /// `start <= end`: what of the file is still to be pulled.
+    /// The range `start..end` of the file is still to be pulled.
     start: u64,
     end: u64,
 }
@@ -50,7 +51,7 @@ impl Spool {
         Spool { memory: Buffer::default(), share, reserved: Reserved::Memory(0), file: None, start: 0, end: 0 }
     }
 
-    /// What it holds, for another owner.
+    /// Moves the content to a new spool and leaves this one empty.
     pub fn take(&mut self) -> Spool {
         let empty = Spool::of(self.share.another());
         std::mem::replace(self, empty)
@@ -60,7 +61,8 @@ impl Spool {
         self.memory.is_empty() && self.start == self.end
     }
 
-    /// Takes room for so many bytes, until `settle`; whether there is any. The last piece may go over the limits.
+    /// Reserves room for `len` bytes, until `settle`. Returns false if a limit is reached. The last reservation may
+    /// exceed the limits of files by its own size.
     pub fn reserve(&mut self, len: usize) -> bool {
         self.settle();
         let fits = self.start == self.end && self.memory.len() + len <= MEMORY;
@@ -75,7 +77,7 @@ impl Spool {
         is_taken
     }
 
-    /// Gives back what was reserved and not used.
+    /// Gives back reserved room that was not used.
     pub fn settle(&mut self) {
         match std::mem::replace(&mut self.reserved, Reserved::Memory(0)) {
             Reserved::Memory(0) => {}
@@ -84,10 +86,10 @@ impl Spool {
         }
     }
 
-    /// Takes bytes for which room is reserved.
+    /// Appends bytes. Room for them must be reserved.
     ///
     /// # Errors
-    /// The temporary file cannot be made or written; the bytes are then lost.
+    /// The temporary file cannot be made or written. The bytes are lost then.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
         match &mut self.reserved {
             Reserved::Memory(left) if bytes.len() <= *left => {
@@ -111,7 +113,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Moves the next piece to `out`; none when it is empty.
+    /// Moves the next piece to `out`. Returns its length: 0 if the spool is empty.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<usize> {
         if !self.memory.is_empty() {
             let len = self.memory.len().min(SLICE);
@@ -132,7 +134,7 @@ impl Spool {
         Ok(len)
     }
 
-    /// What is in the file is of no more use: others may have its room.
+    /// Drops the file and gives its room back to the account.
     fn discard_file(&mut self) {
         if let Some(file) = self.file.take() {
             self.share.discard(file, self.end);

@@ -1,5 +1,5 @@
-//! A temporary file without a name: it goes when it is closed, however the server ends. And the account of what all clients
-//! together keep in such files, or in memory instead.
+//! Temporary files without a name: the system removes them when they are closed, however the server ends. And the
+//! account of the bytes that all clients together keep in temporary files, or in memory instead.
 
 use crate::sync;
 use rustix::fs::{MemfdFlags, OFlags};
@@ -13,20 +13,21 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// In memory, of all clients together, however many there are.
+/// Most bytes that all clients together keep in memory.
 const MEMORY: usize = 32 * 1024 * 1024;
-/// Freed of a file at once: all of 1 GiB in one call takes 86 ms on ext4, and 250 ms where files are in memory.
+/// Most bytes of a file that one call frees. Freeing 1 GiB in one call takes 86 ms on ext4, and 250 ms on tmpfs.
 const PIECE: u64 = 4 * 1024 * 1024;
 
-/// What is kept for all clients together: bytes in memory that could be in temporary files, and bytes in those.
+/// Counts the bytes that are kept for all clients together, in memory and in temporary files.
 #[derive(Debug)]
 pub struct SpoolAccount {
     memory: AtomicUsize,
     file: AtomicU64,
-    /// Most bytes in files.
+    /// Most bytes in temporary files (`--spool-limit`).
     limit: u64,
-    /// Files that nobody reads any more, each with its bytes, which still count; and how many they are.
+    /// Files that are no longer read and not freed yet, each with its length. Their bytes still count in `file`.
     discarded: Mutex<Vec<(File, u64)>>,
+    /// How many files are in `discarded`, so that `has_discarded` takes no lock.
     count: AtomicUsize,
 }
 
@@ -36,19 +37,19 @@ impl SpoolAccount {
         Arc::new(SpoolAccount { memory, file, limit, discarded: Mutex::default(), count })
     }
 
-    /// Whether there is something for `free_some`.
+    /// Whether `free_some` has something to free.
     pub fn has_discarded(&self) -> bool {
         self.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Frees a piece of one discarded file. Returns false if there was none.
+    /// Frees a piece of one discarded file. Returns false if there is no such file.
     pub fn free_some(&self) -> bool {
         if !self.has_discarded() {
             return false;
         }
         let Some((file, len)) = self.discarded().pop() else { return false };
         let rest = len.saturating_sub(PIECE);
-        // One that cannot be shortened is closed.
+        // If the file cannot be truncated, it is closed, which frees all of it.
         let rest = if rest > 0 && file.set_len(rest).is_ok() { rest } else { 0 };
         if rest > 0 {
             self.discarded().push((file, rest));
@@ -65,7 +66,7 @@ impl SpoolAccount {
     }
 }
 
-/// One owner's part of the account. What it holds goes back when it is dropped.
+/// The part of the account that one owner takes. It is given back in Drop.
 #[derive(Debug)]
 pub struct Share {
     account: Arc<SpoolAccount>,
@@ -78,12 +79,12 @@ impl Share {
         Share { account: account.clone(), memory: 0, file: 0 }
     }
 
-    /// An empty one of the same account.
+    /// An empty share of the same account.
     pub fn another(&self) -> Share {
         Share::new(&self.account)
     }
 
-    /// Takes room for so many bytes more in memory; whether there is any.
+    /// Takes room for `bytes` more bytes in memory. Returns false if that would exceed the limit.
     pub fn take_memory(&mut self, bytes: usize) -> bool {
         let fits = |held: usize| held.checked_add(bytes).filter(|held| *held <= MEMORY);
         let is_taken = self.account.memory.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).is_ok();
@@ -96,12 +97,13 @@ impl Share {
         self.account.memory.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes room for so many bytes more in a file; whether there is so much.
+    /// Takes room for `bytes` more bytes in a file. Returns false if that would exceed the limit.
     pub fn take_file(&mut self, bytes: u64) -> bool {
         self.take_file_if(bytes, |held, limit| held.checked_add(bytes).is_some_and(|held| held <= limit))
     }
 
-    /// The same, where there is any room at all: all clients together go over the limit by one such piece at most.
+    /// Takes room for `bytes` more bytes in a file if the limit is not reached yet. This last piece may exceed the
+    /// limit by its own size. While the limit is exceeded, every later call returns false.
     pub fn take_last_of_file(&mut self, bytes: u64) -> bool {
         self.take_file_if(bytes, |held, limit| held < limit)
     }
@@ -118,7 +120,8 @@ impl Share {
         self.account.file.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// A file of so many bytes that nobody reads any more, in no process: freed in pieces if it is large.
+    /// Closes a file of `bytes` bytes. No process may read it any more, because a large file is truncated piece by
+    /// piece before it is closed (see `free_some`).
     pub fn discard(&mut self, file: File, bytes: u64) {
         if bytes <= PIECE {
             drop(file);
@@ -137,7 +140,7 @@ impl Drop for Share {
     }
 }
 
-/// Temporary files hold as much as all clients together may keep. As an `io::Error` it is told by `is_cause_of`.
+/// All clients together have reached the limit of temporary files. `is_cause_of` finds it inside an `io::Error`.
 #[derive(Clone, Copy, Debug)]
 pub struct NoRoom;
 
@@ -149,7 +152,7 @@ impl NoRoom {
 
 impl fmt::Display for NoRoom {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("temporary files hold as much as --spool-limit allows")
+        f.write_str("the temporary files have reached --spool-limit")
     }
 }
 
@@ -161,7 +164,7 @@ impl From<NoRoom> for io::Error {
     }
 }
 
-/// Opens one in memory, where the system can do that; else on a disk.
+/// Opens a file in memory (memfd). If the system cannot do that, opens a file on a disk.
 pub fn open_in_memory() -> io::Result<File> {
     match rustix::fs::memfd_create("dustdevil", MemfdFlags::CLOEXEC) {
         Ok(file) => Ok(file.into()),
@@ -169,7 +172,7 @@ pub fn open_in_memory() -> io::Result<File> {
     }
 }
 
-/// Opens one for reading and writing in the system's folder for temporary files.
+/// Opens a file for reading and writing in the system's directory for temporary files.
 pub fn open() -> io::Result<File> {
     let folder = std::env::temp_dir();
     let mut options = OpenOptions::new();
@@ -178,7 +181,7 @@ pub fn open() -> io::Result<File> {
     if nameless.is_ok() {
         return nameless;
     }
-    // Not every file system can do that (NFS, older overlayfs): there it has a name for a moment.
+    // NFS and older overlayfs do not know O_TMPFILE: there the file has a name for a moment.
     open_named(&folder, &options, || RandomState::new().build_hasher().finish())
 }
 

@@ -1,4 +1,5 @@
-//! `GET /echo/{text}`: the text, percent-decoded; compressed when the client accepts it, however short.
+//! `GET /echo/{text}`: the text, percent-decoded. It is compressed whenever the client accepts that, however short it
+//! is.
 
 use crate::app::body::Reply;
 use crate::app::compress::Coders;
@@ -17,7 +18,7 @@ pub struct Echo {
 }
 
 impl Echo {
-    /// The text is every byte of the path's rest: slashes that stand in a row stay.
+    /// The text is the encoded rest of the path, so that several slashes in a row are kept.
     pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Reply {
         let text = escape::decode_lenient(rest.encoded);
         text::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly(&self.coders), &text)

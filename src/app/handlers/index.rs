@@ -1,4 +1,4 @@
-//! `GET /` where no site is served: a short text page of the routes.
+//! `GET /` if no site is served: a text page with the list of routes.
 
 use crate::app::body::Reply;
 use crate::app::compress::Coders;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Index {
     pub coders: Arc<Coders>,
-    /// A line a route, itself included; filled in when all routes are known.
+    /// One line per route, this one included. Filled in when all routes are known.
     pub lines: Vec<String>,
 }
 

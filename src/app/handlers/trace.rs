@@ -1,8 +1,8 @@
-//! `TRACE`: the request's head sent back as message/http, so that a client sees what arrived (RFC 9110,
-//! section 9.3.8).
+//! `TRACE`: the request's head is sent back as message/http, so that a client sees what arrived (RFC 9110, section
+//! 9.3.8).
 //!
-//! An origin server is always the final recipient: Max-Forwards limits what is forwarded (section 7.6.2), and
-//! is sent back like any other field, whatever it says.
+//! An origin server is always the final recipient. Max-Forwards limits forwarding only (section 7.6.2), and is sent
+//! back like any other field.
 
 use crate::app::body::Reply;
 use crate::app::reply::page::{self, Format};
@@ -11,8 +11,8 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 
-/// "The final recipient of the request SHOULD exclude any request fields that are likely to contain
-/// sensitive data": a script of another site could have a browser send these and read them here.
+/// "The final recipient of the request SHOULD exclude any request fields that are likely to contain sensitive data": a
+/// script of another site could make a browser send these fields, and read them in the response.
 const CREDENTIALS: [&[u8]; 3] = [b"authorization", b"cookie", b"proxy-authorization"];
 
 pub fn answer(request: &Request, responder: Responder) -> Reply {

@@ -1,4 +1,4 @@
-//! `GET /user-agent`: what the client calls itself.
+//! `GET /user-agent`: the value of the request's User-Agent field.
 
 use crate::app::body::Reply;
 use crate::app::compress::Coders;

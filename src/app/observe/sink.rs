@@ -4,16 +4,17 @@
 //!
 //! | kind | call |
 //! |---|---|
-//! | regular file, `/dev/null`, other devices | write(2); a file may wait for its disk |
+//! | regular file, `/dev/null`, other devices | write(2); it may wait for a disk |
 //! | pipe, FIFO, terminal | opened again as `/proc/self/fd/N` with O_NONBLOCK: write(2) |
 //! | socket | send(2) with MSG_DONTWAIT |
-//! | what cannot be opened again | pwritev2(2) with RWF_NOWAIT; where that is not supported, poll(2) and a short write |
+//! | pipe, FIFO, terminal that cannot be opened again | pwritev2(2) with RWF_NOWAIT; if unsupported, poll(2), short
+//! write |
 //!
-//! O_NONBLOCK is never set on a descriptor that was inherited: the flag belongs to the open file description, which
-//! is shared with the shell. Opening it again makes a description of our own.
+//! O_NONBLOCK is never set on an inherited descriptor: the flag belongs to the open file description, which is shared
+//! with the shell. Opening the file again makes an open file description of our own.
 //!
-//! Lines that are not taken wait, up to the bytes that there is room for, and go first with the next write. Lines beyond that are dropped
-//! whole and counted. A line that was written in part is completed before the next one.
+//! Lines that the destination does not take at once wait, up to `room` bytes, and are written first next time. Lines
+//! beyond that are dropped whole and counted. A line that was written in part is completed before the next one.
 
 use crate::sync;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -30,60 +31,64 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// PIPE_BUF of Linux. A pipe takes a write up to this size whole or not at all, so that lines of several writers on
+/// PIPE_BUF of Linux. A pipe takes a write of up to this size whole or not at all. So the lines of several writers on
 /// one pipe do not mix.
 const ATOMIC: usize = 4096;
-/// What a terminal takes after poll(2) has said that it is writable: 300 bytes went in, 4,000 blocked.
+/// Bytes that a terminal takes without blocking when poll(2) reports it as writable. Measured: 300 bytes passed, 4,000
+/// blocked.
 const SHORT: usize = 256;
-/// How often a log that is not there is looked for. A stop lasts at least this long, so that a reader who is slow all
-/// the time does not cost a line of the diagnostics for each turn.
+/// The shortest time between two checks whether the log file still exists, and between the news that a sink has stopped
+/// and the news that it has resumed. A reader that is slow all the time would otherwise cause a line of diagnostics
+/// each turn.
 pub const PAUSE: Duration = Duration::from_secs(1);
-/// How soon what waits is tried again where no new lines come.
+/// How soon to write waiting lines again if no new lines come.
 pub const RETRY: Duration = Duration::from_millis(100);
 
 /// One destination, shared by all threads.
 #[derive(Debug)]
 pub struct Sink {
     state: Mutex<State>,
-    /// Copied from `state`, so that a turn without lines takes no lock.
+    /// A copy from `state`, so that a turn of the event loop without new lines takes no lock.
     unsettled: AtomicBool,
 }
 
-/// What has changed, to be told in the diagnostics.
+/// A change that the caller reports in the diagnostics.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
-    /// A write failed, or the first line was dropped because nobody reads.
+    /// A write failed, or a line was dropped because nobody reads the destination.
     Stopped(Cause),
-    /// All that waited has been written, after so many lines were dropped.
+    /// All waiting lines have been written. `lost` lines were dropped before.
     Resumed { lost: u64 },
-    /// The sink was closed, and so many lines were never written.
+    /// The sink was closed, and `lost` lines were never written.
     Closed { lost: u64, cause: Cause },
 }
 
-/// Why lines are not taken.
+/// Why the destination takes no lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cause(Errno);
 
 #[derive(Debug)]
 struct State {
-    /// Opened again when the file is not there.
+    /// The file to open again if it has been removed. `None` for an inherited descriptor.
     path: Option<PathBuf>,
     channel: Result<Channel, Errno>,
-    /// When `path` was last looked at.
+    /// When `look_again` last checked whether the file exists.
     looked: Option<Instant>,
+    /// Lines that the destination has not taken yet.
     waiting: Vec<u8>,
-    /// Bytes that may wait.
+    /// Most bytes in `waiting`.
     room: usize,
     /// Whether `waiting` begins in the middle of a line: its first part has been written.
     begun: bool,
+    /// Lines dropped since the last `Resumed`.
     lost: u64,
-    /// Set from the news that it has stopped to the news that it is written again.
+    /// Set by `Stopped`, cleared by `Resumed`.
     stop: Option<Stop>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Stop {
-    /// None if the sink has never been open.
+    /// `None` if the sink could not be opened at start.
     since: Option<Instant>,
     cause: Cause,
 }
@@ -93,9 +98,9 @@ struct Stop {
 struct Channel {
     file: OwnedFd,
     call: Call,
-    /// Bytes a call is given at most, where they hold more than one line.
+    /// Most bytes of one call. A single line that is longer is written whole.
     most: usize,
-    /// Lines that cannot be written at all, since they were last counted.
+    /// Lines too long for a message, which were dropped. `State::write` adds them to its own count.
     lost: u64,
 }
 
@@ -108,7 +113,8 @@ enum Call {
 }
 
 impl Sink {
-    /// A descriptor that was inherited; it stays open for others and keeps its flags. `room`: bytes that may wait.
+    /// Writes to a copy of an inherited descriptor. The original stays open and keeps its flags. `room`: most bytes
+    /// that wait.
     ///
     /// # Errors
     /// The process has no descriptor left for a copy.
@@ -117,11 +123,11 @@ impl Sink {
         Ok(Sink::new(None, Ok(Channel::of_inherited(copy)), room))
     }
 
-    /// A file to add lines to, made if there is none. A FIFO that nobody reads is opened when somebody does. `room`: bytes
-    /// that may wait.
+    /// Opens a file to append lines to, and creates it if necessary. A FIFO without a reader is opened later, when it
+    /// has one. `room`: most bytes that wait.
     ///
     /// # Errors
-    /// It cannot be opened for writing.
+    /// The file cannot be opened for writing.
     pub fn open(path: &Path, room: usize) -> io::Result<Sink> {
         let channel = match open(path) {
             Err(Errno::NXIO) if is_fifo(path) => Err(Errno::NXIO),
@@ -137,17 +143,18 @@ impl Sink {
         Sink { state: Mutex::new(State { path, channel, looked: None, waiting, room, begun, lost, stop }), unsettled }
     }
 
-    /// Why it is known to take no lines at the moment.
+    /// Why the destination takes no lines at the moment. `None` if it takes them.
     pub fn stopped(&self) -> Option<Cause> {
         self.lock().stop.map(|stop| stop.cause)
     }
 
-    /// Whether something waits to be written or told: write again after `RETRY`, even without new lines.
+    /// Whether lines wait, or news of a resumption is due. If so, call `write` after `RETRY` even without new lines.
     pub fn is_unsettled(&self) -> bool {
         self.unsettled.load(Ordering::Relaxed)
     }
 
-    /// Writes whole lines behind those that wait, as far as they are taken at once.
+    /// Writes the waiting lines and then `lines`, as far as the destination takes them at once. `lines` are whole
+    /// lines.
     pub fn write(&self, lines: &[u8], now: Instant) -> Option<News> {
         let mut state = self.lock();
         state.look_again(now);
@@ -157,7 +164,7 @@ impl Sink {
         news
     }
 
-    /// Writes what waits, if it is taken at once, and gives the rest up.
+    /// Writes the waiting lines that the destination takes at once, and drops the others.
     pub fn close(&self) -> Option<News> {
         let mut state = self.lock();
         let error = state.write(b"");
@@ -173,7 +180,7 @@ impl Sink {
 }
 
 impl State {
-    /// Opens a file that is not there, or not there any more: its directory was removed, or it has been deleted.
+    /// Opens the file if it could not be opened before, or if it has been removed meanwhile.
     fn look_again(&mut self, now: Instant) {
         let Some(path) = &self.path else { return };
         if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < PAUSE) {
@@ -185,14 +192,15 @@ impl State {
         }
         self.channel = open(path);
         if std::mem::take(&mut self.begun) {
-            // The beginning of this line is in the file that has gone.
+            // The first part of this line is in the file that was removed.
             let end = memchr::memchr(b'\n', &self.waiting).map_or(0, |end| end + 1);
             self.waiting.drain(..end);
             self.lost += 1;
         }
     }
 
-    /// Writes what waits, then `lines`, and keeps what is not taken. The error that stopped it, if one did.
+    /// Writes the waiting lines and then `lines`, and keeps what the destination does not take. Returns the error that
+    /// stopped it, if there was one.
     fn write(&mut self, lines: &[u8]) -> Option<Errno> {
         let channel = match &mut self.channel {
             Ok(channel) => channel,
@@ -209,7 +217,7 @@ impl State {
         }
         let mut taken = 0;
         if error.is_none() {
-            // Its memory is freed: it may have grown to `room`.
+            // Frees the memory, which may have grown to `room`.
             self.waiting = Vec::new();
             (taken, error) = channel.write(lines);
             self.begun = taken > 0 && lines[taken - 1] != b'\n';
@@ -232,7 +240,7 @@ impl State {
 
     fn news(&mut self, error: Option<Errno>, now: Instant) -> Option<News> {
         match (self.stop, error) {
-            // A reader that is only slow is no news before it costs a line.
+            // A slow reader is not reported before a line is lost.
             (None, Some(Errno::AGAIN)) if self.lost == 0 => None,
             (None, Some(error)) => {
                 let cause = Cause(error);
@@ -252,7 +260,7 @@ impl Channel {
     fn of_inherited(file: OwnedFd) -> Channel {
         match kind(&file) {
             Kind::Plain => Channel { file, call: Call::Write, most: usize::MAX, lost: 0 },
-            // Each send may be a message of its own.
+            // On a datagram socket each send is a message of its own.
             Kind::Socket => Channel { file, call: Call::Send, most: ATOMIC, lost: 0 },
             Kind::Slow => match nonblocking().open(format!("/proc/self/fd/{}", file.as_raw_fd())) {
                 Ok(own) => Channel { file: own.into(), call: Call::Write, most: ATOMIC, lost: 0 },
@@ -266,13 +274,13 @@ impl Channel {
         fstat(&self.file).is_ok_and(|stat| stat.st_nlink > 0)
     }
 
-    /// Writes as much as is taken at once: how many bytes, and the error that stopped it.
+    /// Writes as much as the destination takes at once. Returns the number of bytes, and the error that stopped it.
     fn write(&mut self, lines: &[u8]) -> (usize, Option<Errno>) {
         let mut taken = 0;
         while taken < lines.len() {
             let piece = piece(&lines[taken..], self.most);
             match self.write_some(piece) {
-                // No message is as long as this line.
+                // The line is longer than the longest message that the socket sends.
                 Err(error @ Errno::MSGSIZE) => {
                     self.lost += 1;
                     return (taken + piece.len(), Some(error));
@@ -291,7 +299,7 @@ impl Channel {
         match self.call {
             Call::Write => rustix::io::write(&self.file, bytes),
             Call::Send => rustix::net::send(&self.file, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            // At u64::MAX, which stands for "where the file is": a pipe has no place.
+            // The offset u64::MAX is -1: "the current position". A pipe accepts no other.
             Call::NoWait => pwritev2(&self.file, &[IoSlice::new(bytes)], u64::MAX, ReadWriteFlags::NOWAIT),
             Call::Probe => {
                 let mut polled = [PollFd::new(&self.file, PollFlags::OUT)];
@@ -315,11 +323,12 @@ impl fmt::Display for Cause {
     }
 }
 
-/// What a descriptor is, as far as it matters to a writer.
+/// The kinds of descriptors that are written to in different ways.
 enum Kind {
+    /// A write does not wait for a reader.
     Plain,
     Socket,
-    /// It may wait for a reader.
+    /// A write may wait for a reader.
     Slow,
 }
 
@@ -341,7 +350,7 @@ fn nonblocking() -> OpenOptions {
 
 fn open(path: &Path) -> Result<Channel, Errno> {
     let opened = nonblocking().append(true).create(true).open(path);
-    // An error without a number is about the path itself, such as a NUL in it.
+    // An error without an errno is about the path itself, such as a NUL in it.
     let file = OwnedFd::from(opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))?);
     let most = if matches!(kind(&file), Kind::Plain) { usize::MAX } else { ATOMIC };
     Ok(Channel { file, call: Call::Write, most, lost: 0 })
@@ -351,7 +360,7 @@ fn is_fifo(path: &Path) -> bool {
     rustix::fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
-/// The whole lines at the beginning that fit into `most`; a first line that does not fit, alone.
+/// The whole lines at the beginning that fit into `most` bytes. If the first line does not fit, that line alone.
 fn piece(lines: &[u8], most: usize) -> &[u8] {
     if lines.len() <= most {
         return lines;
@@ -368,7 +377,7 @@ mod tests {
     const LINE: &[u8] = b"0123456789\n";
 
     fn pipe() -> (OwnedFd, OwnedFd) {
-        // Only the reading end is nonblocking: with the flag on the other one every call would pass.
+        // Only the reading end is nonblocking. If the writing end were, every call would pass this test.
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         rustix::fs::fcntl_setfl(&reader, OFlags::NONBLOCK).unwrap();
         (reader, writer)
@@ -398,7 +407,7 @@ mod tests {
             let news: Vec<News> = (0..12_000).filter_map(|_| sink.write(LINE, now)).collect();
             assert_eq!(news, [News::Stopped(Cause(Errno::AGAIN))], "{call:?}");
             let mut read = read_all(&reader);
-            // A stop lasts a moment: it is not told how it ended before.
+            // A stop lasts at least PAUSE: the resumption is not reported earlier.
             assert_eq!(sink.write(LINE, now), None);
             let Some(News::Resumed { lost }) = sink.write(LINE, now + PAUSE) else { panic!("{call:?}") };
             read.extend(read_all(&reader));

@@ -1,5 +1,5 @@
-//! Cross-origin resource sharing (the Fetch standard, section 3.2): which other sites' scripts may read what
-//! this server says. It guards people's browsers, not the server.
+//! Cross-origin resource sharing (the Fetch standard, section 3.2): the scripts of which other sites may read the
+//! responses of this server. It protects the users of browsers, not the server.
 
 use crate::app::body::Reply;
 use crate::config::responses::Origin;
@@ -11,10 +11,10 @@ use crate::http::status::Status;
 use crate::http::vary::Vary;
 use crate::proto::responder::{Common, Responder};
 
-/// How long a browser remembers a preflight, in seconds: the longest that Chromium does.
+/// How long a browser may cache the answer to a preflight, in seconds. Chromium caches no longer than this.
 const MAX_AGE: &str = "7200";
 
-/// Makes every response say it, errors too: a script may read why it failed.
+/// Adds the fields to every response, errors included, so that a script can read why a request failed.
 pub fn join(origin: &Origin, common: &mut Common) {
     let Origin(origin) = origin;
     common.add("Access-Control-Allow-Origin", origin);
@@ -23,12 +23,12 @@ pub fn join(origin: &Origin, common: &mut Common) {
     }
 }
 
-/// Whether a browser asks on a script's behalf before it sends the request itself.
+/// Whether an OPTIONS request is a preflight: a browser asks whether a script may send its request.
 pub fn is_preflight(request: &Request) -> bool {
     request.head.has(Name::AccessControlRequestMethod)
 }
 
-/// Answers a preflight: these methods, and every field the script wants to send.
+/// Answers a preflight: allows these methods, and every field that the script wants to send.
 pub fn preflight(allow: &[u8], request: &Request, responder: Responder) -> Reply {
     let mut fields = responder.start(Status::NO_CONTENT);
     fields.field("Allow", allow);
@@ -39,8 +39,8 @@ pub fn preflight(allow: &[u8], request: &Request, responder: Responder) -> Reply
     Reply::Done
 }
 
-/// The names that were asked for, written anew; `*` where there are none or one of them is no name. The
-/// names are better where there are some: `*` leaves Authorization out.
+/// The field names that the preflight asks for, or `*` if it asks for none or one of them is not a token. Names are
+/// preferred, because `*` does not include Authorization.
 fn allowed_fields(request: &Request) -> Vec<u8> {
     let names = request.values(Name::AccessControlRequestHeaders).flat_map(list::elements);
     let mut value = Vec::new();

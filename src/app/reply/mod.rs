@@ -1,4 +1,4 @@
-//! Whole answers that wait for nothing.
+//! Responses that are complete at once: they wait neither for content nor for an upstream.
 
 pub mod coding;
 pub mod cors;

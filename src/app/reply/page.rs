@@ -1,6 +1,5 @@
-//! The small pages of the server's own: errors, and the list of routes. An error says its status and one
-//! sentence, as HTML unless the client asks for JSON or plain text. Nothing the client sent is in it. The
-//! HTML may be the user's own.
+//! Error pages. A page shows the status and one sentence, as HTML unless the client asks for JSON or plain text. It
+//! never holds bytes that the client sent. The user can replace the HTML of a status (`--error-page`).
 
 use crate::app::body::Reply;
 use crate::config::responses::ErrorPage;
@@ -16,10 +15,11 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// An error goes out from memory, copied behind its head.
+/// The largest page of the user's own. It is kept in memory and copied into the output buffer behind the response's
+/// head.
 const MAX_ERROR_PAGE: u64 = 64 * 1024;
 
-/// How the client wants to be told.
+/// The format in which the client wants an error page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
     #[default]
@@ -56,15 +56,15 @@ pub fn error(format: Format, responder: Responder, status: Status, sentence: &st
     finish_error(format, responder.start(status), status, sentence)
 }
 
-/// Answers a path that leads nowhere.
+/// Answers 404.
 pub fn not_found(format: Format, responder: Responder) -> Reply {
     error(format, responder, Status::NOT_FOUND, "There is nothing at this address.")
 }
 
-/// Ends a response whose fields have begun with an error page.
+/// Ends a response with an error page. Its status and some of its fields are written already.
 pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence: &str) -> Reply {
     fields.field("Content-Type", format.content_type());
-    // No cache keeps the others, so none could give them to a client that asks for another format.
+    // Caches do not store an error of another status, so they cannot send it to a client that asks for another format.
     if status.is_cacheable_by_default() {
         fields.vary(Vary::ACCEPT);
     }
@@ -75,15 +75,15 @@ pub fn finish_error(format: Format, mut fields: Fields, status: Status, sentence
     Reply::Done
 }
 
-/// Reads the user's page of an error. A relative path is looked up in the current directory first, then in
-/// the root of the site.
+/// Reads the user's own page for a status. A relative path is looked up in the current directory first, then in the
+/// root of the site.
 pub fn read_error_page(page: &ErrorPage, root: Option<&Path>) -> Result<(Status, Vec<u8>), StartError> {
     let path = match root.map(|root| root.join(&page.path)) {
         Some(below) if !page.path.exists() && below.exists() => below,
         _ => page.path.clone(),
     };
     let mut content = Vec::new();
-    // One byte more than is allowed shows that there are more.
+    // Reads one byte more than is allowed, to notice a page that is too large.
     let read = File::open(&path).and_then(|file| file.take(MAX_ERROR_PAGE + 1).read_to_end(&mut content));
     let cause = match read {
         Ok(length) if length as u64 <= MAX_ERROR_PAGE => return Ok((Status(page.code), content)),
@@ -93,7 +93,7 @@ pub fn read_error_page(page: &ErrorPage, root: Option<&Path>) -> Result<(Status,
     Err(StartError::new(format!("cannot read {path:?}, the page of --error-page {}: {cause}", page.code)))
 }
 
-/// Writes a page, in pieces: most errors are answered without an allocation.
+/// Writes a page as pieces, so that most errors are answered without an allocation.
 fn render(format: Format, status: Status, sentence: &str, write: impl FnOnce(&[&[u8]])) {
     let text = status.text().as_bytes();
     match format {

@@ -1,4 +1,4 @@
-//! What is said of a path that led to no file.
+//! The answer to a path that the lookup of files refused.
 
 use crate::app::body::Reply;
 use crate::app::files::lookup::Refused;
@@ -7,20 +7,20 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 
-/// Answers a path that led nowhere.
+/// Answers with the error page of a refused path.
 pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Reply {
     let (status, sentence) = refusal(refused);
     page::error(Format::of(request), responder, status, sentence)
 }
 
-/// The status and the sentence of a path that led nowhere.
+/// The status of a refused path, and the sentence for its error page.
 pub fn refusal(refused: &Refused) -> (Status, &'static str) {
     match refused {
         Refused::NotFound => (Status::NOT_FOUND, "There is nothing at this address."),
         Refused::Forbidden => (Status::FORBIDDEN, "The server may not read or write this."),
         Refused::TooManyFiles => {
             log::warn!("no file descriptor is left to open a file with");
-            (Status::SERVICE_UNAVAILABLE, "The server has too much open at the moment; try again soon.")
+            (Status::SERVICE_UNAVAILABLE, "The server has too many files open at the moment; try again soon.")
         }
         Refused::Other(error) => {
             log::error!("a file cannot be opened: {error}");

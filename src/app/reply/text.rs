@@ -1,5 +1,5 @@
-//! Content that is made for the request at hand, such as a text. It has no validators and no parts; preconditions
-//! and content codings hold for it as for any representation.
+//! Small content that is generated for one request. It has no validators, and ranges of it are not served.
+//! Preconditions and content codings apply to it as to any representation.
 
 use crate::app::body::Reply;
 use crate::app::compress::Coders;
@@ -16,12 +16,12 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::borrow::Cow;
 
-/// When content is to be compressed, and within which bounds.
+/// When to compress content, and the limits on compression.
 #[derive(Clone, Copy, Debug)]
 pub enum Compress<'a> {
-    /// However short it is, when the client accepts it.
+    /// Whenever the client accepts a coding, however short the content is.
     Gladly(&'a Coders),
-    /// When the client excludes plain bytes.
+    /// Only if the client excludes identity.
     WhenNeeded(&'a Coders),
 }
 
@@ -41,14 +41,14 @@ pub fn answer(
     let Some((coding, content)) = code(request, compress, content, &mut responder) else {
         return coding::not_acceptable(request, responder);
     };
-    // The caller has made it.
+    // The cost of making the content: callers leave it to this function.
     responder.spend(length);
     let Ok(content) = content else {
         let sentence = "The content could not be compressed.";
         return page::error(Format::of(request), responder, Status::INTERNAL_SERVER_ERROR, sentence);
     };
     let vary = vary.and(Vary::ACCEPT_ENCODING);
-    // There is a representation, so `*` matches it; it has no tag and no date, so nothing else does.
+    // There is a representation, so `*` matches it. It has no entity tag and no date, so no other condition does.
     match request.conditions().evaluate(true, Some(&Validators::default()), now.unix) {
         Outcome::Proceed => {}
         Outcome::NotModified => {
@@ -58,7 +58,7 @@ pub fn answer(
             return Reply::Done;
         }
         Outcome::PreconditionFailed => {
-            let sentence = "What is at this address has no entity tag that the request could match.";
+            let sentence = "The resource at this address has no entity tag that the request could match.";
             return page::error(Format::of(request), responder, Status::PRECONDITION_FAILED, sentence);
         }
     }
@@ -72,7 +72,7 @@ pub fn answer(
     Reply::Done
 }
 
-/// The content in the coding that suits the client; `None` where none does.
+/// The content in a coding that the client accepts. `None` if the client accepts none.
 fn code<'a>(
     request: &Request,
     compress: Compress,

@@ -1,4 +1,4 @@
-//! Answers that are written at a later time than the request came.
+//! Responses that begin some time after their request.
 
 use crate::app::body::drip::Drip;
 use crate::app::body::{Body, Reply};
@@ -8,7 +8,7 @@ use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::time::Duration;
 
-/// A response that is to be written at its time.
+/// A response that is written when a delay is over.
 #[derive(Debug)]
 pub enum Timed {
     Say(Duration),
@@ -16,7 +16,7 @@ pub enum Timed {
 }
 
 impl Timed {
-    /// The time has come: answers.
+    /// Answers. Call this when the delay is over.
     pub fn finish(self, responder: Responder, now: &Now) -> Reply {
         let mut fields = responder.start(Status::OK);
         match self {

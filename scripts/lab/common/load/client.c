@@ -39,7 +39,7 @@ static void lost(struct conn *c, uint64_t *counter)
     hang_up(c);
     if (!waiting) return;
     if (stopping) { c->waiting = 0; return; }
-    if (refused + cut_off > 2000 && !answered_all) {    /* no server is there: do not try for ever */
+    if (refused + cut_off > 2000 && !answered_all) {    /* there is no server: do not try for ever */
         fprintf(stderr, "load: 2000 connections failed and none was answered\n");
         exit(3);
     }
@@ -112,7 +112,7 @@ static void answer_is_whole(struct conn *c)
     }
     if (--c->owed && !c->closing) { c->state = HEAD; return; }
     if (c->closing || close_each) {
-        /* The side that closes first keeps the connection in TIME_WAIT. That is to be the server. */
+        /* The side that closes first keeps the connection in TIME_WAIT. The server should be that side. */
         if (c->state != BODY_TO_EOF && close_each) { c->state = FIN; return; }
         hang_up(c);
     } else {
@@ -170,7 +170,7 @@ static char *keep(struct conn *c, char *at, char *end)
     return end;
 }
 
-/* Parses one part of the bytes at..end. Returns where it stopped; NULL if nothing more is to be read from this connection. */
+/* Parses one part of the bytes at..end. Returns where it stopped, or NULL to read no more from this connection. */
 static char *step(struct conn *c, char *at, char *end)
 {
     uint64_t n = end - at;
@@ -232,7 +232,7 @@ static void on_end(struct conn *c)
     else lost(c, &cut_off);
 }
 
-/* Edge-triggered: reads until the socket is empty. A short read means that too, unless the peer has closed. */
+/* Reads until the socket is empty, because epoll is edge-triggered. A short read means empty, unless the peer has closed. */
 static void on_readable(struct conn *c, int read_closed)
 {
     static char buffer[256 * 1024 + HEAD_MAX];

@@ -1,9 +1,9 @@
-/* load.h: what the files of the load generator share. main.c says what it does.
+/* load.h: the declarations that the files of the load generator share. main.c describes the program.
  *
  * main.c      the command line, and the result as JSON
  * loops.c     the closed and the open loop: when a connection sends a request
  * client.c    one connection: it sends requests, and parses and checks the answers
- * requests.c  the requests, and the bytes that should come back
+ * requests.c  the requests, and the bodies that their answers should have
  * latency.c   the histogram of latencies
  */
 #ifndef LOAD_H
@@ -16,11 +16,11 @@
 #define SECOND 1000000000ull
 #define HEAD_MAX 8192       /* a longer response head counts as malformed */
 
-/* What a connection waits for. CLOSED has no socket. FREE has one and no request (open loop only). FIN: the answer is whole,
- * and the server is to close the connection. */
+/* The state of a connection: what it waits for. CLOSED: there is no socket. FREE: there is a socket and no request (open loop
+ * only). FIN: the answer is whole, and the server must close the connection. */
 enum state { CLOSED, FREE, CONNECTING, HEAD, BODY, BODY_TO_EOF, CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER, FIN };
 
-/* The bytes of a request, and the body of its answer where that is known. */
+/* The bytes of a request, and the body of its answer if that is known. */
 struct request {
     char *bytes;
     int len;
@@ -31,12 +31,12 @@ struct request {
 struct conn {
     int fd;
     enum state state;
-    int waiting;            /* a request was sent, or is to be sent, and its answer is not whole */
+    int waiting;            /* a request is due or sent, and its answer is not complete */
     int owed;               /* answers still to come: more than one when pipelined */
     int compared;           /* this answer's bytes are compared with the request's body */
     int closing;            /* the server closes the connection after this answer */
     int status;
-    unsigned life;          /* counts hang-ups: a new socket may have the number of the old one */
+    unsigned life;          /* counts hang-ups: a new socket may get the descriptor of the old one */
     int carried;            /* bytes in carry */
     char *carry;            /* the beginning of a head or chunk line, until the rest arrives */
     struct request *request;
@@ -56,7 +56,7 @@ extern const char *method, *path, *upload, *body, *paths, *root;
 extern char fields[2048];
 extern int upload_fd;
 
-/* ---- counts, for the result (main.c). `answered` is of the window, `answered_all` of the whole run. */
+/* ---- counts, for the result (main.c). `answered` counts the measured window, `answered_all` the whole run. */
 extern uint64_t answered, answered_all, bytes, wrong_status, wrong_length, wrong_body, malformed, cut_off, refused, unanswered;
 extern uint64_t compared;
 extern uint64_t oldest, begin, window, window_end;
@@ -72,7 +72,7 @@ extern int *free_list, free_count;
 
 uint64_t now(void);                 /* nanoseconds of a monotonic clock */
 uint64_t draw(void);                /* a random number, the same sequence in each run */
-void fail(const char *what);        /* says what failed and why, from errno, and exits with 1 */
+void fail(const char *what);        /* prints what failed, and why (errno), and exits with 1 */
 void usage(void);                   /* exits with 2 */
 
 /* client.c */

@@ -22,7 +22,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-/* load.h says what these are. The values are the defaults. */
+/* Described in load.h. The values are the defaults. */
 int port, connections = 1, close_each, spin, want_status = 200, pipeline = 1, bodiless;
 long long want_length = -1, upload_size;
 double seconds = 1, warm = 0.2, ramp = 1, rate, stagger, drain = 0.3, finish;

@@ -1,4 +1,4 @@
-/* requests.c: the requests that are sent, and the bytes that should come back. */
+/* requests.c: the requests, and the bodies that their answers should have. */
 #include "load.h"
 #include <fcntl.h>
 #include <stdio.h>

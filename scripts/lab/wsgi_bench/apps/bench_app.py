@@ -1,4 +1,4 @@
-"""The smallest application, and one that holds its worker for a while."""
+"""The smallest application, and an application that holds its worker for a while."""
 
 import time
 

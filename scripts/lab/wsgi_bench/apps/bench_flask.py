@@ -1,4 +1,4 @@
-"""The same greeting, by Flask."""
+"""The same greeting as in bench_app, by Flask."""
 
 from flask import Flask
 

@@ -1,4 +1,4 @@
-//! `status/{code}` answers with any final status, `redirect/{n}` leads through a chain of redirections.
+//! `status/{code}` answers with any final status. `redirect/{n}` begins a chain of `n` redirections.
 
 use crate::app::body::Reply;
 use crate::app::handlers::debug::arguments::{self, Bad, Tools};
@@ -14,7 +14,7 @@ use crate::proto::responder::{Fields, Responder};
 const MOST_REDIRECTS: u64 = 100;
 
 pub fn status(tools: &Tools, argument: &[u8], request: &Request, responder: Responder) -> Reply {
-    // 1xx is no final response, and 600 on is no status at all (RFC 9110, section 15).
+    // 1xx is not a final response. From 600 on a status is not valid (RFC 9110, section 15).
     let code = arguments::number(argument, 599).filter(|code| argument.len() == 3 && *code >= 200);
     let Some(code) = code else {
         return Bad("The status is a number of three digits, from 200 to 599.").answer(request, responder);
@@ -34,7 +34,7 @@ pub fn status(tools: &Tools, argument: &[u8], request: &Request, responder: Resp
     Reply::Done
 }
 
-/// The fields without which a response of this status would break RFC 9110, section 15, or be of no use.
+/// Adds the fields that RFC 9110, section 15, requires of this status, or that a client needs to act on it.
 fn add_required(status: Status, length: usize, tools: &Tools, fields: &mut Fields) {
     match status.0 {
         206 => fields.field("Content-Range", format!("bytes 0-{}/{length}", length - 1)),

@@ -1,4 +1,4 @@
-//! What the endpoints share: what they work with, how they read an argument, and what they say of one that makes no sense.
+//! The code that the endpoints share: their data, the parsing of an argument, and the answer to an invalid one.
 
 use crate::app::body::Reply;
 use crate::app::body::temporary::SpoolAccount;
@@ -9,22 +9,22 @@ use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::sync::Arc;
 
-/// What the endpoints share.
+/// The data that the endpoints share.
 #[derive(Debug)]
 pub struct Tools {
-    /// What their paths begin with.
+    /// The beginning of the endpoints' paths, with a slash at its end.
     pub prefix: String,
     pub coders: Arc<Coders>,
     pub spool: Arc<SpoolAccount>,
 }
 
-/// Digits only, up to `most`.
+/// Parses a number of digits only. `None` if it is larger than `most`.
 pub fn number(text: &[u8], most: u64) -> Option<u64> {
     let number = crate::units::number(std::str::from_utf8(text).ok()?).ok()?;
     (number <= most).then_some(number)
 }
 
-/// Leads to another path of this server, with these field lines.
+/// Redirects to another path of this server. `lines` are field lines to add.
 pub fn redirect(location: &[u8], lines: &[u8], responder: Responder) -> Reply {
     let mut fields = responder.start(Status::FOUND);
     fields.field("Location", location);
@@ -33,7 +33,7 @@ pub fn redirect(location: &[u8], lines: &[u8], responder: Responder) -> Reply {
     Reply::Done
 }
 
-/// An argument that makes no sense, and the sentence that says which one would.
+/// An invalid argument, as a sentence that says which arguments are valid.
 pub struct Bad(pub &'static str);
 
 impl Bad {

@@ -1,5 +1,5 @@
-//! `cookies` shows the cookies of a request, `cookies/set` and `cookies/delete` change those of the client.
-//! Served below the prefix and at `/cookies` itself.
+//! `cookies` shows the cookies of a request. `cookies/set` and `cookies/delete` change the cookies of the client.
+//! The endpoints are served below the prefix, and at `/cookies` as well.
 
 use crate::app::body::Reply;
 use crate::app::handlers::debug::arguments::{self, Bad, Tools};
@@ -14,7 +14,7 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::collections::HashSet;
 
-/// Cookies that one request may set: browsers keep 50 of a host at least (RFC 6265, section 6.1).
+/// Most cookies that one request can set. Browsers keep at least 50 cookies per host (RFC 6265, section 6.1).
 const MOST: usize = 50;
 
 pub fn show(tools: &Tools, request: &Request, responder: Responder, now: &Now) -> Reply {
@@ -42,12 +42,13 @@ pub fn delete(request: &Request, responder: Responder) -> Reply {
     })
 }
 
-/// Of cookies with one name the first: it is that of the longest path (RFC 6265, section 5.4).
+/// The cookies as a JSON object. If several have the same name, the first one is shown: it has the longest path (RFC
+/// 6265, section 5.4).
 fn to_json(request: &Request) -> Vec<u8> {
     let mut json = b"{".to_vec();
     let mut seen = HashSet::new();
     for (name, value) in request.values(Name::Cookie).flat_map(cookie::parse) {
-        // As it will be written: two names may differ only in what becomes U+FFFD.
+        // Compares the names as they are shown: two names may differ only in bytes that both become U+FFFD.
         if !seen.insert(String::from_utf8_lossy(name)) {
             continue;
         }
@@ -60,7 +61,7 @@ fn to_json(request: &Request) -> Vec<u8> {
     json
 }
 
-/// Sets a cookie for each pair of the query, and leads on to where the outcome is shown.
+/// Sets a cookie for each pair of the query, and redirects to the endpoint that shows the cookies.
 fn change(
     request: &Request,
     responder: Responder,
@@ -85,7 +86,7 @@ fn change(
     if lines.is_empty() {
         return Bad("The query names the cookies, as in ?name=value.").answer(request, responder);
     }
-    // `/debug/cookies/set` and `/debug/cookies/delete` are below what shows them.
+    // `/debug/cookies/set` and `/debug/cookies/delete` redirect to `/debug/cookies`.
     let path = request.path();
     let above = path.iter().rposition(|&byte| byte == b'/').unwrap_or_default();
     arguments::redirect(&path[..above], &lines, responder)

@@ -1,6 +1,7 @@
-//! `request` shows a request as the server saw it, as JSON; `POST /` sends its content back.
+//! `request` shows a request as JSON, as the server parsed it. `POST /` sends the request's content back.
 //!
-//! What is no UTF-8 in a field or the target is shown with U+FFFD in its place; content then becomes base64.
+//! In fields and in the target, each sequence of bytes that are not UTF-8 is shown as U+FFFD. Content that is not UTF-8
+//! is shown as base64.
 
 use crate::app::body::Reply;
 use crate::app::exchange::Next;
@@ -20,7 +21,7 @@ pub fn request(tools: &Tools, request: &Request, mut responder: Responder) -> Ne
 }
 
 pub fn echo(tools: &Tools, request: &Request, responder: Responder) -> Next {
-    // RFC 9110, section 8.3: content without a type may be taken for any; ours to send says so.
+    // RFC 9110, section 8.3: a recipient may guess the type of content that has none, so a type is always sent.
     let named = request.field(Name::ContentType).filter(|value| !value.is_empty());
     let content_type = named.unwrap_or(b"application/octet-stream").to_vec();
     received(gather::begin(Purpose::Echo { content_type }, &tools.spool, request, responder))
@@ -30,7 +31,7 @@ fn received(begun: Result<Box<Gather>, Reply>) -> Next {
     begun.map_or_else(Next::Reply, |gather| Next::Receive(Receive::Gather(gather)))
 }
 
-/// All but the content.
+/// The JSON before the content: it is left open.
 fn open(request: &Request) -> Vec<u8> {
     let bytes = request.bytes;
     let mut json = b"{".to_vec();
@@ -50,7 +51,7 @@ fn member(name: &str, value: &[u8], json: &mut Vec<u8>) {
     json.push(b',');
 }
 
-/// A list of lists: a name may come twice, and the order counts.
+/// Writes pairs as a list of lists, because a name may occur twice and the order matters.
 fn pairs<T: AsRef<[u8]>>(name: &str, pairs: impl Iterator<Item = (T, T)>, json: &mut Vec<u8>) {
     let _ = write!(json, "\n  \"{name}\": [");
     for (index, (key, value)) in pairs.enumerate() {

@@ -1,5 +1,5 @@
-//! Endpoints for people who write or test clients: they show a request as the server saw it and answer in
-//! every way a server can. Off unless asked for: they reflect what they are sent.
+//! Endpoints for writing and testing clients: they show a request as the server parsed it, and answer in many ways.
+//! They are off by default, because they send back bytes that a client sent.
 
 pub mod answers;
 pub mod arguments;
@@ -39,13 +39,13 @@ enum Endpoint {
     Echo,
 }
 
-/// Where an endpoint is, and what is told about it.
+/// The path of an endpoint, and what the list of routes shows about it.
 #[derive(Debug)]
 pub struct Place {
     pub path: String,
-    /// Whether its path is only the beginning of those that it answers.
+    /// Whether the endpoint answers every path that begins with `path`, or `path` only.
     pub is_prefix: bool,
-    /// What its path or query takes, for people.
+    /// The argument in the path or the query, as it is shown to people.
     pub hint: &'static str,
     pub allow: Methods,
     pub about: &'static str,
@@ -54,18 +54,18 @@ pub struct Place {
 /// All endpoints.
 pub fn all(tools: Tools) -> Vec<(Place, Debug)> {
     let tools = Arc::new(tools);
-    // What a client may send anywhere, to see what becomes of it.
+    // Methods with content too, so that a client's own requests can be tested.
     let any = Methods::READ.with(Method::Post).with(Method::Put).with(Method::Patch).with(Method::Delete);
     let read = Methods::READ;
     let post = Methods::NONE.with(Method::Post);
     let below = [
-        ("request", "", any, Endpoint::Request, "the request as it was seen"),
+        ("request", "", any, Endpoint::Request, "the request as JSON"),
         ("status/", "{code}", any, Endpoint::Status, "a response of this status"),
         ("redirect/", "{n}", read, Endpoint::Redirect, "a chain of redirections"),
         ("delay/", "{seconds}", read, Endpoint::Delay, "waits, then answers"),
         ("drip", "?bytes=&duration=&delay=", read, Endpoint::Drip, "content bit by bit"),
-        ("bytes/", "{n}?seed=", read, Endpoint::Bytes, "so many bytes"),
-        ("stream/", "{n}", read, Endpoint::Lines, "so many lines of JSON"),
+        ("bytes/", "{n}?seed=", read, Endpoint::Bytes, "n random bytes"),
+        ("stream/", "{n}", read, Endpoint::Lines, "n lines of JSON"),
     ];
     let cookies = [
         ("cookies", "", read, Endpoint::Cookies, "the request's cookies"),

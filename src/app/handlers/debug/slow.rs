@@ -1,5 +1,5 @@
-//! `delay/{seconds}` answers after a time, `drip` sends its content spread over one. Neither sleeps: both
-//! return the moment at which the session is to go on.
+//! `delay/{seconds}` answers after a delay. `drip` sends its content in pieces, spread over a duration. Neither blocks:
+//! both return the time at which the session goes on.
 
 use crate::app::exchange::Next;
 use crate::app::handlers::debug::arguments::{self, Bad};
@@ -11,9 +11,9 @@ use crate::http::request::Request;
 use crate::proto::responder::Responder;
 use std::time::Duration;
 
-/// A connection is held for as long as it waits: a minute shows all there is to see.
+/// The longest delay or duration. A waiting request keeps its connection, and a minute is enough for a test.
 const LONGEST: Duration = Duration::from_secs(60);
-/// As much as a megabyte a second for ten seconds; what is larger is better asked of `bytes`.
+/// Most bytes of `drip`: 1 MiB a second for ten seconds. For more content there is `bytes`.
 const MOST_DRIPPED: u64 = 10 * 1024 * 1024;
 pub fn delay(argument: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
     match seconds(argument) {
@@ -32,7 +32,7 @@ pub fn drip(request: &Request, responder: Responder, now: &Now) -> Next {
     }
 }
 
-/// After how long it begins, and what it is.
+/// The delay before the response begins, and the response.
 fn parse_drip(query: &[u8]) -> Result<(Duration, Timed), Bad> {
     let (mut bytes, mut duration, mut delay) = (10, Duration::from_secs(2), Duration::ZERO);
     for (name, value) in escape::query_pairs(query) {
@@ -48,7 +48,7 @@ fn parse_drip(query: &[u8]) -> Result<(Duration, Timed), Bad> {
     Ok((delay, Timed::Drip { bytes, duration }))
 }
 
-/// Decimal seconds up to `LONGEST`: `2`, `0.05`. `f64` would take `inf`, `1e3` and `+1` too.
+/// Parses decimal seconds up to `LONGEST`: `2`, `0.05`. Parsing as `f64` would also accept `inf`, `1e3` and `+1`.
 fn seconds(text: &[u8]) -> Option<Duration> {
     let text = std::str::from_utf8(text).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));

@@ -1,5 +1,5 @@
-//! `bytes/{n}` sends bytes that nobody can compress or guess and everybody can check; `stream/{n}` sends
-//! lines of JSON, each in a chunk of its own. Both are made while they are sent.
+//! `bytes/{n}` sends pseudo-random bytes: they do not compress, and a client that knows the seed can check them.
+//! `stream/{n}` sends lines of JSON, each in a chunk of its own. Both are generated while they are sent.
 
 use crate::app::body::made::{Lines, Noise};
 use crate::app::body::{Body, Reply};
@@ -9,7 +9,7 @@ use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
 
-/// 10 GiB: beyond every 32-bit counter of a client.
+/// 10 GiB: more than a 32-bit counter in a client can hold.
 const MOST_BYTES: u64 = 10 << 30;
 const MOST_LINES: u64 = 1_000_000;
 pub fn bytes(argument: &[u8], request: &Request, responder: Responder) -> Reply {
