@@ -16,6 +16,7 @@ mod attempt;
 mod failing;
 pub mod fields;
 pub mod http;
+pub mod paths;
 mod probe;
 pub mod protocol;
 mod protocols;

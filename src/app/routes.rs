@@ -246,7 +246,7 @@ impl Routes {
                 let read = spelling::read_leniently(path).ok_or(Why::Ambiguous)?;
                 self.longest(&read).filter(|other| std::ptr::eq(*other, route)).ok_or(Why::Ambiguous)?;
             }
-            return Ok((route, Rest { encoded: &path[route.path.len()..], decoded: None }));
+            return Ok((route, Rest::passed_on(target, route.path.len(), route.matches(target.raw_path))));
         }
         if !target.plain
             && let Some(decoded) = &decoded
@@ -329,7 +329,7 @@ impl Serve {
         match self {
             Serve::Site(site) => site.answer(request, rest, responder, now),
             Serve::Store(store) => store.answer(request, rest, responder, now),
-            Serve::Proxy(proxy) => proxy.answer(request, responder, now),
+            Serve::Proxy(proxy) => proxy.answer(request, rest, responder, now),
             Serve::Python(python) => python.answer(request, responder, now),
             Serve::Echo(echo) => echo.answer(request, rest, responder, now).into(),
             Serve::UserAgent(user_agent) => user_agent.answer(request, responder, now).into(),

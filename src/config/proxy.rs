@@ -14,7 +14,8 @@ pub struct ProxyRules {
     /// Let other servers answer below a prefix, repeatable
     ///
     /// /api=http://127.0.0.1:8000 passes /api/x on as it is. A path behind the port, even if it is only /, replaces the
-    /// prefix: /api=http://127.0.0.1:8000/v1 makes it /v1/x. unix:/run/app.sock is a socket in the file system.
+    /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
+    /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
     /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
     /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location
     /// and cookies come back as the upstream wrote them.

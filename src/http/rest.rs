@@ -12,6 +12,8 @@ pub struct Rest<'a> {
     pub encoded: &'a [u8],
     /// Decoded. `None` where a segment holds an encoded slash: no file's name does.
     pub decoded: Option<Cow<'a, [u8]>>,
+    /// As it came, for a route that passes requests on; as `encoded` where the route's own path came in another spelling.
+    pub raw: &'a [u8],
 }
 
 impl<'a> Rest<'a> {
@@ -24,7 +26,15 @@ impl<'a> Rest<'a> {
                 Cow::Owned(path)
             }
         });
-        Rest { encoded: &target.path[at..], decoded }
+        let encoded = &target.path[at..];
+        Rest { encoded, decoded, raw: encoded }
+    }
+
+    /// What follows the path of a route that passes requests on. `is_raw`: the path as it came begins with the route's
+    /// own path, too.
+    pub fn passed_on(target: &'a Target, at: usize, is_raw: bool) -> Rest<'a> {
+        let encoded = &target.path[at..];
+        Rest { encoded, decoded: None, raw: if is_raw { &target.raw_path[at..] } else { encoded } }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
 use crate::app::exchange::Next;
 use crate::app::forward::http::HttpExchange;
+use crate::app::forward::paths::Paths;
 use crate::app::forward::{Forward, Protocol, fields};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
@@ -15,6 +16,7 @@ use crate::http::head::Name;
 use crate::http::list;
 use crate::http::method::Method;
 use crate::http::request::Request;
+use crate::http::rest::Rest;
 use crate::http::status::Status;
 use crate::proto::client::Framing;
 use crate::proto::responder::Responder;
@@ -29,8 +31,8 @@ const HOPS: usize = 16;
 #[derive(Debug)]
 pub struct Proxy {
     pub prefix: String,
-    /// What the prefix is replaced with; kept when there is none.
-    replacement: Option<String>,
+    /// Where its paths are at the upstreams.
+    upstream_paths: Paths,
     group: Arc<Group>,
     /// What the upstreams are, for people.
     pub shown: String,
@@ -69,17 +71,18 @@ impl Proxy {
             // Without its scheme: what the banner shows as a URL is where this server listens.
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
-            let replacement = origins.first().and_then(|origin| origin.path.clone());
+            let replacement = origins.first().and_then(|origin| origin.path.as_deref());
+            let upstream_paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
             let group = Arc::new(Group::new(upstreams, rules.connect_timeout, rules.timeout, spool));
             let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
-            proxies.push(Proxy { prefix, replacement, group, shown, clients, buffer, paths });
+            proxies.push(Proxy { prefix, upstream_paths, group, shown, clients, buffer, paths });
         }
         Ok(proxies)
     }
 
     /// Passes a request on.
-    pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
-        let protocol = Protocol::Http(Box::new(self.exchange(request)));
+    pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Next {
+        let protocol = Protocol::Http(Box::new(self.exchange(request, rest)));
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
             let sentence = "The request has come back to this server again and again.";
@@ -94,11 +97,11 @@ impl Proxy {
         }
     }
 
-    fn exchange(&self, request: &Request) -> HttpExchange {
+    fn exchange(&self, request: &Request, rest: &Rest) -> HttpExchange {
         let mut head = Vec::with_capacity(request.head.len + 512);
         head.extend_from_slice(request.head.method_token.of(request.bytes));
         head.push(b' ');
-        self.write_target(request, &mut head);
+        self.write_target(request, rest, &mut head);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let upgrade = upgrade(request);
         fields::write_request(request, upgrade.as_deref(), self.clients.trusts(request), &mut head);
@@ -118,34 +121,15 @@ impl Proxy {
         exchange
     }
 
-    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the
-    /// upstream's to say, within what `PathRule` allows. Where the prefix itself came in another spelling, the path is the normalised one.
-    fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
-        let raw = request.target.raw_path;
-        let path = if is_below(raw, self.prefix.as_bytes()) { raw } else { request.path() };
-        match &self.replacement {
-            None => out.extend_from_slice(path),
-            Some(replacement) => {
-                let rest = &path[self.prefix.len()..];
-                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                out.extend_from_slice(replacement.as_bytes());
-                if !rest.is_empty() && !replacement.ends_with('/') {
-                    out.push(b'/');
-                }
-                out.extend_from_slice(rest);
-            }
-        }
+    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the upstream's to
+    /// say, within what `PathRule` allows.
+    fn write_target(&self, request: &Request, rest: &Rest, out: &mut Vec<u8>) {
+        self.upstream_paths.write(rest.raw, out);
         if let Some(query) = request.target.query {
             out.push(b'?');
             out.extend_from_slice(query);
         }
     }
-}
-
-/// Whether a path is the prefix or lies below it: `/api` has `/api` and `/api/x`, and not `/apis`.
-fn is_below(path: &[u8], prefix: &[u8]) -> bool {
-    let Some(rest) = path.strip_prefix(prefix) else { return false };
-    rest.is_empty() || rest[0] == b'/' || prefix.ends_with(b"/")
 }
 
 /// RFC 9110, section 9.2.2.
@@ -232,22 +216,6 @@ mod tests {
             "(h2c)",
         ] {
             assert!(!may_be_tunnelled(malformed.as_bytes()), "{malformed}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        for (path, prefix, expected) in [
-            ("/api", "/api", true),
-            ("/api/", "/api", true),
-            ("/api/x", "/api", true),
-            ("/apis", "/api", false),
-            ("/ap", "/api", false),
-            ("/api/x", "/api/", true),
-            ("/api", "/api/", false),
-            ("/x", "/", true),
-        ] {
-            assert_eq!(is_below(path.as_bytes(), prefix.as_bytes()), expected, "{path} {prefix}");
         }
     }
 }
