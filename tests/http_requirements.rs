@@ -476,7 +476,7 @@ const MESSAGES: &[Row] = &[
     // 2. Message
     Row("2.2", Must, "parse as octets, of a superset of ASCII",
         Shown(&["http_framing::field_values_may_hold_tabs_spaces_and_high_bytes"])),
-    Row("2.2", May, "a lone LF may end a line; we refuse it everywhere, as another server may not",
+    Row("2.2", May, "a lone LF may end a line; we refuse it in requests, as another server may not",
         Shown(&["http_smuggling::a_head_out_of_shape_is_refused", "http_smuggling::a_broken_chunk_ends_the_connection",
             "http/head::every_broken_head_names_its_rule"])),
     Row("2.2", Must, "a bare CR outside the content is invalid or a space; we refuse it",
