@@ -148,7 +148,7 @@ impl Forward {
     pub fn reuse(&self) -> Reuse {
         match self.attempt.new_only {
             true => Reuse::Nothing,
-            false if self.protocol.may_repeat() => Reuse::Any,
+            false if self.protocol.may_repeat(self.gathered.is_some()) => Reuse::Any,
             false => Reuse::Recent,
         }
     }

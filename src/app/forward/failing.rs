@@ -77,22 +77,27 @@ impl Forward {
     /// - It was written to a connection that had been idle, and nothing was received: most likely the upstream has closed
     ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
     ///   more, on a new connection.
+    /// - It was written to a new connection, and the upstream ended it without a byte of an answer: a request that may be
+    ///   repeated goes to another upstream. Each is asked once.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
         let is_final = self.has_answered() || self.attempt.fault == Some(Fault::Cut);
         if is_final || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = !self.has_written();
+        // Another status says that this machine lacks something: repeating does not help.
+        let is_its_fault = failure.status == Status::BAD_GATEWAY;
+        let repeats = is_its_fault && self.protocol.may_repeat_now(self.gathered.is_some());
         let Attempt { new_only, reused, fault, .. } = self.attempt;
         if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
             // Other workers may have ended as well. A worker that has ended is not leased again, so this comes to an end.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
             self.attempt = Attempt::again(new_only);
-        } else if reused && !new_only && (unsent || self.protocol.may_repeat()) {
+        } else if reused && !new_only && (unsent || repeats) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.attempt = Attempt::again(true);
-        } else if unsent {
+        } else if unsent || repeats {
             // 503: this machine lacks something, or too many requests wait. That is no fault of the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
                 self.lease.on_failed(now.instant);

@@ -55,6 +55,8 @@ pub struct HttpExchange {
     /// Whether the client waits for 100 (Continue).
     pub expects: bool,
     state: State,
+    /// Whether content has been written that is not kept.
+    has_pushed: bool,
     scanned: usize,
     interim: u8,
     persists: bool,
@@ -70,6 +72,7 @@ impl HttpExchange {
             upgrade: None,
             expects: false,
             state: State::Head,
+            has_pushed: false,
             scanned: 0,
             interim: 0,
             persists: false,
@@ -98,6 +101,7 @@ impl HttpExchange {
     }
 
     pub fn push(&mut self, data: &[u8], output: &mut Buffer) {
+        self.has_pushed = true;
         self.framing.encode(data, output);
     }
 
@@ -105,9 +109,14 @@ impl HttpExchange {
         self.framing.finish(output);
     }
 
-    /// Whether the request may be sent again. Not if it has content, which is passed on and not kept.
-    pub fn may_repeat(&self) -> bool {
-        self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
+    /// Whether the request may be sent again, whenever an attempt fails. `gathered`: its content is kept.
+    pub fn may_repeat(&self, gathered: bool) -> bool {
+        self.is_idempotent && (gathered || matches!(self.framing, Framing::Nothing | Framing::Length(0)))
+    }
+
+    /// Whether the request may be sent again as things stand: of content that is not kept, nothing has been written.
+    pub fn may_repeat_now(&self, gathered: bool) -> bool {
+        self.is_idempotent && (gathered || !self.has_pushed)
     }
 
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {

@@ -135,7 +135,7 @@ impl Proxy {
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(request: &Request) -> bool {
     let token = request.head.method_token.of(request.bytes);
-    [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
+    [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&token)
 }
 
 /// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
