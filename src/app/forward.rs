@@ -20,6 +20,7 @@ pub mod paths;
 mod probe;
 pub mod protocol;
 mod protocols;
+pub mod rewrite;
 mod room;
 pub mod wsgi;
 

@@ -17,14 +17,29 @@ pub struct ProxyRules {
     /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
     /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
     /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
-    /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location
-    /// and cookies come back as the upstream wrote them.
+    /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too.
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
     /// Which paths reach an upstream
     #[arg(long = "proxy-path", value_name = "RULE", value_enum, default_value = "strict", requires = "proxy")]
     pub paths: PathRule,
+
+    /// Whether an upstream's own places are named as clients find them here
+    ///
+    /// With on, Location, Content-Location and Refresh lead below the prefix when they are for a path below the one that
+    /// replaces it, be it bare, under the request's Host, or under the upstream's own URL. Path of Set-Cookie likewise; all
+    /// else comes back as the upstream wrote it. X-Forwarded-Prefix tells the upstream what was taken off the path; what is
+    /// below that already is left.
+    #[arg(
+        long = "proxy-rewrite",
+        value_name = "on|off",
+        value_enum,
+        hide_possible_values = true,
+        default_value = "on",
+        requires = "proxy"
+    )]
+    pub rewrite: Rewrite,
 
     /// Gather request bodies before an upstream sees them
     ///
@@ -67,6 +82,14 @@ pub enum PathRule {
     Raw,
 }
 
+/// Whether fields in which an upstream names its own places are rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rewrite {
+    #[default]
+    On,
+    Off,
+}
+
 impl ProxyRules {
     /// Each prefix with all its upstreams, in the order in which they were named.
     pub fn mounts(&self) -> Vec<(String, Vec<Origin>)> {
@@ -107,6 +130,17 @@ pub struct Origin {
     pub place: Place,
     /// What replaces the prefix.
     pub path: Option<String>,
+}
+
+impl Origin {
+    /// The host of its URL, in brackets if it is an IPv6 address, and its port.
+    pub fn authority(&self) -> Option<String> {
+        match &self.place {
+            Place::Unix(_) => None,
+            Place::Tcp(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
+            Place::Tcp(host, port) => Some(format!("{host}:{port}")),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

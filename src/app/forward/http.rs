@@ -9,6 +9,7 @@
 
 use crate::app::forward::fields;
 use crate::app::forward::protocol::{Failure, Sink, Source, Step};
+use crate::app::forward::rewrite::Rewriting;
 use crate::http::head::{HeadLimits, Name};
 use crate::http::list;
 use crate::http::response::ResponseHead;
@@ -54,6 +55,8 @@ pub struct HttpExchange {
     pub upgrade: Option<Vec<u8>>,
     /// Whether the client waits for 100 (Continue).
     pub expects: bool,
+    /// How the upstream's places are named for the client.
+    pub rewriting: Option<Rewriting>,
     state: State,
     /// Whether content has been written that is not kept.
     has_pushed: bool,
@@ -71,6 +74,7 @@ impl HttpExchange {
             is_idempotent: false,
             upgrade: None,
             expects: false,
+            rewriting: None,
             state: State::Head,
             has_pushed: false,
             scanned: 0,
@@ -198,7 +202,7 @@ impl HttpExchange {
         let content = Content::of(head, bytes, self.is_head)
             .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
         self.persists = client::persists(head, bytes);
-        fields::relay(head, bytes, &content, sink);
+        fields::relay(head, bytes, &content, self.rewriting.as_ref(), sink);
         self.state = State::Content(content);
         Ok(Step::Moved)
     }

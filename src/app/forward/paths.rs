@@ -11,9 +11,17 @@
 //! So a final slash of the prefix or of the URL never joins two segments into one, as it does with nginx, and never takes a
 //! slash away.
 
+use std::borrow::Cow;
+
 /// A prefix, and what replaces it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Paths {
+    /// As the user wrote it.
+    prefix: String,
+    /// The prefix without a final slash: empty for `/`.
+    outer: String,
+    /// What replaces it, without a final slash.
+    inner: String,
     /// What the path becomes that is the prefix and nothing more.
     whole: String,
     /// What the prefix becomes where more of the path follows.
@@ -23,12 +31,19 @@ pub struct Paths {
 impl Paths {
     /// `replacement`: the path of the upstreams' URLs; the prefix itself, if they have none.
     pub fn new(prefix: &str, replacement: &str) -> Paths {
-        let start = replacement.strip_suffix('/').unwrap_or(replacement).to_owned();
-        match prefix.ends_with('/') {
+        let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
+        let (outer, inner) = (bare(prefix), bare(replacement));
+        let (whole, start) = match prefix.ends_with('/') {
             // Its own path has a slash at the end: it keeps it.
-            true => Paths { whole: format!("{start}/"), start: format!("{start}/") },
-            false => Paths { whole: replacement.to_owned(), start },
-        }
+            true => (format!("{inner}/"), format!("{inner}/")),
+            false => (replacement.to_owned(), inner.clone()),
+        };
+        Paths { prefix: prefix.to_owned(), outer, inner, whole, start }
+    }
+
+    /// The part of a path here that the upstreams do not see: empty when nothing is taken off.
+    pub fn taken_off(&self) -> &str {
+        if self.outer == self.inner { "" } else { &self.outer }
     }
 
     /// Writes the path for the upstream. `rest`: what follows the prefix. It is passed on to the byte.
@@ -36,6 +51,39 @@ impl Paths {
         out.extend_from_slice(if rest.is_empty() { self.whole.as_bytes() } else { self.start.as_bytes() });
         out.extend_from_slice(rest);
     }
+
+    /// Where a path of an upstream is here; query and fragment may follow. `None`: nowhere, or it could be read as another
+    /// host's name (`//`). `told`: the prefix that the upstream was told of. A path below it is left: an upstream that heeds
+    /// X-Forwarded-Prefix has put it there.
+    pub fn here<'a>(&self, path: &'a [u8], told: &[u8]) -> Option<Cow<'a, [u8]>> {
+        let behind = below(path, &self.inner)?;
+        if self.outer == self.inner || self.is_here(path, told) {
+            return Some(Cow::Borrowed(path));
+        }
+        let start = if behind.starts_with(b"/") { &self.outer } else { &self.prefix };
+        let here = [start.as_bytes(), behind].concat();
+        (!matches!(here[..], [b'/', b'/' | b'\\', ..])).then_some(Cow::Owned(here))
+    }
+
+    /// The path of a cookie. One for all that an upstream has is for all of the prefix, with and without a slash behind it.
+    pub fn here_for_cookie<'a>(&self, path: &'a [u8], told: &[u8]) -> Option<Cow<'a, [u8]>> {
+        let is_all = matches!(below(path, &self.inner)?, b"" | b"/");
+        match is_all && self.outer != self.inner && !self.is_here(path, told) {
+            true => Some(Cow::Owned(self.prefix.clone().into_bytes())),
+            false => self.here(path, told),
+        }
+    }
+
+    /// Whether a path is below the prefix that the upstream was told of, which itself could be a path of the upstream.
+    fn is_here(&self, path: &[u8], told: &[u8]) -> bool {
+        let told = std::str::from_utf8(told).unwrap_or_default();
+        !told.is_empty() && below(told.as_bytes(), &self.inner).is_some() && below(path, told).is_some()
+    }
+}
+
+/// What follows the start, if the path ends there or a slash, a query or a fragment is next.
+fn below<'a>(path: &'a [u8], start: &str) -> Option<&'a [u8]> {
+    path.strip_prefix(start.as_bytes()).filter(|behind| matches!(behind, [] | [b'/' | b'?' | b'#', ..]))
 }
 
 #[cfg(test)]
@@ -63,6 +111,60 @@ mod tests {
                 paths.write(rest.as_bytes(), &mut out);
                 assert_eq!(String::from_utf8(out).unwrap(), expected, "{prefix} {replacement} {rest:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_path_of_an_upstream_is_found_here() {
+        for (prefix, replacement, told, path, expected) in [
+            ("/api", "/", "/api", "/x?q#f", Some("/api/x?q#f")),
+            ("/api", "/", "/api", "/", Some("/api/")),
+            ("/api", "/", "/api", "", Some("/api")),
+            ("/api", "/", "/api", "?q", Some("/api?q")),
+            ("/api", "/", "/api", "/api/x", Some("/api/x")),
+            ("/api", "/", "/api", "/api", Some("/api")),
+            ("/api", "/", "/api", "/apix", Some("/api/apix")),
+            ("/api", "/", "/outer/api", "/outer/api/x", Some("/outer/api/x")),
+            ("/api", "/", "/api", "//x", Some("/api//x")),
+            ("/api", "/v1", "/api", "/v1", Some("/api")),
+            ("/api", "/v1", "/api", "/v1?q", Some("/api?q")),
+            ("/api", "/v1", "/api", "/v1/", Some("/api/")),
+            ("/api", "/v1/", "/api", "/v1/x", Some("/api/x")),
+            ("/api", "/v1", "/api", "/v10", None),
+            ("/api", "/v1", "/api", "/api/x", None),
+            ("/api", "/v1", "/api", "/", None),
+            ("/api", "/api/v1", "/api", "/api/v1/x", Some("/api/x")),
+            ("/api/", "/v1", "/api", "/v1", Some("/api/")),
+            ("/api/", "/v1", "/api", "/v1/x", Some("/api/x")),
+            ("/", "/v1", "", "/v1", Some("/")),
+            ("/", "/v1", "", "/v1?q", Some("/?q")),
+            ("/", "/v1", "", "/v1/x", Some("/x")),
+            ("/", "/v1", "", "/v1//evil.example", None),
+            ("/", "/v1", "", "/v1/\\evil.example", None),
+            ("/", "/v1", "", "/x", None),
+            ("/api", "/api", "", "/api/x", Some("/api/x")),
+            ("/api", "/api", "", "/x", None),
+            ("/", "/", "", "/x", Some("/x")),
+        ] {
+            let paths = Paths::new(prefix, replacement);
+            let here = paths.here(path.as_bytes(), told.as_bytes());
+            assert_eq!(here.as_deref(), expected.map(str::as_bytes), "{prefix} {replacement} {path}");
+        }
+        for (prefix, replacement, path, expected) in [
+            ("/api", "/", "/", Some("/api")),
+            ("/api", "/", "/x", Some("/api/x")),
+            ("/api", "/", "/api/", Some("/api/")),
+            ("/api", "/v1", "/v1", Some("/api")),
+            ("/api", "/v1", "/v1/", Some("/api")),
+            ("/api", "/v1", "/v1/x/", Some("/api/x/")),
+            ("/api", "/v1", "/", None),
+            ("/api/", "/v1", "/v1/", Some("/api/")),
+            ("/", "/v1", "/v1/", Some("/")),
+            ("/api", "/api/", "/api/", Some("/api/")),
+        ] {
+            let paths = Paths::new(prefix, replacement);
+            let here = paths.here_for_cookie(path.as_bytes(), paths.taken_off().as_bytes());
+            assert_eq!(here.as_deref(), expected.map(str::as_bytes), "{prefix} {replacement} {path}");
         }
     }
 }

@@ -3,12 +3,14 @@
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
 use crate::app::exchange::Next;
+use crate::app::forward::fields::{self, Passing};
 use crate::app::forward::http::HttpExchange;
 use crate::app::forward::paths::Paths;
-use crate::app::forward::{Forward, Protocol, fields};
+use crate::app::forward::rewrite::{Places, Rewriting};
+use crate::app::forward::{Forward, Protocol};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, PathRule, Place, ProxyRules};
+use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, Rewrite};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -31,8 +33,8 @@ const HOPS: usize = 16;
 #[derive(Debug)]
 pub struct Proxy {
     pub prefix: String,
-    /// Where its paths are at the upstreams.
-    upstream_paths: Paths,
+    /// Where its paths are at the upstreams, and theirs here.
+    places: Arc<Places>,
     group: Arc<Group>,
     /// What the upstreams are, for people.
     pub shown: String,
@@ -72,10 +74,12 @@ impl Proxy {
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.as_deref());
-            let upstream_paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
+            let paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
+            let upstreams_hosts = origins.iter().filter_map(Origin::authority).collect();
+            let places = Arc::new(Places { paths, upstreams: upstreams_hosts, rewrites: rules.rewrite == Rewrite::On });
             let group = Arc::new(Group::new(upstreams, rules.connect_timeout, rules.timeout, spool));
             let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
-            proxies.push(Proxy { prefix, upstream_paths, group, shown, clients, buffer, paths });
+            proxies.push(Proxy { prefix, places, group, shown, clients, buffer, paths });
         }
         Ok(proxies)
     }
@@ -104,7 +108,10 @@ impl Proxy {
         self.write_target(request, rest, &mut head);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let upgrade = upgrade(request);
-        fields::write_request(request, upgrade.as_deref(), self.clients.trusts(request), &mut head);
+        let trusted = self.clients.trusts(request);
+        let prefix = fields::forwarded_prefix(request, trusted, self.places.paths.taken_off());
+        let passing = Passing { upgrade: upgrade.as_deref(), trusted, prefix: &prefix };
+        fields::write_request(request, passing, &mut head);
         // The session has checked the framing before it asked.
         let framing = match framing::content_length(request.head, request.bytes) {
             Ok(ContentLength::Chunked) => Framing::Chunked,
@@ -113,6 +120,9 @@ impl Proxy {
             Err(_) => Framing::Nothing,
         };
         let mut exchange = HttpExchange::new(head, framing);
+        let hosts = [request.host().to_vec(), fields::forwarded_host(request, trusted)];
+        let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
+        exchange.rewriting = Some(Rewriting { places: Arc::clone(&self.places), hosts, told: prefix });
         exchange.is_head = request.method() == Method::Head;
         exchange.is_idempotent = is_idempotent(request);
         exchange.upgrade = upgrade;
@@ -124,7 +134,7 @@ impl Proxy {
     /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the upstream's to
     /// say, within what `PathRule` allows.
     fn write_target(&self, request: &Request, rest: &Rest, out: &mut Vec<u8>) {
-        self.upstream_paths.write(rest.raw, out);
+        self.places.paths.write(rest.raw, out);
         if let Some(query) = request.target.query {
             out.push(b'?');
             out.extend_from_slice(query);
