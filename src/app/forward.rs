@@ -207,7 +207,10 @@ impl Forward {
     /// How long the present stage may last without progress.
     pub fn timeout(&self) -> Duration {
         match self.stage {
-            Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
+            // The addresses of a host are tried in turn, all of them within the time for one.
+            Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => {
+                self.group.connect_timeout / self.lease.addresses
+            }
             _ => self.group.timeout,
         }
     }

@@ -29,6 +29,7 @@ use crate::app::handlers::trace;
 use crate::app::handlers::user_agent::UserAgent;
 use crate::app::reply::cors;
 use crate::app::reply::page::{self, Format};
+use crate::app::upstreams::names::Names;
 use crate::config::Config;
 use crate::config::proxy::PathRule;
 use crate::http::date::Now;
@@ -85,6 +86,7 @@ pub struct Routes {
     routes: Vec<Route>,
     /// A line for each route that this server answers itself, for people.
     lines: Vec<String>,
+    names: Arc<Names>,
     /// Whether scripts of other sites may ask: preflights are answered.
     cors: bool,
     /// Whether TRACE is answered.
@@ -151,7 +153,7 @@ impl Routes {
     /// The routes of a configuration. Opens the directories that are served.
     ///
     /// # Errors
-    /// A directory cannot be opened, or an upstream's name not be found.
+    /// A directory cannot be opened.
     pub fn new(config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<Routes, StartError> {
         let mut table = Table::default();
         table.add_own(config, coders, spool)?;
@@ -168,7 +170,8 @@ impl Routes {
                 index.lines = lines.clone();
             }
         }
-        routes.extend(Proxy::all(&config.proxy, &clients, spool)?.into_iter().map(|proxy| {
+        let names = Arc::new(Names::default());
+        routes.extend(Proxy::all(&config.proxy, &clients, spool, &names).into_iter().map(|proxy| {
             let shape = if proxy.prefix.ends_with('/') { Shape::Below } else { Shape::AtOrBelow };
             Route { path: proxy.prefix.clone(), shape, allow: ELSEWHERE, serve: Serve::Proxy(proxy) }
         }));
@@ -178,7 +181,12 @@ impl Routes {
         }));
         // Equal ones keep their order.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.depth()), route.rank()));
-        Ok(Routes { routes, lines, cors: config.responses.cors.is_some(), trace: config.trace_method })
+        Ok(Routes { routes, lines, names, cors: config.responses.cors.is_some(), trace: config.trace_method })
+    }
+
+    /// The names of upstreams, which an engine has looked up.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     // ---- for people

@@ -17,7 +17,9 @@ pub struct ProxyRules {
     /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
     /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
     /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
-    /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too.
+    /// five seconds. Each address of a name is an upstream. Names are looked up again every 30 seconds and when an upstream
+    /// cannot be reached; while one is not found its addresses from before are used, and without any it is a 502. The rest
+    /// of the path passes as it came, and Host too.
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
@@ -49,7 +51,8 @@ pub struct ProxyRules {
 
     /// Time to connect to an upstream
     ///
-    /// Beyond it the next upstream is tried. If there is none, the request is answered 504.
+    /// Beyond it the next upstream is tried. If there is none, the request is answered 504. Several addresses of one name
+    /// share it.
     // Three retransmissions of a SYN; a server nearby answers in a millisecond.
     #[arg(long = "proxy-connect-timeout", value_name = "TIME", default_value = "5s", requires = "proxy",
           value_parser = values::timeout)]

@@ -7,8 +7,9 @@ use crate::app::forward::fields::{self, Passing};
 use crate::app::forward::http::HttpExchange;
 use crate::app::forward::paths::Paths;
 use crate::app::forward::rewrite::{Places, Rewriting};
-use crate::app::forward::{Forward, Protocol};
+use crate::app::forward::{Failure, Forward, Protocol};
 use crate::app::reply::page::{self, Format};
+use crate::app::upstreams::names::Names;
 use crate::app::upstreams::{Address, Group, Upstream};
 use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, Rewrite};
 use crate::http::chars::is_token;
@@ -22,8 +23,7 @@ use crate::http::rest::Rest;
 use crate::http::status::Status;
 use crate::proto::client::Framing;
 use crate::proto::responder::Responder;
-use crate::start_error::StartError;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
@@ -46,29 +46,28 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Every prefix that is proxied. Looks the upstreams' names up: now, and not again.
-    ///
-    /// # Errors
-    /// A name has no address.
+    /// Every prefix that is proxied. `names`: where the names of upstreams are added, to be looked up later.
     pub fn all(
         rules: &ProxyRules,
         clients: &Arc<Clients>,
         spool: &Arc<SpoolAccount>,
-    ) -> Result<Vec<Proxy>, StartError> {
-        let mut ids = 0..;
+        names: &Arc<Names>,
+    ) -> Vec<Proxy> {
         let mut proxies = Vec::new();
         for (prefix, origins) in rules.mounts() {
-            let mut upstreams = Vec::new();
-            for origin in &origins {
-                let found = resolve(origin)?;
-                let is_ipv6 = |address: &Address| matches!(address, Address::Tcp(address) if address.is_ipv6());
-                let has_ipv4 = found.iter().any(|(_, address)| !is_ipv6(address));
-                for (name, address) in found {
-                    let mut upstream = Upstream::new(ids.next().unwrap_or(0), name, address);
-                    // One server with addresses of both kinds, as localhost is: most listen on the older.
-                    upstream.is_spare = has_ipv4 && is_ipv6(&upstream.address);
-                    upstreams.push(Arc::new(upstream));
-                }
+            let (mut upstreams, mut hosts) = (Vec::new(), Vec::new());
+            for Origin { text, place, .. } in &origins {
+                let address = match place {
+                    Place::Unix(path) => Address::Unix(path.clone()),
+                    Place::Tcp(host, port) => match host.parse::<IpAddr>() {
+                        Ok(address) => Address::Tcp(SocketAddr::new(address, *port)),
+                        Err(_) => {
+                            hosts.push(names.add(text, host, *port));
+                            continue;
+                        }
+                    },
+                };
+                upstreams.push(Arc::new(Upstream::new(names.new_id(), text.clone(), address)));
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
@@ -77,11 +76,12 @@ impl Proxy {
             let paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
             let upstreams_hosts = origins.iter().filter_map(Origin::authority).collect();
             let places = Arc::new(Places { paths, upstreams: upstreams_hosts, rewrites: rules.rewrite == Rewrite::On });
-            let group = Arc::new(Group::new(upstreams, rules.connect_timeout, rules.timeout, spool));
+            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
+            let group = Arc::new(group.with_hosts(hosts));
             let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
             proxies.push(Proxy { prefix, places, group, shown, clients, buffer, paths });
         }
-        Ok(proxies)
+        proxies
     }
 
     /// Passes a request on.
@@ -95,8 +95,10 @@ impl Proxy {
         match Forward::new(self.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
-                let sentence = "There is no server behind this address at the moment.";
-                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence).into()
+                // Of an upstream's name no address is known.
+                let failure = Failure::bad_gateway("the name has no address that is known");
+                log::warn!("upstream {}: {} ({})", self.shown, failure.reason, failure.status.0);
+                page::error(Format::of(request), responder, failure.status, failure.sentence()).into()
             }
         }
     }
@@ -173,28 +175,6 @@ fn may_be_tunnelled(protocol: &[u8]) -> bool {
             .any(|start| name.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))),
     };
     is_token(name) && parts.next().is_none_or(is_token) && !is_http
-}
-
-/// The addresses of an upstream, each with its name for the log.
-fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
-    let text = &origin.text;
-    let (host, port) = match &origin.place {
-        Place::Unix(path) => return Ok(vec![(text.clone(), Address::Unix(path.clone()))]),
-        Place::Tcp(host, port) => (host, *port),
-    };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(text.clone(), Address::Tcp(SocketAddr::new(address, port)))]);
-    }
-    let remedy = "correct it, or write its address";
-    let unknown = |cause: String| StartError::new(format!("cannot find the upstream {text}: {cause}; {remedy}"));
-    let mut found: Vec<SocketAddr> =
-        (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.dedup();
-    if found.is_empty() {
-        return Err(unknown("the name has no address".into()));
-    }
-    Ok(found.into_iter().map(|address| (format!("{text} ({address})"), Address::Tcp(address))).collect())
 }
 
 #[cfg(test)]
