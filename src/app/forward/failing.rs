@@ -127,8 +127,10 @@ mod tests {
     use crate::app::body::temporary::SpoolAccount;
     use crate::app::forward::Protocol;
     use crate::app::forward::http::HttpExchange;
+    use crate::app::upstreams::names::Names;
     use crate::app::upstreams::{Address, Group, Reuse, Upstream};
     use crate::proto::client::Framing;
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
@@ -151,5 +153,30 @@ mod tests {
         assert_eq!(fail(Some(true)), (true, 0, Reuse::Nothing), "its idle connection was closed");
         assert_eq!(fail(None), (true, 1, Reuse::Recent), "it refuses a new connection");
         assert_eq!(fail(None), (false, 1, Reuse::Recent), "the other one refuses as well, and had no idle connection");
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_in_turn_and_share_the_time_for_connecting() {
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let names = Arc::new(Names::default());
+        let host = names.add("http://a", "a", 80);
+        let addresses = (1..=4).map(|last| SocketAddr::from(([10, 0, 0, last], 80))).collect::<Vec<_>>();
+        let known = addresses.clone();
+        names.start(Box::new(move |_, _| Ok(known.clone())), Instant::now).unwrap();
+        let second = Duration::from_secs(1);
+        let group = Group::new(Vec::new(), second, second, &SpoolAccount::new(0)).with_hosts(vec![host]);
+        let protocol = Protocol::Http(Box::new(HttpExchange::new(b"GET / HTTP/1.1\r\n".to_vec(), Framing::Nothing)));
+        let mut forward = Forward::new(Arc::new(group), protocol, false, now.instant).unwrap();
+        let mut tried = Vec::new();
+        loop {
+            tried.push(forward.upstream().address.clone());
+            assert_eq!(forward.timeout(), second / 4);
+            if !matches!(forward.on_expired(&now), Flow::Moved) {
+                break;
+            }
+            forward.on_released();
+        }
+        tried.sort_by_key(|address| format!("{address:?}"));
+        assert_eq!(tried, addresses.into_iter().map(Address::Tcp).collect::<Vec<_>>());
     }
 }
