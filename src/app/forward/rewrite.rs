@@ -14,9 +14,9 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// The places of a prefix, here and at its upstreams.
+/// How the places of a prefix here correspond to those of its upstreams.
 #[derive(Debug)]
-pub struct Places {
+pub struct Mapping {
     pub paths: Paths,
     /// The hosts of the upstreams' URLs, each with its port.
     pub upstreams: Vec<String>,
@@ -24,10 +24,10 @@ pub struct Places {
     pub rewrites: bool,
 }
 
-/// The places as one request names them.
+/// What one request adds to that: under which names it came.
 #[derive(Debug)]
 pub struct Rewriting {
-    pub places: Arc<Places>,
+    pub mapping: Arc<Mapping>,
     /// Hosts under which this server was asked, as the upstream was told.
     pub hosts: Vec<Vec<u8>>,
     /// The prefix that the upstream was told of.
@@ -38,7 +38,7 @@ impl Rewriting {
     /// The value of a response's field as it is right here.
     pub fn value<'a>(&self, name: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
-        if !self.places.rewrites {
+        if !self.mapping.rewrites {
             return Cow::Borrowed(value);
         }
         if is("location") || is("content-location") {
@@ -75,7 +75,7 @@ impl Rewriting {
         if reference.iter().any(u8::is_ascii_control) {
             return None;
         }
-        let here = |path| self.places.paths.here(path, &self.told);
+        let here = |path| self.mapping.paths.here(path, &self.told);
         if reference.starts_with(b"/") && !matches!(reference, [b'/', b'/' | b'\\', ..]) {
             return here(reference).map(Cow::into_owned);
         }
@@ -87,7 +87,7 @@ impl Rewriting {
             let start = &reference[..reference.len() - path.len()];
             return here(path).map(|path| [start, &path].concat());
         }
-        if scheme == Scheme::Http && self.places.upstreams.iter().any(|upstream| is_same(upstream.as_bytes())) {
+        if scheme == Scheme::Http && self.mapping.upstreams.iter().any(|upstream| is_same(upstream.as_bytes())) {
             let path = here(path)?;
             // A bare reference needs a path, and its first slash must not be read as the beginning of a host.
             return match path[..] {
@@ -101,7 +101,7 @@ impl Rewriting {
 
     fn cookie(&self, path: &[u8]) -> Option<Vec<u8>> {
         path.starts_with(b"/")
-            .then(|| self.places.paths.here_for_cookie(path, &self.told))
+            .then(|| self.mapping.paths.here_for_cookie(path, &self.told))
             .flatten()
             .map(Cow::into_owned)
     }
@@ -180,8 +180,8 @@ mod tests {
         let paths = Paths::new(prefix, replacement);
         let told = paths.taken_off().as_bytes().to_vec();
         let upstreams = vec!["app.internal:8000".to_owned(), "127.0.0.1:80".to_owned()];
-        let places = Arc::new(Places { paths, upstreams, rewrites: true });
-        Rewriting { places, hosts: vec![b"site.example".to_vec()], told }
+        let mapping = Arc::new(Mapping { paths, upstreams, rewrites: true });
+        Rewriting { mapping, hosts: vec![b"site.example".to_vec()], told }
     }
 
     fn check(rewriting: &Rewriting, name: &str, value: &str, expected: &str) {

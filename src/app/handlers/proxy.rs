@@ -6,7 +6,7 @@ use crate::app::exchange::Next;
 use crate::app::forward::fields::{self, Passing};
 use crate::app::forward::http::HttpExchange;
 use crate::app::forward::paths::Paths;
-use crate::app::forward::rewrite::{Places, Rewriting};
+use crate::app::forward::rewrite::{Mapping, Rewriting};
 use crate::app::forward::{Failure, Forward, Protocol};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::names::Names;
@@ -34,7 +34,7 @@ const HOPS: usize = 16;
 pub struct Proxy {
     pub prefix: String,
     /// Where its paths are at the upstreams, and theirs here.
-    places: Arc<Places>,
+    mapping: Arc<Mapping>,
     group: Arc<Group>,
     /// What the upstreams are, for people.
     pub shown: String,
@@ -74,12 +74,12 @@ impl Proxy {
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.as_deref());
             let paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
-            let upstreams_hosts = origins.iter().filter_map(Origin::authority).collect();
-            let places = Arc::new(Places { paths, upstreams: upstreams_hosts, rewrites: rules.rewrite == Rewrite::On });
+            let authorities = origins.iter().filter_map(Origin::authority).collect();
+            let mapping = Arc::new(Mapping { paths, upstreams: authorities, rewrites: rules.rewrite == Rewrite::On });
             let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
             let group = Arc::new(group.with_hosts(hosts));
             let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
-            proxies.push(Proxy { prefix, places, group, shown, clients, buffer, paths });
+            proxies.push(Proxy { prefix, mapping, group, shown, clients, buffer, paths });
         }
         proxies
     }
@@ -111,7 +111,7 @@ impl Proxy {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let upgrade = upgrade(request);
         let trusted = self.clients.trusts(request);
-        let prefix = fields::forwarded_prefix(request, trusted, self.places.paths.taken_off());
+        let prefix = fields::forwarded_prefix(request, trusted, self.mapping.paths.taken_off());
         let passing = Passing { upgrade: upgrade.as_deref(), trusted, prefix: &prefix };
         fields::write_request(request, passing, &mut head);
         // The session has checked the framing before it asked.
@@ -124,7 +124,7 @@ impl Proxy {
         let mut exchange = HttpExchange::new(head, framing);
         let hosts = [request.host().to_vec(), fields::forwarded_host(request, trusted)];
         let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
-        exchange.rewriting = Some(Rewriting { places: Arc::clone(&self.places), hosts, told: prefix });
+        exchange.rewriting = Some(Rewriting { mapping: Arc::clone(&self.mapping), hosts, told: prefix });
         exchange.is_head = request.method() == Method::Head;
         exchange.is_idempotent = is_idempotent(request);
         exchange.upgrade = upgrade;
@@ -136,7 +136,7 @@ impl Proxy {
     /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the upstream's to
     /// say, within what `PathRule` allows.
     fn write_target(&self, request: &Request, rest: &Rest, out: &mut Vec<u8>) {
-        self.places.paths.write(rest.raw, out);
+        self.mapping.paths.write(rest.raw, out);
         if let Some(query) = request.target.query {
             out.push(b'?');
             out.extend_from_slice(query);
