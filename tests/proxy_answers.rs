@@ -96,12 +96,69 @@ on_every_engine! {
         }
     }
 
+    /// RFC 9112, section 5.1: a proxy removes it from a response. In a request it is 400.
+    fn white_space_before_a_colon_is_removed(engine: Engine) {
+        for answer in [
+            "HTTP/1.1 200 OK\r\nContent-Length : 5\r\nX-Own\t: a : b\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding \t : chunked\r\nX-Own : a : b\r\n\r\n5\r\nhello\r\n0\r\nX : y\r\n\r\n",
+        ] {
+            let upstream = Upstream::answering(answer);
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            for _ in 0..2 {
+                client.send(GET);
+                let response = client.read_response();
+                assert_eq!((response.status, response.text().as_str()), (200, "hello"), "{answer}");
+                assert_eq!(response.field("X-Own"), Some("a : b"), "{answer}");
+            }
+            assert_eq!(upstream.accepted(), 1, "its length was understood: {answer}");
+            client.send("GET /x HTTP/1.1\r\nHost: x\r\nX-Own : a\r\n\r\n");
+            assert_eq!(client.read_response().status, 400);
+        }
+    }
+
+    /// RFC 9112, section 2.2 allows it. The client gets CRLF, and a server that knows CRLF is held to it.
+    fn the_lines_of_a_head_may_end_in_a_lone_lf_if_the_status_line_does(engine: Engine) {
+        for (answer, expected) in [
+            ("HTTP/1.1 200 OK\nContent-Length: 5\nX-Own: a\n\nhello", 200),
+            ("HTTP/1.1 200 OK\nContent-Length: 5\r\nX-Own: a\r\n\r\nhello", 200),
+            ("HTTP/1.1 100 Continue\n\nHTTP/1.1 200 OK\nX-Own: a\nTransfer-Encoding: chunked\n\n5\r\nhello\r\n0\r\n\r\n", 200),
+            ("HTTP/1.1 200 OK\r\nX-Own: a\nSet-Cookie: injected=1\r\nContent-Length: 5\r\n\r\nhello", 502),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Own: a\n\nhello", 502),
+        ] {
+            let upstream = Upstream::answering(answer);
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            for _ in 0..2 {
+                client.send(GET);
+                let response = client.read_final_response();
+                assert_eq!(response.status, expected, "{answer:?}");
+                if expected == 200 {
+                    assert_eq!((response.text().as_str(), response.field("X-Own")), ("hello", Some("a")), "{answer:?}");
+                }
+            }
+        }
+        // What frames the content is exact: the answer is cut.
+        for chunks in ["5\nhello\n0\n\n", "5\r\nhello\n0\r\n\r\n", "5\r\nhello\r\n0\n\n", "5\r\nhello\r\n0\r\nX: y\n\r\n"] {
+            let upstream = Upstream::answering(format!("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n{chunks}"));
+            let server = proxy_to(engine, &upstream);
+            let mut client = Client::connect(&server);
+            client.send(GET);
+            let whole = String::from_utf8(client.read_to_end()).unwrap();
+            assert!(!whole.ends_with("0\r\n\r\n"), "{chunks:?}: {whole}");
+            expect_log(&server, &["broke the framing of its answer"]);
+        }
+    }
+
     fn an_invalid_answer_is_a_502(engine: Engine) {
         for (answer, reason) in [
             ("", "without an answer"),
             ("hello\n", "no valid answer"),
             ("HTTP/1.1 200 OK\r\nContent-Le", "in the middle of its answer"),
-            ("HTTP/1.1 200 OK\nContent-Length: 0\n\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\nA: b\rC: d\n\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\r\nA b : c\r\n\r\n", "no valid answer"),
+            ("HTTP/1.1 200 OK\r\nContent-Length : 5\r\nContent-Length: 5\r\n\r\nhello", "framed its answer badly"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", "framed its answer badly"),
             ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", "no valid answer"),
             ("HTTP/1.1 999 OK\r\n\r\n", "no valid answer"),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "framed its answer badly"),
@@ -130,7 +187,7 @@ on_every_engine! {
 
     fn an_invalid_answer_is_refused_before_it_ends(engine: Engine) {
         for (answer, reason) in [
-            ("HTTP/1.1 200 OK\n", "lone LF"),
+            ("HTTP/1.1 2 OK\n", "status line"),
             ("HTTP/1.1 200 OK\r\nA: b\n", "lone LF"),
             ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n", "Folded"),
             ("HTTP/1.1 2 OK\r\n", "status line"),

@@ -133,8 +133,69 @@ on_every_engine! {
                 client.send(GET);
                 failed += usize::from(client.read_response().status == 502);
             }
-            assert_eq!((failed, failing.accepted()), (1, 1), "{answer:?}");
+            // Without a byte of an answer the next one is asked.
+            assert_eq!((failed, failing.accepted()), (usize::from(!answer.is_empty()), 1), "{answer:?}");
         }
+    }
+
+    /// RFC 9110, section 9.2.2: what may be repeated goes to another one, if all of it can be sent again.
+    fn an_upstream_that_closes_without_an_answer_leaves_the_request_to_the_next(engine: Engine) {
+        let post = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
+        let put = "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
+        let chunks = "PUT /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+        for (request, flags, expected) in [
+            (GET, &[][..], Some("")),
+            ("DELETE /x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", &[], Some("")),
+            ("POST /x HTTP/1.1\r\nHost: x\r\n\r\n", &[], None),
+            ("LOCK /x HTTP/1.1\r\nHost: x\r\n\r\n", &[], None),
+            (put, &[], None),
+            (put, &["--proxy-buffer"], Some("ab")),
+            (chunks, &["--proxy-buffer"], Some("ab")),
+            (post, &["--proxy-buffer"], None),
+        ] {
+            for resets in [false, true] {
+                let closing = [(); 2].map(|()| Upstream::start(move |link| {
+                    let head = link.head()?.unwrap_or_default();
+                    link.content(&head)?;
+                    if resets {
+                        link.reset();
+                    }
+                    Ok(())
+                }));
+                let well = Upstream::echoing();
+                let [one, other] = closing.each_ref().map(|upstream| upstream.address);
+                let server = proxy(engine, &format!("/=http://{one},http://{other},http://{}", well.address), flags);
+                let mut client = Client::connect(&server);
+                client.send(request);
+                let response = client.read_response();
+                let found = (response.status == 200).then(|| response.text());
+                assert_eq!(found.as_deref(), expected, "{request:?} {flags:?} {}", server.stderr());
+                let asked = closing.each_ref().map(|upstream| upstream.accepted());
+                assert_eq!(asked, if expected.is_some() { [1, 1] } else { [1, 0] }, "{request:?} {flags:?}");
+            }
+        }
+    }
+
+    fn each_upstream_is_asked_once_and_then_it_is_a_502(engine: Engine) {
+        let closing = [(); 3].map(|()| Upstream::start(|link| link.head().map(drop)));
+        let urls = closing.each_ref().map(|upstream| format!("http://{}", upstream.address));
+        let server = proxy(engine, &format!("/={}", urls.join(",")), &[]);
+        let mut client = Client::connect(&server);
+        client.send(GET);
+        assert_eq!(client.read_response().status, 502);
+        assert_eq!(closing.each_ref().map(|upstream| upstream.accepted()), [1, 1, 1]);
+    }
+
+    /// A request whose content has not begun to pass is a head that can be sent again.
+    fn content_that_was_not_passed_on_yet_goes_to_the_next(engine: Engine) {
+        let closing = Upstream::start(|link| link.head().map(drop));
+        let well = Upstream::echoing();
+        let server = proxy(engine, &format!("/=http://{},http://{}", closing.address, well.address), &[]);
+        let mut client = Client::connect(&server);
+        client.send("PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n");
+        eventually("the next one is asked", || (well.heads().len() == 1).then_some(()));
+        client.send("ab");
+        assert_eq!(client.read_response().text(), "ab");
     }
 
     fn an_upstream_that_is_back_is_used_again(engine: Engine) {

@@ -16,9 +16,11 @@ mod attempt;
 mod failing;
 pub mod fields;
 pub mod http;
+pub mod paths;
 mod probe;
 pub mod protocol;
 mod protocols;
+pub mod rewrite;
 mod room;
 pub mod wsgi;
 
@@ -147,7 +149,7 @@ impl Forward {
     pub fn reuse(&self) -> Reuse {
         match self.attempt.new_only {
             true => Reuse::Nothing,
-            false if self.protocol.may_repeat() => Reuse::Any,
+            false if self.protocol.may_repeat(self.gathered.is_some()) => Reuse::Any,
             false => Reuse::Recent,
         }
     }
@@ -205,7 +207,10 @@ impl Forward {
     /// How long the present stage may last without progress.
     pub fn timeout(&self) -> Duration {
         match self.stage {
-            Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => self.group.connect_timeout,
+            // The addresses of a host are tried in turn, all of them within the time for one.
+            Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => {
+                self.group.connect_timeout / self.lease.addresses
+            }
             _ => self.group.timeout,
         }
     }

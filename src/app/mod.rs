@@ -10,7 +10,7 @@
 //! | [`exchange`] | what a handler leaves to be done, as a value that the session holds |
 //! | [`receive`] | what a response waits for: the request's content, a time, or a listing that is made in steps |
 //! | [`reply`], [`forward`] | whole answers that wait for nothing; a request that another process answers |
-//! | [`upstreams`] | which of several equal upstreams is next |
+//! | [`upstreams`] | which of several equal upstreams is next, and the addresses of their names |
 //! | [`body`], [`observe`] | where content comes from or is kept; what is told of a response that has ended |
 //! | [`files`] | the disk |
 //! | [`compress`], [`client`] | content codings; who asks |
@@ -69,7 +69,7 @@ impl App {
     /// Opens what is to be served.
     ///
     /// # Errors
-    /// A directory or the access log cannot be opened, or an upstream's name not be found.
+    /// A directory or the access log cannot be opened.
     pub fn new(config: &Config) -> Result<App, StartError> {
         let spool = SpoolAccount::new(config.limits.spool);
         let routes = Routes::new(config, &Coders::new(), &spool)?;

@@ -29,6 +29,7 @@ use crate::app::handlers::trace;
 use crate::app::handlers::user_agent::UserAgent;
 use crate::app::reply::cors;
 use crate::app::reply::page::{self, Format};
+use crate::app::upstreams::names::Names;
 use crate::config::Config;
 use crate::config::proxy::PathRule;
 use crate::http::date::Now;
@@ -85,6 +86,7 @@ pub struct Routes {
     routes: Vec<Route>,
     /// A line for each route that this server answers itself, for people.
     lines: Vec<String>,
+    names: Arc<Names>,
     /// Whether CORS is on: preflights are answered.
     cors: bool,
     /// Whether TRACE is answered.
@@ -152,7 +154,7 @@ impl Routes {
     /// Makes the routes of a configuration, and opens the directories to serve.
     ///
     /// # Errors
-    /// A directory cannot be opened, or an upstream's name cannot be resolved.
+    /// A directory cannot be opened.
     pub fn new(config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<Routes, StartError> {
         let mut table = Table::default();
         table.add_own(config, coders, spool)?;
@@ -169,7 +171,8 @@ impl Routes {
                 index.lines = lines.clone();
             }
         }
-        routes.extend(Proxy::all(&config.proxy, &clients, spool)?.into_iter().map(|proxy| {
+        let names = Arc::new(Names::default());
+        routes.extend(Proxy::all(&config.proxy, &clients, spool, &names).into_iter().map(|proxy| {
             let shape = if proxy.prefix.ends_with('/') { Shape::Below } else { Shape::AtOrBelow };
             Route { path: proxy.prefix.clone(), shape, allow: ELSEWHERE, serve: Serve::Proxy(proxy) }
         }));
@@ -179,7 +182,12 @@ impl Routes {
         }));
         // The sort is stable: equal routes keep their order.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.depth()), route.rank()));
-        Ok(Routes { routes, lines, cors: config.responses.cors.is_some(), trace: config.trace_method })
+        Ok(Routes { routes, lines, names, cors: config.responses.cors.is_some(), trace: config.trace_method })
+    }
+
+    /// The names of upstreams, which an engine has looked up.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 
     // ---- for people
@@ -255,7 +263,7 @@ impl Routes {
                 let read = spelling::read_leniently(path).ok_or(Why::Ambiguous)?;
                 self.longest(&read).filter(|other| std::ptr::eq(*other, route)).ok_or(Why::Ambiguous)?;
             }
-            return Ok((route, Rest { encoded: &path[route.path.len()..], decoded: None }));
+            return Ok((route, Rest::passed_on(target, route.path.len(), route.matches(target.raw_path()))));
         }
         if !target.plain
             && let Some(decoded) = &decoded
@@ -339,7 +347,7 @@ impl Serve {
         match self {
             Serve::Site(site) => site.answer(request, rest, responder, now),
             Serve::Store(store) => store.answer(request, rest, responder, now),
-            Serve::Proxy(proxy) => proxy.answer(request, responder, now),
+            Serve::Proxy(proxy) => proxy.answer(request, rest, responder, now),
             Serve::Python(python) => python.answer(request, responder, now),
             Serve::Echo(echo) => echo.answer(request, rest, responder, now).into(),
             Serve::UserAgent(user_agent) => user_agent.answer(request, responder, now).into(),

@@ -1,5 +1,7 @@
 //! The upstreams that requests can be forwarded to: groups of equal upstreams, and which one of a group is next. No
 //! socket is here: an engine opens those, and knows an upstream by its `id`.
+//! An upstream has one address. The host of a URL given by name may have several: then each is an upstream, and they come
+//! and go as the name is looked up again (`names`).
 //!
 //! Next is the healthy upstream with the fewest requests in flight; among several such, each in turn. Health is
 //! passive: an upstream that could not be reached, or gave no answer, is avoided for `PENALTY`, unless the others are
@@ -11,8 +13,11 @@
 //!    └────────────an answer─────────────┴──────────no answer────────────────────────────────┘
 //! ```
 
+pub mod names;
+
 use crate::app::body::temporary::SpoolAccount;
-use crate::sync;
+use crate::app::upstreams::names::HostName;
+use crate::sync::{self, lock};
 use crate::wsgi::supervisor::LeaseError;
 use std::io;
 use std::net::SocketAddr;
@@ -52,20 +57,30 @@ pub struct Upstream {
     /// Its name in the log: as the user wrote it.
     pub name: String,
     pub address: Address,
-    /// Whether it is used only while the others are ailing.
-    pub is_spare: bool,
+    /// The name that its address was found by.
+    host: Option<HostName>,
     in_flight: AtomicUsize,
     ailing_until: Mutex<Option<Instant>>,
 }
 
 impl Upstream {
     pub fn new(id: usize, name: String, address: Address) -> Upstream {
-        Upstream { id, name, address, is_spare: false, in_flight: AtomicUsize::new(0), ailing_until: Mutex::new(None) }
+        let (in_flight, ailing_until) = (AtomicUsize::new(0), Mutex::new(None));
+        Upstream { id, name, address, host: None, in_flight, ailing_until }
     }
 
-    /// Call this when it could not be reached, or gave no answer.
+    /// One of the addresses that a name stands for.
+    fn found(host: &HostName, address: SocketAddr) -> Upstream {
+        let (id, name) = (host.new_id(), format!("{} ({address})", host.text()));
+        Upstream { host: Some(host.clone()), ..Upstream::new(id, name, Address::Tcp(address)) }
+    }
+
+    /// Call this when it could not be reached, or gave no answer. Its name may stand for another address by now.
     pub fn on_failed(&self, now: Instant) {
         *self.ailing_until() = Some(now + PENALTY);
+        if let Some(host) = &self.host {
+            host.ask(now);
+        }
     }
 
     /// Call this when it has begun to answer.
@@ -117,7 +132,9 @@ impl From<LeaseError> for ConnectError {
 /// Equal upstreams, and how long a request waits for them.
 #[derive(Debug)]
 pub struct Group {
-    pub upstreams: Vec<Arc<Upstream>>,
+    members: Mutex<Members>,
+    /// The hosts that are given by name.
+    hosts: Vec<HostName>,
     /// How long getting a connection may take.
     pub connect_timeout: Duration,
     /// How long an upstream may be silent.
@@ -128,6 +145,20 @@ pub struct Group {
     turn: AtomicUsize,
 }
 
+#[derive(Debug)]
+struct Members {
+    all: Vec<Member>,
+    /// The generation of the names that `all` is made from.
+    generation: usize,
+}
+
+#[derive(Debug)]
+struct Member {
+    upstream: Arc<Upstream>,
+    /// Whether it is used only while the others are ailing.
+    is_spare: bool,
+}
+
 impl Group {
     pub fn new(
         upstreams: Vec<Arc<Upstream>>,
@@ -135,51 +166,101 @@ impl Group {
         timeout: Duration,
         spool: &Arc<SpoolAccount>,
     ) -> Group {
-        Group { upstreams, connect_timeout, timeout, spool: spool.clone(), turn: AtomicUsize::new(0) }
+        let all = upstreams.into_iter().map(|upstream| Member { upstream, is_spare: false }).collect();
+        let members = Mutex::new(Members { all, generation: 0 });
+        let (hosts, turn) = (Vec::new(), AtomicUsize::new(0));
+        Group { members, hosts, connect_timeout, timeout, spool: spool.clone(), turn }
     }
 
-    /// The next upstream that is not in `tried`; `None` when all have been tried.
+    /// Adds an upstream for each address that these names stand for, whenever one is picked.
+    pub fn with_hosts(self, hosts: Vec<HostName>) -> Group {
+        Group { hosts, ..self }
+    }
+
+    /// The next upstream that is not in `tried`; `None` when all have been tried, or no name is found.
     pub fn pick(&self, now: Instant, tried: &[usize]) -> Option<Lease> {
-        let count = self.upstreams.len();
+        let mut members = lock(&self.members);
+        members.follow(&self.hosts);
+        let (all, count) = (&members.all, members.all.len());
         let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
         // Begin at another one each time: `min_by_key` takes the first of equals.
-        let in_turn = (0..count).map(|offset| &self.upstreams[(turn + offset) % count]);
-        let untried = in_turn.filter(|upstream| !tried.contains(&upstream.id));
+        let in_turn = (0..count).map(|offset| &all[(turn + offset) % count]);
+        let untried = in_turn.filter(|member| !tried.contains(&member.upstream.id));
         let load = |upstream: &Upstream| upstream.in_flight.load(Ordering::Relaxed);
-        let next = untried.min_by_key(|upstream| (upstream.is_ailing(now), upstream.is_spare, load(upstream)))?;
+        let next = untried
+            .min_by_key(|member| (member.upstream.is_ailing(now), member.is_spare, load(&member.upstream)))
+            .map(|member| member.upstream.clone());
+        let Some(next) = next else {
+            self.hosts.iter().filter(|_| tried.is_empty()).for_each(|host| host.ask(now));
+            return None;
+        };
         next.in_flight.fetch_add(1, Ordering::Relaxed);
         next.on_picked(now);
-        Some(Lease(next.clone()))
+        let of_host = |member: &&Member| next.host.is_some() && member.upstream.host == next.host;
+        let addresses = all.iter().filter(of_host).count().max(1) as u32;
+        Some(Lease { upstream: next, addresses })
+    }
+}
+
+impl Members {
+    /// Takes over what names stand for now. An address that stays keeps its upstream, with its health and its idle
+    /// connections.
+    fn follow(&mut self, hosts: &[HostName]) {
+        let Some(generation) = hosts.first().map(HostName::generation).filter(|now| *now != self.generation) else {
+            return;
+        };
+        self.generation = generation;
+        for host in hosts {
+            let addresses = host.addresses();
+            let is_of = |member: &Member| member.upstream.host.as_ref() == Some(host);
+            let is_at = |member: &Member, address: &SocketAddr| member.upstream.address == Address::Tcp(*address);
+            self.all.retain(|member| !is_of(member) || addresses.iter().any(|address| is_at(member, address)));
+            // One server with addresses of both kinds, as localhost is: most listen on the older.
+            let has_ipv4 = addresses.iter().any(SocketAddr::is_ipv4);
+            for address in &addresses {
+                let is_spare = has_ipv4 && address.is_ipv6();
+                match self.all.iter_mut().find(|member| is_of(member) && is_at(member, address)) {
+                    Some(member) => member.is_spare = is_spare,
+                    None => self.all.push(Member { upstream: Arc::new(Upstream::found(host, *address)), is_spare }),
+                }
+            }
+        }
     }
 }
 
 /// An exchange with an upstream, counted as in flight until it is dropped.
 #[derive(Debug)]
-pub struct Lease(Arc<Upstream>);
+pub struct Lease {
+    upstream: Arc<Upstream>,
+    /// How many addresses its host has. They share the time for connecting.
+    pub addresses: u32,
+}
 
 impl std::ops::Deref for Lease {
     type Target = Upstream;
 
     fn deref(&self) -> &Upstream {
-        &self.0
+        &self.upstream
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::upstreams::names::Names;
 
     #[test]
     fn the_least_busy_of_the_healthy_is_next() {
         let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker(id)));
         let second = Duration::from_secs(1);
-        let group = Group::new((0..3).map(upstream).collect(), second, second, &SpoolAccount::new(0));
+        let upstreams: Vec<_> = (0..3).map(upstream).collect();
+        let group = Group::new(upstreams.clone(), second, second, &SpoolAccount::new(0));
         let now = Instant::now();
         let first = group.pick(now, &[]).unwrap();
         let other = group.pick(now, &[]).unwrap();
@@ -188,7 +269,7 @@ mod tests {
         let mut picked: Vec<_> = (0..4).map(|_| group.pick(now, &[]).unwrap().id).collect();
         picked.sort();
         assert!(!picked.contains(&1) && picked[0] == 0 && picked[3] == 2, "equals have their turns: {picked:?}");
-        group.upstreams[0].on_failed(now);
+        upstreams[0].on_failed(now);
         assert_eq!(group.pick(now, &[]).unwrap().id, 2);
         assert_eq!(group.pick(now, &[1, 2]).unwrap().id, 0, "ailing is better than nobody");
         assert!(group.pick(now, &[0, 1, 2]).is_none());
@@ -197,14 +278,61 @@ mod tests {
     #[test]
     fn one_request_finds_out_whether_an_upstream_is_well_again() {
         let upstream = |id| Arc::new(Upstream::new(id, id.to_string(), Address::Worker(id)));
-        let group = Group::new((0..2).map(upstream).collect(), PENALTY, PENALTY, &SpoolAccount::new(0));
+        let upstreams: Vec<_> = (0..2).map(upstream).collect();
+        let group = Group::new(upstreams.clone(), PENALTY, PENALTY, &SpoolAccount::new(0));
         let now = Instant::now();
-        group.upstreams[0].on_failed(now);
+        upstreams[0].on_failed(now);
         let later = now + PENALTY;
         let picked = || (0..10).map(|_| group.pick(later, &[]).unwrap().id).collect::<Vec<_>>();
         assert_eq!(picked().iter().filter(|&&id| id == 0).count(), 1);
         assert!(!picked().contains(&0));
-        group.upstreams[0].on_answer();
+        upstreams[0].on_answer();
         assert!(picked().contains(&0));
+    }
+
+    #[test]
+    fn upstreams_come_and_go_with_the_addresses_of_their_name() {
+        let address = |last: u8| SocketAddr::from(([10, 0, 0, last], 80));
+        let known = Arc::new(Mutex::new(vec![address(1), address(2), "[::1]:80".parse().unwrap()]));
+        let told = Arc::clone(&known);
+        let names = Arc::new(Names::default());
+        let host = names.add("http://a", "a", 80);
+        let fixed = Arc::new(Upstream::new(names.new_id(), "fixed".into(), Address::Unix("/x".into())));
+        let (second, spool) = (Duration::from_secs(1), SpoolAccount::new(0));
+        let group = Group::new(vec![fixed], second, second, &spool).with_hosts(vec![host.clone()]);
+        names.start(Box::new(move |_, _| Ok(lock(&told).clone())), Instant::now).unwrap();
+        let now = Instant::now();
+        let picked = |count: usize| {
+            let leases: Vec<_> = (0..count).map(|_| group.pick(now, &[]).unwrap()).collect();
+            leases.iter().map(|lease| (lease.address.clone(), (lease.id, lease.addresses))).collect::<Vec<_>>()
+        };
+        let find = |picked: &[(Address, (usize, u32))], address: SocketAddr| {
+            picked.iter().find(|(other, _)| *other == Address::Tcp(address)).map(|(_, lease)| *lease)
+        };
+        let before = picked(3);
+        let stays = find(&before, address(2)).unwrap();
+        assert!(before.contains(&(Address::Unix("/x".into()), (0, 1))) && find(&before, address(1)).is_some());
+        assert_eq!(stays.1, 3, "three addresses share the time for connecting");
+        *lock(&known) = vec![address(2), address(3)];
+        let generation = host.generation();
+        host.ask(now);
+        let until = now + Duration::from_secs(30);
+        while host.generation() == generation && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        let after = picked(3);
+        assert_eq!(find(&after, address(2)), Some((stays.0, 2)), "it is the same upstream as before");
+        assert!(find(&after, address(1)).is_none() && find(&after, address(3)).is_some(), "{after:?}");
+        assert!(before.iter().all(|(_, (id, _))| Some(*id) != find(&after, address(3)).map(|(id, _)| id)));
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_has_no_upstream() {
+        let names = Arc::new(Names::default());
+        let host = names.add("http://a", "a", 80);
+        let second = Duration::from_secs(1);
+        let group = Group::new(Vec::new(), second, second, &SpoolAccount::new(0)).with_hosts(vec![host]);
+        names.start(Box::new(|_, _| Err(io::Error::other("unknown"))), Instant::now).unwrap();
+        assert!(group.pick(Instant::now(), &[]).is_none());
     }
 }

@@ -14,16 +14,34 @@ pub struct ProxyRules {
     /// Let other servers answer below a prefix, repeatable
     ///
     /// /api=http://127.0.0.1:8000 passes /api/x on as it is. A path behind the port, even if it is only /, replaces the
-    /// prefix: /api=http://127.0.0.1:8000/v1 makes it /v1/x. unix:/run/app.sock is a socket in the file system.
+    /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
+    /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
     /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
-    /// five seconds. Names are looked up once, at start. The rest of the path passes as it came, and Host too; Location
-    /// and cookies come back as the upstream wrote them.
+    /// five seconds. Each address of a name is an upstream. Names are looked up again every 30 seconds and when an upstream
+    /// cannot be reached; while one is not found its addresses from before are used, and without any it is a 502. The rest
+    /// of the path passes as it came, and Host too.
     #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub proxy: Vec<Mount>,
 
     /// Which paths reach an upstream
     #[arg(long = "proxy-path", value_name = "RULE", value_enum, default_value = "strict", requires = "proxy")]
     pub paths: PathRule,
+
+    /// Whether an upstream's own places are named as clients find them here
+    ///
+    /// With on, Location, Content-Location and Refresh lead below the prefix when they are for a path below the one that
+    /// replaces it, be it bare, under the request's Host, or under the upstream's own URL. Path of Set-Cookie likewise; all
+    /// else comes back as the upstream wrote it. X-Forwarded-Prefix tells the upstream what was taken off the path; what is
+    /// below that already is left.
+    #[arg(
+        long = "proxy-rewrite",
+        value_name = "on|off",
+        value_enum,
+        hide_possible_values = true,
+        default_value = "on",
+        requires = "proxy"
+    )]
+    pub rewrite: Rewrite,
 
     /// Gather request bodies before an upstream sees them
     ///
@@ -33,7 +51,8 @@ pub struct ProxyRules {
 
     /// Time to connect to an upstream
     ///
-    /// Beyond it the next upstream is tried. If there is none, the request is answered 504.
+    /// Beyond it the next upstream is tried. If there is none, the request is answered 504. Several addresses of one name
+    /// share it.
     // Three retransmissions of a SYN; a server nearby answers in a millisecond.
     #[arg(long = "proxy-connect-timeout", value_name = "TIME", default_value = "5s", requires = "proxy",
           value_parser = values::timeout)]
@@ -66,6 +85,14 @@ pub enum PathRule {
     Strict,
     /// All without a segment .. as RFC 3986 reads it, for upstreams known to read nothing else
     Raw,
+}
+
+/// Whether fields in which an upstream names its own places are rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rewrite {
+    #[default]
+    On,
+    Off,
 }
 
 impl ProxyRules {
@@ -108,6 +135,17 @@ pub struct Origin {
     pub place: Place,
     /// What replaces the prefix.
     pub path: Option<String>,
+}
+
+impl Origin {
+    /// The host of its URL, in brackets if it is an IPv6 address, and its port.
+    pub fn authority(&self) -> Option<String> {
+        match &self.place {
+            Place::Unix(_) => None,
+            Place::Tcp(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
+            Place::Tcp(host, port) => Some(format!("{host}:{port}")),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

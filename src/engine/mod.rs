@@ -43,11 +43,12 @@ pub enum Ready<'a> {
     Threaded(ThreadedEngine, Threads),
 }
 
-/// Prepares the engine that the configuration names.
+/// Prepares the engine that the configuration names. Waits for the names of upstreams, for some seconds at most.
 ///
 /// # Errors
-/// The system has no descriptors for it.
+/// The system has no descriptors or threads for it.
 pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListener>) -> io::Result<Ready<'a>> {
+    upstream::lookups::start(app)?;
     let threads = match config.engine {
         Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners)?))),
         Engine::Threads => Threads::PerConnection,

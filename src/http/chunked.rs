@@ -8,8 +8,8 @@
 //! ```text
 //!  Size ─► Bws ─► ExtName.. ─► ExtValue.. | Quoted ─┐
 //!   └──────────────────────────────────────────► SizeLf ─► Data ─► DataCr ─► DataLf ─► Size
-//! └─ size 0 ─► TrailerStart ─► TrailerName ─► TrailerValue ─► TrailerLf ─┐
-//! └─► EndLf ─► End      ◄──────────────── TrailerStart ◄┘
+//!                                                  └─ size 0 ─► TrailerStart ─► TrailerName ─► TrailerValue ─► TrailerLf ─┐
+//!                                                                  └─► EndLf ─► End      ◄──────────────── TrailerStart ◄┘
 //! ```
 
 use crate::http::chars::{is_field_value_byte, is_tchar};
@@ -43,6 +43,8 @@ enum State {
     DataLf,
     TrailerStart,
     TrailerName,
+    /// White space that only a colon may follow.
+    TrailerBws,
     TrailerValue,
     TrailerLf,
     EndLf,
@@ -56,6 +58,7 @@ pub struct ChunkedDecoder {
     left: u64,
     /// Bytes read so far of the size line, or of the trailer section.
     spent: u32,
+    of_response: bool,
 }
 
 /// The result of one call of `decode`.
@@ -71,11 +74,16 @@ pub struct Decoded {
 
 impl Default for ChunkedDecoder {
     fn default() -> ChunkedDecoder {
-        ChunkedDecoder { state: State::SizeStart, left: 0, spent: 0 }
+        ChunkedDecoder { state: State::SizeStart, left: 0, spent: 0, of_response: false }
     }
 }
 
 impl ChunkedDecoder {
+    /// For a response: white space between the name of a trailer field and its colon is dropped (RFC 9112, section 5.1).
+    pub fn of_response() -> ChunkedDecoder {
+        ChunkedDecoder { of_response: true, ..ChunkedDecoder::default() }
+    }
+
     /// Decodes up to the end of the first piece of data, or to the end of `input`. Call again with the bytes behind
     /// `consumed` until nothing is consumed or `end` is true.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, Violation> {
@@ -147,12 +155,15 @@ impl ChunkedDecoder {
 
             (TrailerStart, b'\r') => EndLf,
             (TrailerStart | TrailerName, _) if is_tchar(byte) => TrailerName,
-            (TrailerName, b':') => TrailerValue,
+            (TrailerName | TrailerBws, b':') => TrailerValue,
+            (TrailerName | TrailerBws, b' ' | b'\t') if self.of_response => TrailerBws,
             (TrailerValue, b'\r') => TrailerLf,
             (TrailerValue, _) if is_field_value_byte(byte) => TrailerValue,
             (TrailerLf, b'\n') => TrailerStart,
             (EndLf, b'\n') => End,
-            (TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf | End, _) => return Err(Violation::Trailer),
+            (TrailerStart | TrailerName | TrailerBws | TrailerValue | TrailerLf | EndLf | End, _) => {
+                return Err(Violation::Trailer);
+            }
         })
     }
 
@@ -161,11 +172,14 @@ impl ChunkedDecoder {
         use State::*;
         self.spent += 1;
         match self.state {
-            TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf if self.spent > TRAILERS => {
+            TrailerStart | TrailerName | TrailerBws | TrailerValue | TrailerLf | EndLf if self.spent > TRAILERS => {
                 Err(Violation::TrailerTooLarge)
             }
             _ if self.spent > SIZE_LINE
-                && !matches!(self.state, TrailerStart | TrailerName | TrailerValue | TrailerLf | EndLf) =>
+                && !matches!(
+                    self.state,
+                    TrailerStart | TrailerName | TrailerBws | TrailerValue | TrailerLf | EndLf
+                ) =>
             {
                 Err(Violation::ChunkExtensionTooLong)
             }
@@ -273,6 +287,18 @@ mod tests {
             ("0\r\nX: z\r\n folded\r\n", Violation::Trailer),
         ] {
             assert_eq!(decode_any_cut(input.as_bytes()), Err(violation), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_before_the_colon_of_a_trailer_is_for_responses_only() {
+        let decode = |mut decoder: ChunkedDecoder, input: &[u8]| decoder.decode(input).map(|decoded| decoded.end);
+        for (input, valid) in
+            [("0\r\nX \t: y\r\n\r\n", true), ("0\r\nX y: z\r\n\r\n", false), ("0\r\nX \r\n\r\n", false)]
+        {
+            let expected = if valid { Ok(true) } else { Err(Violation::Trailer) };
+            assert_eq!(decode(ChunkedDecoder::of_response(), input.as_bytes()), expected, "{input:?}");
+            assert_eq!(decode(ChunkedDecoder::default(), input.as_bytes()), Err(Violation::Trailer), "{input:?}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! answered at its first bad line and not at a timeout. Lines are judged in the order of their bytes and the
 //! limits by their position, so the answer is the same however the bytes were cut.
 //!
-//! Lines end in CRLF. RFC 9112 lets a recipient take a lone LF as well; we refuse it everywhere (start
+//! Lines end in CRLF. RFC 9112 lets a recipient take a lone LF as well; in a request we refuse it everywhere (start
 //! line, fields, chunks, trailers), because a proxy before us may not, and two readings of where a line
 //! ends are what request smuggling is made of.
 
@@ -338,7 +338,7 @@ fn plain_field(bytes: &[u8], at: usize) -> Option<(Span, Span, usize)> {
 }
 
 /// The span from `start` to `end` without the white space at its ends.
-fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
+pub(super) fn trimmed(bytes: &[u8], mut start: usize, mut end: usize) -> Span {
     while start < end && is_ows(bytes[start]) {
         start += 1;
     }

@@ -1,10 +1,20 @@
 //! The head of a response from an upstream (RFC 9112, section 4): status line and field section. It is parsed as
 //! strictly as the head of a request, and by the same functions. A client may tolerate a malformed head. A proxy must
 //! not, because it would pass on bytes that the next recipient may understand differently.
+//!
+//! White space between a field's name and its colon is dropped, as RFC 9112, section 5.1 demands of a proxy.
+//!
+//! RFC 9112, section 2.2 lets a recipient take a lone LF as the end of a line. Here the status line decides: if it ends in a
+//! lone LF, so may each line of the head. If it ends in CRLF, a lone LF behind it is refused: such a server knows CRLF, so
+//! the LF is most likely part of a value that somebody else chose, and what follows it is not a field of the server's. The
+//! head is written anew for the client, with CRLF. The framing of chunks is exact (`chunked`): a wrong end there is a wrong
+//! beginning of the next response.
 
-use crate::http::head::{Field, HeadLimits, Name, Span, next_line, parse_field, parse_version};
+use crate::http::chars::{is_field_value_byte, is_ows};
+use crate::http::head::{Field, HeadLimits, Name, Span, next_line, parse_field, parse_version, trimmed};
 use crate::http::violation::Violation;
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memchr, memrchr};
+use std::ops::Range;
 
 /// A parsed head, as spans over its bytes.
 #[derive(Debug, Default)]
@@ -18,6 +28,14 @@ pub struct ResponseHead {
     pub len: usize,
 }
 
+/// How the lines of a head end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    CrLf,
+    /// In LF, or in CRLF.
+    Lf,
+}
+
 impl ResponseHead {
     /// Parses the head at the start of `bytes`. `None` if its end has not arrived and the lines so far are valid: a
     /// server that does not speak HTTP is noticed at its first invalid line, not at a timeout. `scanned` is where the
@@ -27,8 +45,7 @@ impl ResponseHead {
         if !bytes.starts_with(start) {
             return Err(Violation::NotHttp);
         }
-        let from = scanned.saturating_sub(3);
-        let Some(end) = memmem::find(&bytes[from..], b"\r\n\r\n").map(|at| from + at + 4) else {
+        let Some(end) = find_end(bytes, scanned.saturating_sub(2)) else {
             let news = memchr(b'\n', &bytes[*scanned..]).is_some();
             *scanned = bytes.len();
             if let Some(last) = memrchr(b'\n', bytes).filter(|_| news) {
@@ -43,19 +60,18 @@ impl ResponseHead {
     /// Parses complete lines, each ending in LF. The empty line that ends the head may be the last of them.
     fn parse_lines(bytes: &[u8], limits: &HeadLimits) -> Result<ResponseHead, Violation> {
         let mut head = ResponseHead { len: bytes.len(), ..ResponseHead::default() };
-        let line = next_line(bytes, 0, limits)?;
-        let mut at = line.end + 2;
+        let (ends, line, mut at) = first_line(bytes, limits)?;
         head.parse_status_line(&bytes[line])?;
         while at < bytes.len() {
-            let line = next_line(bytes, at, limits)?;
-            at = line.end + 2;
+            let (line, next) = line_at(bytes, at, ends, limits)?;
+            at = next;
             if line.is_empty() {
                 break;
             }
             if head.fields.len() == limits.fields {
                 return Err(Violation::TooManyFields);
             }
-            let (name, value) = parse_field(bytes, line, head.fields.is_empty())?;
+            let (name, value) = field_at(bytes, line, head.fields.is_empty())?;
             head.fields.push(Field { known: Name::of(name.of(bytes)), name, value });
         }
         Ok(head)
@@ -77,7 +93,7 @@ impl ResponseHead {
             return Err(Violation::StatusLine);
         }
         self.status = digits.iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
-        let readable = |&byte: &u8| crate::http::chars::is_field_value_byte(byte);
+        let readable = |&byte: &u8| is_field_value_byte(byte);
         match reason {
             [] => {}
             [b' ', reason @ ..] if reason.iter().all(readable) => {
@@ -87,6 +103,60 @@ impl ResponseHead {
         }
         Ok(())
     }
+}
+
+/// Behind the first empty line, if it is there. No line before `from` but its last one is looked at.
+fn find_end(bytes: &[u8], mut from: usize) -> Option<usize> {
+    loop {
+        from += memchr(b'\n', bytes.get(from..)?)? + 1;
+        match bytes[from..] {
+            [b'\n', ..] => return Some(from + 1),
+            [b'\r', b'\n', ..] => return Some(from + 2),
+            _ => {}
+        }
+    }
+}
+
+/// The status line without its end, how all lines end, and where the next one begins.
+fn first_line(bytes: &[u8], limits: &HeadLimits) -> Result<(LineEnd, Range<usize>, usize), Violation> {
+    let ends = match memchr(b'\n', bytes) {
+        Some(lf) if !bytes[..lf].ends_with(b"\r") => LineEnd::Lf,
+        _ => LineEnd::CrLf,
+    };
+    let (line, next) = line_at(bytes, 0, ends, limits)?;
+    Ok((ends, line, next))
+}
+
+/// The line that begins at `at`, without its end, and where the next one begins.
+fn line_at(bytes: &[u8], at: usize, ends: LineEnd, limits: &HeadLimits) -> Result<(Range<usize>, usize), Violation> {
+    match next_line(bytes, at, limits) {
+        Ok(line) => Ok((line.clone(), line.end + 2)),
+        Err(Violation::BareLf) if ends == LineEnd::Lf => {
+            let lf = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |found| at + found);
+            Ok((at..lf, lf + 1))
+        }
+        Err(violation) => Err(violation),
+    }
+}
+
+/// The spans of a field's name and of its value. `first`: it stands behind the status line.
+fn field_at(bytes: &[u8], line: Range<usize>, first: bool) -> Result<(Span, Span), Violation> {
+    match parse_field(bytes, line.clone(), first) {
+        Err(Violation::SpaceBeforeColon) => {}
+        result => return result,
+    }
+    // Behind the name there is white space, and then the colon.
+    let text = &bytes[line.clone()];
+    let name = text.iter().position(|&byte| is_ows(byte)).unwrap_or(text.len());
+    let colon = memchr(b':', text).unwrap_or(text.len());
+    if name == 0 {
+        return Err(Violation::FieldName);
+    }
+    if !text.iter().skip(colon + 1).copied().all(is_field_value_byte) {
+        return Err(Violation::FieldValue);
+    }
+    let value = trimmed(bytes, (line.start + colon + 1).min(line.end), line.end);
+    Ok((Span::new(line.start..line.start + name), value))
 }
 
 #[cfg(test)]
@@ -127,6 +197,41 @@ mod tests {
     }
 
     #[test]
+    fn white_space_before_a_colon_is_dropped() {
+        for (line, name, value) in [
+            ("Content-Length : 2", "Content-Length", "2"),
+            ("Content-Length \t :2 ", "Content-Length", "2"),
+            ("a\t: b : c", "a", "b : c"),
+            ("a :", "a", ""),
+            ("a : \t ", "a", ""),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n");
+            let head = parse(&text).unwrap().unwrap();
+            let field = head.fields[0];
+            let found = (field.name.of(text.as_bytes()), field.value.of(text.as_bytes()));
+            assert_eq!(found, (name.as_bytes(), value.as_bytes()), "{line:?}");
+            assert_eq!(field.known == Name::ContentLength, name == "Content-Length", "{line:?}");
+        }
+    }
+
+    #[test]
+    fn the_status_line_says_how_lines_end() {
+        for text in [
+            "HTTP/1.1 200 OK\na: b\nc:d\n\n",
+            "HTTP/1.1 200 OK\na: b\r\nc:d\n\n",
+            "HTTP/1.1 200 OK\na: b\nc:d\r\n\r\n",
+            "HTTP/1.1 200 OK\na: b\nc:d\n\r\n",
+            "HTTP/1.1 200 OK\r\na: b\r\nc:d\r\n\r\n",
+        ] {
+            let head = parse(text).unwrap().unwrap();
+            assert_eq!((head.len, head.fields.len()), (text.len(), 2), "{text:?}");
+            assert_eq!(head.reason.of(text.as_bytes()), b"OK", "{text:?}");
+            assert_eq!(head.fields[1].value.of(text.as_bytes()), b"d", "{text:?}");
+        }
+        assert_eq!(parse("HTTP/1.1 204\n\n").unwrap().unwrap().status, 204);
+    }
+
+    #[test]
     fn broken_heads_name_their_rule() {
         for (text, violation) in [
             ("ICY 200 OK\r\n\r\n", Violation::NotHttp),
@@ -141,7 +246,9 @@ mod tests {
             ("HTTP/1.1  200 OK\r\n\r\n", Violation::StatusLine),
             ("HTTP/1.1 200 O\0K\r\n\r\n", Violation::StatusLine),
             ("HTTP/1.1 200 OK\r\na: b\r\n c\r\n\r\n", Violation::ObsFold),
-            ("HTTP/1.1 200 OK\r\na : b\r\n\r\n", Violation::SpaceBeforeColon),
+            ("HTTP/1.1 200 OK\r\na b : c\r\n\r\n", Violation::FieldName),
+            ("HTTP/1.1 200 OK\r\n : b\r\n\r\n", Violation::SpaceBeforeFields),
+            ("HTTP/1.1 200 OK\r\na : \x01\r\n\r\n", Violation::FieldValue),
             ("HTTP/1.1 200 OK\r\na: b\nc: d\r\n\r\n", Violation::BareLf),
             ("HTTP/1.1 200 OK\r\na: b\rc\r\n\r\n", Violation::BareCr),
             ("HTTP/1.1 200 OK\r\na: \x01\r\n\r\n", Violation::FieldValue),
@@ -149,8 +256,10 @@ mod tests {
             assert_eq!(parse(text).err(), Some(violation), "{text:?}");
         }
         for (text, violation) in [
-            ("HTTP/1.1 200 OK\n", Violation::BareLf),
             ("HTTP/1.1 200 OK\r\na: b\n", Violation::BareLf),
+            ("HTTP/1.1 200 OK\r\n\n", Violation::BareLf),
+            ("HTTP/1.1 200 OK\na: b\rc\n", Violation::BareCr),
+            ("HTTP/1.1 200 OK\na: b\n c\n", Violation::ObsFold),
             ("HTTP/1.1 20 OK\r\n", Violation::StatusLine),
             ("HTTP/1.1 200 OK\r\na\r\n", Violation::FieldName),
         ] {

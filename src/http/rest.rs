@@ -13,6 +13,8 @@ pub struct Rest<'a> {
     /// Decoded. `None` if a segment holds an encoded slash, because no file name holds a slash, or if the route is a
     /// proxy or an application.
     pub decoded: Option<Cow<'a, [u8]>>,
+    /// As it came, for a route that passes requests on; as `encoded` where the route's own path came in another spelling.
+    pub raw: &'a [u8],
 }
 
 impl<'a> Rest<'a> {
@@ -25,7 +27,15 @@ impl<'a> Rest<'a> {
                 Cow::Owned(path)
             }
         });
-        Rest { encoded: &target.path[at..], decoded }
+        let encoded = &target.path[at..];
+        Rest { encoded, decoded, raw: encoded }
+    }
+
+    /// What follows the path of a route that passes requests on. `is_raw`: the path as it came begins with the route's
+    /// own path, too.
+    pub fn passed_on(target: &'a Target, at: usize, is_raw: bool) -> Rest<'a> {
+        let encoded = &target.path[at..];
+        Rest { encoded, decoded: None, raw: if is_raw { &target.raw_path()[at..] } else { encoded } }
     }
 }
 

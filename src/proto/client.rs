@@ -50,7 +50,7 @@ impl Content {
             (_, Some(length)) => Ok(Content::Framed(Decoder::Length(length))),
             _ if head.minor == 0 => Err(Violation::CodingInOldVersion),
             ([only], None) if only.eq_ignore_ascii_case(b"chunked") => {
-                Ok(Content::Framed(Decoder::Chunked(ChunkedDecoder::default())))
+                Ok(Content::Framed(Decoder::Chunked(ChunkedDecoder::of_response())))
             }
             _ => Err(Violation::CodingUnknown),
         }

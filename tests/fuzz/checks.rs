@@ -366,6 +366,7 @@ pub const RESPONSES: &[&[u8]] = &[
     b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     b"HTTP/1.1 200 OK\r\nA: b\r\n folded\r\n\r\n",
+    b"HTTP/1.1 200 OK\nA : b\r\nTransfer-Encoding: chunked\n\r\n5\r\nhello\r\n0\r\nX : y\r\n\r\n",
 ];
 
 /// How the bytes of an upstream are read when they come in pieces up to `ends`: head, content, and the rest.

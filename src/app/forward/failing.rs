@@ -77,22 +77,27 @@ impl Forward {
     /// - It was written to a connection that had been idle, and nothing was received: most likely the upstream has closed
     ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
     ///   more, on a new connection.
+    /// - It was written to a new connection, and the upstream ended it without a byte of an answer: a request that may be
+    ///   repeated goes to another upstream. Each is asked once.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
         let is_final = self.has_answered() || self.attempt.fault == Some(Fault::Cut);
         if is_final || matches!(self.stage, Stage::Over { .. }) {
             return Flow::Failed(failure);
         }
         let unsent = !self.has_written();
+        // Another status says that this machine lacks something: repeating does not help.
+        let is_its_fault = failure.status == Status::BAD_GATEWAY;
+        let repeats = is_its_fault && self.protocol.may_repeat_now(self.gathered.is_some());
         let Attempt { new_only, reused, fault, .. } = self.attempt;
         if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
             // Other workers may have ended as well. A worker that has ended is not leased again, so this comes to an end.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
             self.attempt = Attempt::again(new_only);
-        } else if reused && !new_only && (unsent || self.protocol.may_repeat()) {
+        } else if reused && !new_only && (unsent || repeats) {
             log::debug!("upstream {}: an idle connection was closed, trying a new one", self.lease.name);
             self.attempt = Attempt::again(true);
-        } else if unsent {
+        } else if unsent || repeats {
             // 503: this machine lacks something, or too many requests wait. That is no fault of the upstream.
             if failure.status != Status::SERVICE_UNAVAILABLE {
                 self.lease.on_failed(now.instant);
@@ -122,8 +127,10 @@ mod tests {
     use crate::app::body::temporary::SpoolAccount;
     use crate::app::forward::Protocol;
     use crate::app::forward::http::HttpExchange;
+    use crate::app::upstreams::names::Names;
     use crate::app::upstreams::{Address, Group, Reuse, Upstream};
     use crate::proto::client::Framing;
+    use std::net::SocketAddr;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime};
 
@@ -146,5 +153,30 @@ mod tests {
         assert_eq!(fail(Some(true)), (true, 0, Reuse::Nothing), "its idle connection was closed");
         assert_eq!(fail(None), (true, 1, Reuse::Recent), "it refuses a new connection");
         assert_eq!(fail(None), (false, 1, Reuse::Recent), "the other one refuses as well, and had no idle connection");
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_in_turn_and_share_the_time_for_connecting() {
+        let now = Now::new(Instant::now(), SystemTime::UNIX_EPOCH);
+        let names = Arc::new(Names::default());
+        let host = names.add("http://a", "a", 80);
+        let addresses = (1..=4).map(|last| SocketAddr::from(([10, 0, 0, last], 80))).collect::<Vec<_>>();
+        let known = addresses.clone();
+        names.start(Box::new(move |_, _| Ok(known.clone())), Instant::now).unwrap();
+        let second = Duration::from_secs(1);
+        let group = Group::new(Vec::new(), second, second, &SpoolAccount::new(0)).with_hosts(vec![host]);
+        let protocol = Protocol::Http(Box::new(HttpExchange::new(b"GET / HTTP/1.1\r\n".to_vec(), Framing::Nothing)));
+        let mut forward = Forward::new(Arc::new(group), protocol, false, now.instant).unwrap();
+        let mut tried = Vec::new();
+        loop {
+            tried.push(forward.upstream().address.clone());
+            assert_eq!(forward.timeout(), second / 4);
+            if !matches!(forward.on_expired(&now), Flow::Moved) {
+                break;
+            }
+            forward.on_released();
+        }
+        tried.sort_by_key(|address| format!("{address:?}"));
+        assert_eq!(tried, addresses.into_iter().map(Address::Tcp).collect::<Vec<_>>());
     }
 }

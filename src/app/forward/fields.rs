@@ -2,6 +2,7 @@
 //! connection stay on it, those that tell who stands in between are ours to say.
 
 use crate::app::forward::protocol::Sink;
+use crate::app::forward::rewrite::Rewriting;
 use crate::http::field::{HOP_BY_HOP, push_line};
 use crate::http::forwarded::{is_one_of, speaks_for_a_client};
 use crate::http::head::{Field, Name};
@@ -21,7 +22,7 @@ use std::net::IpAddr;
 const NOT_PASSED: [&str; 3] = ["content-length", "http2-settings", "via"];
 /// Fields of a request that are written anew; and `Proxy`, which no client sends and a CGI script would take for
 /// its HTTP_PROXY.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "expect",
     "forwarded",
     "host",
@@ -29,6 +30,7 @@ const OURS: [&str; 8] = [
     "proxy",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-forwarded-prefix",
     "x-forwarded-proto",
 ];
 /// The name under which this server appears in `Via`.
@@ -62,9 +64,20 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 
 // ---- the request
 
-/// Writes the request's fields, all but those that frame its content. `trusted`: the client is a trusted
-/// proxy.
-pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, out: &mut Vec<u8>) {
+/// What the fields of a request depend on besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing<'a> {
+    /// The protocols to change to.
+    pub upgrade: Option<&'a [u8]>,
+    /// The client is a trusted proxy.
+    pub trusted: bool,
+    /// The value of X-Forwarded-Prefix: empty if there is nothing to tell.
+    pub prefix: &'a [u8],
+}
+
+/// Writes the request's fields, all but those that frame its content.
+pub fn write_request(request: &Request, passing_on: Passing, out: &mut Vec<u8>) {
+    let Passing { upgrade, trusted, prefix } = passing_on;
     push_line(out, b"Host", request.host());
     for (name, value) in passing(&request.head.fields, request.bytes) {
         if !is_one_of(&OURS, name) && (trusted || !speaks_for_a_client(name)) {
@@ -81,9 +94,12 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
     let peer = request.peer.to_canonical();
     push_line(out, b"X-Forwarded-For", &append(before("x-forwarded-for"), peer.to_string().as_bytes()));
     push_line(out, b"X-Forwarded-Proto", &or(before("x-forwarded-proto"), b"http"));
-    let host = or(before("x-forwarded-host"), request.host());
+    let host = forwarded_host(request, trusted);
     if !host.is_empty() {
         push_line(out, b"X-Forwarded-Host", &host);
+    }
+    if !prefix.is_empty() {
+        push_line(out, b"X-Forwarded-Prefix", prefix);
     }
     push_line(out, b"Forwarded", &append(before("forwarded"), &forwarded(peer, request.host())));
     push_line(out, b"Via", &append(joined(request.fields(), "via"), &via(request.head.minor)));
@@ -91,6 +107,27 @@ pub fn write_request(request: &Request, upgrade: Option<&[u8]>, trusted: bool, o
         push_line(out, b"Connection", b"Upgrade");
         push_line(out, b"Upgrade", protocol);
     }
+}
+
+/// The value of X-Forwarded-Host: what a trusted proxy says, or what the client asked for.
+pub fn forwarded_host(request: &Request, trusted: bool) -> Vec<u8> {
+    let said = if trusted { joined(request.fields(), "x-forwarded-host") } else { Vec::new() };
+    if said.is_empty() { request.host().to_vec() } else { said }
+}
+
+/// The value of X-Forwarded-Prefix: what servers before this one and this one have taken off the path. `own`: what this
+/// one takes off. They are one path, since applications read it as one.
+pub fn forwarded_prefix(request: &Request, trusted: bool, own: &str) -> Vec<u8> {
+    let said = if trusted { joined(request.fields(), "x-forwarded-prefix") } else { Vec::new() };
+    if own.is_empty() {
+        return said;
+    }
+    let mut prefix = Vec::new();
+    for one in list::elements(&said) {
+        prefix.extend_from_slice(one.strip_suffix(b"/").unwrap_or(one));
+    }
+    prefix.extend_from_slice(own.as_bytes());
+    prefix
 }
 
 /// How often a request has passed a server of this name (RFC 9110, section 7.6.3): a loop shows there.
@@ -131,13 +168,17 @@ fn via(minor: u8) -> Vec<u8> {
 
 /// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's, and all
 /// that is about its content: codings, validators, ranges.
-pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, sink: &mut Sink) {
+/// `rewriting`: how the upstream's places are named here.
+pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, rewriting: Option<&Rewriting>, sink: &mut Sink) {
     let mut lines = Vec::with_capacity(head.len);
     let mut has_date = false;
     let common = sink.common;
     for (name, value) in passing(&head.fields, bytes).filter(|(name, _)| !common.replaces(name)) {
         has_date |= name.eq_ignore_ascii_case(b"date");
-        push_line(&mut lines, name, value);
+        match rewriting {
+            Some(rewriting) => push_line(&mut lines, name, &rewriting.value(name, value)),
+            None => push_line(&mut lines, name, value),
+        }
     }
     if !has_date {
         push_line(&mut lines, b"Date", sink.now.imf());

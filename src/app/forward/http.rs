@@ -9,6 +9,7 @@
 
 use crate::app::forward::fields;
 use crate::app::forward::protocol::{Failure, Sink, Source, Step};
+use crate::app::forward::rewrite::Rewriting;
 use crate::http::head::{HeadLimits, Name};
 use crate::http::list;
 use crate::http::response::ResponseHead;
@@ -54,7 +55,11 @@ pub struct HttpExchange {
     pub upgrade: Option<Vec<u8>>,
     /// Whether the client waits for 100 (Continue).
     pub expects: bool,
+    /// How the upstream's places are named for the client.
+    pub rewriting: Option<Rewriting>,
     state: State,
+    /// Whether content has been written that is not kept.
+    has_pushed: bool,
     scanned: usize,
     interim: u8,
     persists: bool,
@@ -69,7 +74,9 @@ impl HttpExchange {
             is_idempotent: false,
             upgrade: None,
             expects: false,
+            rewriting: None,
             state: State::Head,
+            has_pushed: false,
             scanned: 0,
             interim: 0,
             persists: false,
@@ -98,6 +105,7 @@ impl HttpExchange {
     }
 
     pub fn push(&mut self, data: &[u8], output: &mut Buffer) {
+        self.has_pushed = true;
         self.framing.encode(data, output);
     }
 
@@ -105,9 +113,14 @@ impl HttpExchange {
         self.framing.finish(output);
     }
 
-    /// Whether the request may be sent again. Not if it has content, which is passed on and not kept.
-    pub fn may_repeat(&self) -> bool {
-        self.is_idempotent && matches!(self.framing, Framing::Nothing | Framing::Length(0))
+    /// Whether the request may be sent again, whenever an attempt fails. `gathered`: its content is kept.
+    pub fn may_repeat(&self, gathered: bool) -> bool {
+        self.is_idempotent && (gathered || matches!(self.framing, Framing::Nothing | Framing::Length(0)))
+    }
+
+    /// Whether the request may be sent again as things stand: of content that is not kept, nothing has been written.
+    pub fn may_repeat_now(&self, gathered: bool) -> bool {
+        self.is_idempotent && (gathered || !self.has_pushed)
     }
 
     pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
@@ -189,7 +202,7 @@ impl HttpExchange {
         let content = Content::of(head, bytes, self.is_head)
             .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
         self.persists = client::persists(head, bytes);
-        fields::relay(head, bytes, &content, sink);
+        fields::relay(head, bytes, &content, self.rewriting.as_ref(), sink);
         self.state = State::Content(content);
         Ok(Step::Moved)
     }

@@ -68,10 +68,18 @@ impl Protocol {
         }
     }
 
-    /// Whether the request may be sent again after some or all of it was sent.
-    pub(super) fn may_repeat(&self) -> bool {
+    /// Whether the request may be sent again after some or all of it was sent. `gathered`: its content is kept.
+    pub(super) fn may_repeat(&self, gathered: bool) -> bool {
         match self {
-            Protocol::Http(http) => http.may_repeat(),
+            Protocol::Http(http) => http.may_repeat(gathered),
+            Protocol::Wsgi(_) => false,
+        }
+    }
+
+    /// Whether it may be sent again now, since nothing of it was sent that is not kept.
+    pub(super) fn may_repeat_now(&self, gathered: bool) -> bool {
+        match self {
+            Protocol::Http(http) => http.may_repeat_now(gathered),
             Protocol::Wsgi(_) => false,
         }
     }

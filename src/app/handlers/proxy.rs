@@ -3,11 +3,15 @@
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
 use crate::app::exchange::Next;
+use crate::app::forward::fields::{self, Passing};
 use crate::app::forward::http::HttpExchange;
-use crate::app::forward::{Forward, Protocol, fields};
+use crate::app::forward::paths::Paths;
+use crate::app::forward::rewrite::{Mapping, Rewriting};
+use crate::app::forward::{Failure, Forward, Protocol};
 use crate::app::reply::page::{self, Format};
+use crate::app::upstreams::names::Names;
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, PathRule, Place, ProxyRules};
+use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, Rewrite};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -15,11 +19,11 @@ use crate::http::head::Name;
 use crate::http::list;
 use crate::http::method::Method;
 use crate::http::request::Request;
+use crate::http::rest::Rest;
 use crate::http::status::Status;
 use crate::proto::client::Framing;
 use crate::proto::responder::Responder;
-use crate::start_error::StartError;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
@@ -29,8 +33,8 @@ const HOPS: usize = 16;
 #[derive(Debug)]
 pub struct Proxy {
     pub prefix: String,
-    /// What the prefix is replaced with; kept when there is none.
-    replacement: Option<String>,
+    /// Where its paths are at the upstreams, and theirs here.
+    mapping: Arc<Mapping>,
     group: Arc<Group>,
     /// What the upstreams are, for people.
     pub shown: String,
@@ -42,44 +46,47 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Every prefix that is proxied. Looks the upstreams' names up: now, and not again.
-    ///
-    /// # Errors
-    /// A name has no address.
+    /// Every prefix that is proxied. `names`: where the names of upstreams are added, to be looked up later.
     pub fn all(
         rules: &ProxyRules,
         clients: &Arc<Clients>,
         spool: &Arc<SpoolAccount>,
-    ) -> Result<Vec<Proxy>, StartError> {
-        let mut ids = 0..;
+        names: &Arc<Names>,
+    ) -> Vec<Proxy> {
         let mut proxies = Vec::new();
         for (prefix, origins) in rules.mounts() {
-            let mut upstreams = Vec::new();
-            for origin in &origins {
-                let found = resolve(origin)?;
-                let is_ipv6 = |address: &Address| matches!(address, Address::Tcp(address) if address.is_ipv6());
-                let has_ipv4 = found.iter().any(|(_, address)| !is_ipv6(address));
-                for (name, address) in found {
-                    let mut upstream = Upstream::new(ids.next().unwrap_or(0), name, address);
-                    // One server with addresses of both kinds, as localhost is: most listen on the older.
-                    upstream.is_spare = has_ipv4 && is_ipv6(&upstream.address);
-                    upstreams.push(Arc::new(upstream));
-                }
+            let (mut upstreams, mut hosts) = (Vec::new(), Vec::new());
+            for Origin { text, place, .. } in &origins {
+                let address = match place {
+                    Place::Unix(path) => Address::Unix(path.clone()),
+                    Place::Tcp(host, port) => match host.parse::<IpAddr>() {
+                        Ok(address) => Address::Tcp(SocketAddr::new(address, *port)),
+                        Err(_) => {
+                            hosts.push(names.add(text, host, *port));
+                            continue;
+                        }
+                    },
+                };
+                upstreams.push(Arc::new(Upstream::new(names.new_id(), text.clone(), address)));
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
             let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
-            let replacement = origins.first().and_then(|origin| origin.path.clone());
-            let group = Arc::new(Group::new(upstreams, rules.connect_timeout, rules.timeout, spool));
+            let replacement = origins.first().and_then(|origin| origin.path.as_deref());
+            let paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
+            let authorities = origins.iter().filter_map(Origin::authority).collect();
+            let mapping = Arc::new(Mapping { paths, upstreams: authorities, rewrites: rules.rewrite == Rewrite::On });
+            let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
+            let group = Arc::new(group.with_hosts(hosts));
             let (clients, buffer, paths) = (Arc::clone(clients), rules.buffer, rules.paths);
-            proxies.push(Proxy { prefix, replacement, group, shown, clients, buffer, paths });
+            proxies.push(Proxy { prefix, mapping, group, shown, clients, buffer, paths });
         }
-        Ok(proxies)
+        proxies
     }
 
     /// Passes a request on.
-    pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Next {
-        let protocol = Protocol::Http(Box::new(self.exchange(request)));
+    pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Next {
+        let protocol = Protocol::Http(Box::new(self.exchange(request, rest)));
         let gathers = self.buffer && request.has_content;
         if fields::times_passed_here(request) > HOPS {
             let sentence = "The request has come back to this server again and again.";
@@ -88,20 +95,25 @@ impl Proxy {
         match Forward::new(self.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
-                let sentence = "There is no server behind this address at the moment.";
-                page::error(Format::of(request), responder, Status::SERVICE_UNAVAILABLE, sentence).into()
+                // Of an upstream's name no address is known.
+                let failure = Failure::bad_gateway("the name has no address that is known");
+                log::warn!("upstream {}: {} ({})", self.shown, failure.reason, failure.status.0);
+                page::error(Format::of(request), responder, failure.status, failure.sentence()).into()
             }
         }
     }
 
-    fn exchange(&self, request: &Request) -> HttpExchange {
+    fn exchange(&self, request: &Request, rest: &Rest) -> HttpExchange {
         let mut head = Vec::with_capacity(request.head.len + 512);
         head.extend_from_slice(request.head.method_token.of(request.bytes));
         head.push(b' ');
-        self.write_target(request, &mut head);
+        self.write_target(request, rest, &mut head);
         head.extend_from_slice(b" HTTP/1.1\r\n");
         let upgrade = upgrade(request);
-        fields::write_request(request, upgrade.as_deref(), self.clients.trusts(request), &mut head);
+        let trusted = self.clients.trusts(request);
+        let prefix = fields::forwarded_prefix(request, trusted, self.mapping.paths.taken_off());
+        let passing = Passing { upgrade: upgrade.as_deref(), trusted, prefix: &prefix };
+        fields::write_request(request, passing, &mut head);
         // The session has checked the framing before it asked.
         let framing = match framing::content_length(request.head, request.bytes) {
             Ok(ContentLength::Chunked) => Framing::Chunked,
@@ -110,6 +122,9 @@ impl Proxy {
             Err(_) => Framing::Nothing,
         };
         let mut exchange = HttpExchange::new(head, framing);
+        let hosts = [request.host().to_vec(), fields::forwarded_host(request, trusted)];
+        let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
+        exchange.rewriting = Some(Rewriting { mapping: Arc::clone(&self.mapping), hosts, told: prefix });
         exchange.is_head = request.method() == Method::Head;
         exchange.is_idempotent = is_idempotent(request);
         exchange.upgrade = upgrade;
@@ -118,23 +133,10 @@ impl Proxy {
         exchange
     }
 
-    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the
-    /// upstream's to say, within what `PathRule` allows. Where the prefix itself came in another spelling, the path is the normalised one.
-    fn write_target(&self, request: &Request, out: &mut Vec<u8>) {
-        let raw = request.target.raw_path();
-        let path = if is_below(raw, self.prefix.as_bytes()) { raw } else { request.path() };
-        match &self.replacement {
-            None => out.extend_from_slice(path),
-            Some(replacement) => {
-                let rest = &path[self.prefix.len()..];
-                let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                out.extend_from_slice(replacement.as_bytes());
-                if !rest.is_empty() && !replacement.ends_with('/') {
-                    out.push(b'/');
-                }
-                out.extend_from_slice(rest);
-            }
-        }
+    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the upstream's to
+    /// say, within what `PathRule` allows.
+    fn write_target(&self, request: &Request, rest: &Rest, out: &mut Vec<u8>) {
+        self.mapping.paths.write(rest.raw, out);
         if let Some(query) = request.target.query() {
             out.push(b'?');
             out.extend_from_slice(query);
@@ -142,16 +144,10 @@ impl Proxy {
     }
 }
 
-/// Whether a path is the prefix or lies below it: `/api` has `/api` and `/api/x`, and not `/apis`.
-fn is_below(path: &[u8], prefix: &[u8]) -> bool {
-    let Some(rest) = path.strip_prefix(prefix) else { return false };
-    rest.is_empty() || rest[0] == b'/' || prefix.ends_with(b"/")
-}
-
 /// RFC 9110, section 9.2.2.
 fn is_idempotent(request: &Request) -> bool {
     let token = request.head.method_token.of(request.bytes);
-    [&b"GET"[..], b"HEAD", b"OPTIONS", b"PUT", b"DELETE"].contains(&token)
+    [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&token)
 }
 
 /// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
@@ -179,28 +175,6 @@ fn may_be_tunnelled(protocol: &[u8]) -> bool {
             .any(|start| name.get(..start.len()).is_some_and(|beginning| beginning.eq_ignore_ascii_case(start))),
     };
     is_token(name) && parts.next().is_none_or(is_token) && !is_http
-}
-
-/// The addresses of an upstream, each with its name for the log.
-fn resolve(origin: &Origin) -> Result<Vec<(String, Address)>, StartError> {
-    let text = &origin.text;
-    let (host, port) = match &origin.place {
-        Place::Unix(path) => return Ok(vec![(text.clone(), Address::Unix(path.clone()))]),
-        Place::Tcp(host, port) => (host, *port),
-    };
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return Ok(vec![(text.clone(), Address::Tcp(SocketAddr::new(address, port)))]);
-    }
-    let remedy = "correct it, or write its address";
-    let unknown = |cause: String| StartError::new(format!("cannot find the upstream {text}: {cause}; {remedy}"));
-    let mut found: Vec<SocketAddr> =
-        (host.as_str(), port).to_socket_addrs().map_err(|error| unknown(error.to_string()))?.collect();
-    found.sort_by_key(SocketAddr::is_ipv6);
-    found.dedup();
-    if found.is_empty() {
-        return Err(unknown("the name has no address".into()));
-    }
-    Ok(found.into_iter().map(|address| (format!("{text} ({address})"), Address::Tcp(address))).collect())
 }
 
 #[cfg(test)]
@@ -232,22 +206,6 @@ mod tests {
             "(h2c)",
         ] {
             assert!(!may_be_tunnelled(malformed.as_bytes()), "{malformed}");
-        }
-    }
-
-    #[test]
-    fn a_prefix_ends_at_a_segment() {
-        for (path, prefix, expected) in [
-            ("/api", "/api", true),
-            ("/api/", "/api", true),
-            ("/api/x", "/api", true),
-            ("/apis", "/api", false),
-            ("/ap", "/api", false),
-            ("/api/x", "/api/", true),
-            ("/api", "/api/", false),
-            ("/x", "/", true),
-        ] {
-            assert_eq!(is_below(path.as_bytes(), prefix.as_bytes()), expected, "{path} {prefix}");
         }
     }
 }

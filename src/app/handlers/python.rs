@@ -52,6 +52,8 @@ impl Host {
 pub struct Python {
     /// The value of SCRIPT_NAME: empty for `/`.
     prefix: String,
+    /// The application, for the log.
+    shown: String,
     group: Arc<Group>,
     clients: Arc<Clients>,
     /// The serial of the next request: an answer must carry the same.
@@ -65,7 +67,8 @@ impl Python {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
             let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout, spool);
             let prefix = mount.prefix.trim_end_matches('/').to_owned();
-            Python { prefix, group: Arc::new(group), clients: Arc::clone(clients), serial: AtomicU32::new(1) }
+            let (shown, clients) = (mount.app.clone(), Arc::clone(clients));
+            Python { prefix, shown, group: Arc::new(group), clients, serial: AtomicU32::new(1) }
         });
         apps.collect()
     }
@@ -77,7 +80,7 @@ impl Python {
 
     /// The application, for the log.
     pub fn shown(&self) -> &str {
-        &self.group.upstreams[0].name
+        &self.shown
     }
 
     /// Passes a request to its application.
