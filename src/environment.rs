@@ -1,6 +1,6 @@
 //! The environment as a second command line: `DUSTDEVIL_MAX_FIELDS=50` becomes the word `--max-fields=50`.
 //!
-//! It knows no single flag: names, kinds and conflicts come from the clap `Command`, and clap parses the values.
+//! It knows no single flag: names and kinds come from the clap `Command`, and clap parses the values.
 //! `config` puts the words in front of the real command line. clap's own `env` would have to be repeated for each flag,
 //! doesn't name the variable in its errors, and can't be tested without changing the process's environment.
 
@@ -8,30 +8,27 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
 
 /// The environment as words for the flags of `command`, without those that the command line gives or contradicts.
 ///
-/// `given` is that command line, already read, and `variable` looks one variable up; an empty one counts as unset.
-/// `command` expects no program name (`no_binary_name`).
+/// `is_overruled` says whether the command line gives or contradicts a flag, by its name without dashes. `variable` looks
+/// one variable up; an empty one counts as unset. `command` expects no program name (`no_binary_name`).
 ///
 /// # Errors
 /// A value that its flag refuses; the error names the variable.
 pub fn words(
     command: &Command,
-    given: &ArgMatches,
+    is_overruled: impl Fn(&str) -> bool,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Vec<OsString>, clap::Error> {
-    let is_given = |flag: &Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
     let mut words = Vec::new();
     for flag in command.get_arguments() {
         // ROOT is not a flag: a positional argument has no name for a variable.
         let Some(long) = flag.get_long() else {
             continue;
         };
-        let overruled = command.get_arg_conflicts_with(flag).into_iter().any(is_given);
-        if is_given(flag) || overruled {
+        if is_overruled(long) {
             continue;
         }
         let name = format!("DUSTDEVIL_{}", long.to_ascii_uppercase().replace('-', "_"));
@@ -106,17 +103,20 @@ mod tests {
             flag("item").action(ArgAction::Append),
             flag("pair").action(ArgAction::Append).value_name("KEY=VALUE"),
             flag("quiet").action(ArgAction::SetTrue),
-            flag("loud").action(ArgAction::Count).conflicts_with("quiet"),
+            flag("loud").action(ArgAction::Count),
             Arg::new("root"),
         ])
     }
 
     fn read(given: &[&str], variables: &[(&str, &[u8])]) -> Result<Vec<OsString>, clap::Error> {
-        let given = command().try_get_matches_from(given).unwrap();
-        words(&command(), &given, |name| {
-            let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
-            Some(OsStr::from_bytes(value).to_owned())
-        })
+        words(
+            &command(),
+            |name| given.contains(&name),
+            |name| {
+                let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
+                Some(OsStr::from_bytes(value).to_owned())
+            },
+        )
     }
 
     #[test]
@@ -166,8 +166,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_gives_or_contradicts_is_left_alone() {
+    fn what_the_command_line_overrules_is_left_alone() {
         let nonsense: &[(&str, &[u8])] = &[("DUSTDEVIL_THE_PORT", b"nonsense"), ("DUSTDEVIL_LOUD", b"nonsense")];
-        assert!(read(&["--the-port=1", "--quiet"], nonsense).unwrap().is_empty());
+        assert!(read(&["the-port", "loud"], nonsense).unwrap().is_empty());
     }
 }

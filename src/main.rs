@@ -28,13 +28,13 @@ fn main() -> ExitCode {
 fn run(config: &mut Config) -> Result<(), StartError> {
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
-    config.check()?;
+    config.check_directories()?;
     if let Some(lowered) = config.fit_threads()? {
         log::warn!("{lowered}");
     }
     raise_descriptor_limit(config);
     survive(signal_hook::consts::SIGXFSZ);
-    if !config.wsgi.apps.is_empty() {
+    if !config.applications.is_empty() {
         // Until the engine takes it: while the first import runs there is nothing to reload.
         survive(signal_hook::consts::SIGHUP);
     }

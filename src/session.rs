@@ -351,7 +351,7 @@ impl Session {
             *work += cost::DECODED_BYTE * request.target.raw_path.len();
         }
         let found = app.routes.find(&request);
-        if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
+        if self.conn.unread().is_some_and(|length| length > app.body_size) {
             let format = Format::of(&request);
             return self.refuse_in(format, Violation::BodyTooLarge, app, now, scratch);
         }

@@ -356,6 +356,18 @@ fn one_file_of_the_engines_knows_python_workers() {
 }
 
 #[test]
+fn one_room_of_the_configuration_knows_clap() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.top() != "environment") {
+        if !source.module.join("::").starts_with("config::args") {
+            let hits = source.code.match_indices("clap").filter(|(at, _)| starts_word(&source.code, *at));
+            wrong.extend(hits.map(|(at, _)| source.place(at)));
+        }
+    }
+    assert!(wrong.is_empty(), "`clap` is for src/config/args and src/environment.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn no_unsafe_code_in_either_crate() {
     for source in sources() {
         if source.module == ["main"] || source.module == ["lib"] {

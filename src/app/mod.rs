@@ -47,6 +47,8 @@ use std::time::Instant;
 #[derive(Debug)]
 pub struct App {
     pub limits: Limits,
+    /// Bytes of a request's content.
+    pub body_size: u64,
     pub head_limits: HeadLimits,
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
@@ -71,13 +73,14 @@ impl App {
         let Limits { header_size, target, fields, .. } = config.limits;
         Ok(App {
             limits: config.limits.clone(),
+            body_size: config.rules.body_size,
             head_limits: HeadLimits { size: header_size, target, fields },
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
             common: common(config)?,
             listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
             routes,
-            wsgi: Host::new(&config.wsgi)?,
+            wsgi: Host::new(&config.applications, &config.wsgi)?,
             spool,
         })
     }
@@ -100,7 +103,7 @@ impl App {
 
 /// What all responses have in common.
 fn common(config: &Config) -> Result<Common, StartError> {
-    let rules = &config.responses;
+    let rules = &config.rules.responses;
     let mut common = Common::new(SERVER);
     for HeaderField { name, value } in &rules.headers {
         common.add(name, value);

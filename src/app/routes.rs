@@ -31,6 +31,7 @@ use crate::app::reply::cors;
 use crate::app::reply::page::{self, Format};
 use crate::config::Config;
 use crate::config::proxy::PathRule;
+use crate::config::site::SiteRules;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
 use crate::http::request::Request;
@@ -155,7 +156,7 @@ impl Routes {
     pub fn new(config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<Routes, StartError> {
         let mut table = Table::default();
         table.add_own(config, coders, spool)?;
-        let clients = Arc::new(Clients::new(&config.proxy.trusted));
+        let clients = Arc::new(Clients::new(&config.trusted));
         let Table { mut routes, lines } = table;
         for route in &mut routes {
             if config.trace_method {
@@ -168,17 +169,17 @@ impl Routes {
                 index.lines = lines.clone();
             }
         }
-        routes.extend(Proxy::all(&config.proxy, &clients, spool)?.into_iter().map(|proxy| {
+        routes.extend(Proxy::all(&config.upstreams, &config.rules.proxy, &clients, spool)?.into_iter().map(|proxy| {
             let shape = if proxy.prefix.ends_with('/') { Shape::Below } else { Shape::AtOrBelow };
             Route { path: proxy.prefix.clone(), shape, allow: ELSEWHERE, serve: Serve::Proxy(proxy) }
         }));
-        routes.extend(Python::all(&config.wsgi, &clients, spool).into_iter().map(|python| {
+        routes.extend(Python::all(&config.applications, &config.wsgi, &clients, spool).into_iter().map(|python| {
             let shape = if python.prefix() == "/" { Shape::Below } else { Shape::AtOrBelow };
             Route { path: python.prefix().to_owned(), shape, allow: ELSEWHERE, serve: Serve::Python(python) }
         }));
         // Equal ones keep their order.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.depth()), route.rank()));
-        Ok(Routes { routes, lines, cors: config.responses.cors.is_some(), trace: config.trace_method })
+        Ok(Routes { routes, lines, cors: config.rules.responses.cors.is_some(), trace: config.trace_method })
     }
 
     // ---- for people
@@ -375,12 +376,14 @@ impl Table {
 
     fn add_own(&mut self, config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<(), StartError> {
         let read = Methods::READ;
+        let rules = &config.rules;
         let site = |prefix, path| {
-            let site = Site::new(prefix, open(config, path)?, config, coders)?;
+            let site = Site::new(prefix, open(&rules.site, path)?, rules.site.clone(), config.limits.cache, coders)?;
             Ok::<_, StartError>(Serve::Site(Box::new(site)))
         };
         // An application or an upstream at / has these addresses for itself.
-        let taken = config.wsgi.takes_all() || config.proxy.takes_all();
+        let taken = config.applications.iter().any(|mount| mount.prefix == "/")
+            || config.upstreams.iter().any(|mount| mount.prefix == "/");
         if config.endpoints && !taken {
             let echo = Serve::Echo(Echo { coders: Arc::clone(coders) });
             self.add(("/echo/", "{text}", "the text"), Shape::Below, read, echo);
@@ -395,12 +398,12 @@ impl Table {
             }
         }
         if let Some(path) = &config.directory {
-            let directory = Arc::new(Writable::new(open(config, path)?));
+            let directory = Arc::new(Writable::new(open(&rules.site, path)?));
             let store = Serve::Store(Store { directory, coders: Arc::clone(coders) });
-            let allow = if config.delete { STORE.with(Method::Delete) } else { STORE };
+            let allow = if rules.delete { STORE.with(Method::Delete) } else { STORE };
             self.add(("/files/", "{name}", "the store"), Shape::Below, allow, store);
         }
-        for mount in &config.wsgi.sites {
+        for mount in &config.statics {
             let serve = site(&mount.prefix, &mount.directory)?;
             self.add((&mount.prefix, "", "files"), Shape::Below, read, serve);
         }
@@ -414,8 +417,8 @@ impl Table {
     }
 }
 
-fn open(config: &Config, path: &Path) -> Result<Root, StartError> {
-    Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
+fn open(rules: &SiteRules, path: &Path) -> Result<Root, StartError> {
+    Root::open(path, rules.symlinks, rules.hidden).map_err(|error| {
         let path = path.display();
         let remedy = "check its name and its permissions";
         StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))

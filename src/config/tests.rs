@@ -1,8 +1,8 @@
-use clap::CommandFactory;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use super::*;
+use std::ffi::OsString;
 use std::time::Duration;
 
 const NO_ENVIRONMENT: &[(&str, &str)] = &[];
@@ -29,31 +29,19 @@ fn bad(args: &[&str], variables: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn clap_finds_no_fault_in_the_declaration() {
-    Args::command().debug_assert();
-}
-
-#[test]
 fn no_arguments_give_the_documented_defaults() {
     let config = good(&[]);
     assert_eq!(config.root, Some("/home/me".into()));
     assert_eq!(config.directory, None);
-    assert!(config.listing && config.endpoints && !config.trace_method);
+    assert!(config.rules.site.listing && config.endpoints && !config.trace_method);
     assert_eq!(config.debug_prefix, None);
     assert_eq!((config.binds.len(), config.port), (0, 4221));
     assert_eq!(config.access_log, AccessLog::Stdout);
     assert_eq!(config.verbosity, Verbosity::Normal);
+    assert_eq!(config.rules.body_size, 1 << 30);
     assert_eq!(
         config.limits,
-        Limits {
-            header_size: 16384,
-            fields: 100,
-            target: 8192,
-            body_size: 1 << 30,
-            connections: 10_000,
-            cache: 64 << 20,
-            spool: 4 << 30
-        }
+        Limits { header_size: 16384, fields: 100, target: 8192, connections: 10_000, cache: 64 << 20, spool: 4 << 30 }
     );
     assert_eq!(
         config.timeouts,
@@ -101,13 +89,13 @@ fn every_flag_reaches_its_field() {
     ]);
     assert_eq!(config.root, Some("site".into()));
     assert_eq!(config.directory, Some("store".into()));
-    assert!(!config.listing && !config.endpoints && config.trace_method);
+    assert!(!config.rules.site.listing && !config.endpoints && config.trace_method);
     assert_eq!(config.debug_prefix.as_deref(), Some("/try/it/"));
     let addresses: Vec<String> = config.binds.iter().map(|bind| bind.address(config.port).to_string()).collect();
     assert_eq!(addresses, ["[::1]:8080", "10.0.0.1:80"]);
     let limits = config.limits;
     assert_eq!((limits.header_size, limits.fields, limits.target), (1024, 2, 3));
-    assert_eq!((limits.body_size, limits.connections), (4 << 20, 5));
+    assert_eq!((config.rules.body_size, limits.connections), (4 << 20, 5));
     let timeouts = config.timeouts;
     assert_eq!(timeouts.header, Duration::from_secs(1));
     assert_eq!(timeouts.keep_alive, Duration::from_secs(2));
@@ -200,7 +188,7 @@ fn command_line_goes_before_the_environment() {
     let config = read(&["--port=2", "--bind=::1", "--no-listing", "-v"], &variables).unwrap();
     assert_eq!(config.port, 2);
     assert_eq!(config.binds, ["::1".parse().unwrap()]); // replaced, not added to
-    assert!(!config.listing);
+    assert!(!config.rules.site.listing);
     assert_eq!(config.verbosity, Verbosity::Debug); // --verbose contradicts DUSTDEVIL_QUIET
     assert_eq!(config.limits.fields, 7);
 }
@@ -224,6 +212,14 @@ fn a_wrong_variable_is_named() {
         let message = bad(&[], &[(name, value)]);
         assert!(message.contains(&format!("'{name}'")), "{message}");
     }
+}
+
+/// One variable is read alone, and may need a flag that stands on the command line.
+#[test]
+fn a_variable_may_need_a_flag() {
+    let config = read(&["--proxy=/a=http://h"], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).unwrap();
+    assert_eq!(config.rules.proxy.timeout, Duration::from_secs(7));
+    assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("--proxy-timeout is about upstreams"));
 }
 
 #[test]
@@ -256,7 +252,7 @@ fn an_empty_argument_vector_is_an_empty_command_line() {
 fn the_last_of_a_repeated_flag_wins() {
     let config = good(&["--port=1", "--port=2", "--no-listing", "--no-listing"]);
     assert_eq!(config.port, 2);
-    assert!(!config.listing);
+    assert!(!config.rules.site.listing);
 }
 
 #[test]
@@ -321,7 +317,7 @@ fn binds_in_every_spelling() {
 
 #[test]
 fn zero_body_size_is_no_limit() {
-    assert_eq!(good(&["--max-body-size=0"]).limits.body_size, u64::MAX);
+    assert_eq!(good(&["--max-body-size=0"]).rules.body_size, u64::MAX);
 }
 
 #[test]
@@ -367,7 +363,7 @@ fn a_removed_current_directory_is_refused() {
 #[test]
 fn check_names_the_path_the_cause_and_a_remedy() {
     let here = env!("CARGO_MANIFEST_DIR");
-    assert_eq!(good(&[here, "--directory", here]).check(), Ok(()));
+    assert_eq!(good(&[here, "--directory", here]).check_directories(), Ok(()));
 
     let missing = format!("{here}/no\nsuch");
     let file = format!("{here}/Cargo.toml");
@@ -377,7 +373,7 @@ fn check_names_the_path_the_cause_and_a_remedy() {
         ([here, "--directory", &file], "not a directory", "--directory"),
         ([&below, "--directory", here], "not a directory", "ROOT"),
     ] {
-        let error = good(&args).check().unwrap_err();
+        let error = good(&args).check_directories().unwrap_err();
         assert_eq!(error.code, 1);
         let message = error.to_string();
         assert!(message.starts_with("cannot serve \"/"), "{message}");

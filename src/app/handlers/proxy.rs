@@ -7,7 +7,7 @@ use crate::app::forward::http::HttpExchange;
 use crate::app::forward::{Forward, Protocol, fields};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, PathRule, Place, ProxyRules};
+use crate::config::proxy::{Mount, Origin, PathRule, Place, ProxyRules, by_prefix};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -47,13 +47,14 @@ impl Proxy {
     /// # Errors
     /// A name has no address.
     pub fn all(
+        mounts: &[Mount],
         rules: &ProxyRules,
         clients: &Arc<Clients>,
         spool: &Arc<SpoolAccount>,
     ) -> Result<Vec<Proxy>, StartError> {
         let mut ids = 0..;
         let mut proxies = Vec::new();
-        for (prefix, origins) in rules.mounts() {
+        for Mount { prefix, origins } in by_prefix(mounts) {
             let mut upstreams = Vec::new();
             for origin in &origins {
                 let found = resolve(origin)?;
