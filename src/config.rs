@@ -6,6 +6,7 @@
 //! those once, at start. Opening, binding and logging are left to others.
 
 mod args;
+pub mod bind;
 pub mod check;
 pub mod given;
 pub mod glob;
@@ -18,12 +19,13 @@ mod threads;
 mod values;
 pub mod wsgi;
 
-pub use crate::config::server::{AccessLog, Bind, Engine, Limits, Timeouts, Verbosity};
+pub use crate::config::server::{AccessLog, Engine, Limits, Timeouts, Verbosity};
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::config::bind::Bind;
 use crate::config::given::Given;
 use crate::config::proxy::{Mount, TrustedProxy};
 use crate::config::route::RouteRules;

@@ -14,11 +14,12 @@ use crate::config::args::server::{LimitArgs, TimeoutArgs};
 use crate::config::args::site::SiteArgs;
 use crate::config::args::values::{access_log, path};
 use crate::config::args::wsgi::WsgiArgs;
+use crate::config::bind::Bind;
 use crate::config::check;
 use crate::config::given::Given;
 use crate::config::route::RouteRules;
 use crate::config::values::{count, port, prefix};
-use crate::config::{AccessLog, Bind, Config, Engine, Verbosity};
+use crate::config::{AccessLog, Config, Engine, Verbosity};
 use crate::environment;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -144,13 +145,14 @@ struct Args {
 
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
-    /// An IPv4 or IPv6 address, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080. 0.0.0.0 is every IPv4
-    /// address of this machine and :: every IPv6 address; give both for all.
+    /// An address or a name, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080, localhost. * is every
+    /// address of this machine, 0.0.0.0 every IPv4 address and :: every IPv6 address. A name is looked up once, at start,
+    /// and stands for all addresses that it has.
     #[arg(long, value_name = "ADDR", help_heading = LISTEN)]
     bind: Vec<Bind>,
 
     /// Port for addresses that name none; 0 picks a free one
-    #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
+    #[arg(short, long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
     port: u16,
 
     /// How the server waits for connections

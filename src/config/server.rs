@@ -1,9 +1,7 @@
 //! What holds for the whole server: its limits and timeouts, how it waits, where it listens, and where its logs go.
 
 use std::ffi::OsStr;
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// The limits on what all clients together, or one of them, may use. `default()` holds the defaults of the flags. The
@@ -48,13 +46,6 @@ pub enum Engine {
     Iterative,
 }
 
-/// An address to listen on, with or without its own port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bind {
-    address: SocketAddr,
-    has_port: bool,
-}
-
 /// Where the lines of the access log go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessLog {
@@ -74,48 +65,6 @@ pub enum Verbosity {
     Debug,
     /// Also every step.
     Trace,
-}
-
-impl Bind {
-    /// The address to listen on; `port` is used if it has none itself.
-    pub fn address(&self, port: u16) -> SocketAddr {
-        let mut address = self.address;
-        if !self.has_port {
-            address.set_port(port);
-        }
-        address
-    }
-
-    pub fn has_port(&self) -> bool {
-        self.has_port
-    }
-}
-
-impl From<IpAddr> for Bind {
-    fn from(ip: IpAddr) -> Bind {
-        Bind { address: SocketAddr::new(ip, 0), has_port: false }
-    }
-}
-
-impl FromStr for Bind {
-    type Err = String;
-
-    /// Takes `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]` and `[::1]:80`, and a zone as in `fe80::1%2`.
-    fn from_str(text: &str) -> Result<Bind, String> {
-        if let Ok(address) = text.parse() {
-            return Ok(Bind { address, has_port: true });
-        }
-        // `IpAddr` parses neither brackets nor a zone. `SocketAddr` parses both, so a port is added here.
-        [format!("{text}:0"), format!("[{text}]:0")]
-            .iter()
-            .find_map(|lent| lent.parse().ok())
-            .map(|address| Bind { address, has_port: false })
-            .ok_or_else(|| {
-                "not an IP address, with or without a port; write 127.0.0.1, 0.0.0.0:8080, ::1 or [::1]:8080 (names \
-                 such as localhost are not looked up, and a port alone goes to --port)"
-                    .into()
-            })
-    }
 }
 
 impl Verbosity {

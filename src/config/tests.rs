@@ -91,8 +91,8 @@ fn every_flag_reaches_its_field() {
     assert_eq!(config.directory, Some("store".into()));
     assert!(!config.rules.site.listing && !config.endpoints && config.trace_method);
     assert_eq!(config.debug_prefix.as_deref(), Some("/try/it/"));
-    let addresses: Vec<String> = config.binds.iter().map(|bind| bind.address(config.port).to_string()).collect();
-    assert_eq!(addresses, ["[::1]:8080", "10.0.0.1:80"]);
+    assert_eq!(config.binds, ["::1".parse().unwrap(), "10.0.0.1:80".parse().unwrap()]);
+    assert_eq!((config.port, good(&["-p", "81"]).port), (8080, 81));
     let limits = config.limits;
     assert_eq!((limits.header_size, limits.fields, limits.target), (1024, 2, 3));
     assert_eq!((config.rules.body_size, limits.connections), (4 << 20, 5));
@@ -262,11 +262,10 @@ fn bad_values_say_where_and_what_to_do() {
         ("--port=+80", "65535"),
         ("--port=", "65535"),
         ("--bind=", "127.0.0.1"),
-        ("--bind=localhost", "127.0.0.1"),
         ("--bind=:80", "--port"),
         ("--bind=8080", "--port"),
         ("--bind=[127.0.0.1]:80", "127.0.0.1"),
-        ("--bind=1.2.3.4:65536", "127.0.0.1"),
+        ("--bind=1.2.3.4:65536", "65535"),
         ("--bind=1.2.3", "127.0.0.1"),
         ("--max-header-size=0", "1 or more"),
         ("--max-header-size=lots", "16K"),
@@ -293,25 +292,6 @@ fn bad_values_say_where_and_what_to_do() {
     }
     for words in [&[""][..], &["a", "b"], &["--nonsense"], &["--port"], &["-q", "-v"], &["--access-log", "--quiet"]] {
         bad(words, NO_ENVIRONMENT);
-    }
-}
-
-#[test]
-fn binds_in_every_spelling() {
-    for (text, address) in [
-        ("127.0.0.1", "127.0.0.1:9"),
-        ("127.0.0.1:80", "127.0.0.1:80"),
-        ("127.0.0.1:0", "127.0.0.1:0"),
-        ("0.0.0.0", "0.0.0.0:9"),
-        ("::", "[::]:9"),
-        ("::1", "[::1]:9"),
-        ("[::1]", "[::1]:9"),
-        ("[::1]:80", "[::1]:80"),
-        ("fe80::1%2", "[fe80::1%2]:9"),
-        ("[fe80::1%2]:80", "[fe80::1%2]:80"),
-    ] {
-        let bind: Bind = text.parse().unwrap();
-        assert_eq!(bind.address(9).to_string(), address, "{text}");
     }
 }
 
