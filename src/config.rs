@@ -69,6 +69,8 @@ pub struct Config {
     pub verbosity: Verbosity,
     /// Of all this, what somebody has chosen and what is no default.
     pub given: Given,
+    /// What the log is to say of the settings, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 impl Config {

@@ -28,6 +28,9 @@ fn main() -> ExitCode {
 fn run(config: &mut Config) -> Result<(), StartError> {
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
     config.check_directories()?;
     if let Some(lowered) = config.fit_threads()? {
         log::warn!("{lowered}");

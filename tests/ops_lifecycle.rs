@@ -148,6 +148,20 @@ on_every_engine! {
         assert_eq!(exchange(&server, upload(5) + "hello").status, 201);
     }
 
+    /// The variables of a Kubernetes Service called dustdevil ended every start in its namespace.
+    fn the_links_of_a_service_do_not_end_the_start(engine: Engine) {
+        let link = "tcp://10.43.0.1:4221";
+        let linked = || {
+            let setup = Setup::on(engine).env("DUSTDEVIL_PORT", link).env("DUSTDEVIL_PORT_4221_TCP", link);
+            let setup = setup.env("DUSTDEVIL_SERVICE_HOST", "10.43.0.1").env("DUSTDEVIL_SERVICE_PORT", "4221");
+            setup.env("DUSTDEVIL_BIND_PORT", link).env("DUSTDEVIL_PORT_4221_TCP_PROTO", "tcp")
+        };
+        assert_eq!(get(&linked().args(["--bind", "127.0.0.1:0"]).start(), "/echo/x").text(), "x");
+        // Without a --port on the command line. It ends because of the directory.
+        let outcome = linked().args(["/no/such/directory"]).run();
+        outcome.expect_refusal(&[1], &["/no/such/directory", "DUSTDEVIL_PORT=tcp://10.43.0.1:4221 is ignored"]);
+    }
+
     fn sigterm_and_sigint_end_an_idle_server_at_once(engine: Engine) {
         for signal in ["TERM", "INT"] {
             let (mut server, _store) = store_server(engine, &["--grace-period", "60s"]);

@@ -20,7 +20,7 @@ use crate::config::given::Given;
 use crate::config::route::RouteRules;
 use crate::config::values::{count, port, prefix};
 use crate::config::{AccessLog, Config, Engine, Verbosity};
-use crate::environment;
+use crate::environment::{self, Environment};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
@@ -52,13 +52,13 @@ impl Config {
         I: IntoIterator,
         I::Item: Into<OsString>,
     {
-        let (args, mut given) = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
+        let Read { args, mut given, ignored } = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
         let names_nothing = ["root", "directory", "proxy", "wsgi", "static"].iter().all(|place| !given.has(place));
         let current = if names_nothing { Some(current_site(current_dir)?) } else { None };
         if current.is_some() {
             given.add("root");
         }
-        let config = args.fill(current, given);
+        let config = Config { warnings: ignored, ..args.fill(current, given) };
         match check::conflicts(&config, spelled).into_iter().next() {
             Some(conflict) => Err(Args::command().error(ErrorKind::ArgumentConflict, conflict.message)),
             None => Ok(config),
@@ -227,21 +227,28 @@ Exit codes:
   2  a wrong command line or environment variable
   3  a Python application that does not start";
 
+/// The command line and the environment.
+struct Read {
+    args: Args,
+    given: Given,
+    /// A sentence for each variable that is ignored.
+    ignored: Vec<String>,
+}
+
 impl Args {
-    /// Reads a command line, already without the program's name, and the environment below it. Returns also which of the
-    /// settings were given.
+    /// Reads a command line, already without the program's name, and the environment below it.
     fn read(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<(Args, Given), clap::Error> {
+    ) -> Result<Read, clap::Error> {
         let words = join_origin(words);
         // The command line alone first: --help must work in a broken environment, and flags go before variables.
         let on_line = Args::command().try_get_matches_from(&words)?;
         let on_line = given(&on_line);
         let is_given = |name: &str| on_line.has(name) || check::excluded_by(name).any(|other| on_line.has(other));
-        let environment = environment::words(&Args::command(), is_given, variable)?;
-        let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
-        Ok((Args::from_arg_matches(&matches)?, given(&matches)))
+        let Environment { words: variables, ignored } = environment::read(&Args::command(), is_given, variable)?;
+        let matches = Args::command().try_get_matches_from(variables.into_iter().chain(words))?;
+        Ok(Read { args: Args::from_arg_matches(&matches)?, given: given(&matches), ignored })
     }
 
     fn fill(self, current_site: Option<PathBuf>, given: Given) -> Config {
@@ -281,6 +288,7 @@ impl Args {
                 _ => Verbosity::Trace,
             },
             given,
+            warnings: Vec::new(),
         }
     }
 }

@@ -202,8 +202,7 @@ fn an_overruled_variable_is_not_even_read() {
 #[test]
 fn a_wrong_variable_is_named() {
     for (name, value) in [
-        // What Kubernetes sets for a service called dustdevil.
-        ("DUSTDEVIL_PORT", "tcp://10.0.0.1:4221"),
+        ("DUSTDEVIL_PORT", "http://10.0.0.1:4221"),
         ("DUSTDEVIL_BIND", "127.0.0.1,"),
         ("DUSTDEVIL_NO_LISTING", "maybe"),
         ("DUSTDEVIL_VERBOSE", "-1"),
@@ -220,6 +219,31 @@ fn a_variable_may_need_a_flag() {
     let config = read(&["--proxy=/a=http://h"], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).unwrap();
     assert_eq!(config.rules.proxy.timeout, Duration::from_secs(7));
     assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("--proxy-timeout is about upstreams"));
+}
+
+/// What Kubernetes sets in every Pod beside a Service called dustdevil, and one called dustdevil-bind.
+#[test]
+fn the_links_of_a_service_are_ignored() {
+    let links = [
+        ("DUSTDEVIL_PORT", "tcp://10.43.0.1:4221"),
+        ("DUSTDEVIL_SERVICE_HOST", "10.43.0.1"),
+        ("DUSTDEVIL_SERVICE_PORT", "4221"),
+        ("DUSTDEVIL_SERVICE_PORT_HTTP", "4221"),
+        ("DUSTDEVIL_PORT_4221_TCP", "tcp://10.43.0.1:4221"),
+        ("DUSTDEVIL_PORT_4221_TCP_PROTO", "tcp"),
+        ("DUSTDEVIL_PORT_4221_TCP_PORT", "4221"),
+        ("DUSTDEVIL_PORT_4221_TCP_ADDR", "10.43.0.1"),
+        ("DUSTDEVIL_BIND_PORT", "tcp://10.43.0.2:80"),
+        ("DUSTDEVIL_BIND_SERVICE_HOST", "10.43.0.2"),
+        ("DUSTDEVIL_NAME", "/web/dustdevil"),
+    ];
+    let config = read(&[], &links).unwrap();
+    assert_eq!((config.port, config.binds.len()), (4221, 0));
+    let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+    assert!(warning.starts_with("DUSTDEVIL_PORT=tcp://10.43.0.1:4221 is ignored: "), "{warning}");
+    assert!(warning.contains("enableServiceLinks: false"), "{warning}");
+    // It is not looked at where the command line says the port.
+    assert!(read(&["-p", "80"], &links).unwrap().warnings.is_empty());
 }
 
 #[test]
