@@ -40,7 +40,8 @@ const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
     (
         "opening files",
         &["File::open", "File::create", "OpenOptions", "fs::read", "fs::write", "openat"],
-        &["app", "wsgi", "config"],
+        // The engines read from /proc which signals the process was started with.
+        &["app", "wsgi", "config", "engine::signals"],
     ),
 ];
 
