@@ -1,6 +1,6 @@
 //! The environment as a second command line: `DUSTDEVIL_MAX_FIELDS=50` becomes the word `--max-fields=50`.
 //!
-//! It knows no single flag: names, kinds and conflicts come from the clap `Command`, and clap parses the values.
+//! It knows no single flag: names and kinds come from the clap `Command`, and clap parses the values.
 //! `config` puts the words in front of the real command line. clap's own `env` would have to be repeated for each flag,
 //! doesn't name the variable in its errors, and can't be tested without changing the process's environment.
 
@@ -8,30 +8,36 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, Command};
+
+/// What the environment says.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// As words of a command line.
+    pub words: Vec<OsString>,
+    /// A sentence for each variable that is ignored though it has the name of a flag.
+    pub ignored: Vec<String>,
+}
 
 /// The environment as words for the flags of `command`, without those that the command line gives or contradicts.
 ///
-/// `given` is that command line, already read, and `variable` looks one variable up; an empty one counts as unset.
-/// `command` expects no program name (`no_binary_name`).
+/// `is_overruled` says whether the command line gives or contradicts a flag, by its name without dashes. `variable` looks
+/// one variable up; an empty one counts as unset. `command` expects no program name (`no_binary_name`).
 ///
 /// # Errors
 /// A value that its flag refuses; the error names the variable.
-pub fn words(
+pub fn read(
     command: &Command,
-    given: &ArgMatches,
+    is_overruled: impl Fn(&str) -> bool,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<Vec<OsString>, clap::Error> {
-    let is_given = |flag: &Arg| given.value_source(flag.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let mut words = Vec::new();
+) -> Result<Environment, clap::Error> {
+    let mut environment = Environment::default();
     for flag in command.get_arguments() {
         // ROOT is not a flag: a positional argument has no name for a variable.
         let Some(long) = flag.get_long() else {
             continue;
         };
-        let overruled = command.get_arg_conflicts_with(flag).into_iter().any(is_given);
-        if is_given(flag) || overruled {
+        if is_overruled(long) {
             continue;
         }
         let name = format!("DUSTDEVIL_{}", long.to_ascii_uppercase().replace('-', "_"));
@@ -39,6 +45,14 @@ pub fn words(
         let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
             continue;
         };
+        if let Some(service) = linked_service(&name, &value) {
+            environment.ignored.push(format!(
+                "{name}={} is ignored: Kubernetes sets it for a Service called {service}, and it is no value of --{long}; \
+                 write enableServiceLinks: false in the Pod, or give --{long} on the command line",
+                value.display()
+            ));
+            continue;
+        }
         let new = flag_words(flag, long, &value).map_err(|remedy| {
             let message = format!("invalid value {value:?} for '{name}': write {remedy}");
             command.clone().error(ErrorKind::InvalidValue, message)
@@ -49,9 +63,25 @@ pub fn words(
             error.insert(ContextKind::InvalidArg, ContextValue::String(name));
             return Err(error);
         }
-        words.extend(new);
+        environment.words.extend(new);
     }
-    Ok(words)
+    Ok(environment)
+}
+
+/// The service whose link has set this variable. Kubernetes gives every Pod variables for each Service, as Docker's links
+/// do for containers: for a Service called web they are `WEB_PORT=tcp://10.0.0.1:80`, `WEB_PORT_80_TCP` with the same
+/// value, and others, such as `WEB_SERVICE_HOST`, that no flag has the name of.
+fn linked_service(name: &str, value: &OsStr) -> Option<String> {
+    let (scheme, address) = value.to_str()?.split_once("://")?;
+    let (host, port) = address.rsplit_once(':')?;
+    let is_port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_host = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic());
+    if !["tcp", "udp", "sctp"].contains(&scheme) || !is_host || !is_port(port) {
+        return None;
+    }
+    let of_one_port = format!("_PORT_{port}_{}", scheme.to_ascii_uppercase());
+    let service = name.strip_suffix("_PORT").or_else(|| name.strip_suffix(&of_one_port))?;
+    Some(service.to_ascii_lowercase().replace('_', "-"))
 }
 
 /// One variable as words. The error is the remedy: what to write instead.
@@ -106,17 +136,36 @@ mod tests {
             flag("item").action(ArgAction::Append),
             flag("pair").action(ArgAction::Append).value_name("KEY=VALUE"),
             flag("quiet").action(ArgAction::SetTrue),
-            flag("loud").action(ArgAction::Count).conflicts_with("quiet"),
+            flag("loud").action(ArgAction::Count),
             Arg::new("root"),
         ])
     }
 
     fn read(given: &[&str], variables: &[(&str, &[u8])]) -> Result<Vec<OsString>, clap::Error> {
-        let given = command().try_get_matches_from(given).unwrap();
-        words(&command(), &given, |name| {
+        let variable = |name: &str| {
             let (_, value) = variables.iter().find(|(key, _)| *key == name)?;
             Some(OsStr::from_bytes(value).to_owned())
-        })
+        };
+        super::read(&command(), |name| given.contains(&name), variable).map(|environment| environment.words)
+    }
+
+    #[test]
+    fn the_link_of_a_service_is_told_from_a_value() {
+        for (name, value, service) in [
+            ("DUSTDEVIL_PORT", "tcp://10.43.0.1:4221", Some("dustdevil")),
+            ("DUSTDEVIL_PORT", "udp://[fd00::1]:53", Some("dustdevil")),
+            ("DUSTDEVIL_THE_PORT", "sctp://10.43.0.1:1", Some("dustdevil-the")),
+            ("DUSTDEVIL_PORT_80_TCP", "tcp://10.43.0.1:80", Some("dustdevil")),
+            ("DUSTDEVIL_PORT_80_TCP", "tcp://10.43.0.1:81", None),
+            ("DUSTDEVIL_PATH", "tcp://10.43.0.1:80", None),
+            ("DUSTDEVIL_PORT", "4221", None),
+            ("DUSTDEVIL_PORT", "tcp://10.43.0.1", None),
+            ("DUSTDEVIL_PORT", "tcp://10.43.0.1:http", None),
+            ("DUSTDEVIL_PORT", "tcp://:80", None),
+            ("DUSTDEVIL_PORT", "http://10.43.0.1:80", None),
+        ] {
+            assert_eq!(linked_service(name, OsStr::new(value)).as_deref(), service, "{name}={value}");
+        }
     }
 
     #[test]
@@ -166,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_line_gives_or_contradicts_is_left_alone() {
+    fn what_the_command_line_overrules_is_left_alone() {
         let nonsense: &[(&str, &[u8])] = &[("DUSTDEVIL_THE_PORT", b"nonsense"), ("DUSTDEVIL_LOUD", b"nonsense")];
-        assert!(read(&["--the-port=1", "--quiet"], nonsense).unwrap().is_empty());
+        assert!(read(&["the-port", "loud"], nonsense).unwrap().is_empty());
     }
 }

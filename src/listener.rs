@@ -4,12 +4,13 @@
 //! nonblocking itself. It is also where the addresses become the URLs of the banner.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::{Bind, Config, Timeouts};
+use crate::config::bind::{Bind, Place};
+use crate::config::{Config, Timeouts};
 use crate::start_error::StartError;
 
 /// Connections that may wait to be accepted. Linux cuts it to net.core.somaxconn, 4096 itself since Linux 5.4; more
@@ -20,22 +21,22 @@ const BACKLOG: i32 = 4096;
 /// of the 28,000 ephemeral ports, connections just closed included, every second attempt fails.
 const ATTEMPTS: u32 = 100;
 
-/// Opens every address the configuration asks for, in its order.
+/// Opens every address the configuration asks for, in its order. Names are looked up, now and not again.
 ///
 /// With no `--bind` this is loopback: 127.0.0.1, and ::1 where the machine has IPv6. With port 0 the first address
-/// picks the port and the others take the same one. The sockets are blocking, and closed on exec.
+/// picks the port and the others take the same one; `localhost:0` and `*:0` pick one for their own addresses. The
+/// sockets are blocking, and closed on exec.
 ///
 /// # Errors
-/// One address that cannot be had fails the whole: a server that listens on half of what was asked looks healthy.
+/// One address that cannot be had fails the whole: a server that listens on half of what was asked looks healthy. So does
+/// a name without an address.
 pub fn bind_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
-    let candidates = candidates(config);
+    let groups = groups(config)?;
     let mut attempt = 1;
     loop {
-        match bind_each(&candidates, config) {
+        match bind_each(&groups, config) {
             Ok(listeners) => return Ok(listeners),
-            Err(failure) if config.port == 0 && failure.is_busy() && attempt < ATTEMPTS => {
-                attempt += 1;
-            }
+            Err(failure) if failure.is_unlucky() && attempt < ATTEMPTS => attempt += 1,
             Err(failure) => return Err(failure.explain()),
         }
     }
@@ -53,43 +54,96 @@ pub fn urls(listeners: &[TcpListener]) -> Vec<String> {
         .collect()
 }
 
+/// The addresses of one `--bind`.
+struct Group {
+    /// `None` is the port of the whole server.
+    port: Option<u16>,
+    candidates: Vec<Candidate>,
+}
+
 /// An address to try.
 struct Candidate {
-    bind: Bind,
-    /// Nobody asked for it by name: do without where the machine lacks it.
+    /// Its port is not decided.
+    address: SocketAddr,
+    /// Nobody asked for it in particular: do without where the machine lacks it.
     optional: bool,
+    /// The name that it was found by.
+    name: Option<String>,
 }
 
-fn candidates(config: &Config) -> Vec<Candidate> {
-    if config.binds.is_empty() {
-        let candidate = |ip: IpAddr, optional| Candidate { bind: Bind::from(ip), optional };
-        return vec![candidate(Ipv4Addr::LOCALHOST.into(), false), candidate(Ipv6Addr::LOCALHOST.into(), true)];
+impl Candidate {
+    fn of(ip: impl Into<IpAddr>, optional: bool) -> Candidate {
+        Candidate { address: SocketAddr::new(ip.into(), 0), optional, name: None }
     }
-    config.binds.iter().map(|&bind| Candidate { bind, optional: false }).collect()
 }
 
-/// Opens the candidates once. The configuration's port serves those that name none; while it is 0, the first of them
-/// settles it.
-fn bind_each(candidates: &[Candidate], config: &Config) -> Result<Vec<TcpListener>, Failure> {
-    let mut port = config.port;
-    let mut listeners = Vec::with_capacity(candidates.len());
-    for candidate in candidates {
-        let address = candidate.bind.address(port);
-        match listen(address, &config.timeouts) {
-            Ok((listener, bound)) => {
-                if !candidate.bind.has_port() {
-                    port = bound.port();
-                }
-                listeners.push(listener);
+fn groups(config: &Config) -> Result<Vec<Group>, StartError> {
+    if config.binds.is_empty() {
+        let candidates = vec![Candidate::of(Ipv4Addr::LOCALHOST, false), Candidate::of(Ipv6Addr::LOCALHOST, true)];
+        return Ok(vec![Group { port: None, candidates }]);
+    }
+    let group = |bind: &Bind| {
+        let candidates = match &bind.place {
+            Place::Address(address) => vec![Candidate { address: *address, optional: false, name: None }],
+            Place::Every => {
+                vec![Candidate::of(Ipv4Addr::UNSPECIFIED, false), Candidate::of(Ipv6Addr::UNSPECIFIED, true)]
             }
-            // Busy is not missing: with ::1 left to another program, http://localhost:4221/ would show that program.
-            Err(error) if candidate.optional && is_missing(&error) => {}
-            Err(error) => {
-                let earlier = listeners
-                    .iter()
-                    .filter_map(|listener| listener.local_addr().ok())
-                    .find(|earlier| covers(earlier, &address));
-                return Err(Failure { address, error, earlier });
+            Place::Name(name) => look_up(name)?,
+        };
+        Ok(Group { port: bind.port, candidates })
+    };
+    config.binds.iter().map(group).collect()
+}
+
+/// All addresses of a name, IPv4 first. Where it has both, a machine without IPv6 does without those.
+fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
+    let unknown = |cause: String| {
+        let remedy = "correct the name, or give its address with --bind";
+        StartError::new(format!("cannot listen on {name}: {cause}; {remedy}"))
+    };
+    let found = (name, 0).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    let mut addresses: Vec<SocketAddr> = found.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    addresses.dedup();
+    let Some(first) = addresses.first() else { return Err(unknown("the name has no address".into())) };
+    let has_ipv4 = first.is_ipv4();
+    let candidate = |address: SocketAddr| Candidate {
+        address,
+        optional: has_ipv4 && address.is_ipv6(),
+        name: Some(name.to_owned()),
+    };
+    Ok(addresses.into_iter().map(candidate).collect())
+}
+
+/// Opens the candidates once. The configuration's port serves the groups that name none. A port that is 0 is settled by
+/// the first address that uses it.
+fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Failure> {
+    let mut shared = config.port;
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for group in groups {
+        let mut own = group.port.unwrap_or_default();
+        let (port, given) = match group.port {
+            Some(given) => (&mut own, given),
+            None => (&mut shared, config.port),
+        };
+        for candidate in &group.candidates {
+            let mut address = candidate.address;
+            address.set_port(*port);
+            match listen(address, &config.timeouts) {
+                Ok((listener, bound)) => {
+                    *port = bound.port();
+                    listeners.push(listener);
+                }
+                // Busy is not missing: with ::1 left to another program, http://localhost:4221/ would show that program.
+                Err(error) if candidate.optional && is_missing(&error) => {}
+                Err(error) => {
+                    let earlier = listeners
+                        .iter()
+                        .filter_map(|listener| listener.local_addr().ok())
+                        .find(|earlier| covers(earlier, &address));
+                    let name = candidate.name.clone();
+                    return Err(Failure { address, name, error, earlier, is_picked: given == 0 });
+                }
             }
         }
     }
@@ -137,44 +191,65 @@ fn covers(earlier: &SocketAddr, later: &SocketAddr) -> bool {
 /// An address that could not be had.
 struct Failure {
     address: SocketAddr,
+    /// The name that it was found by.
+    name: Option<String>,
     error: io::Error,
     /// A listener of ours on the same port, when it may be what is in the way.
     earlier: Option<SocketAddr>,
+    /// The system has picked the port, for an earlier address.
+    is_picked: bool,
 }
 
 impl Failure {
-    fn is_busy(&self) -> bool {
-        self.error.kind() == io::ErrorKind::AddrInUse
+    /// Whether another picked port may be free for all addresses.
+    fn is_unlucky(&self) -> bool {
+        self.is_picked && self.earlier.is_none() && self.error.kind() == io::ErrorKind::AddrInUse
     }
 
     fn explain(&self) -> StartError {
-        let address = self.address;
-        let reason = match (Errno::from_io_error(&self.error), self.earlier) {
-            (Some(Errno::ADDRINUSE), Some(earlier)) => {
-                format!("--bind {earlier} already covers it; leave out one of the two")
+        let of = self.name.as_ref().map_or(String::new(), |name| format!(", an address of {name}"));
+        StartError::new(format!("cannot listen on {}{of}: {}", self.address, self.reason()))
+    }
+
+    /// What is in the way, and what to do.
+    fn reason(&self) -> String {
+        let errno = Errno::from_io_error(&self.error).unwrap_or(Errno::IO);
+        let reason = match (errno, self.earlier, self.address) {
+            (Errno::ADDRINUSE, Some(earlier), _) => {
+                return format!("--bind {earlier} already covers it; leave out one of the two");
             }
-            (Some(Errno::ADDRINUSE), None) => {
-                "the address is in use by another program; stop it or choose another port with --port".into()
+            (Errno::ADDRINUSE, None, _) => {
+                "the address is in use by another program; stop it or choose another port with --port"
             }
-            (Some(Errno::ACCESS), _) => {
+            (Errno::ACCESS, ..) if self.address.port() < 1024 => {
                 "this port needs a privilege; choose a port from 1024 up with --port, or give the program the \
                  capability CAP_NET_BIND_SERVICE"
-                    .into()
             }
-            (Some(Errno::ADDRNOTAVAIL), _) => {
-                "this machine has no such address; `ip address` lists those it has, and 0.0.0.0 or :: stands for all"
-                    .into()
+            (Errno::ADDRNOTAVAIL, ..) => {
+                "this machine has no such address; `ip address` lists those it has, and * stands for all"
             }
-            (Some(Errno::AFNOSUPPORT), _) => "this machine has no IPv6; choose an IPv4 address with --bind".into(),
-            (Some(Errno::MFILE | Errno::NFILE), _) => "no file descriptor is left; raise the limit (ulimit -n)".into(),
-            // A link-local address without its interface.
-            (Some(Errno::INVAL), _) if address.is_ipv6() => {
-                "a link-local address needs the number of its interface, as in [fe80::1%2]:4221; `ip link` shows it"
-                    .into()
+            (Errno::AFNOSUPPORT, _, SocketAddr::V6(_)) => {
+                "this machine has no IPv6; choose an IPv4 address with --bind"
             }
-            _ => format!("{}; choose another address with --bind", self.error),
+            (Errno::AFNOSUPPORT, _, SocketAddr::V4(_)) => {
+                "this machine has no IPv4; choose an IPv6 address with --bind"
+            }
+            (Errno::MFILE | Errno::NFILE, ..) => "no file descriptor is left; raise the limit (ulimit -n)",
+            (Errno::INVAL, _, SocketAddr::V6(address))
+                if address.ip().is_unicast_link_local() && address.scope_id() == 0 =>
+            {
+                "a link-local address needs its interface, as in [fe80::1%eth0]:4221; `ip link` shows the interfaces"
+            }
+            (Errno::INVAL, ..) if self.address.ip().is_multicast() => {
+                "a multicast address takes no connections; choose an address of this machine with --bind"
+            }
+            (Errno::NODEV, _, SocketAddr::V6(address)) if address.scope_id() != 0 => {
+                let scope = address.scope_id();
+                return format!("there is no interface with the number {scope}; `ip link` shows those there are");
+            }
+            _ => return format!("{}; choose another address with --bind, or another port with --port", self.error),
         };
-        StartError::new(format!("cannot listen on {address}: {reason}"))
+        reason.to_owned()
     }
 }
 
@@ -236,6 +311,41 @@ mod tests {
     }
 
     #[test]
+    fn every_address_stands_for_both_families_on_one_port() {
+        for args in [&["--bind=*:0"][..], &["--bind=*", "--port=0"]] {
+            let listeners = bind_all(&config(args)).unwrap();
+            assert!(listeners[0].local_addr().unwrap().ip().is_unspecified());
+            assert_eq!(listeners.len(), if has_ipv6() { 2 } else { 1 });
+            assert!(listeners.iter().all(|listener| port(listener) == port(&listeners[0])));
+        }
+        // A port of its own is not that of the others.
+        let listeners = bind_all(&config(&["--port=0", "--bind=127.0.0.1", "--bind=localhost:0"])).unwrap();
+        assert_ne!(port(&listeners[0]), port(&listeners[1]));
+        assert!(listeners[1..].iter().all(|listener| port(listener) == port(&listeners[1])));
+    }
+
+    #[test]
+    fn a_name_stands_for_all_its_addresses() {
+        let listeners = bind_all(&config(&["--port=0", "--bind=localhost"])).unwrap();
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap().ip().is_loopback()));
+        assert!(listeners.iter().all(|listener| port(listener) == port(&listeners[0])));
+        let busy = port(&listeners[0]);
+        let message = bind_all(&config(&[&format!("--bind=localhost:{busy}")])).unwrap_err().to_string();
+        assert!(message.contains("an address of localhost: the address is in use"), "{message}");
+        // RFC 6761: there is no such name.
+        let error = bind_all(&config(&["--port=0", "--bind=nothing.invalid"])).unwrap_err();
+        assert_eq!(error.code, 1);
+        assert!(error.message.starts_with("cannot listen on nothing.invalid: "), "{error}");
+        assert!(error.message.ends_with("correct the name, or give its address with --bind"), "{error}");
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address() {
+        let listeners = bind_all(&config(&["--bind=[::ffff:127.0.0.1]:0"])).unwrap();
+        assert_eq!(listeners[0].local_addr().unwrap().ip(), IpAddr::from(Ipv4Addr::LOCALHOST));
+    }
+
+    #[test]
     fn busy_port_is_one_sentence_with_a_remedy() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = port(&holder);
@@ -274,18 +384,27 @@ mod tests {
 
     #[test]
     fn each_errno_has_its_remedy() {
-        for (errno, remedy) in [
-            (Errno::ADDRINUSE, "--port"),
-            (Errno::ACCESS, "CAP_NET_BIND_SERVICE"),
-            (Errno::ADDRNOTAVAIL, "ip address"),
-            (Errno::AFNOSUPPORT, "IPv4"),
-            (Errno::MFILE, "ulimit -n"),
-            (Errno::INVAL, "interface"),
-            (Errno::NOBUFS, "--bind"),
+        for (errno, address, remedy) in [
+            (Errno::ADDRINUSE, "[fe80::1]:80", "--port"),
+            (Errno::ACCESS, "127.0.0.1:80", "CAP_NET_BIND_SERVICE"),
+            (Errno::ACCESS, "127.0.0.1:8080", "Permission denied"),
+            (Errno::ADDRNOTAVAIL, "192.0.2.1:80", "ip address"),
+            (Errno::AFNOSUPPORT, "[::1]:80", "no IPv6"),
+            (Errno::AFNOSUPPORT, "127.0.0.1:80", "no IPv4"),
+            (Errno::MFILE, "[::1]:80", "ulimit -n"),
+            (Errno::INVAL, "[fe80::1]:80", "interface"),
+            (Errno::INVAL, "[ff02::1]:80", "multicast"),
+            // The number of the interface is there: something else is invalid.
+            (Errno::INVAL, "[fe80::1%2]:80", "Invalid argument"),
+            (Errno::INVAL, "[2001:db8::1]:80", "Invalid argument"),
+            (Errno::INVAL, "127.0.0.1:80", "Invalid argument"),
+            (Errno::NODEV, "[fe80::1%99]:80", "no interface with the number 99"),
+            (Errno::NOBUFS, "[::1]:80", "--bind"),
         ] {
-            let failure = Failure { address: "[fe80::1]:80".parse().unwrap(), error: errno.into(), earlier: None };
+            let address = address.parse().unwrap();
+            let failure = Failure { address, name: None, error: errno.into(), earlier: None, is_picked: false };
             let message = failure.explain().to_string();
-            assert!(message.starts_with("cannot listen on [fe80::1]:80: "), "{message}");
+            assert!(message.starts_with(&format!("cannot listen on {address}: ")), "{message}");
             assert!(message.contains(remedy), "{message}");
             assert!(!message.contains('\n'), "{message}");
         }

@@ -7,6 +7,7 @@ mod logging;
 
 use dustdevil::app::App;
 use dustdevil::config::{Config, Verbosity};
+use dustdevil::engine::signals::{Hangup, survive};
 use dustdevil::proto::responder::SERVER;
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};
@@ -26,18 +27,21 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &mut Config) -> Result<(), StartError> {
+    // First, since a signal may come at any time.
+    let hangup = Hangup::at_start(!config.applications.is_empty());
+    hangup.survive_start();
+    // A file that grows past RLIMIT_FSIZE is an error of its write, to be answered.
+    survive(signal_hook::consts::SIGXFSZ);
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
-    config.check()?;
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    config.check_directories()?;
     if let Some(lowered) = config.fit_threads()? {
         log::warn!("{lowered}");
     }
     raise_descriptor_limit(config);
-    survive(signal_hook::consts::SIGXFSZ);
-    if !config.wsgi.apps.is_empty() {
-        // Until the engine takes it: while the first import runs there is nothing to reload.
-        survive(signal_hook::consts::SIGHUP);
-    }
     let app = Arc::new(App::new(config)?);
     let listeners = listener::bind_all(config)?;
     if let Some(wsgi) = &app.wsgi {
@@ -45,7 +49,7 @@ fn run(config: &mut Config) -> Result<(), StartError> {
     }
     let urls = listener::urls(&listeners);
     let failed = |error| StartError::new(format!("the engine failed: {error}"));
-    let engine = engine::prepare(config, &app, listeners).map_err(failed)?;
+    let engine = engine::prepare(config, &app, listeners, hangup).map_err(failed)?;
     warn_of_root();
     // Printed after the handlers are installed: a supervisor may signal the server as soon as it reads this.
     if config.verbosity != Verbosity::Quiet {
@@ -78,15 +82,6 @@ fn raise_descriptor_limit(config: &Config) {
             "only {limit} files may be open, fewer than --max-connections {}; raise it with ulimit -n",
             config.limits.connections
         );
-    }
-}
-
-/// Catches a signal that would end the process; the flag is never read. A file that grows past RLIMIT_FSIZE is an error of
-/// its write, to be answered; a reload that is asked for too early is none.
-fn survive(signal: i32) {
-    let caught = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    if let Err(error) = signal_hook::flag::register(signal, caught) {
-        log::debug!("signal {signal} cannot be caught: {error}");
     }
 }
 

@@ -36,6 +36,7 @@ use crate::app::exchange::{Exchange, Next};
 use crate::app::forward::Forward;
 use crate::app::observe::access_log::{self, Line};
 use crate::app::reply::page::Format;
+use crate::app::rules::RulesId;
 use crate::cost;
 use crate::http::date::Now;
 use crate::http::request::{Ends, Request};
@@ -81,6 +82,8 @@ impl Deferred {
 pub struct Session {
     conn: Conn,
     exchange: Exchange,
+    /// The rules of the request at hand: those of its route, once that is found.
+    rules: RulesId,
     deferred: Option<Box<Deferred>>,
     input: Buffer,
     output: Buffer,
@@ -107,6 +110,7 @@ impl Session {
         Session {
             conn: Conn::default(),
             exchange: Exchange::None,
+            rules: RulesId::default(),
             deferred: None,
             input: Buffer::default(),
             output: Buffer::default(),
@@ -368,14 +372,15 @@ impl Session {
             *work += cost::DECODED_BYTE * request.target.raw_path().len();
         }
         let found = app.routes.find(&request);
-        if self.conn.unread().is_some_and(|length| length > app.limits.body_size) {
+        self.rules = found.rules;
+        if self.conn.unread().is_some_and(|length| length > app.rules(self.rules).body_size) {
             self.deferred = Some(Deferred::of(&request, logged, now, spare));
             return self.refuse(Violation::BodyTooLarge, app, now, scratch);
         }
         if self.last {
             self.conn.persist = false;
         }
-        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
         let next = app.routes.answer(&found, &request, responder, now);
         match &next {
             Next::Reply(Reply::Done) if logged => {
@@ -470,6 +475,7 @@ impl Session {
             (Reading::Done, Writing::Done) if self.conn.persist && !self.last => {
                 self.changed_files = self.conn.is_unsafe && !self.input.is_empty();
                 self.conn.recycle();
+                self.rules = RulesId::default();
                 self.reused = true;
                 self.since = now.instant;
                 self.phase = Phase::Idle;

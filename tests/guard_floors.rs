@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 10] = [
     &["body", "observe"],
     &["upstreams"],
     &["reply", "forward"],
-    &["receive"],
+    &["receive", "rules"],
     &["exchange"],
     &["handlers"],
     &["routes"],

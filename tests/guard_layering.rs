@@ -40,7 +40,8 @@ const CONTACTS: [(&str, &[&str], &[&str]); 3] = [
     (
         "opening files",
         &["File::open", "File::create", "OpenOptions", "fs::read", "fs::write", "openat"],
-        &["app", "wsgi", "config"],
+        // The engines read from /proc which signals the process was started with.
+        &["app", "wsgi", "config", "engine::signals"],
     ),
 ];
 
@@ -356,6 +357,18 @@ fn one_file_of_the_engines_knows_python_workers() {
         wrong.extend(hits.map(|(at, _)| source.place(at)));
     }
     assert!(wrong.is_empty(), "`wsgi` is for src/engine/python.rs:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn one_room_of_the_configuration_knows_clap() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| source.top() != "environment") {
+        if !source.module.join("::").starts_with("config::args") {
+            let hits = source.code.match_indices("clap").filter(|(at, _)| starts_word(&source.code, *at));
+            wrong.extend(hits.map(|(at, _)| source.place(at)));
+        }
+    }
+    assert!(wrong.is_empty(), "`clap` is for src/config/args and src/environment.rs:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use common::{
     store_server,
 };
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
 const UPLOAD: &str = "PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n";
@@ -76,13 +76,39 @@ on_every_engine! {
         }
     }
 
+    fn names_and_every_address_are_served(engine: Engine) {
+        let loopback = |address: SocketAddr| match address.ip().is_unspecified() {
+            true if address.is_ipv4() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+            true => SocketAddr::from((Ipv6Addr::LOCALHOST, address.port())),
+            false => address,
+        };
+        for args in [&["--bind", "localhost:0"][..], &["--bind", "*:0"], &["--bind", "[::ffff:127.0.0.1]"]] {
+            let (server, _store) = store_server(engine, args);
+            // The banner's last lines come together.
+            let addresses = eventually("a URL", || Some(server.addresses()).filter(|urls| !urls.is_empty()));
+            for address in addresses {
+                let mut client = Client::connect_to(loopback(address));
+                client.send(REQUEST);
+                assert_eq!(client.read_response().text(), "x", "{args:?} {address}");
+            }
+        }
+    }
+
+    fn a_name_without_an_address_is_told_in_a_sentence(engine: Engine) {
+        let outcome = Setup::on(engine).args(["--bind", "nothing.invalid", "--port", "0"]).run();
+        outcome.expect_refusal(&[1], &["nothing.invalid"]);
+        assert!(outcome.stderr.contains("--bind"), "a remedy: {}", outcome.stderr);
+    }
+
     fn a_busy_port_is_told_in_a_sentence(engine: Engine) {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
-        let outcome = Setup::on(engine).args(["--bind", "127.0.0.1", "--port", &port]).run();
-        outcome.expect_refusal(&[1], &["127.0.0.1", &port]);
-        assert!(outcome.stderr.contains("--port"), "a remedy: {}", outcome.stderr);
-        assert!(outcome.stderr.trim().lines().count() <= 3, "a sentence: {}", outcome.stderr);
+        for flag in ["--port", "-p"] {
+            let outcome = Setup::on(engine).args(["--bind", "127.0.0.1", flag, &port]).run();
+            outcome.expect_refusal(&[1], &["127.0.0.1", &port]);
+            assert!(outcome.stderr.contains("--port"), "a remedy: {}", outcome.stderr);
+            assert!(outcome.stderr.trim().lines().count() <= 3, "a sentence: {}", outcome.stderr);
+        }
     }
 
     fn an_address_that_is_not_ours_is_told_in_a_sentence(engine: Engine) {
@@ -120,6 +146,20 @@ on_every_engine! {
         let upload = |length| format!("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
         assert_eq!(exchange(&server, upload(1025)).status, 413);
         assert_eq!(exchange(&server, upload(5) + "hello").status, 201);
+    }
+
+    /// The variables of a Kubernetes Service called dustdevil ended every start in its namespace.
+    fn the_links_of_a_service_do_not_end_the_start(engine: Engine) {
+        let link = "tcp://10.43.0.1:4221";
+        let linked = || {
+            let setup = Setup::on(engine).env("DUSTDEVIL_PORT", link).env("DUSTDEVIL_PORT_4221_TCP", link);
+            let setup = setup.env("DUSTDEVIL_SERVICE_HOST", "10.43.0.1").env("DUSTDEVIL_SERVICE_PORT", "4221");
+            setup.env("DUSTDEVIL_BIND_PORT", link).env("DUSTDEVIL_PORT_4221_TCP_PROTO", "tcp")
+        };
+        assert_eq!(get(&linked().args(["--bind", "127.0.0.1:0"]).start(), "/echo/x").text(), "x");
+        // Without a --port on the command line. It ends because of the directory.
+        let outcome = linked().args(["/no/such/directory"]).run();
+        outcome.expect_refusal(&[1], &["/no/such/directory", "DUSTDEVIL_PORT=tcp://10.43.0.1:4221 is ignored"]);
     }
 
     fn sigterm_and_sigint_end_an_idle_server_at_once(engine: Engine) {
@@ -231,6 +271,9 @@ fn a_command_line_that_makes_no_sense_is_a_usage_error() {
         &["--port"],
         &["--bind", "not an address"],
         &["--bind", "127.0.0.1:99999"],
+        &["-p", "banana"],
+        &["--bind", "127.1"],
+        &["--bind", "http://localhost"],
         &["--header-timeout", "5parsecs"],
         &["--header-timeout", "-1s"],
         &["--max-body-size", "lots"],
@@ -270,7 +313,7 @@ fn every_flag_can_be_set_by_the_environment() {
     let times = ["HEADER_TIMEOUT", "KEEP_ALIVE_TIMEOUT", "BODY_TIMEOUT", "WRITE_TIMEOUT", "GRACE_PERIOD"];
     for flag in numbers.into_iter().chain(times) {
         let variable = format!("DUSTDEVIL_{flag}");
-        let outcome = Setup::default().env(&variable, "banana").run();
+        let outcome = Setup::default().env(&variable, "banana!").run();
         assert_eq!(outcome.code, Some(2), "{variable}: {}", outcome.stderr);
         assert!(outcome.stderr.contains("banana"), "{}", outcome.stderr);
     }

@@ -4,9 +4,10 @@
 //!
 //! | floor | what is there |
 //! |---|---|
-//! | [`App`] | limits, timeouts, what all responses have in common, the table of routes, the log |
+//! | [`App`] | limits, timeouts, the table of routes, the log |
 //! | [`routes`] | `find` decides which route a request belongs to, and what the table says of its method; `answer` acts |
 //! | [`handlers`] | what answers a route: a struct with its data |
+//! | [`rules`] | what a route decides for its requests, whatever answers them |
 //! | [`exchange`] | what a handler leaves to be done, as a value that the session holds |
 //! | [`receive`] | what a response waits for: the request's content, a time, or a listing that is made in steps |
 //! | [`reply`], [`forward`] | whole answers that wait for nothing; a request that another process answers |
@@ -26,6 +27,7 @@ pub mod observe;
 pub mod receive;
 pub mod reply;
 pub mod routes;
+pub mod rules;
 pub mod upstreams;
 
 use crate::app::body::temporary::SpoolAccount;
@@ -35,12 +37,10 @@ use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::writable::Writable;
 use crate::app::handlers::python::Host;
 use crate::app::observe::access_log::AccessLog;
-use crate::app::reply::{cors, page};
 use crate::app::routes::Routes;
-use crate::config::responses::HeaderField;
+use crate::app::rules::{Rules, RulesId};
 use crate::config::{Config, Limits, Timeouts};
 use crate::http::head::HeadLimits;
-use crate::proto::responder::{Common, SERVER};
 use crate::start_error::StartError;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,7 +53,6 @@ pub struct App {
     pub timeouts: Timeouts,
     pub access_log: AccessLog,
     pub clients: Clients,
-    pub common: Common,
     pub routes: Routes,
     /// The listings of all sites.
     listings: Vec<Arc<Shelf>>,
@@ -69,7 +68,7 @@ impl App {
     /// Opens what is to be served.
     ///
     /// # Errors
-    /// A directory or the access log cannot be opened.
+    /// A directory, an error page or the access log cannot be opened.
     pub fn new(config: &Config) -> Result<App, StartError> {
         let spool = SpoolAccount::new(config.limits.spool);
         let routes = Routes::new(config, &Coders::new(), &spool)?;
@@ -79,14 +78,19 @@ impl App {
             head_limits: HeadLimits { size: header_size, target, fields },
             timeouts: config.timeouts.clone(),
             access_log: AccessLog::open(&config.access_log)?,
-            clients: Clients::new(&config.proxy.trusted),
-            common: common(config)?,
+            clients: Clients::new(&config.trusted),
             listings: routes.sites().map(|site| Arc::clone(site.listings())).collect(),
             stores: routes.stores().map(Arc::clone).collect(),
             routes,
-            wsgi: Host::new(&config.wsgi)?,
+            wsgi: Host::new(&config.applications, &config.wsgi)?,
             spool,
         })
+    }
+
+    /// The rules of a request's route.
+    #[inline]
+    pub fn rules(&self, id: RulesId) -> &Rules {
+        self.routes.rules(id)
     }
 
     /// When `do_chores` is to be called even if no request comes.
@@ -105,21 +109,4 @@ impl App {
         self.listings.iter().for_each(|shelf| shelf.expire(now));
         self.stores.iter().for_each(|store| store.do_chore(now));
     }
-}
-
-/// What all responses have in common.
-fn common(config: &Config) -> Result<Common, StartError> {
-    let rules = &config.responses;
-    let mut common = Common::new(SERVER);
-    for HeaderField { name, value } in &rules.headers {
-        common.add(name, value);
-    }
-    if let Some(origin) = &rules.cors {
-        cors::join(origin, &mut common);
-    }
-    // Of two pages for one status the last counts, as with every flag: it is found first.
-    for page in rules.error_pages.iter().rev() {
-        common.error_pages.push(page::read_error_page(page, config.root.as_deref())?);
-    }
-    Ok(common)
 }

@@ -29,9 +29,11 @@ use crate::app::handlers::trace;
 use crate::app::handlers::user_agent::UserAgent;
 use crate::app::reply::cors;
 use crate::app::reply::page::{self, Format};
+use crate::app::rules::{Rules, RulesId, RulesTable};
 use crate::app::upstreams::names::Names;
 use crate::config::Config;
 use crate::config::proxy::PathRule;
+use crate::config::site::SiteRules;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
 use crate::http::request::Request;
@@ -77,6 +79,7 @@ pub struct Route {
     path: String,
     shape: Shape,
     allow: Methods,
+    rules: RulesId,
     serve: Serve,
 }
 
@@ -84,18 +87,25 @@ pub struct Route {
 #[derive(Debug)]
 pub struct Routes {
     routes: Vec<Route>,
+    rules: RulesTable,
     /// A line for each route that this server answers itself, for people.
     lines: Vec<String>,
     names: Arc<Names>,
-    /// Whether CORS is on: preflights are answered.
-    cors: bool,
     /// Whether TRACE is answered.
     trace: bool,
 }
 
 /// The result of `find`.
 #[derive(Debug)]
-pub enum Found<'a, 'r> {
+pub struct Found<'a, 'r> {
+    /// Those of the route that the path belongs to.
+    pub rules: RulesId,
+    pub verdict: Verdict<'a, 'r>,
+}
+
+/// What is done with a request.
+#[derive(Debug)]
+pub enum Verdict<'a, 'r> {
     /// The route answers.
     Route(&'a Route, Rest<'r>),
     /// OPTIONS: the methods that are allowed.
@@ -154,11 +164,12 @@ impl Routes {
     /// Makes the routes of a configuration, and opens the directories to serve.
     ///
     /// # Errors
-    /// A directory cannot be opened.
+    /// A directory or an error page cannot be opened.
     pub fn new(config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<Routes, StartError> {
+        let rules = RulesTable::new(Rules::new(&config.rules, config.root.as_deref())?);
         let mut table = Table::default();
         table.add_own(config, coders, spool)?;
-        let clients = Arc::new(Clients::new(&config.proxy.trusted));
+        let clients = Arc::new(Clients::new(&config.trusted));
         let Table { mut routes, lines } = table;
         for route in &mut routes {
             if config.trace_method {
@@ -171,23 +182,33 @@ impl Routes {
                 index.lines = lines.clone();
             }
         }
+        let elsewhere = |path: &str, serve| {
+            let shape = if path.ends_with('/') { Shape::Below } else { Shape::AtOrBelow };
+            Route { path: path.to_owned(), shape, allow: ELSEWHERE, rules: RulesId::default(), serve }
+        };
         let names = Arc::new(Names::default());
-        routes.extend(Proxy::all(&config.proxy, &clients, spool, &names).into_iter().map(|proxy| {
-            let shape = if proxy.prefix.ends_with('/') { Shape::Below } else { Shape::AtOrBelow };
-            Route { path: proxy.prefix.clone(), shape, allow: ELSEWHERE, serve: Serve::Proxy(proxy) }
-        }));
-        routes.extend(Python::all(&config.wsgi, &clients, spool).into_iter().map(|python| {
-            let shape = if python.prefix() == "/" { Shape::Below } else { Shape::AtOrBelow };
-            Route { path: python.prefix().to_owned(), shape, allow: ELSEWHERE, serve: Serve::Python(python) }
+        let proxies = Proxy::all(&config.upstreams, &config.rules.proxy, &clients, spool, &names);
+        routes.extend(proxies.into_iter().map(|proxy| elsewhere(&proxy.prefix.clone(), Serve::Proxy(proxy))));
+        let applications = Python::all(&config.applications, &config.wsgi, &clients, spool);
+        routes.extend(applications.into_iter().map(|python| {
+            let path = python.prefix().to_owned();
+            elsewhere(&path, Serve::Python(python))
         }));
         // The sort is stable: equal routes keep their order.
         routes.sort_by_key(|route| (std::cmp::Reverse(route.depth()), route.rank()));
-        Ok(Routes { routes, lines, names, cors: config.responses.cors.is_some(), trace: config.trace_method })
+        Ok(Routes { routes, rules, lines, names, trace: config.trace_method })
     }
 
     /// The names of upstreams, which an engine has looked up.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+
+    /// Gives the routes of a path rules of their own.
+    #[cfg(test)]
+    pub fn give(&mut self, path: &str, rules: Rules) {
+        let rules = self.rules.add(rules);
+        self.routes.iter_mut().filter(|route| route.path == path).for_each(|route| route.rules = rules);
     }
 
     // ---- for people
@@ -230,21 +251,37 @@ impl Routes {
 
     // ---- finding
 
+    /// The rules of a request's route.
+    #[inline]
+    pub fn rules(&self, id: RulesId) -> &Rules {
+        self.rules.of(id)
+    }
+
     /// Finds the route of a request, or decides the answer without one.
     pub fn find<'r>(&self, request: &'r Request) -> Found<'_, 'r> {
-        let method = request.method();
-        match request.target.form {
-            Form::Asterisk => return Found::Options(self.all_methods()),
-            Form::Authority => return Found::NotAllowed(Methods::READ),
-            Form::Origin | Form::Absolute => {}
+        let of_server = |verdict| Found { rules: RulesId::default(), verdict };
+        let located = match request.target.form {
+            Form::Asterisk => return of_server(Verdict::Options(self.all_methods())),
+            Form::Authority => return of_server(Verdict::NotAllowed(Methods::READ)),
+            Form::Origin | Form::Absolute => self.locate(request),
+        };
+        let rules = located.as_ref().map_or(RulesId::default(), |(route, _)| route.rules);
+        match self.judge(located, request) {
+            // Of routes with the same path, another one may allow the method.
+            verdict @ Verdict::Route(route, _) => Found { rules: route.rules, verdict },
+            verdict => Found { rules, verdict },
         }
-        match self.locate(request) {
+    }
+
+    fn judge<'a, 'r>(&'a self, located: Result<(&'a Route, Rest<'r>), Why>, request: &Request) -> Verdict<'a, 'r> {
+        let method = request.method();
+        match located {
             Ok((route, rest)) if route.is_elsewhere() => self.found_elsewhere(route, rest, request),
-            Ok((route, rest)) if route.allow.contains(method) && is_for_handlers(method) => Found::Route(route, rest),
-            Err(Why::Ambiguous) => Found::Nothing(Why::Ambiguous),
-            _ if method == Method::Unknown => Found::UnknownMethod,
+            Ok((route, rest)) if route.allow.contains(method) && is_for_handlers(method) => Verdict::Route(route, rest),
+            Err(Why::Ambiguous) => Verdict::Nothing(Why::Ambiguous),
+            _ if method == Method::Unknown => Verdict::UnknownMethod,
             Ok((route, rest)) => self.found_here(route, rest, request),
-            Err(why) => Found::Nothing(why),
+            Err(why) => Verdict::Nothing(why),
         }
     }
 
@@ -278,33 +315,35 @@ impl Routes {
         self.routes.iter().find(|route| route.matches(path))
     }
 
-    fn found_elsewhere<'a, 'r>(&self, route: &'a Route, rest: Rest<'r>, request: &Request) -> Found<'a, 'r> {
+    fn found_elsewhere<'a, 'r>(&self, route: &'a Route, rest: Rest<'r>, request: &Request) -> Verdict<'a, 'r> {
         let (method, is_upstream) = (request.method(), matches!(route.serve, Serve::Proxy(_)));
         // Max-Forwards: 0 forbids forwarding (RFC 9110, section 7.6.2).
         let ends_here = || is_upstream && fields::max_forwards(request) == Some(0);
         match method {
-            Method::Options if self.cors && cors::is_preflight(request) => Found::Options(route.allow),
-            Method::Options if ends_here() => Found::Options(route.allow),
+            Method::Options if self.rules(route.rules).cors && cors::is_preflight(request) => {
+                Verdict::Options(route.allow)
+            }
+            Method::Options if ends_here() => Verdict::Options(route.allow),
             // An upstream's answer to TRACE would show fields that this server has added, and others between the two
             // servers.
-            Method::Trace if is_upstream && !self.trace => Found::NotAllowed(route.allow),
-            Method::Trace if ends_here() => Found::Trace,
-            _ => Found::Route(route, rest),
+            Method::Trace if is_upstream && !self.trace => Verdict::NotAllowed(route.allow),
+            Method::Trace if ends_here() => Verdict::Trace,
+            _ => Verdict::Route(route, rest),
         }
     }
 
     /// Several routes can have the same path: one answers GET, another POST. Chooses the one that allows the method.
-    fn found_here<'a, 'r>(&'a self, first: &Route, rest: Rest<'r>, request: &Request) -> Found<'a, 'r> {
+    fn found_here<'a, 'r>(&'a self, first: &Route, rest: Rest<'r>, request: &Request) -> Verdict<'a, 'r> {
         let (method, path) = (request.method(), request.path());
         let own = self.routes.iter().filter(|route| !route.is_elsewhere());
         let here = own.filter(|route| route.path == first.path && route.matches(path));
         let allow = here.clone().fold(Methods::NONE, |all, route| all.and(route.allow));
         let allowing = { here }.find(|route| route.allow.contains(method));
         match (allowing, method) {
-            (None, _) => Found::NotAllowed(allow),
-            (Some(_), Method::Options) => Found::Options(allow),
-            (Some(_), Method::Trace) => Found::Trace,
-            (Some(route), _) => Found::Route(route, rest),
+            (None, _) => Verdict::NotAllowed(allow),
+            (Some(_), Method::Options) => Verdict::Options(allow),
+            (Some(_), Method::Trace) => Verdict::Trace,
+            (Some(route), _) => Verdict::Route(route, rest),
         }
     }
 
@@ -317,22 +356,22 @@ impl Routes {
 
     /// Answers a request, or returns what the answer has to wait for.
     pub fn answer(&self, found: &Found, request: &Request, responder: Responder, now: &Now) -> Next {
-        let reply = match found {
-            Found::Route(route, rest) => return route.serve.answer(request, rest, responder, now),
-            Found::Options(allow) => self.options(*allow, request, responder),
-            Found::Trace => trace::answer(request, responder),
-            Found::NotAllowed(allow) => method_not_allowed(*allow, request, responder),
-            Found::UnknownMethod => {
+        let reply = match &found.verdict {
+            Verdict::Route(route, rest) => return route.serve.answer(request, rest, responder, now),
+            Verdict::Options(allow) => self.options(*allow, found.rules, request, responder),
+            Verdict::Trace => trace::answer(request, responder),
+            Verdict::NotAllowed(allow) => method_not_allowed(*allow, request, responder),
+            Verdict::UnknownMethod => {
                 let sentence = "This server does not know the request's method.";
                 page::error(Format::of(request), responder, Status::NOT_IMPLEMENTED, sentence)
             }
-            Found::Nothing(_) => page::not_found(Format::of(request), responder),
+            Verdict::Nothing(_) => page::not_found(Format::of(request), responder),
         };
         reply.into()
     }
 
-    fn options(&self, allow: Methods, request: &Request, responder: Responder) -> Reply {
-        if self.cors && cors::is_preflight(request) {
+    fn options(&self, allow: Methods, rules: RulesId, request: &Request, responder: Responder) -> Reply {
+        if self.rules(rules).cors && cors::is_preflight(request) {
             return cors::preflight(&allow_value(allow), request, responder);
         }
         let mut fields = responder.start(Status::NO_CONTENT);
@@ -388,17 +427,19 @@ struct Table {
 impl Table {
     fn add(&mut self, (path, hint, about): (&str, &str, &'static str), shape: Shape, allow: Methods, serve: Serve) {
         self.lines.push((format!("{path}{hint}"), about));
-        self.routes.push(Route { path: path.to_owned(), shape, allow, serve });
+        self.routes.push(Route { path: path.to_owned(), shape, allow, rules: RulesId::default(), serve });
     }
 
     fn add_own(&mut self, config: &Config, coders: &Arc<Coders>, spool: &Arc<SpoolAccount>) -> Result<(), StartError> {
         let read = Methods::READ;
+        let rules = &config.rules;
         let site = |prefix, path| {
-            let site = Site::new(prefix, open(config, path)?, config, coders)?;
+            let site = Site::new(prefix, open(&rules.site, path)?, rules.site.clone(), config.limits.cache, coders)?;
             Ok::<_, StartError>(Serve::Site(Box::new(site)))
         };
-        // If an application or an upstream is at /, it gets the requests for these addresses.
-        let taken = config.wsgi.takes_all() || config.proxy.takes_all();
+        // An application or an upstream at / has these addresses for itself.
+        let taken = config.applications.iter().any(|mount| mount.prefix == "/")
+            || config.upstreams.iter().any(|mount| mount.prefix == "/");
         if config.endpoints && !taken {
             let echo = Serve::Echo(Echo { coders: Arc::clone(coders) });
             self.add(("/echo/", "{text}", "the text"), Shape::Below, read, echo);
@@ -413,12 +454,12 @@ impl Table {
             }
         }
         if let Some(path) = &config.directory {
-            let directory = Arc::new(Writable::new(open(config, path)?));
+            let directory = Arc::new(Writable::new(open(&rules.site, path)?));
             let store = Serve::Store(Store { directory, coders: Arc::clone(coders) });
-            let allow = if config.delete { STORE.with(Method::Delete) } else { STORE };
+            let allow = if rules.delete { STORE.with(Method::Delete) } else { STORE };
             self.add(("/files/", "{name}", "the store"), Shape::Below, allow, store);
         }
-        for mount in &config.wsgi.sites {
+        for mount in &config.statics {
             let serve = site(&mount.prefix, &mount.directory)?;
             self.add((&mount.prefix, "", "files"), Shape::Below, read, serve);
         }
@@ -432,8 +473,8 @@ impl Table {
     }
 }
 
-fn open(config: &Config, path: &Path) -> Result<Root, StartError> {
-    Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
+fn open(rules: &SiteRules, path: &Path) -> Result<Root, StartError> {
+    Root::open(path, rules.symlinks, rules.hidden).map_err(|error| {
         let path = path.display();
         let remedy = "check its name and its permissions";
         StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))

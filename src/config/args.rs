@@ -1,19 +1,70 @@
-//! The command line as clap sees it: the flags that belong to no group of their own, the help, and which flags
-//! contradict each other.
+//! The command line as clap sees it: the flags that belong to no group of their own, the help, and how flags and
+//! variables fill a `Config`. clap is named here, in the files of `args/`, and in `environment`.
 
-use crate::config::proxy::ProxyRules;
-use crate::config::responses::{Origin, ResponseRules};
-use crate::config::server::{AccessLog, Bind, Chosen, Engine, Limits, Timeouts, access_log};
-use crate::config::site::SiteRules;
-use crate::config::values::{count, path, port, prefix};
-use crate::config::wsgi::WsgiRules;
-use crate::environment;
+mod proxy;
+mod responses;
+mod server;
+mod site;
+mod values;
+mod wsgi;
+
+use crate::config::args::proxy::ProxyArgs;
+use crate::config::args::responses::{ResponseArgs, join_origin};
+use crate::config::args::server::{LimitArgs, TimeoutArgs};
+use crate::config::args::site::SiteArgs;
+use crate::config::args::values::{access_log, path};
+use crate::config::args::wsgi::WsgiArgs;
+use crate::config::bind::Bind;
+use crate::config::check;
+use crate::config::given::Given;
+use crate::config::route::RouteRules;
+use crate::config::values::{count, port, prefix};
+use crate::config::{AccessLog, Config, Engine, Verbosity};
+use crate::environment::{self, Environment};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
-use std::ffi::{OsStr, OsString};
+use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use std::env;
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
+
+impl Config {
+    /// Reads a command line, its first word the program's name, and the environment below it.
+    ///
+    /// # Errors
+    /// A usage error (exit code 2), or the text of --help or --version (exit code 0): `clap::Error::exit` handles both.
+    pub fn from_args<I>(args: I) -> Result<Config, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        Config::resolve(args, |name| env::var_os(name), env::current_dir)
+    }
+
+    /// As `from_args`, with the environment and the current directory as arguments, so that tests can choose them.
+    pub(super) fn resolve<I>(
+        args: I,
+        variable: impl Fn(&str) -> Option<OsString>,
+        current_dir: impl FnOnce() -> io::Result<PathBuf>,
+    ) -> Result<Config, clap::Error>
+    where
+        I: IntoIterator,
+        I::Item: Into<OsString>,
+    {
+        let Read { args, mut given, ignored } = Args::read(args.into_iter().skip(1).map(Into::into), variable)?;
+        let names_nothing = ["root", "directory", "proxy", "wsgi", "static"].iter().all(|place| !given.has(place));
+        let current = if names_nothing { Some(current_site(current_dir)?) } else { None };
+        if current.is_some() {
+            given.add("root");
+        }
+        let config = Config { warnings: ignored, ..args.fill(current, given) };
+        match check::conflicts(&config, spelled).into_iter().next() {
+            Some(conflict) => Err(Args::command().error(ErrorKind::ArgumentConflict, conflict.message)),
+            None => Ok(config),
+        }
+    }
+}
 
 const SERVE: &str = "What to serve";
 const LISTEN: &str = "Where to listen";
@@ -41,117 +92,115 @@ const HELP: &str = "Help";
     disable_help_flag = true,
     disable_version_flag = true
 )]
-pub(super) struct Args {
+struct Args {
     /// Directory to serve as a site at / [default: the current directory]
     ///
     /// With --directory or --proxy and no ROOT there is no site, and / shows what the server answers.
     // Without a heading: clap then puts it first. Under a heading it would be listed last.
     #[arg(value_parser = path())]
-    pub(super) root: Option<PathBuf>,
+    root: Option<PathBuf>,
 
     /// Directory to read and store files in, at /files/
     ///
     /// GET and HEAD read a file, POST and PUT store one. Anyone who reaches the server can do so.
     #[arg(long, value_name = "DIR", value_parser = path(), help_heading = SERVE)]
-    pub(super) directory: Option<PathBuf>,
+    directory: Option<PathBuf>,
 
     /// Let DELETE remove files from --directory
     #[arg(long, help_heading = SERVE)]
-    pub(super) allow_delete: bool,
+    allow_delete: bool,
 
     /// Don't list directories that have no index file
     #[arg(long, help_heading = SERVE)]
-    pub(super) no_listing: bool,
+    no_listing: bool,
 
     /// Switch /echo and /user-agent off
     #[arg(long, help_heading = SERVE)]
-    pub(super) no_endpoints: bool,
+    no_endpoints: bool,
 
     /// Add endpoints to try clients with: /debug/request, ...
     ///
     /// They show a request as the server saw it, wait, drip, stream, redirect and set cookies; POST / echoes its body.
     /// The list is printed at start. They send back what clients send: not for a server that strangers can reach.
     #[arg(long, help_heading = SERVE)]
-    pub(super) debug_endpoints: bool,
+    debug_endpoints: bool,
 
     /// Prefix of the debug endpoints [default: /debug/]
     ///
     /// A path that begins and ends with a slash, and is not one of the server's other routes.
     #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
-    pub(super) debug_prefix: Option<String>,
+    debug_prefix: Option<String>,
 
     /// Answer TRACE with the request as it arrived
     ///
     /// Without the fields Authorization, Cookie and Proxy-Authorization. Off, TRACE is answered 405.
     #[arg(long, help_heading = SERVE)]
-    pub(super) trace_method: bool,
+    trace_method: bool,
 
     #[command(flatten)]
-    pub(super) site: SiteRules,
+    site: SiteArgs,
 
     #[command(flatten)]
-    pub(super) responses: ResponseRules,
+    responses: ResponseArgs,
 
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
-    /// An IPv4 or IPv6 address, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080. 0.0.0.0 is every IPv4
-    /// address of this machine and :: every IPv6 address; give both for all.
+    /// An address or a name, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080, localhost. * is every
+    /// address of this machine, 0.0.0.0 every IPv4 address and :: every IPv6 address. A name is looked up once, at start,
+    /// and stands for all addresses that it has.
     #[arg(long, value_name = "ADDR", help_heading = LISTEN)]
-    pub(super) bind: Vec<Bind>,
+    bind: Vec<Bind>,
 
     /// Port for addresses that name none; 0 picks a free one
-    #[arg(long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
-    pub(super) port: u16,
+    #[arg(short, long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
+    port: u16,
 
     /// How the server waits for connections
     ///
     /// The server is the same with each, so that they can be compared. With pool and iterative a connection holds its
     /// thread until it is closed, or has been idle for a second while another client waits.
     #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
-    pub(super) engine: Engine,
+    engine: Engine,
 
     /// Threads of --engine pool
     // As many as the tutorial's pool had, so that its figures can be reproduced.
     #[arg(long, value_name = "COUNT", default_value = "20", value_parser = count, help_heading = WAIT)]
-    pub(super) pool_size: usize,
-
-    #[arg(skip)]
-    pub(super) chosen: Chosen,
+    pool_size: usize,
 
     #[command(flatten)]
-    pub(super) limits: Limits,
+    limits: LimitArgs,
 
     #[command(flatten)]
-    pub(super) timeouts: Timeouts,
+    timeouts: TimeoutArgs,
 
     #[command(flatten)]
-    pub(super) proxy: ProxyRules,
+    proxy: ProxyArgs,
 
     #[command(flatten)]
-    pub(super) wsgi: WsgiRules,
+    wsgi: WsgiArgs,
 
     /// Access log: a file, - for standard output, or off
     ///
     /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
     /// Nobody waits for the reader of a pipe or terminal: 1 MiB of lines may wait, further ones are dropped and counted.
     #[arg(long, value_name = "PATH|-|off", default_value = "-", value_parser = access_log(), help_heading = LOGS)]
-    pub(super) access_log: AccessLog,
+    access_log: AccessLog,
 
     /// Say why requests are refused; -vv says every step
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet", help_heading = LOGS)]
-    pub(super) verbose: u8,
+    #[arg(short, long, action = ArgAction::Count, help_heading = LOGS)]
+    verbose: u8,
 
     /// No banner, and nothing but errors on standard error
-    #[arg(short, long, conflicts_with = "verbose", help_heading = LOGS)]
-    pub(super) quiet: bool,
+    #[arg(short, long, help_heading = LOGS)]
+    quiet: bool,
 
     /// Print help (-h is short, --help long)
     #[arg(short, long, action = ArgAction::Help, help_heading = HELP)]
-    pub(super) help: Option<bool>,
+    help: Option<bool>,
 
     /// Print the version
     #[arg(short = 'V', long, action = ArgAction::Version, help_heading = HELP)]
-    pub(super) version: Option<bool>,
+    version: Option<bool>,
 }
 
 const AFTER_LONG_HELP: &str = "\
@@ -178,111 +227,92 @@ Exit codes:
   2  a wrong command line or environment variable
   3  a Python application that does not start";
 
+/// The command line and the environment.
+struct Read {
+    args: Args,
+    given: Given,
+    /// A sentence for each variable that is ignored.
+    ignored: Vec<String>,
+}
+
 impl Args {
     /// Reads a command line, already without the program's name, and the environment below it.
-    pub(super) fn read(
+    fn read(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Args, clap::Error> {
+    ) -> Result<Read, clap::Error> {
         let words = join_origin(words);
         // The command line alone first: --help must work in a broken environment, and flags go before variables.
-        let given = Args::command().try_get_matches_from(&words)?;
-        let environment = environment::words(&Args::command(), &given, variable)?;
-        let matches = Args::command().try_get_matches_from(environment.into_iter().chain(words))?;
-        let is_chosen = |id| matches.value_source(id) != Some(ValueSource::DefaultValue);
-        let chosen = Chosen { connections: is_chosen("connections"), pool_size: is_chosen("pool_size") };
-        Ok(Args { chosen, ..Args::from_arg_matches(&matches)? })
+        let on_line = Args::command().try_get_matches_from(&words)?;
+        let on_line = given(&on_line);
+        let is_given = |name: &str| on_line.has(name) || check::excluded_by(name).any(|other| on_line.has(other));
+        let Environment { words: variables, ignored } = environment::read(&Args::command(), is_given, variable)?;
+        let matches = Args::command().try_get_matches_from(variables.into_iter().chain(words))?;
+        Ok(Read { args: Args::from_arg_matches(&matches)?, given: given(&matches), ignored })
     }
 
-    /// Refuses flags that have no effect beside the others, and two flags that set the same field.
-    pub(super) fn check_together(&self) -> Result<(), clap::Error> {
-        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
-        if self.allow_delete && self.directory.is_none() {
-            return conflict("--allow-delete is about the store, and there is none; name a --directory too".into());
+    fn fill(self, current_site: Option<PathBuf>, given: Given) -> Config {
+        let debug_prefix = match self.debug_endpoints {
+            true => Some(self.debug_prefix.unwrap_or_else(|| "/debug/".into())),
+            false => None,
+        };
+        Config {
+            root: self.root.or(current_site),
+            directory: self.directory,
+            endpoints: !self.no_endpoints,
+            debug_prefix,
+            trace_method: self.trace_method,
+            binds: self.bind,
+            port: self.port,
+            engine: self.engine,
+            pool_size: self.pool_size,
+            timeouts: self.timeouts.timeouts(),
+            rules: RouteRules {
+                site: self.site.rules(!self.no_listing),
+                responses: self.responses.rules(),
+                proxy: self.proxy.rules(),
+                delete: self.allow_delete,
+                body_size: self.limits.max_body_size,
+            },
+            limits: self.limits.limits(),
+            upstreams: self.proxy.proxy,
+            trusted: self.proxy.trusted_proxy,
+            wsgi: self.wsgi.rules(),
+            applications: self.wsgi.wsgi,
+            statics: self.wsgi.statics,
+            access_log: self.access_log,
+            verbosity: match self.verbose {
+                _ if self.quiet => Verbosity::Quiet,
+                0 => Verbosity::Normal,
+                1 => Verbosity::Debug,
+                _ => Verbosity::Trace,
+            },
+            given,
+            warnings: Vec::new(),
         }
-        let has_site = self.root.is_some()
-            || !self.wsgi.sites.is_empty()
-            || (self.directory.is_none() && self.proxy.proxy.is_empty());
-        if let Some(flag) = self.site.about_a_site().filter(|_| !has_site) {
-            return conflict(format!(
-                "{flag} is about the site, and --directory or --proxy alone serve none; name a ROOT too"
-            ));
-        }
-        if self.responses.cors.is_some() && self.responses.names("Access-Control-Allow-Origin") {
-            return conflict("--cors and --header both set Access-Control-Allow-Origin; leave one of them out".into());
-        }
-        let caching = self.site.immutable || !self.site.cache_control.is_empty();
-        if caching && self.responses.names("Cache-Control") {
-            return conflict(
-                "--header sets a Cache-Control for every response, which contradicts --cache-control and --immutable; \
-                 write --cache-control '**=VALUE' instead"
-                    .into(),
-            );
-        }
-        Ok(())
     }
 }
 
-/// The words of a command line, with `--cors` and a following origin joined. In `--cors public/` no origin follows:
-/// `public/` is the ROOT.
-fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut words = words.peekable();
-    let mut joined = Vec::new();
-    while let Some(word) = words.next() {
-        let is_origin = |next: &OsString| next.to_str().is_some_and(|text| text.parse::<Origin>().is_ok());
-        match (word == "--cors", words.next_if(|next| word == "--cors" && is_origin(next))) {
-            (true, Some(origin)) => joined.push([word, origin].join(OsStr::new("="))),
-            _ => joined.push(word),
+/// The settings that a command line names.
+fn given(matches: &ArgMatches) -> Given {
+    let mut given = Given::default();
+    for argument in Args::command().get_arguments() {
+        let id = argument.get_id().as_str();
+        if matches.value_source(id) == Some(ValueSource::CommandLine) {
+            given.add(argument.get_long().unwrap_or(id));
         }
     }
-    joined
+    given
 }
 
-impl Args {
-    /// Refuses applications that contradict each other or the rest of the command line.
-    pub(super) fn check_wsgi(&self) -> Result<(), clap::Error> {
-        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
-        if let Some(prefix) = self.wsgi.claimed_twice() {
-            return conflict(format!("two applications have the prefix {prefix}; give one of them another prefix"));
-        }
-        if self.wsgi.sites.iter().any(|site| site.prefix == "/") {
-            return conflict("--static is for a prefix; give the site at / as ROOT".into());
-        }
-        if self.wsgi.takes_all() && self.root.is_some() {
-            return conflict("the application at / answers every path; leave ROOT out, or mount it at a prefix".into());
-        }
-        Ok(())
-    }
-
-    /// Refuses upstreams that contradict each other or the rest of the command line.
-    pub(super) fn check_proxy(&self) -> Result<(), clap::Error> {
-        let conflict = |message: String| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
-        if let Some(prefix) = self.proxy.disagreement() {
-            return conflict(format!("the upstreams of {prefix} name different paths; give all of them the same"));
-        }
-        let bare = |prefix: &str| prefix.trim_end_matches('/').to_owned();
-        let others =
-            self.wsgi.apps.iter().map(|app| &app.prefix).chain(self.wsgi.sites.iter().map(|site| &site.prefix));
-        let others: Vec<_> = others.map(|prefix| bare(prefix)).collect();
-        if let Some(mount) = self.proxy.proxy.iter().find(|mount| others.contains(&bare(&mount.prefix))) {
-            let prefix = &mount.prefix;
-            return conflict(format!("an upstream and something else are to answer {prefix}; give one another prefix"));
-        }
-        if self.proxy.takes_all() && self.root.is_some() {
-            return conflict("--proxy /=.. answers every path, and nothing is left for ROOT; leave it out".into());
-        }
-        if self.proxy.takes_all() && self.directory.is_some() {
-            return conflict(
-                "--proxy /=.. answers every path, and nothing is left for --directory; leave it out".into(),
-            );
-        }
-        Ok(())
-    }
+/// A setting as the command line has it.
+fn spelled(setting: &str) -> String {
+    if setting == "root" { "ROOT".into() } else { format!("--{setting}") }
 }
 
 /// The current directory as the site. Refused if it is `/`, where services and containers start: a unit file without a
 /// ROOT would put the whole machine on the network. To serve `/` on purpose, write `dustdevil /`.
-pub(super) fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<PathBuf, clap::Error> {
+fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<PathBuf, clap::Error> {
     let reason = match current_dir() {
         Ok(site) if site != Path::new("/") => return Ok(site),
         Ok(_) => "the current directory is /, which would serve the whole machine".into(),
@@ -295,23 +325,12 @@ pub(super) fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) ->
     ))
 }
 
-/// The prefix of the debug endpoints if they are on. Refused if another route has the path already: one of the two
-/// would never be reached.
-pub(super) fn debug_prefix(
-    on: bool,
-    given: Option<String>,
-    endpoints: bool,
-    directory: &Option<PathBuf>,
-) -> Result<Option<String>, clap::Error> {
-    let conflict = |message| Err(Args::command().error(ErrorKind::ArgumentConflict, message));
-    match given {
-        Some(_) if !on => conflict("--debug-prefix says where debug endpoints are; add --debug-endpoints".into()),
-        None => Ok(on.then(|| "/debug/".into())),
-        Some(prefix) => match [("/echo/", endpoints), ("/files/", directory.is_some())] {
-            taken if taken.iter().any(|(path, used)| *used && prefix.starts_with(path)) => {
-                conflict(format!("the path {prefix} of --debug-prefix belongs to another route; choose another"))
-            }
-            _ => Ok(Some(prefix)),
-        },
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault_in_the_declaration() {
+        Args::command().debug_assert();
     }
 }

@@ -1,123 +1,54 @@
-//! The flags about upstreams.
+//! Upstreams: which prefixes they answer, and how.
+//! Also which proxies in front of this server are believed.
 
-use crate::config::values;
 use crate::units;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Which prefixes other servers answer, and how.
-#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Proxy")]
+/// How requests are passed to upstreams. A route may have its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyRules {
-    /// Let other servers answer below a prefix, repeatable
-    ///
-    /// /api=http://127.0.0.1:8000 passes /api/x on as it is. A path behind the port, even if it is only /, replaces the
-    /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
-    /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
-    /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
-    /// five seconds. Each address of a name is an upstream. Names are looked up again every 30 seconds and when an upstream
-    /// cannot be reached; while one is not found its addresses from before are used, and without any it is a 502. The rest
-    /// of the path passes as it came, and Host too.
-    #[arg(long = "proxy", value_name = "/PREFIX=URL,..", value_delimiter = None)]
-    pub proxy: Vec<Mount>,
-
-    /// Which paths reach an upstream
-    #[arg(long = "proxy-path", value_name = "RULE", value_enum, default_value = "strict", requires = "proxy")]
     pub paths: PathRule,
-
-    /// Whether an upstream's own places are named as clients find them here
-    ///
-    /// With on, Location, Content-Location and Refresh lead below the prefix when they are for a path below the one that
-    /// replaces it, be it bare, under the request's Host, or under the upstream's own URL. Path of Set-Cookie likewise; all
-    /// else comes back as the upstream wrote it. X-Forwarded-Prefix tells the upstream what was taken off the path; what is
-    /// below that already is left.
-    #[arg(
-        long = "proxy-rewrite",
-        value_name = "on|off",
-        value_enum,
-        hide_possible_values = true,
-        default_value = "on",
-        requires = "proxy"
-    )]
+    /// Whether an upstream's own places are named as clients find them here.
     pub rewrite: Rewrite,
-
-    /// Gather request bodies before an upstream sees them
-    ///
-    /// In memory, and beyond 1 MiB in a temporary file. Without it they are passed on as they arrive.
-    #[arg(long = "proxy-buffer", requires = "proxy")]
+    /// Whether a request's content is received before an upstream sees the request.
     pub buffer: bool,
-
-    /// Time to connect to an upstream
-    ///
-    /// Beyond it the next upstream is tried. If there is none, the request is answered 504. Several addresses of one name
-    /// share it.
-    // Three retransmissions of a SYN; a server nearby answers in a millisecond.
-    #[arg(long = "proxy-connect-timeout", value_name = "TIME", default_value = "5s", requires = "proxy",
-          value_parser = values::timeout)]
+    /// For a connection to an upstream. Several addresses of one name share it.
     pub connect_timeout: Duration,
-
-    /// How long an upstream, or a tunnel through it, may be silent
-    ///
-    /// Beyond it the request is answered 504; if the answer has begun already, the connection is closed.
-    // The default of nginx and most balancers.
-    #[arg(long = "proxy-timeout", value_name = "TIME", default_value = "60s", requires = "proxy",
-          value_parser = values::timeout)]
+    /// How long an upstream, or a tunnel through it, may be silent.
     pub timeout: Duration,
-
-    /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
-    ///
-    /// The client's address, in the access log and for Python applications, is then the last in X-Forwarded-For that is
-    /// not itself trusted, or the first if all are; the proxy's own, if there is none or something else stands there.
-    /// Applications also get the scheme, host, port and prefix of X-Forwarded-Proto, -Host, -Port and -Prefix, each if it is
-    /// valid; of several values the last. These fields, Forwarded, X-Real-IP and fields like them reach upstreams, with this
-    /// server's own X-Forwarded-* and Forwarded added. From any other address nothing of these fields passes.
-    #[arg(long = "trusted-proxy", value_name = "IP|CIDR")]
-    pub trusted: Vec<TrustedProxy>,
 }
 
 /// Which paths reach an upstream. The prefix is found on the normalised path; a path with a segment `..` never passes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathRule {
-    /// All but those that some server could read as a .. or as below another prefix, such as /a/..;/b and /a/..%252fb
+    /// All but those that some server could read as a `..` or as below another prefix.
     #[default]
     Strict,
-    /// All without a segment .. as RFC 3986 reads it, for upstreams known to read nothing else
+    /// All without a segment `..` as RFC 3986 reads it.
     Raw,
 }
 
 /// Whether fields in which an upstream names its own places are rewritten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rewrite {
     #[default]
     On,
     Off,
 }
 
-impl ProxyRules {
-    /// Each prefix with all its upstreams, in the order in which they were named.
-    pub fn mounts(&self) -> Vec<(String, Vec<Origin>)> {
-        let mut mounts: Vec<(String, Vec<Origin>)> = Vec::new();
-        for mount in &self.proxy {
-            match mounts.iter_mut().find(|(prefix, _)| *prefix == mount.prefix) {
-                Some((_, origins)) => origins.extend(mount.origins.iter().cloned()),
-                None => mounts.push((mount.prefix.clone(), mount.origins.clone())),
-            }
+/// Each prefix with all its upstreams, in the order in which they were named.
+pub fn by_prefix(mounts: &[Mount]) -> Vec<Mount> {
+    let mut joined: Vec<Mount> = Vec::new();
+    for mount in mounts {
+        match joined.iter_mut().find(|other| other.prefix == mount.prefix) {
+            Some(other) => other.origins.extend(mount.origins.iter().cloned()),
+            None => joined.push(mount.clone()),
         }
-        mounts
     }
-
-    /// A prefix whose upstreams have different paths to replace it.
-    pub fn disagreement(&self) -> Option<String> {
-        let differs = |origins: &Vec<Origin>| origins.iter().any(|origin| origin.path != origins[0].path);
-        self.mounts().into_iter().find(|(_, origins)| differs(origins)).map(|(prefix, _)| prefix)
-    }
-
-    /// Whether upstreams answer every path, so that no site is served.
-    pub fn takes_all(&self) -> bool {
-        self.proxy.iter().any(|mount| mount.prefix == "/")
-    }
+    joined
 }
 
 /// A prefix and upstreams behind it.

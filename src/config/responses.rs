@@ -1,35 +1,20 @@
-//! The flags about all responses: fields of the user's own, CORS, error pages.
+//! What all responses say: fields of the user's own, CORS, error pages.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::http::chars::{is_field_value_byte, is_token, trim_ows};
 
-#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "What every response says")]
+/// What responses say beside their content. A route or a host may have its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseRules {
-    /// Field that every response carries, repeatable
-    ///
-    /// As in --header 'X-Frame-Options: DENY'. Errors and 304 carry it too, and responses of upstreams and
-    /// applications: it replaces their own field of that name. Set-Cookie and Link are added instead, since they may be
-    /// repeated.
-    #[arg(long = "header", value_name = "NAME: VALUE")]
+    /// Fields that every response carries.
     pub headers: Vec<HeaderField>,
-
-    /// Let scripts of other sites read responses [default of ORIGIN: *, any site]
-    ///
-    /// Sends Access-Control-Allow-Origin with every response and answers the preflights of browsers, those to upstreams
-    /// and applications too.
-    // With the equals sign only, since `--cors public/` would take the ROOT. `Args::read` joins the two words if the
-    // second is an origin.
-    #[arg(long, value_name = "ORIGIN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
+    /// Which sites' scripts may read responses; `None` leaves that to browsers.
     pub cors: Option<Origin>,
-
-    /// HTML page of an error status, repeatable
-    ///
-    /// As in --error-page 404=404.html: a path from the current directory, or else from ROOT, read once at start.
-    /// Clients that ask for JSON or plain text still get that.
-    #[arg(long = "error-page", value_name = "CODE=FILE", value_parser = error_page())]
+    /// Of two pages for one status the last counts.
     pub error_pages: Vec<ErrorPage>,
 }
 
@@ -129,22 +114,19 @@ pub(super) fn field_value(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn error_page() -> impl clap::builder::TypedValueParser<Value = ErrorPage> {
-    use clap::builder::{OsStringValueParser, TypedValueParser};
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+/// `CODE=FILE`
+pub(super) fn error_page(text: &[u8]) -> Result<ErrorPage, &'static str> {
     const REMEDY: &str = "write an error status and a file: 404=404.html (400 to 599)";
-    OsStringValueParser::new().try_map(|text| {
-        let (code, path) = text.as_bytes().split_at_checked(4).ok_or(REMEDY)?;
-        let [hundreds @ b'4'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'='] = *code else {
-            return Err(REMEDY);
-        };
-        if path.is_empty() {
-            return Err(REMEDY);
-        }
-        let digit = |byte: u8| u16::from(byte - b'0');
-        let code = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
-        Ok(ErrorPage { code, path: PathBuf::from(std::ffi::OsString::from_vec(path.to_vec())) })
-    })
+    let (code, path) = text.split_at_checked(4).ok_or(REMEDY)?;
+    let [hundreds @ b'4'..=b'5', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b'='] = *code else {
+        return Err(REMEDY);
+    };
+    if path.is_empty() {
+        return Err(REMEDY);
+    }
+    let digit = |byte: u8| u16::from(byte - b'0');
+    let code = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
+    Ok(ErrorPage { code, path: PathBuf::from(OsStr::from_bytes(path)) })
 }
 
 #[cfg(test)]

@@ -1,96 +1,45 @@
-//! The flags about serving a directory: which file answers a path, with which fields, and which files are left out.
+//! How a directory is served: which file answers a path, with which fields, and which files are left out.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
 use crate::config::glob::Glob;
 use crate::config::responses;
 use crate::http::chars::is_token;
 
-/// A name or path in the bytes of the file system. (clap would take `Option<Vec<u8>>` for a list of numbers.)
-type Bytes = Vec<u8>;
-
-/// The rules of the site. `symlinks` and `hidden` apply to the store too.
-#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "How it is served")]
+/// How a directory is served. A route or a host may have its own. `symlinks` and `hidden` apply to the store too.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteRules {
-    /// File that stands for its directory, repeatable
-    ///
-    /// The first that exists is served.
-    #[arg(long, value_name = "NAME", default_value = "index.html", value_parser = file_name())]
-    pub index: Vec<Bytes>,
-
-    /// Serve about.html for /about
-    ///
-    /// A file called about goes before it, a directory called about does not. /about.html works as before.
-    #[arg(long)]
+    /// Whether a directory without an index file is listed.
+    pub listing: bool,
+    /// Names that stand for their directory: the first that exists is served.
+    pub index: Vec<Vec<u8>>,
+    /// Whether /about may be about.html.
     pub try_html: bool,
-
-    /// Page of a single-page application, a path in ROOT
-    ///
-    /// It answers, with 200, every navigation that would be a 404: a GET or HEAD whose Accept names text/html and whose
-    /// path does not end in a name with a dot.
-    #[arg(long, value_name = "FILE", value_parser = path_in_root())]
-    pub spa: Option<Bytes>,
-
-    /// Send file.br, file.zst or file.gz in place of file
-    ///
-    /// If the client accepts the coding and the compressed file is not older than the file itself.
-    #[arg(long)]
+    /// The page of a single-page application, a path below the root without a slash in front.
+    pub spa: Option<Vec<u8>>,
+    /// Whether file.br, file.zst or file.gz may be sent in place of file.
     pub precompressed: bool,
-
-    /// Media type of an extension, repeatable
-    ///
-    /// As in --mime wasm=application/wasm. The type is sent as it is written here.
-    #[arg(long, value_name = "EXT=TYPE")]
+    /// Media types of extensions, before the built-in ones.
     pub mime: Vec<MimeRule>,
-
-    /// Charset of text files, or off, repeatable [default: utf-8]
-    ///
-    /// As in --charset off, --charset iso-8859-1 or --charset '*.html=windows-1251': a pattern as for --cache-control, for
-    /// the files that match. The first pattern that matches counts, else the last charset without a pattern. off sends no
-    /// charset: the file's own declaration counts. XML never gets one, and a type of --mime is sent as it is written.
-    #[arg(long, value_name = "[GLOB=]NAME|off")]
+    /// The first pattern that matches counts, else the last charset without a pattern.
     pub charset: Vec<CharsetRule>,
-
-    /// Cache-Control of the files that match a pattern, repeatable
-    ///
-    /// As in --cache-control '*.css=max-age=3600' or --cache-control 'assets/**=no-cache'. The first pattern that
-    /// matches counts. * and ? stay within a name, ** is any directories. A pattern without a slash matches names
-    /// anywhere, one with a slash the path below ROOT. A file without a match has no Cache-Control.
-    #[arg(long, value_name = "GLOB=VALUE")]
+    /// The first pattern that matches counts.
     pub cache_control: Vec<CacheRule>,
-
-    /// Let caches keep files with a hash in their name for good
-    ///
-    /// Names such as app.3f2a9c1b.js and index-BdG3kz9a.css get Cache-Control: public, max-age=31536000, immutable,
-    /// whatever --cache-control says: such a name is never used for another content.
-    #[arg(long)]
+    /// Whether caches keep files with a hash in their name for good.
     pub immutable: bool,
-
-    /// Symbolic links that are followed
-    #[arg(long, value_name = "WHICH", value_enum, default_value = "inside")]
     pub symlinks: Symlinks,
-
-    /// Serve and list names that begin with a dot
-    ///
-    /// .well-known/ is served without it.
-    #[arg(long)]
+    /// Whether names that begin with a dot are served and listed.
     pub hidden: bool,
 }
 
 /// Which symbolic links are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Symlinks {
-    /// Those that lead to a place inside the directory that is served
-    // Relative or absolute. Any other link is not found.
+    /// Those that lead to a place inside the directory that is served, relative or absolute. Any other is not found.
     #[default]
     Inside,
-    /// None
     None,
-    /// All, wherever they lead
-    // /proc included. `..` in the request path is refused all the same.
+    /// All, wherever they lead, /proc included. `..` in the request path is refused all the same.
     All,
 }
 
@@ -118,23 +67,6 @@ pub struct CacheRule {
     pub glob: Glob,
     /// The value of Cache-Control.
     pub value: String,
-}
-
-impl SiteRules {
-    /// The first flag given that has no effect if no site is served.
-    pub fn about_a_site(&self) -> Option<&'static str> {
-        let flags = [
-            ("--index", self.index != [b"index.html"]),
-            ("--try-html", self.try_html),
-            ("--spa", self.spa.is_some()),
-            ("--precompressed", self.precompressed),
-            ("--mime", !self.mime.is_empty()),
-            ("--charset", !self.charset.is_empty()),
-            ("--cache-control", !self.cache_control.is_empty()),
-            ("--immutable", self.immutable),
-        ];
-        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
-    }
 }
 
 impl FromStr for MimeRule {
@@ -181,34 +113,28 @@ impl FromStr for CacheRule {
 }
 
 /// A name within a directory.
-fn file_name() -> impl clap::builder::TypedValueParser<Value = Vec<u8>> {
-    bytes(|name| match name {
+pub(super) fn file_name(name: &[u8]) -> Result<Vec<u8>, &'static str> {
+    match name {
         [] | b"." | b".." => Err("not the name of a file; write one such as index.html"),
         _ if name.contains(&b'/') => Err("a name has no slash; write one such as index.html"),
         _ => Ok(name.to_vec()),
-    })
+    }
 }
 
 /// A path below ROOT, in the form that the resolver takes. A slash in front is allowed.
-fn path_in_root() -> impl clap::builder::TypedValueParser<Value = Vec<u8>> {
-    bytes(|path| {
-        let path = path.strip_prefix(b"/").unwrap_or(path);
-        match path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"" | b"." | b"..")) {
-            true => Err("not a path below ROOT; write one such as index.html or app/index.html"),
-            false => Ok(path.to_vec()),
-        }
-    })
-}
-
-fn bytes(check: fn(&[u8]) -> Result<Vec<u8>, &'static str>) -> impl clap::builder::TypedValueParser<Value = Vec<u8>> {
-    use clap::builder::{OsStringValueParser, TypedValueParser};
-    OsStringValueParser::new().try_map(move |text: OsString| check(&text.into_vec()))
+pub(super) fn path_in_root(path: &[u8]) -> Result<Vec<u8>, &'static str> {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    match path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"" | b"." | b"..")) {
+        true => Err("not a path below ROOT; write one such as index.html or app/index.html"),
+        false => Ok(path.to_vec()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::Config;
+    use std::ffi::OsString;
     use std::path::PathBuf;
 
     fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Config, clap::Error> {
@@ -246,15 +172,20 @@ mod tests {
             &[],
         )
         .unwrap();
-        assert_eq!(by_flag.site.index, [&b"a.html"[..], b"b"]);
-        assert_eq!(by_flag.site.spa.as_deref(), Some(&b"app/index.html"[..]));
+        assert_eq!(by_flag.rules.site.index, [&b"a.html"[..], b"b"]);
+        assert_eq!(by_flag.rules.site.spa.as_deref(), Some(&b"app/index.html"[..]));
         let mime = MimeRule { extension: "wasm".into(), media_type: "application/wasm".into() };
-        assert_eq!(by_flag.site.mime, [mime]);
-        assert_eq!(by_flag.site.cache_control[0].value, "public, max-age=1");
-        assert_eq!(by_flag.site.symlinks, Symlinks::None);
-        assert!(by_flag.site.try_html && by_flag.site.precompressed && by_flag.site.immutable && by_flag.site.hidden);
-        assert!(by_flag.delete);
-        assert_eq!(by_flag.responses.error_pages[0].path, PathBuf::from("sub/404.html"));
+        assert_eq!(by_flag.rules.site.mime, [mime]);
+        assert_eq!(by_flag.rules.site.cache_control[0].value, "public, max-age=1");
+        assert_eq!(by_flag.rules.site.symlinks, Symlinks::None);
+        assert!(
+            by_flag.rules.site.try_html
+                && by_flag.rules.site.precompressed
+                && by_flag.rules.site.immutable
+                && by_flag.rules.site.hidden
+        );
+        assert!(by_flag.rules.delete);
+        assert_eq!(by_flag.rules.responses.error_pages[0].path, PathBuf::from("sub/404.html"));
         let by_variable = read(
             &["site"],
             &[
@@ -276,9 +207,9 @@ mod tests {
             ],
         )
         .unwrap();
-        assert_eq!(by_flag.site, by_variable.site);
-        assert_eq!(by_flag.responses, by_variable.responses);
-        assert_eq!(by_flag.delete, by_variable.delete);
+        assert_eq!(by_flag.rules.site, by_variable.rules.site);
+        assert_eq!(by_flag.rules.responses, by_variable.rules.responses);
+        assert_eq!(by_flag.rules.delete, by_variable.rules.delete);
     }
 
     #[test]
@@ -308,7 +239,7 @@ mod tests {
         ] {
             let config = read(args, &[]).unwrap_or_else(|error| panic!("{args:?}: {error}"));
             assert_eq!(config.root, Some(root.into()), "{args:?}");
-            assert_eq!(config.responses.cors.map(|origin| origin.0).as_deref(), Some(origin), "{args:?}");
+            assert_eq!(config.rules.responses.cors.map(|origin| origin.0).as_deref(), Some(origin), "{args:?}");
         }
     }
 

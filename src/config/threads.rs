@@ -47,11 +47,13 @@ impl Config {
         let connections = self.limits.connections;
         let (flag, engine, given, count, others) = match per_connection {
             // Main and the acceptor.
-            true => ("--max-connections", "threads", self.chosen.connections, &mut self.limits.connections, 2),
-            false => ("--pool-size", "pool", self.chosen.pool_size, &mut self.pool_size, 1),
+            true => {
+                ("--max-connections", "threads", self.given.has("max-connections"), &mut self.limits.connections, 2)
+            }
+            false => ("--pool-size", "pool", self.given.has("pool-size"), &mut self.pool_size, 1),
         };
         // One waits for the workers of the applications.
-        let others = others + u64::from(!self.wsgi.apps.is_empty());
+        let others = others + u64::from(!self.applications.is_empty());
         let Some(Ceiling { limit, threads, remedy }) = lowest else { return Ok(None) };
         let most = threads.saturating_sub(others).max(1);
         // A pool has no more threads than connections.

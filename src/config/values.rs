@@ -1,19 +1,9 @@
-//! The values of flags: how each kind is written, and the error for one that is not valid.
+//! The values of settings: how each kind is written, and the error for one that is not valid.
 
 use crate::units;
-use clap::Command;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-/// A group of flags with all its defaults, as on an empty command line.
-pub(super) fn defaults<A: clap::Args>() -> A {
-    let command = A::augment_args(Command::new("defaults").no_binary_name(true));
-    command
-        .try_get_matches_from(Vec::<OsString>::new())
-        .and_then(|matches| A::from_arg_matches(&matches))
-        .expect("the defaults are constants, which a test has parsed")
-}
 
 /// A size of something held in memory; 0 is refused.
 pub(super) fn memory_size(text: &str) -> Result<usize, String> {
@@ -74,12 +64,9 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
 }
 
 /// Any path except the empty one, which an unset variable of a script would give.
-pub(super) fn path() -> impl clap::builder::TypedValueParser<Value = PathBuf> {
-    use clap::builder::{OsStringValueParser, TypedValueParser};
-    OsStringValueParser::new().try_map(|text| {
-        if text.is_empty() {
-            return Err("the path is empty; write . for the current directory");
-        }
-        Ok(PathBuf::from(text))
-    })
+pub(super) fn path(text: &OsStr) -> Result<PathBuf, &'static str> {
+    if text.is_empty() {
+        return Err("the path is empty; write . for the current directory");
+    }
+    Ok(PathBuf::from(text))
 }

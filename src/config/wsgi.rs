@@ -1,4 +1,4 @@
-//! The flags about Python applications, and about directories that are served beside them.
+//! Python applications, and directories that are served beside them.
 
 use crate::config::values;
 use crate::units;
@@ -6,80 +6,25 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Which applications answer which prefixes, and how they are run.
-#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
-#[command(next_help_heading = "Python applications")]
+/// How the processes of applications are run.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WsgiRules {
-    /// Let a Python application answer below a prefix, repeatable
-    ///
-    /// module:callable is its name, as in myproject.wsgi:application; module:factory() calls a function that returns
-    /// it. Without a prefix it answers at /, and no directory is served unless ROOT names one. Each application has
-    /// workers of its own.
-    #[arg(long = "wsgi", value_name = "[/PREFIX=]MODULE:CALLABLE")]
-    pub apps: Vec<AppMount>,
-
-    /// Processes for each application
-    // One by default: an application may keep its state in memory. Only its author knows whether several are safe.
-    #[arg(long = "wsgi-workers", value_name = "COUNT", default_value = "1", value_parser = workers)]
+    /// Processes for each application.
     pub workers: usize,
-
-    /// Threads of each process; each takes one request at a time
-    #[arg(long = "wsgi-threads", value_name = "COUNT", default_value = "1", value_parser = threads)]
+    /// Threads of each process; each takes one request at a time.
     pub threads: usize,
-
-    /// How long a request may make no progress in an application
-    ///
-    /// Beyond it the request is answered 504, the stacks of the process are logged, and the process is replaced.
-    // The time that nginx and most balancers wait for an answer.
-    #[arg(id = "wsgi-timeout", long = "wsgi-timeout", value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
+    /// How long a request may make no progress in an application.
     pub timeout: Duration,
-
-    /// Replace a process after about this many requests; 0 means never
-    ///
-    /// For applications that leak memory. The new process is ready before the old one ends.
-    #[arg(long = "wsgi-max-requests", value_name = "COUNT", default_value = "0", value_parser = units::number)]
+    /// A process is replaced after about this many requests; 0 means never.
     pub max_requests: u64,
-
-    /// Requests that may wait for a process
-    ///
-    /// Beyond it a request is answered 503 with Retry-After.
-    // The backlog of gunicorn.
-    #[arg(long = "wsgi-queue", value_name = "COUNT", default_value = "2048", value_parser = queue)]
+    /// Requests that may wait for a process.
     pub queue: usize,
-
-    /// Directory to import applications from, and to run them in [default: the current directory]
-    #[arg(long = "wsgi-chdir", value_name = "DIR", value_parser = values::path())]
+    /// Where applications are imported and run; `None` is the current directory.
     pub folder: Option<PathBuf>,
-
-    /// Import applications again when a source changes; SIGHUP does it at any time
-    ///
-    /// For development: it looks at the sources twice a second. If the import fails, the old processes stay.
-    #[arg(long = "wsgi-reload")]
+    /// Whether applications are imported again when a source changes.
     pub reload: bool,
-
-    /// Interpreter for applications [default: of $VIRTUAL_ENV, .venv, venv, or python3]
-    #[arg(long = "python", value_name = "PATH", value_parser = values::path())]
+    /// The interpreter; `None` looks for a virtual environment.
     pub python: Option<PathBuf>,
-
-    /// Directory to serve as a site below a prefix, repeatable
-    ///
-    /// For the files beside an application, such as /static=staticfiles.
-    #[arg(long = "static", value_name = "/PREFIX=DIR")]
-    pub sites: Vec<SiteMount>,
-}
-
-impl WsgiRules {
-    /// Whether an application answers at `/`, so that no site is served there.
-    pub fn takes_all(&self) -> bool {
-        self.apps.iter().any(|mount| mount.prefix == "/")
-    }
-
-    /// A prefix that two applications have.
-    pub fn claimed_twice(&self) -> Option<&str> {
-        let prefixes = self.apps.iter().map(|mount| &mount.prefix).enumerate();
-        let mut twice = prefixes.filter(|(at, prefix)| self.apps[..*at].iter().any(|other| other.prefix == **prefix));
-        twice.next().map(|(_, prefix)| prefix.as_str())
-    }
 }
 
 /// An application and where it answers.
@@ -146,16 +91,16 @@ fn is_identifier(name: &str) -> bool {
         && chars.all(|char| char.is_alphanumeric() || char == '_')
 }
 
-fn workers(text: &str) -> Result<usize, String> {
+pub(super) fn workers(text: &str) -> Result<usize, String> {
     values::count(text).and_then(|count| if count <= 1024 { Ok(count) } else { Err("1024 at most".into()) })
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+pub(super) fn threads(text: &str) -> Result<usize, String> {
     // Python runs one thread at a time: more would only wait.
     values::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
 }
 
-fn queue(text: &str) -> Result<usize, String> {
+pub(super) fn queue(text: &str) -> Result<usize, String> {
     usize::try_from(units::number(text)?).map_err(|error| error.to_string())
 }
 

@@ -26,7 +26,7 @@ use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
 use crate::engine::python::{self, Source};
 use crate::engine::shutdown::{self, Ended};
-use crate::engine::signals::Unread;
+use crate::engine::signals::{Hangup, Order, Signals};
 use crate::engine::socket::{READABLE, WRITABLE, ready_bits};
 use crate::engine::timers::Timers;
 use crate::engine::upstream::links::Links;
@@ -35,14 +35,13 @@ use crate::http::request::Ends;
 use crate::session::{AHEAD, Scratch, Session};
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook_mio::v1_0::Signals;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Tokens from here up are listeners; below, keys of the slab.
@@ -98,7 +97,6 @@ pub struct EventEngine<'a> {
     app: &'a App,
     poll: Poll,
     signals: Signals,
-    unread: Unread,
     listeners: Vec<Listener>,
     clients: Slab<Client>,
     links: Links<'a>,
@@ -121,13 +119,12 @@ pub struct EventEngine<'a> {
 
 impl<'a> EventEngine<'a> {
     /// Registers listeners and signals; nothing is accepted before `run`.
-    pub fn new(app: &'a App, listeners: Vec<std::net::TcpListener>) -> io::Result<EventEngine<'a>> {
+    pub fn new(app: &'a App, listeners: Vec<std::net::TcpListener>, hangup: Hangup) -> io::Result<EventEngine<'a>> {
         let poll = Poll::new()?;
-        let unread = Unread::watch()?;
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let signals = Signals::take_over(hangup)?;
         let python = Source::of(app);
-        python.register(poll.registry(), PYTHON, &signals)?;
-        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
+        python.register(poll.registry(), PYTHON)?;
+        poll.registry().register(&mut SourceFd(&signals.as_fd().as_raw_fd()), SIGNALS, Interest::READABLE)?;
         let listeners = listeners.into_iter().enumerate().map(|(index, listener)| {
             listener.set_nonblocking(true)?;
             let mut socket = TcpListener::from_std(listener);
@@ -141,7 +138,6 @@ impl<'a> EventEngine<'a> {
             app,
             poll,
             signals,
-            unread,
             listeners,
             clients: Slab::new(),
             links: Links::default(),
@@ -233,12 +229,12 @@ impl<'a> EventEngine<'a> {
     }
 
     fn on_signals(&mut self) {
-        for signal in self.signals.pending() {
-            if !self.python.takes_signal(signal, self.now.instant) {
-                self.signalled += 1;
+        for order in self.signals.read() {
+            match order {
+                Order::End => self.signalled += 1,
+                Order::Reload => self.python.workers().reload(self.now.instant),
             }
         }
-        self.unread.clear();
         if self.shutdown.is_some() || self.signalled == 0 {
             return;
         }

@@ -32,6 +32,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::engine::event::EventEngine;
 use crate::engine::shutdown::Ended;
+use crate::engine::signals::Hangup;
 use crate::engine::threaded::{ThreadedEngine, Threads};
 use std::io;
 use std::net::TcpListener;
@@ -47,15 +48,20 @@ pub enum Ready<'a> {
 ///
 /// # Errors
 /// The system has no descriptors or threads for it.
-pub fn prepare<'a>(config: &Config, app: &'a Arc<App>, listeners: Vec<TcpListener>) -> io::Result<Ready<'a>> {
+pub fn prepare<'a>(
+    config: &Config,
+    app: &'a Arc<App>,
+    listeners: Vec<TcpListener>,
+    hangup: Hangup,
+) -> io::Result<Ready<'a>> {
     upstream::lookups::start(app)?;
     let threads = match config.engine {
-        Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners)?))),
+        Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners, hangup)?))),
         Engine::Threads => Threads::PerConnection,
         Engine::Pool => Threads::Pool(config.pool_size),
         Engine::Iterative => Threads::Pool(1),
     };
-    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads)?, threads))
+    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads, hangup)?, threads))
 }
 
 impl Ready<'_> {

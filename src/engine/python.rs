@@ -22,12 +22,8 @@ use crate::wsgi::watch;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::net::SendFlags;
-use signal_hook::consts::SIGHUP;
-use signal_hook::low_level::pipe;
-use signal_hook_mio::v1_0::Signals;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,7 +36,7 @@ pub const ROUNDS: usize = DEPTH + 1;
 const LEAVE: Duration = Duration::from_secs(2);
 /// The same if requests have been cut off: time for the applications to clean up.
 const LEAVE_CUT: Duration = Duration::from_millis(500);
-/// How soon the supervisor's thread notices a signal, or a deadline that another thread has moved to an earlier time.
+/// How soon the supervisor's thread notices a deadline that another thread has moved to an earlier time.
 const SLICE: Duration = Duration::from_millis(100);
 
 // ---- the event loop
@@ -57,23 +53,15 @@ impl<'a> Source<'a> {
         Source { supervisor: Workers::of(app).supervisor, is_ready: true }
     }
 
-    /// Has the supervisor's descriptor reported with this token, and SIGHUP with the other signals.
-    pub fn register(&self, registry: &Registry, token: Token, signals: &Signals) -> io::Result<()> {
+    /// Has the supervisor's descriptor reported with this token.
+    pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let Some(supervisor) = self.supervisor else { return Ok(()) };
-        signals.add_signal(SIGHUP)?;
         registry.register(&mut SourceFd(&supervisor.lock().as_fd().as_raw_fd()), token, Interest::READABLE)
     }
 
     /// Call this when the descriptor is readable.
     pub fn on_event(&mut self) {
         self.is_ready = true;
-    }
-
-    /// Takes SIGHUP, which reloads the applications. False for any other signal.
-    pub fn takes_signal(&self, signal: i32, now: Instant) -> bool {
-        let Some(supervisor) = self.supervisor.filter(|_| signal == SIGHUP) else { return false };
-        supervisor.lock().reload(now);
-        true
     }
 
     /// When `turn` has something to do, even without an event.
@@ -111,6 +99,13 @@ pub struct Workers<'a> {
 impl<'a> Workers<'a> {
     pub fn of(app: &'a App) -> Workers<'a> {
         Workers { supervisor: app.wsgi.as_ref().map(|wsgi| &wsgi.supervisor) }
+    }
+
+    /// Imports the applications again.
+    pub fn reload(self, now: Instant) {
+        if let Some(supervisor) = self.supervisor {
+            supervisor.lock().reload(now);
+        }
     }
 
     /// Leases a thread's socket for a client. `request`: the whole request, if it is known.
@@ -240,9 +235,6 @@ impl AsFd for WorkerSocket<'_> {
 pub fn supervise(app: &Arc<App>) -> io::Result<()> {
     let Some(wsgi) = &app.wsgi else { return Ok(()) };
     let descriptor = wsgi.supervisor.lock().as_fd().try_clone_to_owned()?;
-    let (mut signals, end) = UnixStream::pair()?;
-    signals.set_nonblocking(true)?;
-    pipe::register(SIGHUP, end)?;
     let app = app.clone();
     thread::Builder::new().spawn(move || {
         let Some(wsgi) = &app.wsgi else { return };
@@ -251,9 +243,6 @@ pub fn supervise(app: &Arc<App>) -> io::Result<()> {
             let left = due.map_or(SLICE, |due| due.saturating_duration_since(Instant::now()));
             if watch::wait(descriptor.as_fd(), Some(left.min(SLICE))).is_err() {
                 thread::sleep(SLICE);
-            }
-            if matches!(signals.read(&mut [0; 64]), Ok(1..)) {
-                wsgi.supervisor.lock().reload(Instant::now());
             }
             wsgi.supervisor.turn(Instant::now());
         }

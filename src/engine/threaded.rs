@@ -33,18 +33,15 @@ use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
 use crate::engine::shutdown::{self, Ended};
-use crate::engine::signals::Unread;
+use crate::engine::signals::{Hangup, Order, Signals};
 use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
 use crate::session::{Op, Phase, Ready, Scratch, Session};
 use crate::sync::{self, lock};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::low_level::pipe;
 use slab::Slab;
-use std::io::{self, Read};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -79,9 +76,9 @@ pub enum Threads {
 
 pub struct ThreadedEngine {
     shared: Arc<Shared>,
-    /// A byte for every signal.
-    signals: UnixStream,
-    unread: Unread,
+    signals: Signals,
+    /// How many signals to end have come.
+    signalled: u32,
 }
 
 /// What the threads share.
@@ -136,12 +133,13 @@ struct Place {
 
 impl ThreadedEngine {
     /// Takes signals over; nothing is accepted before `run`.
-    pub fn new(app: Arc<App>, listeners: Vec<TcpListener>, threads: Threads) -> io::Result<ThreadedEngine> {
-        let unread = Unread::watch()?;
-        let (signals, end) = UnixStream::pair()?;
-        pipe::register(SIGINT, end.try_clone()?)?;
-        pipe::register(SIGTERM, end)?;
-        signals.set_nonblocking(true)?;
+    pub fn new(
+        app: Arc<App>,
+        listeners: Vec<TcpListener>,
+        threads: Threads,
+        hangup: Hangup,
+    ) -> io::Result<ThreadedEngine> {
+        let signals = Signals::take_over(hangup)?;
         // As `listener` has set them; `blocking` says how the rest is waited for.
         let inherited = Inherited { receive: app.timeouts.header, send: app.timeouts.write };
         for listener in &listeners {
@@ -164,11 +162,11 @@ impl ThreadedEngine {
             cut: Latch::new()?,
             ended: Latch::new()?,
         };
-        Ok(ThreadedEngine { shared: Arc::new(shared), signals, unread })
+        Ok(ThreadedEngine { shared: Arc::new(shared), signals, signalled: 0 })
     }
 
     /// Serves until a signal ends it.
-    pub fn run(self, threads: Threads) -> io::Result<Ended> {
+    pub fn run(mut self, threads: Threads) -> io::Result<Ended> {
         let serve: fn(Place) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
@@ -185,8 +183,8 @@ impl ThreadedEngine {
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
-        let app = &self.shared.app;
-        while !self.signalled() {
+        let app = self.shared.app.clone();
+        while self.signals_to_end() == 0 {
             let now = Instant::now();
             // Any thread may leave something to be done later: the main thread looks for it every second.
             let chore = app.next_chore(now).unwrap_or(now + CHORES);
@@ -197,7 +195,7 @@ impl ThreadedEngine {
         shutdown::log_begun();
         self.shared.end();
         let deadline = Instant::now() + self.shared.app.timeouts.grace;
-        while !self.shared.ended.is_set() && !self.signalled() {
+        while !self.shared.ended.is_set() && self.signals_to_end() < 2 {
             if deadline <= Instant::now() {
                 shutdown::log_cut(lock(&self.shared.connections).len());
                 break;
@@ -209,13 +207,15 @@ impl ThreadedEngine {
         Ok(ended)
     }
 
-    /// Whether a signal has come since the last time it was asked.
-    fn signalled(&self) -> bool {
-        let signalled = matches!((&self.signals).read(&mut [0]), Ok(1));
-        if signalled {
-            self.unread.clear();
+    /// How many signals to end have come. Does what the others ask for.
+    fn signals_to_end(&mut self) -> u32 {
+        for order in self.signals.read() {
+            match order {
+                Order::End => self.signalled += 1,
+                Order::Reload => Workers::of(&self.shared.app).reload(Instant::now()),
+            }
         }
-        signalled
+        self.signalled
     }
 }
 

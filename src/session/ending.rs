@@ -79,7 +79,7 @@ impl Session {
                 let line = Line::of_garbage(self.input.filled(), self.peer, now);
                 self.deferred = Some(Box::new(Deferred { format, line }));
             }
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
             page::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }

@@ -178,7 +178,7 @@ impl Session {
     pub(super) fn exchange_with_upstream(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let taken = self.feed_upstream(app, now, scratch);
         let Exchange::Forward(forward) = &mut self.exchange else { return taken };
-        match forward.advance(&mut self.conn, &mut self.output, &app.common, now) {
+        match forward.advance(&mut self.conn, &mut self.output, &app.rules(self.rules).common, now) {
             Flow::Waiting => taken,
             Flow::Moved => true,
             Flow::Complete => {
@@ -245,7 +245,7 @@ impl Session {
             return self.cut(scratch);
         }
         let format = self.format();
-        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
         let mut fields = responder.start(failure.status);
         if failure.status == Status::SERVICE_UNAVAILABLE {
             // Most shortages are over within a second.

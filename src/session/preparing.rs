@@ -16,7 +16,7 @@ impl Session {
     pub(super) fn finish_waiting(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let format = self.format();
         let Exchange::Delay(delay) = std::mem::take(&mut self.exchange) else { return false };
-        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+        let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
         let next = delay.finish(format, responder, now);
         self.follow(next.into(), app, now, scratch);
         true
@@ -29,7 +29,7 @@ impl Session {
         scratch.work += cost;
         if is_ready && let Exchange::Prepare(preparation) = std::mem::take(&mut self.exchange) {
             let format = self.format();
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
             let next = preparation.finish(format, responder, now);
             self.follow(next.into(), app, now, scratch);
         }

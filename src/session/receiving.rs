@@ -36,7 +36,7 @@ impl Session {
         }
         let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
         let too_large = match wanted {
-            true => self.conn.received_and_announced() > app.limits.body_size,
+            true => self.conn.received_and_announced() > app.rules(self.rules).body_size,
             // The framing counts as well: a chunk of one byte may have an extension of 4 KiB.
             false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
         };
@@ -67,7 +67,7 @@ impl Session {
             return forward.on_content_end();
         }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
             let next = receive.finish(format, responder, now);
             self.follow(next.into(), app, now, scratch);
         }
@@ -81,7 +81,7 @@ impl Session {
         }
         if let Exchange::Receive(receive) = std::mem::take(&mut self.exchange) {
             self.conn.refuse();
-            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.common);
+            let responder = Responder::new(&mut self.conn, &mut self.output, now.imf(), &app.rules(self.rules).common);
             let next = receive.fail(error, format, responder);
             self.follow(next.into(), app, now, scratch);
         }

@@ -6,6 +6,7 @@ use crate::config::Config;
 
 mod compressing;
 mod listing;
+mod rules;
 
 /// A connection that has just been accepted.
 fn open(flags: &[&str]) -> Connection {

@@ -1,6 +1,6 @@
 //! Which Python interpreter runs the applications, and in which folder.
 
-use crate::config::wsgi::WsgiRules;
+use crate::config::wsgi::{AppMount, WsgiRules};
 use crate::start_error::StartError;
 use crate::wsgi::Spec;
 use std::env;
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 /// The interpreter below the folder of a virtual environment.
 const IN_ENVIRONMENT: &str = "bin/python";
 
-/// How each application is run, in the order of the rules.
+/// How each application is run, in their order.
 ///
 /// # Errors
 /// The folder does not exist or cannot be entered.
-pub fn specs(rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
+pub fn specs(apps: &[AppMount], rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
     let folder = rules.folder.clone().unwrap_or_else(|| ".".into());
     let folder = fs::canonicalize(&folder).map_err(|error| {
         let folder = folder.display();
@@ -35,7 +35,7 @@ pub fn specs(rules: &WsgiRules) -> Result<Vec<Spec>, StartError> {
         queue: rules.queue,
         watch: rules.reload,
     };
-    Ok(rules.apps.iter().map(|mount| spec(&mount.app)).collect())
+    Ok(apps.iter().map(|mount| spec(&mount.app)).collect())
 }
 
 /// A bare name is looked up in PATH. A relative path means our own current directory, not the child's.

@@ -11,7 +11,7 @@ use crate::app::forward::{Failure, Forward, Protocol};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::names::Names;
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Origin, PathRule, Place, ProxyRules, Rewrite};
+use crate::config::proxy::{Mount, Origin, PathRule, Place, ProxyRules, Rewrite, by_prefix};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -48,13 +48,14 @@ pub struct Proxy {
 impl Proxy {
     /// Every prefix that is proxied. `names`: where the names of upstreams are added, to be looked up later.
     pub fn all(
+        mounts: &[Mount],
         rules: &ProxyRules,
         clients: &Arc<Clients>,
         spool: &Arc<SpoolAccount>,
         names: &Arc<Names>,
     ) -> Vec<Proxy> {
         let mut proxies = Vec::new();
-        for (prefix, origins) in rules.mounts() {
+        for Mount { prefix, origins } in by_prefix(mounts) {
             let (mut upstreams, mut hosts) = (Vec::new(), Vec::new());
             for Origin { text, place, .. } in &origins {
                 let address = match place {

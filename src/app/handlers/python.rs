@@ -7,7 +7,7 @@ use crate::app::forward::wsgi::WsgiExchange;
 use crate::app::forward::{Forward, Protocol};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::wsgi::WsgiRules;
+use crate::config::wsgi::{AppMount, WsgiRules};
 use crate::http::date::Now;
 use crate::http::head::Name;
 use crate::http::method::Method;
@@ -37,11 +37,11 @@ impl Host {
     ///
     /// # Errors
     /// The folder of the applications cannot be entered.
-    pub fn new(rules: &WsgiRules) -> Result<Option<Host>, StartError> {
-        if rules.apps.is_empty() {
+    pub fn new(apps: &[AppMount], rules: &WsgiRules) -> Result<Option<Host>, StartError> {
+        if apps.is_empty() {
             return Ok(None);
         }
-        let supervisor = SharedSupervisor::new(python::specs(rules)?)
+        let supervisor = SharedSupervisor::new(python::specs(apps, rules)?)
             .map_err(|error| StartError::new(format!("the workers of --wsgi cannot be watched: {error}")))?;
         Ok(Some(Host { supervisor }))
     }
@@ -62,8 +62,8 @@ pub struct Python {
 
 impl Python {
     /// Every application, in the order of its pool of processes.
-    pub fn all(rules: &WsgiRules, clients: &Arc<Clients>, spool: &Arc<SpoolAccount>) -> Vec<Python> {
-        let apps = rules.apps.iter().enumerate().map(|(pool, mount)| {
+    pub fn all(apps: &[AppMount], rules: &WsgiRules, clients: &Arc<Clients>, spool: &Arc<SpoolAccount>) -> Vec<Python> {
+        let apps = apps.iter().enumerate().map(|(pool, mount)| {
             let upstream = Upstream::new(pool, mount.app.clone(), Address::Worker(pool));
             let group = Group::new(vec![Arc::new(upstream)], rules.timeout.max(QUEUE), rules.timeout, spool);
             let prefix = mount.prefix.trim_end_matches('/').to_owned();

@@ -20,7 +20,7 @@ use crate::app::receive::prepare::{self, Listed};
 use crate::app::reply::file::Representation;
 use crate::app::reply::page::{self, Format};
 use crate::app::reply::refusal;
-use crate::config::Config;
+use crate::config::site::SiteRules;
 use crate::cost;
 use crate::http::accept;
 use crate::http::date::Now;
@@ -61,10 +61,17 @@ pub struct Site {
 }
 
 impl Site {
+    /// `memory`: bytes that may be kept of what was served lately.
+    ///
     /// # Errors
     /// The page of `--spa` is not there: every address would be 404.
-    pub fn new(prefix: &str, root: Root, config: &Config, coders: &Arc<Coders>) -> Result<Site, StartError> {
-        let mut rules = config.site.clone();
+    pub fn new(
+        prefix: &str,
+        root: Root,
+        mut rules: SiteRules,
+        memory: usize,
+        coders: &Arc<Coders>,
+    ) -> Result<Site, StartError> {
         // The page of an application is in ROOT.
         rules.spa = rules.spa.filter(|_| prefix == "/");
         if let Some(path) = &rules.spa
@@ -76,18 +83,18 @@ impl Site {
                  the path, which is below ROOT"
             )));
         }
-        let for_listings = if config.listing { config.limits.cache / 4 } else { 0 };
+        let for_listings = if rules.listing { memory / 4 } else { 0 };
         Ok(Site {
             prefix: prefix.to_owned(),
             root: Arc::new(root),
-            listing: config.listing,
+            listing: rules.listing,
             index: rules.index,
             try_html: rules.try_html,
             spa: rules.spa,
             precompressed: rules.precompressed,
             types: Types::new(rules.mime, rules.charset),
             cache_control: CacheControl::new(rules.cache_control, rules.immutable),
-            cache: Cache::new(config.limits.cache - for_listings),
+            cache: Cache::new(memory - for_listings),
             listings: Arc::new(Shelf::new(for_listings)),
             coders: Arc::clone(coders),
         })

@@ -1,0 +1,84 @@
+//! The flags about Python applications, and about directories that are served beside them.
+
+use crate::config::args::values::path;
+use crate::config::values;
+use crate::config::wsgi::{AppMount, SiteMount, WsgiRules, queue, threads, workers};
+use crate::units;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Python applications")]
+pub(super) struct WsgiArgs {
+    /// Let a Python application answer below a prefix, repeatable
+    ///
+    /// module:callable is its name, as in myproject.wsgi:application; module:factory() calls a function that returns
+    /// it. Without a prefix it answers at /, and no directory is served unless ROOT names one. Each application has
+    /// workers of its own.
+    #[arg(long, value_name = "[/PREFIX=]MODULE:CALLABLE")]
+    pub(super) wsgi: Vec<AppMount>,
+
+    /// Processes for each application
+    // One by default: an application may keep its state in memory. Only its author knows whether several are safe.
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = workers)]
+    pub(super) wsgi_workers: usize,
+
+    /// Threads of each process; each takes one request at a time
+    #[arg(long, value_name = "COUNT", default_value = "1", value_parser = threads)]
+    pub(super) wsgi_threads: usize,
+
+    /// How long a request may make no progress in an application
+    ///
+    /// Beyond it the request is answered 504, the stacks of the process are logged, and the process is replaced.
+    // The time that nginx and most balancers wait for an answer.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
+    pub(super) wsgi_timeout: Duration,
+
+    /// Replace a process after about this many requests; 0 means never
+    ///
+    /// For applications that leak memory. The new process is ready before the old one ends.
+    #[arg(long, value_name = "COUNT", default_value = "0", value_parser = units::number)]
+    pub(super) wsgi_max_requests: u64,
+
+    /// Requests that may wait for a process
+    ///
+    /// Beyond it a request is answered 503 with Retry-After.
+    // The backlog of gunicorn.
+    #[arg(long, value_name = "COUNT", default_value = "2048", value_parser = queue)]
+    pub(super) wsgi_queue: usize,
+
+    /// Directory to import applications from, and to run them in [default: the current directory]
+    #[arg(long, value_name = "DIR", value_parser = path())]
+    pub(super) wsgi_chdir: Option<PathBuf>,
+
+    /// Import applications again when a source changes; SIGHUP does it at any time
+    ///
+    /// For development: it looks at the sources twice a second. If the import fails, the old processes stay.
+    #[arg(long)]
+    pub(super) wsgi_reload: bool,
+
+    /// Interpreter for applications [default: of $VIRTUAL_ENV, .venv, venv, or python3]
+    #[arg(long, value_name = "PATH", value_parser = path())]
+    pub(super) python: Option<PathBuf>,
+
+    /// Directory to serve as a site below a prefix, repeatable
+    ///
+    /// For the files beside an application, such as /static=staticfiles.
+    #[arg(long = "static", value_name = "/PREFIX=DIR")]
+    pub(super) statics: Vec<SiteMount>,
+}
+
+impl WsgiArgs {
+    pub(super) fn rules(&self) -> WsgiRules {
+        WsgiRules {
+            workers: self.wsgi_workers,
+            threads: self.wsgi_threads,
+            timeout: self.wsgi_timeout,
+            max_requests: self.wsgi_max_requests,
+            queue: self.wsgi_queue,
+            folder: self.wsgi_chdir.clone(),
+            reload: self.wsgi_reload,
+            python: self.python.clone(),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Where to listen, as the user writes it. A name is looked up by `listener`, once, at start.
+
+use crate::units;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+/// Addresses to listen on, with or without their own port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    pub place: Place,
+    /// `None` is the port of the whole server; 0 lets the system pick.
+    pub port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An address, with its zone if it has one. The port is 0.
+    Address(SocketAddr),
+    /// `*`: every address of the machine, IPv4 and IPv6.
+    Every,
+    /// A host name, or an IPv6 address with the name of an interface: whatever addresses the system finds for it.
+    Name(String),
+}
+
+const USAGE: &str = "not an address to listen on; write an IP address or a name, with or without a port: 127.0.0.1, \
+                     0.0.0.0:8080, [::1]:8080, localhost, * for all (a port alone goes to --port)";
+
+impl From<IpAddr> for Bind {
+    fn from(ip: IpAddr) -> Bind {
+        Bind { place: Place::Address(SocketAddr::new(ip, 0)), port: None }
+    }
+}
+
+impl FromStr for Bind {
+    type Err = &'static str;
+
+    /// Takes `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]`, `[::1]:80`, a zone as in `fe80::1%2`, `localhost`,
+    /// `localhost:80`, `*` and `*:80`.
+    fn from_str(text: &str) -> Result<Bind, &'static str> {
+        // `IpAddr` parses neither brackets nor a zone. `SocketAddr` parses both, with a port.
+        let whole = [format!("{text}:0"), format!("[{text}]:0")].iter().find_map(|lent| lent.parse().ok());
+        if let Some(address) = whole {
+            return Ok(Bind { place: Place::Address(canonical(address)), port: None });
+        }
+        let (host, port) = match text.rsplit_once(':') {
+            // The colons of an IPv6 address stand in brackets where a port follows.
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+                let port = units::number(port).ok().and_then(|port| u16::try_from(port).ok());
+                (host, Some(port.ok_or("the port is a number from 0 to 65535")?))
+            }
+            _ => (text, None),
+        };
+        let place = match host {
+            "*" => Place::Every,
+            _ => match format!("{host}:0").parse() {
+                Ok(address) => Place::Address(canonical(address)),
+                Err(_) => Place::Name(name(host).ok_or(USAGE)?.to_owned()),
+            },
+        };
+        Ok(Bind { place, port })
+    }
+}
+
+/// `::ffff:127.0.0.1` means the IPv4 address: a socket for IPv6 only cannot have it.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+/// A name that can be looked up, without its brackets.
+fn name(host: &str) -> Option<&str> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if let Some((address, zone)) = bare.unwrap_or(host).split_once('%') {
+        let is_interface = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+        return (is_interface && address.parse::<Ipv6Addr>().is_ok()).then_some(bare.unwrap_or(host));
+    }
+    let is_label = |label: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        matches!(label.len(), 1..=63) && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    let mut labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    // The system would read 127.1, 0x7f.1 and 8080 as addresses, and not as the ones that are meant.
+    let last = labels.clone().next_back().unwrap_or_default();
+    let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
+    (host.len() <= 253 && labels.all(is_label) && !is_number).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn binds_in_every_spelling() {
+        for (text, address, port) in [
+            ("127.0.0.1", "127.0.0.1:0", None),
+            ("127.0.0.1:80", "127.0.0.1:0", Some(80)),
+            ("127.0.0.1:0", "127.0.0.1:0", Some(0)),
+            ("0.0.0.0", "0.0.0.0:0", None),
+            ("::", "[::]:0", None),
+            ("::1", "[::1]:0", None),
+            ("[::1]", "[::1]:0", None),
+            ("[::1]:80", "[::1]:0", Some(80)),
+            ("fe80::1%2", "[fe80::1%2]:0", None),
+            ("[fe80::1%2]:80", "[fe80::1%2]:0", Some(80)),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:0", Some(80)),
+            ("::ffff:7f00:1", "127.0.0.1:0", None),
+            ("::ffff:0.0.0.0", "0.0.0.0:0", None),
+            // Not mapped: addresses of their own.
+            ("::127.0.0.1", "[::127.0.0.1]:0", None),
+        ] {
+            let place = Place::Address(address.parse().unwrap());
+            assert_eq!(text.parse(), Ok(Bind { place, port }), "{text}");
+        }
+        for (text, port) in [("*", None), ("*:8080", Some(8080)), ("*:0", Some(0))] {
+            assert_eq!(text.parse(), Ok(Bind { place: Place::Every, port }), "{text}");
+        }
+        for (text, name, port) in [
+            ("localhost", "localhost", None),
+            ("localhost:0", "localhost", Some(0)),
+            ("my-host_1.example.", "my-host_1.example.", None),
+            ("1.example:80", "1.example", Some(80)),
+            ("fe80::1%eth0", "fe80::1%eth0", None),
+            ("[fe80::1%eth0]:80", "fe80::1%eth0", Some(80)),
+        ] {
+            assert_eq!(text.parse(), Ok(Bind { place: Place::Name(name.into()), port }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_an_address_nor_a_name_is_refused() {
+        for text in [
+            "",
+            ":",
+            ":80",
+            "8080",
+            "127.1",
+            "1.2.3",
+            "1.2.3.4.5",
+            "0x7f.1",
+            "0x7f000001",
+            "256.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:65536",
+            "127.0.0.1:+80",
+            "[127.0.0.1]:80",
+            "[localhost]",
+            "[::1]80",
+            "::1:80:90:1:1:1:1:1:1",
+            "[::1",
+            "*.example",
+            "**",
+            "a b",
+            "a..b",
+            ".a",
+            "-a",
+            "a-",
+            "http://localhost",
+            "localhost/",
+            "localhost:http",
+            "b\u{fc}cher",
+            "fe80::1%",
+            "%eth0",
+            "a%eth0",
+            "127.0.0.1,::1",
+        ] {
+            assert!(text.parse::<Bind>().is_err(), "{text:?}");
+        }
+        let long = "a".repeat(64);
+        assert!(long.parse::<Bind>().is_err());
+        assert!([long[..60].to_owned() + ".", "a.".repeat(120)].concat().parse::<Bind>().is_err());
+    }
+}
