@@ -185,7 +185,7 @@ on_every_engine! {
         let (mut server, store) = store_server(engine, &["--grace-period", "60s"]);
         let mut client = Client::connect(&server);
         client.send(format!("{UPLOAD}half"));
-        eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+        server.await_upload(&store);
         server.signal("TERM");
         // From now on no client can connect.
         let address = server.address();
@@ -225,7 +225,7 @@ on_every_engine! {
         let (mut server, store) = store_server(engine, &["--grace-period", "600s", "--body-timeout", "600s"]);
         let mut client = Client::connect(&server);
         client.send(format!("{UPLOAD}half"));
-        eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+        server.await_upload(&store);
         server.signal("TERM");
         let address = server.address();
         eventually("the port to be closed", || TcpStream::connect(address).is_err().then_some(()));
@@ -238,7 +238,7 @@ on_every_engine! {
         let (mut server, store) = store_server(engine, &["--grace-period", "1s", "--body-timeout", "600s"]);
         let mut client = Client::connect(&server);
         client.send(format!("{UPLOAD}half"));
-        eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+        server.await_upload(&store);
         server.signal("TERM");
         server.await_exit(PATIENCE);
         client.read_to_end();

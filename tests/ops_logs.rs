@@ -203,7 +203,7 @@ on_every_engine! {
             }
             let mut client = Client::connect(&server);
             client.send("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf");
-            eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+            server.await_upload(&store);
             server.signal("TERM");
             let address = server.address();
             eventually("the port to be closed", || std::net::TcpStream::connect(address).is_err().then_some(()));

@@ -91,7 +91,7 @@ on_every_engine! {
         let mut server = setup.start();
         let mut client = Client::connect(&server);
         client.send(UPLOAD);
-        eventually("the upload to have begun", || (!store.entries().is_empty()).then_some(()));
+        server.await_upload(&store);
         server.signal("HUP");
         server.expect_stderr("shutting down");
         // The shell and the kernel send more of them: they are no second signal to end.

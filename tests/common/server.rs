@@ -282,6 +282,17 @@ impl Server {
         links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|link| is_socket(link)).count()
     }
 
+    /// How many files below a folder the process has open. An upload has one, which has no name until it is whole.
+    pub fn open_below(&self, folder: &TempDir) -> usize {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().flatten();
+        let targets = links.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+        targets.filter(|target| target.starts_with(folder.path()) && target != folder.path()).count()
+    }
+
+    pub fn await_upload(&self, store: &TempDir) {
+        eventually("the upload to have begun", || (self.open_below(store) > 0).then_some(()));
+    }
+
     /// A memory figure of /proc/PID/status in KiB: VmRSS is the current value, VmHWM the highest.
     pub fn memory(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
