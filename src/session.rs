@@ -11,6 +11,8 @@
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
+//! An answer is owed from the end of a request's head until it is sent. At shutdown, `LAST_WAIT` bounds other waits.
+//!
 //! The phase is computed from the state at the start and at the end of `advance`, and noted with the moment in which it
 //! began.
 
@@ -53,6 +55,8 @@ use std::time::{Duration, Instant};
 /// How long the client may go on sending after our last byte. Closing before would send a reset, which can destroy a
 /// response that the client has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a client that is owed no answer is waited for at shutdown. A head mostly comes in one round trip.
+pub const LAST_WAIT: Duration = Duration::from_secs(1);
 /// Room for a read of a head. Most are smaller, even several pipelined ones.
 const HEAD_ROOM: usize = 16 * 1024;
 /// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
@@ -241,8 +245,13 @@ impl Session {
     }
 
     /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
-    pub fn on_shutdown(&mut self) {
-        self.last = true;
+    pub fn on_shutdown(&mut self, began: Instant, app: &App, now: &Now) {
+        if !self.last {
+            self.skip_empty_lines();
+            self.note_phase(now);
+            self.shorten_wait(began, app);
+            self.last = true;
+        }
         self.conn.persist = false;
     }
 
@@ -283,7 +292,13 @@ impl Session {
     fn on_expired(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         match self.phase {
             Phase::Idle => self.close(CloseReason::Idle),
-            Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
+            Phase::Head => {
+                self.refuse(Violation::HeadTooSlow, app, now, scratch);
+                if self.last {
+                    // `LAST_WAIT` is over: the session does not linger for the rest of the head.
+                    self.ending = Ending::Cut { reset: false };
+                }
+            }
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
             Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
             Phase::Lingering => self.ending = Ending::Cut { reset: false },

@@ -113,7 +113,7 @@ pub struct EventEngine<'a> {
     accept_paused: Option<Instant>,
     /// Finds idle connections to close while the limit of connections is reached.
     idle: Search,
-    /// When the grace period ends, once the server is shutting down.
+    /// Since when the server is shutting down.
     shutdown: Option<Instant>,
     /// How many signals to end have come.
     signalled: u32,
@@ -199,7 +199,7 @@ impl<'a> EventEngine<'a> {
         let python = self.python.deadline(self.now.instant);
         let chore = self.app.next_chore(self.now.instant);
         let next =
-            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.shutdown, chore]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.grace_end(), chore]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -244,7 +244,7 @@ impl<'a> EventEngine<'a> {
         }
         shutdown::log_begun();
         self.listeners.clear();
-        self.shutdown = Some(self.now.instant + self.app.timeouts.grace);
+        self.shutdown = Some(self.now.instant);
         for key in 0..self.clients.capacity() {
             if self.clients.contains(key) {
                 self.enqueue(key);
@@ -252,8 +252,13 @@ impl<'a> EventEngine<'a> {
         }
     }
 
+    /// When the grace period ends, once the server is shutting down.
+    fn grace_end(&self) -> Option<Instant> {
+        self.shutdown.map(|began| began + self.app.timeouts.grace)
+    }
+
     fn is_over(&self) -> bool {
-        let Some(deadline) = self.shutdown else { return false };
+        let Some(deadline) = self.grace_end() else { return false };
         let expired = deadline <= self.now.instant;
         if expired && !self.clients.is_empty() {
             shutdown::log_cut(self.clients.len());
@@ -445,7 +450,7 @@ impl<'a> EventEngine<'a> {
             stream,
             ready,
             now: &mut self.now,
-            ending: self.shutdown.is_some(),
+            ending_since: self.shutdown,
             key,
             link,
             links: &mut self.links,

@@ -14,10 +14,12 @@
 //! **Shutdown.** A thread in a system call does not see a flag, and a signal may reach any thread. So only main reads
 //! signals, and it ends each kind of wait in its own way:
 //! - A thread that polls (to accept, or during a delay) polls a latch too.
-//! - A thread that waits in recv for a request has said so in `Connection::idle`. Main swaps that to 0 and shuts the
+//! - A thread that waits in recv for a request has said so in `Waiting::idle`. Main swaps that to 0 and shuts the
 //!   socket down for reading: recv returns. An idle connection is closed for a new client in the same way. The thread
 //!   itself swaps `idle` to 0 when recv returns, and only one of the two finds it set: a request that arrives in that
 //!   moment is either answered or dropped unseen.
+//! - A thread that waits in recv for other bytes of a client that is owed no answer has said so in
+//!   `Waiting::dispensable`. Main ends that wait in the same way when `LAST_WAIT` is over.
 //! - A thread with a request under way finishes it, and sees after its next call that it is the connection's last.
 //! - When the grace period is over, main shuts all sockets down both ways, which ends every call. Then it waits for the
 //!   threads to end, so that their uploads are tidied away.
@@ -28,7 +30,7 @@
 use crate::app::App;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::accept::{AcceptFailure, PAUSE};
-use crate::engine::blocking::{Blocking, Inherited};
+use crate::engine::blocking::{Blocking, Inherited, Waiting};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
@@ -36,7 +38,7 @@ use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::Unread;
 use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
-use crate::session::{Op, Phase, Ready, Scratch, Session};
+use crate::session::{LAST_WAIT, Op, Phase, Ready, Scratch, Session};
 use crate::sync::{self, lock};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
@@ -45,7 +47,7 @@ use std::io::{self, Read};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,7 +99,7 @@ struct Shared {
     search: Mutex<Search>,
     /// A thread has been freed, and none has accepted since.
     freed: AtomicBool,
-    /// What the times in `connections` count from.
+    /// What `Waiting::idle` counts from.
     began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
@@ -122,9 +124,8 @@ struct Connection {
     peer: SocketAddr,
     /// The listener's address.
     local: SocketAddr,
-    /// Since when its thread waits for a request, in nanoseconds from `began` and at least 1; 0 while it does not wait.
-    /// The thread that swaps it to 0 decides: its own thread serves a request, another thread ends the connection.
-    idle: AtomicU64,
+    /// Its time counts from `Shared::began`.
+    waiting: Waiting,
 }
 
 /// A connection's place among `connections`, given up in Drop.
@@ -196,13 +197,20 @@ impl ThreadedEngine {
         }
         shutdown::log_begun();
         self.shared.end();
-        let deadline = Instant::now() + self.shared.app.timeouts.grace;
+        let began = Instant::now();
+        let deadline = began + self.shared.app.timeouts.grace;
+        let mut last_wait = Some(began + LAST_WAIT);
         while !self.shared.ended.is_set() && !self.signalled() {
-            if deadline <= Instant::now() {
+            let now = Instant::now();
+            if deadline <= now {
                 shutdown::log_cut(lock(&self.shared.connections).len());
                 break;
             }
-            await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
+            if last_wait.take_if(|until| *until <= now).is_some() {
+                self.shared.end_dispensable();
+            }
+            let wake = last_wait.into_iter().chain([deadline]).min();
+            await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], wake)?;
         }
         let ended = if self.shared.ended.is_set() { Ended::Drained } else { Ended::Cut };
         self.shared.cut();
@@ -232,6 +240,12 @@ impl Shared {
             self.ended.set();
         }
         self.room.notify_all();
+    }
+
+    fn end_dispensable(&self) {
+        for (_, connection) in lock(&self.connections).iter() {
+            connection.end_dispensable();
+        }
     }
 
     fn cut(&self) {
@@ -271,7 +285,7 @@ impl Shared {
     }
 
     fn look(&self, connection: &Connection) -> Seen {
-        let idle_since = match connection.idle.load(Ordering::Relaxed) {
+        let idle_since = match connection.waiting.idle.load(Ordering::Relaxed) {
             0 => None,
             since => Some(self.began + Duration::from_nanos(since)),
         };
@@ -327,12 +341,23 @@ impl Drop for Place {
 impl Connection {
     /// Ends the connection if its thread waits for a request. Returns whether it did.
     fn end_idle(&self) -> bool {
-        let was_idle = self.idle.swap(0, Ordering::SeqCst) != 0;
+        let was_idle = self.waiting.idle.swap(0, Ordering::SeqCst) != 0;
         if was_idle {
-            // It fails when the client has gone, and then recv has returned.
-            let _ = self.socket.shutdown(Shutdown::Read);
+            self.end_recv();
         }
         was_idle
+    }
+
+    /// Ends the wait of its thread for a client that is owed no answer.
+    fn end_dispensable(&self) {
+        if self.waiting.dispensable.swap(false, Ordering::SeqCst) {
+            self.end_recv();
+        }
+    }
+
+    fn end_recv(&self) {
+        // It fails when the client has gone, and then recv has returned.
+        let _ = self.socket.shutdown(Shutdown::Read);
     }
 }
 
@@ -355,7 +380,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Place> {
         match accepted {
             Ok((socket, peer, local)) => {
                 shared.freed.store(false, Ordering::SeqCst);
-                let connection = Arc::new(Connection { socket, peer, local, idle: AtomicU64::new(0) });
+                let connection = Arc::new(Connection { socket, peer, local, waiting: Waiting::default() });
                 let key = lock(&shared.connections).insert(connection.clone());
                 return Some(Place { shared: shared.clone(), connection, key });
             }
@@ -413,8 +438,14 @@ fn serve(place: Place) {
 fn serve_place(place: &Place) {
     let Place { shared, connection, .. } = place;
     let workers = (Workers::of(&shared.app), place.key);
-    let mut io =
-        Blocking::new(&connection.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
+    let mut io = Blocking::new(
+        (&connection.socket, &connection.waiting),
+        shared.inherited,
+        &shared.ending,
+        &shared.cut,
+        &shared.upstreams,
+        workers,
+    );
     let ends = Ends { peer_port: connection.peer.port(), local: connection.local };
     let mut session = Session::new(connection.peer.ip(), Instant::now()).between(ends);
     let mut scratch = None;
@@ -425,7 +456,7 @@ fn serve_place(place: &Place) {
             Turn::Wait(deadline) if idle => {
                 shared.give_back(scratch.take());
                 let since = session.idle_since().map_or(0, |since| (since - shared.began).as_nanos() as u64);
-                connection.idle.store(since.max(1), Ordering::SeqCst);
+                connection.waiting.idle.store(since.max(1), Ordering::SeqCst);
                 if !await_request(shared, connection, &mut io, deadline) {
                     return;
                 }
@@ -462,5 +493,5 @@ fn await_request(shared: &Shared, connection: &Connection, io: &mut Blocking, de
         return false;
     }
     io.await_first(deadline);
-    connection.idle.swap(0, Ordering::SeqCst) != 0
+    connection.waiting.idle.swap(0, Ordering::SeqCst) != 0
 }

@@ -54,6 +54,8 @@ pub struct Wire {
     pub shut_down: bool,
     /// What the upstream has sent and the session has not read yet. `None`: every upstream refuses connections.
     pub upstream: Option<Vec<u8>>,
+    /// Since when the server is shutting down.
+    pub ending_since: Option<Instant>,
     /// What the session has sent to the upstream.
     pub forwarded: Vec<u8>,
     /// How the session gave the upstream's connection back: whether it may be used again.
@@ -73,6 +75,7 @@ impl Wire {
             broken: false,
             shut_down: false,
             upstream: None,
+            ending_since: None,
             forwarded: Vec::new(),
             kept: None,
         }
@@ -107,8 +110,8 @@ impl Transport for Wire {
         &self.now
     }
 
-    fn is_ending(&self) -> bool {
-        false
+    fn ending_since(&self) -> Option<Instant> {
+        self.ending_since
     }
 
     fn ready(&self) -> Ready {
@@ -266,6 +269,12 @@ impl Connection {
     /// The client shuts its side down: it sends no more, and still reads.
     pub fn finish_sending(&mut self) {
         self.wire.ended = true;
+        self.drive();
+    }
+
+    /// The server begins to shut down.
+    pub fn shut_down(&mut self) {
+        self.wire.ending_since = Some(self.wire.now.instant);
         self.drive();
     }
 
