@@ -20,6 +20,7 @@ use crate::app::forward::CutByShutdown;
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
 use crate::engine::accept::PAUSE;
+use crate::engine::connection::Waiting;
 use crate::engine::latch::Latch;
 use crate::engine::python::{WorkerSocket, Workers};
 use crate::engine::socket::{send, send_file};
@@ -33,7 +34,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
@@ -70,17 +71,6 @@ pub struct Blocking<'a> {
     upstream: Option<UpstreamSocket<'a>>,
     /// What is worth a call on either side: everything where the calls themselves wait.
     ready: Ready,
-}
-
-/// For what a connection's thread waits, as other threads see it. They may end two of its waits: the one that swaps the
-/// value decides, another thread or the connection's own.
-#[derive(Debug, Default)]
-pub struct Waiting {
-    /// Since when it waits for a request, in nanoseconds from the engine's start and at least 1; 0 while it does not.
-    /// Then its own thread serves a request, or another thread ends the connection.
-    pub idle: AtomicU64,
-    /// It reads from a client that is owed no answer, and does not know of a shutdown.
-    pub dispensable: AtomicBool,
 }
 
 /// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the

@@ -20,7 +20,7 @@
 use crate::app::App;
 use crate::cost;
 use crate::driver::{self, Turn};
-use crate::engine::accept::{AcceptFailure, PAUSE};
+use crate::engine::accept::{AcceptFailure, PAUSE, Shortage};
 use crate::engine::evented::Evented;
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
@@ -111,7 +111,8 @@ pub struct EventEngine<'a> {
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
-    /// Finds idle connections to close while the limit of connections is reached.
+    shortage: Shortage,
+    /// Finds idle connections to close while the limit of connections is reached or descriptors run out.
     idle: Search,
     /// Since when the server is shutting down.
     shutdown: Option<Instant>,
@@ -153,6 +154,7 @@ impl<'a> EventEngine<'a> {
             scratch: Scratch::default(),
             now,
             accept_paused: None,
+            shortage: Shortage::of_process(),
             idle: Search::new(LEAST_IDLE),
             shutdown: None,
             signalled: 0,
@@ -271,7 +273,8 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
-    /// closed, or each listener has had its share of `ACCEPTS`.
+    /// closed, or each listener has had its share of `ACCEPTS`. While descriptors are scarce, each new connection takes the
+    /// place of an idle one, if there is one.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -283,13 +286,19 @@ impl<'a> EventEngine<'a> {
                 if !self.listeners[index].ready || self.accept_paused.is_some() {
                     break;
                 }
-                if !self.can_accept() && !self.make_way(index, &mut evictions) {
+                let is_full = !self.can_accept();
+                let needs_way = is_full || self.shortage.is_scarce();
+                let has_way = needs_way && self.make_way(index, &mut evictions);
+                if is_full && !has_way {
                     break;
                 }
                 self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
-                    Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
-                    Err(error) => self.on_accept_failed(index, &error),
+                    Ok((stream, peer)) => {
+                        self.shortage.on_accepted(&stream);
+                        self.add(stream, peer, self.listeners[index].address);
+                    }
+                    Err(error) => self.on_accept_failed(index, &error, &mut evictions),
                 }
             }
         }
@@ -316,19 +325,23 @@ impl<'a> EventEngine<'a> {
             if idle::is_silent(&self.clients[key].stream) {
                 log::debug!("{}: closed while idle, for a new client", self.clients[key].session.peer());
                 self.clients.remove(key);
+                self.shortage.on_made_way();
                 return true;
             }
         }
         false
     }
 
-    fn on_accept_failed(&mut self, index: usize, error: &io::Error) {
+    fn on_accept_failed(&mut self, index: usize, error: &io::Error, evictions: &mut usize) {
         match AcceptFailure::of(error) {
             AcceptFailure::Empty => self.listeners[index].ready = false,
             AcceptFailure::Gone => {}
             AcceptFailure::Exhausted => {
-                self.listeners[index].ready = true;
-                self.accept_paused = Some(self.now.instant + PAUSE);
+                let now = self.now.instant;
+                // The error says nothing of whether a client waits: `make_way` looks.
+                if !(self.shortage.on_exhausted(error, now) && self.make_way(index, evictions)) {
+                    self.accept_paused = Some(now + PAUSE);
+                }
             }
         }
     }

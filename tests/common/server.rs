@@ -281,6 +281,13 @@ impl Server {
         links.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|link| is_socket(link)).count()
     }
 
+    /// The processor time that the process has used, in ticks of 10 ms (proc(5)).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// A memory figure of /proc/PID/status in KiB: VmRSS now, VmHWM at its highest.
     pub fn memory(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
