@@ -43,10 +43,10 @@ pub trait Transport {
     fn now(&mut self) -> &Now;
     /// Updates `now` from the clock, unless the transport does so after each call.
     fn tick(&mut self) {}
-    /// Whether the server is shutting down. If so, the current exchange is the last of its connection.
-    fn is_ending(&self) -> bool;
-    /// Sets the deadline of the next call.
-    fn block_until(&mut self, _deadline: Option<Instant>) {}
+    /// Since when the server is shutting down. If it is, the current exchange is the last of its connection.
+    fn ending_since(&self) -> Option<Instant>;
+    /// Sets the deadline of the next call. `dispensable`: a shutdown may end its wait before.
+    fn block_until(&mut self, _deadline: Option<Instant>, _dispensable: bool) {}
     /// What the client's side is ready for. If calls block, it is ready for everything.
     fn ready(&self) -> Ready;
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize>;
@@ -140,7 +140,7 @@ fn run<T: Transport + UpstreamTransport>(session: &mut Session, io: &mut T, app:
     scratch.spent += scratch.take_work();
     loop {
         if T::WAITS {
-            io.block_until(session.deadline(app));
+            io.block_until(session.deadline(app), session.is_dispensable());
         }
         let op = session.next_op(io.ready().with(io.upstream_ready()));
         let result = match op {
@@ -237,8 +237,8 @@ fn serve_upstream<T: Transport + UpstreamTransport>(
 }
 
 fn advance<T: Transport>(session: &mut Session, io: &mut T, app: &App, scratch: &mut Scratch) -> bool {
-    if io.is_ending() {
-        session.on_shutdown();
+    if let Some(began) = io.ending_since() {
+        session.on_shutdown(began, app, io.now());
     }
     session.advance(app, io.now(), scratch)
 }
@@ -270,8 +270,8 @@ mod tests {
             &self.now
         }
 
-        fn is_ending(&self) -> bool {
-            false
+        fn ending_since(&self) -> Option<Instant> {
+            None
         }
 
         fn ready(&self) -> Ready {

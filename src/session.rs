@@ -11,9 +11,12 @@
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
+//! An answer is owed from the end of a request's head until it is sent. At shutdown, `LAST_WAIT` bounds other waits.
+//!
 //! The phase is computed from the state at the start and at the end of `advance`, and noted with the moment in which it
 //! began.
 
+mod buffers;
 mod ending;
 mod forwarding;
 mod op;
@@ -33,7 +36,6 @@ use crate::app::App;
 use crate::app::body::Reply;
 use crate::app::body::pulled::Pulled;
 use crate::app::exchange::{Exchange, Next};
-use crate::app::forward::Forward;
 use crate::app::observe::access_log::{self, Line};
 use crate::app::reply::page::Format;
 use crate::app::rules::RulesId;
@@ -46,7 +48,6 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER, Reading, Writing};
 use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
-use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -54,10 +55,8 @@ use std::time::{Duration, Instant};
 /// How long the client may go on sending after our last byte. Closing before would send a reset, which can destroy a
 /// response that the client has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
-/// Room for a read of a head. Most are smaller, even several pipelined ones.
-const HEAD_ROOM: usize = 16 * 1024;
-/// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
-const CONTENT_ROOM: usize = 256 * 1024;
+/// How long a client that is owed no answer is waited for at shutdown. A head mostly comes in one round trip.
+pub const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// What is kept of a request that is not answered at once: the format of error pages and the line for the access log.
 #[derive(Debug, Default)]
@@ -167,76 +166,7 @@ impl Session {
         }
     }
 
-    // ---- buffers for the driver's calls, and their results
-
-    /// Where the next bytes from the client go.
-    pub fn room(&mut self) -> &mut [u8] {
-        match self.conn.reading {
-            Reading::Body(_) => self.input.room(CONTENT_ROOM),
-            _ => self.input.room(HEAD_ROOM),
-        }
-    }
-
-    pub fn on_read(&mut self, count: usize, now: Instant) {
-        if count == 0 {
-            self.input_closed = true;
-            return;
-        }
-        if self.phase == Phase::Receiving || self.forward().is_some_and(Forward::is_tunnel) {
-            self.since = now;
-        }
-        self.input.fill(count);
-    }
-
-    /// What is to be written next: the output, and then content in memory that is sent without a copy.
-    pub fn unsent(&self) -> [&[u8]; 2] {
-        let output = self.probe_byte().unwrap_or_else(|| self.output.filled());
-        [output, self.memory_range().unwrap_or_default()]
-    }
-
-    pub fn on_written(&mut self, count: usize, now: Instant) {
-        if self.probe_byte().is_some() {
-            return self.on_probe_sent();
-        }
-        self.since = now;
-        let of_output = count.min(self.output.len());
-        self.output.consume(of_output);
-        if count > of_output {
-            self.on_sent_in_place((count - of_output) as u64);
-        }
-    }
-
-    fn memory_range(&self) -> Option<&[u8]> {
-        match (&self.exchange, &self.conn.writing) {
-            (Exchange::Stream(body), Writing::Body(_)) => body.memory_range(),
-            _ => None,
-        }
-    }
-
-    fn on_sent_in_place(&mut self, count: u64) {
-        if let Exchange::Stream(body) = &mut self.exchange {
-            body.on_sent(count);
-        }
-        self.conn.on_sent_directly(count);
-    }
-
-    /// The part of a file that is to be sent next, without passing the output buffer: the file, the offset, and the length.
-    pub fn file_range(&self) -> Option<(&File, u64, u64)> {
-        match (&self.exchange, &self.conn.writing) {
-            (Exchange::Stream(body), Writing::Body(_)) => body.file_range(),
-            _ => None,
-        }
-    }
-
-    /// `count` bytes of the file have been sent; 0 means that the file has become shorter.
-    pub fn on_file_sent(&mut self, count: u64, now: Instant, scratch: &mut Scratch) {
-        if count == 0 {
-            log::warn!("a file became shorter while it was sent");
-            return self.abort(CloseReason::SourceBroke, scratch);
-        }
-        self.on_sent_in_place(count);
-        self.since = now;
-    }
+    // ---- results of the driver's calls; those of reads and writes are in `buffers`
 
     pub fn on_shut_down(&mut self, peer: Peer) {
         match (peer, &mut self.exchange) {
@@ -257,8 +187,13 @@ impl Session {
     }
 
     /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
-    pub fn on_shutdown(&mut self) {
-        self.last = true;
+    pub fn on_shutdown(&mut self, began: Instant, app: &App, now: &Now) {
+        if !self.last {
+            self.skip_empty_lines();
+            self.note_phase(now);
+            self.shorten_wait(began, app);
+            self.last = true;
+        }
         self.conn.persist = false;
     }
 
@@ -300,7 +235,13 @@ impl Session {
     fn on_expired(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         match self.phase {
             Phase::Idle => self.close(CloseReason::Idle),
-            Phase::Head => self.refuse(Violation::HeadTooSlow, app, now, scratch),
+            Phase::Head => {
+                self.refuse(Violation::HeadTooSlow, app, now, scratch);
+                if self.last {
+                    // `LAST_WAIT` is over: the session does not linger for the rest of the head.
+                    self.ending = Ending::Cut { reset: false };
+                }
+            }
             Phase::Receiving => self.refuse(Violation::BodyTooSlow, app, now, scratch),
             Phase::Sending => self.abort(CloseReason::WriteTimeout, scratch),
             Phase::Lingering => self.ending = Ending::Cut { reset: false },

@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::{Client, Engine, PATIENCE, Server, Setup, eventually, on_every_engine};
+use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, on_every_engine};
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
 /// No timeout ends a connection here.
@@ -140,6 +140,49 @@ on_every_engine! {
         for client in &mut clients {
             assert_eq!(client.read_response().text(), "x");
         }
+    }
+
+    /// Far more clients than descriptors. Each opens a file that the server has not kept.
+    #[skip(Iterative, "has one connection")]
+    fn idle_ones_give_way_when_descriptors_run_out(engine: Engine) {
+        let site = TempDir::new();
+        let few = ["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"];
+        let setup = Setup::on(engine).args([site.arg()]).args(PATIENT).args(["--pool-size", "100", "--cache-size", "0"]);
+        let server = setup.through(&few).start();
+        let mut clients = Vec::new();
+        for index in 0..84 {
+            let name = format!("{index}.txt");
+            site.write(&name, &name);
+            let mut client = Client::connect(&server);
+            client.send(format!("GET /{name} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            clients.push((client, name));
+            if index % 6 == 5 {
+                for (client, name) in &mut clients[index - 5..] {
+                    assert_eq!(client.read_response().text(), *name);
+                }
+                if index > 30 {
+                    let_them_idle(engine);
+                }
+            }
+        }
+        assert!(server.sockets() < 64 && clients.iter().any(|(client, _)| is_closed(client)));
+        assert!(server.stderr().matches("cannot accept").count() <= 1, "{}", server.stderr());
+    }
+
+    /// Each client that is let in lets in the next: none of them waits for a timer of the server.
+    #[skip(Iterative, "has one connection")]
+    fn many_clients_that_wait_are_let_in_together(engine: Engine) {
+        let server = server_for(engine, 60);
+        let idle: Vec<Client> = (0..60).map(|_| settled(&server)).collect();
+        let_them_idle(engine);
+        let began = Instant::now();
+        let mut clients: Vec<Client> = (0..60).map(|_| Client::connect(&server)).collect();
+        clients.iter_mut().for_each(|client| client.send(REQUEST));
+        for client in &mut clients {
+            assert_eq!(client.read_response().text(), "x");
+        }
+        assert!(began.elapsed() < Duration::from_secs(4), "it took {:?}", began.elapsed());
+        assert!(idle.iter().all(is_closed));
     }
 
     #[skip(Pool, "a worker's idle connection has a second: this would take minutes")]

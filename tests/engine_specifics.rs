@@ -195,7 +195,7 @@ on_every_engine! {
     }
 
     fn a_second_signal_ends_every_wait_at_once(engine: Engine) {
-        for wait in ["head", "body", "reader", "delay", "drip"] {
+        for wait in ["body", "reader", "delay", "drip"] {
             let (mut server, store) = server_with(engine, "600s");
             let _client = waiting_client(&server, &store, wait);
             server.signal("TERM");
@@ -207,19 +207,19 @@ on_every_engine! {
     }
 
     fn a_request_in_flight_is_finished_and_is_the_last(engine: Engine) {
-        for (wait, rest, status) in [("head", "st: x\r\n\r\n", 200), ("body", "done", 201)] {
-            let (mut server, store) = server_with(engine, "60s");
-            let mut client = waiting_client(&server, &store, wait);
-            server.signal("TERM");
-            await_closed_port(&server);
-            assert!(!client.is_answered(), "{wait}: closed in flight");
-            client.send(rest);
-            let answer = client.read_response();
-            assert_eq!(answer.status, status, "{wait}");
-            assert!(answer.says_close(), "{wait}: {answer:?}");
-            client.expect_closed();
-            assert_eq!(server.await_exit(PATIENCE).code(), Some(0), "{wait}");
-        }
+        let (mut server, store) = server_with(engine, "60s");
+        let mut client = waiting_client(&server, &store, "body");
+        server.signal("TERM");
+        await_closed_port(&server);
+        // Longer than a client is waited for that is owed no answer.
+        thread::sleep(Duration::from_millis(2500));
+        assert!(!client.is_answered(), "closed in flight");
+        client.send("done");
+        let answer = client.read_response();
+        assert_eq!(answer.status, 201);
+        assert!(answer.says_close(), "{answer:?}");
+        client.expect_closed();
+        assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
     }
 
     fn a_delay_in_flight_ends_in_its_time_and_is_the_last(engine: Engine) {
@@ -281,14 +281,19 @@ on_every_engine! {
                 break client;
             }
             assert_eq!(client.read_response().text(), "x");
+            // An idle one would give way.
+            client.send("GET /ec");
             inside.push(client);
         };
         assert!((1..20).contains(&inside.len()), "{} connections", inside.len());
-        inside[0].send(REQUEST);
+        inside[0].send("ho/x HTTP/1.1\r\nHost: x\r\n\r\nGET /ec");
         assert_eq!(inside[0].read_response().text(), "x", "those inside are served on");
+        let before = server.cpu_ticks();
+        thread::sleep(Duration::from_secs(1));
+        assert!(server.cpu_ticks() - before < 30, "it spins");
         inside.clear();
         assert_eq!(waiting.read_response().text(), "x");
-        assert!(server.stderr().matches("cannot accept").count() < 100, "it pauses in between");
+        assert_eq!(server.stderr().matches("cannot accept").count(), 1, "{}", server.stderr());
     }
 }
 

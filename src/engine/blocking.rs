@@ -20,6 +20,7 @@ use crate::app::forward::CutByShutdown;
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
 use crate::engine::accept::PAUSE;
+use crate::engine::connection::Waiting;
 use crate::engine::latch::Latch;
 use crate::engine::python::{WorkerSocket, Workers};
 use crate::engine::socket::{send, send_file};
@@ -33,6 +34,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
@@ -44,6 +46,7 @@ const FIRST: usize = 2048;
 
 pub struct Blocking<'a> {
     socket: &'a TcpStream,
+    waiting: &'a Waiting,
     /// Once it is set, the exchange under way is the last.
     ending: &'a Latch,
     /// Once it is set, calls that may wait fail.
@@ -51,6 +54,8 @@ pub struct Blocking<'a> {
     now: Now,
     /// When a call has to give up.
     deadline: Option<Instant>,
+    /// A shutdown may end the next wait for the client before.
+    dispensable: bool,
     receiving: Timeout,
     sending: Timeout,
     /// What ended the last idle wait, until the driver asks for it.
@@ -78,7 +83,7 @@ pub struct Inherited {
 
 impl<'a> Blocking<'a> {
     pub fn new(
-        socket: &'a TcpStream,
+        (socket, waiting): (&'a TcpStream, &'a Waiting),
         inherited: Inherited,
         ending: &'a Latch,
         cut: &'a Latch,
@@ -87,10 +92,12 @@ impl<'a> Blocking<'a> {
     ) -> Blocking<'a> {
         Blocking {
             socket,
+            waiting,
             ending,
             cut,
             now: Now::new(Instant::now(), SystemTime::now()),
             deadline: None,
+            dispensable: false,
             receiving: Timeout { set: inherited.receive },
             sending: Timeout { set: inherited.send },
             first: None,
@@ -218,6 +225,27 @@ impl<'a> Blocking<'a> {
         result
     }
 
+    fn read_waiting(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let (left, socket) = (self.left(), self.socket);
+        self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room))
+    }
+
+    /// Reads from a client that is owed no answer. `WouldBlock` also when a shutdown ends the wait: the session learns of
+    /// the shutdown in its next turn, and gives the client what is left of its time.
+    fn read_dispensable(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.waiting.dispensable.store(true, Ordering::SeqCst);
+        // Main sets the latch and looks at the flag later: either it finds the flag, or this thread sees the latch.
+        let result = match self.ending.is_set() {
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => self.read_waiting(room),
+        };
+        let is_dismissed = !self.waiting.dispensable.swap(false, Ordering::SeqCst);
+        match result {
+            Ok(0) if is_dismissed => Err(io::ErrorKind::WouldBlock.into()),
+            result => result,
+        }
+    }
+
     fn send_with(&mut self, call: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
         self.may_wait = false;
         let (left, socket) = (self.left(), self.socket);
@@ -242,12 +270,12 @@ impl Transport for Blocking<'_> {
     }
 
     /// Bytes that ended an idle wait belong to a request: they are read before the session learns of the shutdown.
-    fn is_ending(&self) -> bool {
-        self.ending.is_set() && self.first.is_none()
+    fn ending_since(&self) -> Option<Instant> {
+        if self.first.is_none() { self.ending.since() } else { None }
     }
 
-    fn block_until(&mut self, deadline: Option<Instant>) {
-        self.deadline = deadline;
+    fn block_until(&mut self, deadline: Option<Instant>, dispensable: bool) {
+        (self.deadline, self.dispensable) = (deadline, dispensable);
     }
 
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
@@ -257,10 +285,11 @@ impl Transport for Blocking<'_> {
             room[..count].copy_from_slice(&self.buffer[..count]);
             return Ok(count);
         }
-        let (left, socket) = (self.left(), self.socket);
+        let socket = self.socket;
         let result = match (&self.upstream, self.may_wait) {
             (Some(_), _) => read(socket, room),
-            (None, true) => self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room)),
+            (None, true) if self.dispensable => self.read_dispensable(room),
+            (None, true) => self.read_waiting(room),
             (None, false) => Err(io::ErrorKind::WouldBlock.into()),
         };
         let result = self.noted(Ready::CLIENT_READ, result);

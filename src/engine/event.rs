@@ -20,7 +20,7 @@
 use crate::app::App;
 use crate::cost;
 use crate::driver::{self, Turn};
-use crate::engine::accept::{AcceptFailure, PAUSE};
+use crate::engine::accept::{AcceptFailure, PAUSE, Shortage};
 use crate::engine::evented::Evented;
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::await_any;
@@ -109,9 +109,10 @@ pub struct EventEngine<'a> {
     scratch: Scratch,
     now: Now,
     accept_paused: Option<Instant>,
-    /// Finds idle connections to close while the limit of connections is reached.
+    shortage: Shortage,
+    /// Finds idle connections to close while the limit of connections is reached or descriptors run out.
     idle: Search,
-    /// When the grace period ends, once the server is shutting down.
+    /// Since when the server is shutting down.
     shutdown: Option<Instant>,
     /// How many signals to end have come.
     signalled: u32,
@@ -149,6 +150,7 @@ impl<'a> EventEngine<'a> {
             scratch: Scratch::default(),
             now,
             accept_paused: None,
+            shortage: Shortage::of_process(),
             idle: Search::new(LEAST_IDLE),
             shutdown: None,
             signalled: 0,
@@ -195,7 +197,7 @@ impl<'a> EventEngine<'a> {
         let python = self.python.deadline(self.now.instant);
         let chore = self.app.next_chore(self.now.instant);
         let next =
-            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.shutdown, chore]
+            [python, self.timers.next(), self.links.next_expiry(), self.accept_paused, search, self.grace_end(), chore]
                 .into_iter()
                 .flatten()
                 .min()?;
@@ -240,7 +242,7 @@ impl<'a> EventEngine<'a> {
         }
         shutdown::log_begun();
         self.listeners.clear();
-        self.shutdown = Some(self.now.instant + self.app.timeouts.grace);
+        self.shutdown = Some(self.now.instant);
         for key in 0..self.clients.capacity() {
             if self.clients.contains(key) {
                 self.enqueue(key);
@@ -248,8 +250,13 @@ impl<'a> EventEngine<'a> {
         }
     }
 
+    /// When the grace period ends, once the server is shutting down.
+    fn grace_end(&self) -> Option<Instant> {
+        self.shutdown.map(|began| began + self.app.timeouts.grace)
+    }
+
     fn is_over(&self) -> bool {
-        let Some(deadline) = self.shutdown else { return false };
+        let Some(deadline) = self.grace_end() else { return false };
         let expired = deadline <= self.now.instant;
         if expired && !self.clients.is_empty() {
             shutdown::log_cut(self.clients.len());
@@ -262,7 +269,8 @@ impl<'a> EventEngine<'a> {
     }
 
     /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
-    /// closed, or each listener has had its share of `ACCEPTS`.
+    /// closed, or each listener has had its share of `ACCEPTS`. While descriptors are scarce, each new connection takes the
+    /// place of an idle one, if there is one.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -274,13 +282,19 @@ impl<'a> EventEngine<'a> {
                 if !self.listeners[index].ready || self.accept_paused.is_some() {
                     break;
                 }
-                if !self.can_accept() && !self.make_way(index, &mut evictions) {
+                let is_full = !self.can_accept();
+                let needs_way = is_full || self.shortage.is_scarce();
+                let has_way = needs_way && self.make_way(index, &mut evictions);
+                if is_full && !has_way {
                     break;
                 }
                 self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
-                    Ok((stream, peer)) => self.add(stream, peer, self.listeners[index].address),
-                    Err(error) => self.on_accept_failed(index, &error),
+                    Ok((stream, peer)) => {
+                        self.shortage.on_accepted(&stream);
+                        self.add(stream, peer, self.listeners[index].address);
+                    }
+                    Err(error) => self.on_accept_failed(index, &error, &mut evictions),
                 }
             }
         }
@@ -307,19 +321,23 @@ impl<'a> EventEngine<'a> {
             if idle::is_silent(&self.clients[key].stream) {
                 log::debug!("{}: closed while idle, for a new client", self.clients[key].session.peer());
                 self.clients.remove(key);
+                self.shortage.on_made_way();
                 return true;
             }
         }
         false
     }
 
-    fn on_accept_failed(&mut self, index: usize, error: &io::Error) {
+    fn on_accept_failed(&mut self, index: usize, error: &io::Error, evictions: &mut usize) {
         match AcceptFailure::of(error) {
             AcceptFailure::Empty => self.listeners[index].ready = false,
             AcceptFailure::Gone => {}
             AcceptFailure::Exhausted => {
-                self.listeners[index].ready = true;
-                self.accept_paused = Some(self.now.instant + PAUSE);
+                let now = self.now.instant;
+                // The error says nothing of whether a client waits: `make_way` looks.
+                if !(self.shortage.on_exhausted(error, now) && self.make_way(index, evictions)) {
+                    self.accept_paused = Some(now + PAUSE);
+                }
             }
         }
     }
@@ -441,7 +459,7 @@ impl<'a> EventEngine<'a> {
             stream,
             ready,
             now: &mut self.now,
-            ending: self.shutdown.is_some(),
+            ending_since: self.shutdown,
             key,
             link,
             links: &mut self.links,

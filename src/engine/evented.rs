@@ -20,7 +20,7 @@ pub struct Evented<'a, 'app> {
     pub stream: &'a mut TcpStream,
     pub ready: &'a mut u8,
     pub now: &'a mut Now,
-    pub ending: bool,
+    pub ending_since: Option<Instant>,
     /// The client's key.
     pub key: usize,
     pub link: &'a mut Option<u32>,
@@ -50,8 +50,8 @@ impl Transport for Evented<'_, '_> {
         self.now.instant = Instant::now();
     }
 
-    fn is_ending(&self) -> bool {
-        self.ending
+    fn ending_since(&self) -> Option<Instant> {
+        self.ending_since
     }
 
     fn ready(&self) -> Ready {

@@ -7,22 +7,26 @@ use crate::poll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 #[derive(Debug)]
 pub struct Latch {
     set: AtomicBool,
+    since: OnceLock<Instant>,
     event: OwnedFd,
 }
 
 impl Latch {
     pub fn new() -> io::Result<Latch> {
-        Ok(Latch { set: AtomicBool::new(false), event: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Latch { set: AtomicBool::new(false), since: OnceLock::new(), event })
     }
 
     pub fn set(&self) {
-        // The flag first: a thread that is woken finds it set.
+        self.since.get_or_init(Instant::now);
+        // The flag before the event: a thread that is woken finds it set.
         self.set.store(true, Ordering::SeqCst);
         // It fails only when the counter is full, which is readable as well.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
@@ -30,6 +34,11 @@ impl Latch {
 
     pub fn is_set(&self) -> bool {
         self.set.load(Ordering::SeqCst)
+    }
+
+    /// When it was set, if it is.
+    pub fn since(&self) -> Option<Instant> {
+        if self.is_set() { self.since.get().copied() } else { None }
     }
 
     /// Waits until it is set, or until the deadline.
@@ -69,10 +78,14 @@ mod tests {
         let latch = Arc::new(Latch::new().unwrap());
         let waiting = latch.clone();
         let waiter = thread::spawn(move || waiting.wait(None));
-        assert!(!latch.is_set());
+        assert!(!latch.is_set() && latch.since().is_none());
         latch.set();
         waiter.join().unwrap();
         latch.wait(None);
+        let since = latch.since();
+        assert!(since.is_some_and(|since| since <= Instant::now()));
+        latch.set();
+        assert_eq!(latch.since(), since);
         assert_eq!(await_any(&[latch.as_fd(), latch.as_fd()], None).unwrap(), [true, true]);
     }
 

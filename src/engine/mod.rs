@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `event`, `threaded` | the loop of each kind of engine. |
 //! | `evented`, `blocking` | a client's socket as each of them offers it to the driver. |
+//! | `connection` | a connection of a threaded engine, as other threads see it. |
 //! | `upstream` | sockets to upstreams. |
 //! | `python` | Python workers: the only file here that knows them. |
 //! | `accept`, `idle` | new connections, and idle ones that are closed for them. |
@@ -14,6 +15,7 @@
 
 pub mod accept;
 pub mod blocking;
+pub mod connection;
 pub mod event;
 pub mod evented;
 pub mod idle;

@@ -14,10 +14,12 @@
 //! **Shutdown.** A thread in a system call does not see a flag, and a signal may reach any thread. So only main reads
 //! signals, and it ends each kind of wait in its own way:
 //! - A thread that polls (to accept, or during a delay) polls a latch too.
-//! - A thread that waits in recv for a request has said so in `Connection::idle`. Main swaps that to 0 and shuts the
+//! - A thread that waits in recv for a request has said so in `Waiting::idle`. Main swaps that to 0 and shuts the
 //!   socket down for reading: recv returns. An idle connection is closed for a new client in the same way. The thread
 //!   itself swaps `idle` to 0 when recv returns, and only one of the two finds it set: a request that arrives in that
 //!   moment is either answered or dropped unseen.
+//! - A thread that waits in recv for other bytes of a client that is owed no answer has said so in
+//!   `Waiting::dispensable`. Main ends that wait in the same way when `LAST_WAIT` is over.
 //! - A thread with a request under way finishes it, and sees after its next call that it is the connection's last.
 //! - When the grace period is over, main shuts all sockets down both ways, which ends every call. Then it waits for the
 //!   threads to end, so that their uploads are tidied away.
@@ -27,8 +29,9 @@
 
 use crate::app::App;
 use crate::driver::{self, Transport, Turn};
-use crate::engine::accept::{AcceptFailure, PAUSE};
+use crate::engine::accept::{AcceptFailure, Listeners, PAUSE, Shortage};
 use crate::engine::blocking::{Blocking, Inherited};
+use crate::engine::connection::{Connection, Waiting};
 use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
@@ -36,13 +39,13 @@ use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::{Hangup, Order, Signals};
 use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
-use crate::session::{Op, Phase, Ready, Scratch, Session};
+use crate::session::{LAST_WAIT, Op, Phase, Ready, Scratch, Session};
 use crate::sync::{self, lock};
 use slab::Slab;
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -90,11 +93,14 @@ struct Shared {
     connections: Mutex<Slab<Arc<Connection>>>,
     /// Goes with `connections`. Notified when there may be room for another.
     room: Condvar,
+    shortage: Mutex<Shortage>,
+    /// Whether descriptors are scarce by now.
+    is_scarce: AtomicBool,
     /// Finds idle connections to close for new ones.
     search: Mutex<Search>,
     /// A thread has been freed, and none has accepted since.
     freed: AtomicBool,
-    /// What the times in `connections` count from.
+    /// What `Waiting::idle` counts from.
     began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
@@ -104,24 +110,6 @@ struct Shared {
     cut: Latch,
     /// The server is shutting down and the last connection has gone.
     ended: Latch,
-}
-
-struct Listeners {
-    sockets: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    /// The listener that is first when several have clients.
-    next: usize,
-}
-
-/// What other threads know of a connection.
-struct Connection {
-    socket: TcpStream,
-    peer: SocketAddr,
-    /// The listener's address.
-    local: SocketAddr,
-    /// Since when its thread waits for a request, in nanoseconds from `began` and at least 1; 0 while it does not wait.
-    /// The thread that swaps it to 0 decides: its own thread serves a request, another thread ends the connection.
-    idle: AtomicU64,
 }
 
 /// A connection's place among `connections`, given up in Drop.
@@ -153,6 +141,8 @@ impl ThreadedEngine {
             inherited,
             connections: Mutex::default(),
             room: Condvar::new(),
+            shortage: Mutex::new(Shortage::of_process()),
+            is_scarce: AtomicBool::new(false),
             search: Mutex::new(Search::new(least_idle)),
             freed: AtomicBool::new(false),
             began: Instant::now(),
@@ -188,19 +178,26 @@ impl ThreadedEngine {
             let now = Instant::now();
             // Any thread may leave something to be done later: the main thread looks for it every second.
             let chore = app.next_chore(now).unwrap_or(now + CHORES);
-            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.free_a_thread()) };
+            let look = if threads == Threads::PerConnection { None } else { Some(self.shared.look_for_waiting()) };
             await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
             app.do_chores(&mut Vec::new(), Instant::now());
         }
         shutdown::log_begun();
         self.shared.end();
-        let deadline = Instant::now() + self.shared.app.timeouts.grace;
+        let began = Instant::now();
+        let deadline = began + self.shared.app.timeouts.grace;
+        let mut last_wait = Some(began + LAST_WAIT);
         while !self.shared.ended.is_set() && self.signals_to_end() < 2 {
-            if deadline <= Instant::now() {
+            let now = Instant::now();
+            if deadline <= now {
                 shutdown::log_cut(lock(&self.shared.connections).len());
                 break;
             }
-            await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], Some(deadline))?;
+            if last_wait.take_if(|until| *until <= now).is_some() {
+                self.shared.end_dispensable();
+            }
+            let wake = last_wait.into_iter().chain([deadline]).min();
+            await_any(&[self.signals.as_fd(), self.shared.ended.as_fd()], wake)?;
         }
         let ended = if self.shared.ended.is_set() { Ended::Drained } else { Ended::Cut };
         self.shared.cut();
@@ -234,6 +231,12 @@ impl Shared {
         self.room.notify_all();
     }
 
+    fn end_dispensable(&self) {
+        for (_, connection) in lock(&self.connections).iter() {
+            connection.end_dispensable();
+        }
+    }
+
     fn cut(&self) {
         self.cut.set();
         for (_, connection) in lock(&self.connections).iter() {
@@ -255,6 +258,31 @@ impl Shared {
         drop(sync::wait_while(&self.room, lock(&self.connections), PAUSE, full));
     }
 
+    /// To be called when a client waits and there is no descriptor for it. Closes an idle connection, and waits until its
+    /// thread may have freed the descriptor, or for `PAUSE`.
+    fn await_descriptor(&self, error: &io::Error) {
+        let may_help = lock(&self.shortage).on_exhausted(error, Instant::now());
+        let is_freed = may_help && self.make_way();
+        self.ending.wait(Some(Instant::now() + if is_freed { LOOK_AGAIN } else { PAUSE }));
+    }
+
+    /// While descriptors are scarce, closes an idle connection for each that is accepted, and waits until its thread has
+    /// left, for `LOOK_AGAIN` at most.
+    fn on_accepted(&self, socket: &TcpStream) {
+        let mut shortage = lock(&self.shortage);
+        shortage.on_accepted(socket);
+        self.is_scarce.store(shortage.is_scarce(), Ordering::SeqCst);
+        if !shortage.is_scarce() {
+            return;
+        }
+        let before = lock(&self.connections).len();
+        if self.make_way() {
+            shortage.on_made_way();
+            let waits = |connections: &mut Slab<_>| connections.len() >= before && !self.ending.is_set();
+            drop(sync::wait_while(&self.room, lock(&self.connections), LOOK_AGAIN, waits));
+        }
+    }
+
     /// Closes an idle connection. Returns whether there was one.
     fn make_way(&self) -> bool {
         let mut search = lock(&self.search);
@@ -271,26 +299,35 @@ impl Shared {
     }
 
     fn look(&self, connection: &Connection) -> Seen {
-        let idle_since = match connection.idle.load(Ordering::Relaxed) {
+        let idle_since = match connection.waiting.idle.load(Ordering::Relaxed) {
             0 => None,
             since => Some(self.began + Duration::from_nanos(since)),
         };
         Seen { peer: connection.peer.ip(), idle_since }
     }
 
-    /// Closes an idle connection when all threads are busy and a client waits. Returns when to look again.
-    fn free_a_thread(&self) -> Instant {
+    /// Main looks whether all threads are busy and a client waits. Returns when to look again.
+    fn look_for_waiting(&self) -> Instant {
         // A thread that waits for clients holds the lock: then one is free.
-        let has_waiting = self.listeners.try_lock().is_ok_and(|listeners| listeners.has_client());
-        if has_waiting && !self.freed.load(Ordering::SeqCst) {
-            // Set first: the thread may accept, and clear it, before `make_way` returns.
-            self.freed.store(true, Ordering::SeqCst);
-            if !self.make_way() {
-                self.freed.store(false, Ordering::SeqCst);
-            }
+        let after = match self.listeners.try_lock() {
+            Ok(listeners) if listeners.has_client() => match self.free_a_thread() {
+                true => LOOK_AGAIN,
+                // No connection was idle for long enough.
+                false => PAUSE,
+            },
+            _ => LOOK,
+        };
+        Instant::now() + after
+    }
+
+    /// Closes an idle connection for a client that waits. Returns whether a thread is on its way to that client.
+    fn free_a_thread(&self) -> bool {
+        // Set first: the thread may accept, and clear it, before `make_way` returns.
+        let is_free = self.freed.swap(true, Ordering::SeqCst) || self.make_way();
+        if !is_free {
+            self.freed.store(false, Ordering::SeqCst);
         }
-        let is_soon = has_waiting && self.freed.load(Ordering::SeqCst);
-        Instant::now() + if is_soon { LOOK_AGAIN } else { LOOK }
+        is_free
     }
 
     /// A scratch that no thread uses. It is given back while its thread waits for a client, so that an idle connection
@@ -313,7 +350,8 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut connections = lock(&self.shared.connections);
         connections.remove(self.key);
-        if connections.len() + 1 == self.shared.app.limits.connections {
+        let was_full = connections.len() + 1 == self.shared.app.limits.connections;
+        if was_full || self.shared.is_scarce.load(Ordering::SeqCst) {
             self.shared.room.notify_one();
         }
         if connections.is_empty() && self.shared.ending.is_set() {
@@ -323,18 +361,6 @@ impl Drop for Place {
 }
 
 // ---- accepting
-
-impl Connection {
-    /// Ends the connection if its thread waits for a request. Returns whether it did.
-    fn end_idle(&self) -> bool {
-        let was_idle = self.idle.swap(0, Ordering::SeqCst) != 0;
-        if was_idle {
-            // It fails when the client has gone, and then recv has returned.
-            let _ = self.socket.shutdown(Shutdown::Read);
-        }
-        was_idle
-    }
-}
 
 /// The next connection, once there is room for it; `None` when the server is shutting down.
 fn accept(shared: &Arc<Shared>) -> Option<Place> {
@@ -354,39 +380,20 @@ fn accept(shared: &Arc<Shared>) -> Option<Place> {
         };
         match accepted {
             Ok((socket, peer, local)) => {
-                shared.freed.store(false, Ordering::SeqCst);
-                let connection = Arc::new(Connection { socket, peer, local, idle: AtomicU64::new(0) });
+                shared.on_accepted(&socket);
+                // A thread that was freed for one client frees the next, for as long as clients wait.
+                if shared.freed.swap(false, Ordering::SeqCst) && listeners.has_client() {
+                    shared.free_a_thread();
+                }
+                let connection = Arc::new(Connection { socket, peer, local, waiting: Waiting::default() });
                 let key = lock(&shared.connections).insert(connection.clone());
                 return Some(Place { shared: shared.clone(), connection, key });
             }
             Err(error) if AcceptFailure::of(&error) == AcceptFailure::Exhausted => {
-                shared.ending.wait(Some(Instant::now() + PAUSE));
+                shared.await_descriptor(&error);
             }
             Err(_) => {}
         }
-    }
-}
-
-impl Listeners {
-    /// Waits for a client; at which listener it is. `WouldBlock` when `ending` was set.
-    fn await_client(&mut self, ending: &Latch) -> io::Result<usize> {
-        let count = self.sockets.len();
-        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
-        let ready = await_any(&fds, None)?;
-        let first = (0..count).map(|offset| (self.next + offset) % count).find(|&index| ready[index]);
-        first.ok_or_else(|| io::ErrorKind::WouldBlock.into())
-    }
-
-    fn accept(&mut self, index: usize) -> io::Result<(TcpStream, SocketAddr, SocketAddr)> {
-        self.next = index + 1;
-        let (socket, peer) = self.sockets[index].accept()?;
-        Ok((socket, peer, self.addresses[index]))
-    }
-
-    /// Whether a client waits, without waiting for one.
-    fn has_client(&self) -> bool {
-        let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
-        await_any(&fds, Some(Instant::now())).is_ok_and(|ready| ready.contains(&true))
     }
 }
 
@@ -413,8 +420,14 @@ fn serve(place: Place) {
 fn serve_place(place: &Place) {
     let Place { shared, connection, .. } = place;
     let workers = (Workers::of(&shared.app), place.key);
-    let mut io =
-        Blocking::new(&connection.socket, shared.inherited, &shared.ending, &shared.cut, &shared.upstreams, workers);
+    let mut io = Blocking::new(
+        (&connection.socket, &connection.waiting),
+        shared.inherited,
+        &shared.ending,
+        &shared.cut,
+        &shared.upstreams,
+        workers,
+    );
     let ends = Ends { peer_port: connection.peer.port(), local: connection.local };
     let mut session = Session::new(connection.peer.ip(), Instant::now()).between(ends);
     let mut scratch = None;
@@ -425,7 +438,7 @@ fn serve_place(place: &Place) {
             Turn::Wait(deadline) if idle => {
                 shared.give_back(scratch.take());
                 let since = session.idle_since().map_or(0, |since| (since - shared.began).as_nanos() as u64);
-                connection.idle.store(since.max(1), Ordering::SeqCst);
+                connection.waiting.idle.store(since.max(1), Ordering::SeqCst);
                 if !await_request(shared, connection, &mut io, deadline) {
                     return;
                 }
@@ -462,5 +475,5 @@ fn await_request(shared: &Shared, connection: &Connection, io: &mut Blocking, de
         return false;
     }
     io.await_first(deadline);
-    connection.idle.swap(0, Ordering::SeqCst) != 0
+    connection.waiting.idle.swap(0, Ordering::SeqCst) != 0
 }

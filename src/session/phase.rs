@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::app::exchange::Exchange;
 use crate::http::date::Now;
 use crate::proto::conn::{Reading, Writing};
-use crate::session::{Ending, LINGER, Session};
+use crate::session::{Ending, LAST_WAIT, LINGER, Session};
 use std::time::Instant;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,33 @@ impl Session {
             Phase::Handling => self.forward()?.timeout(),
             Phase::Closed => return None,
         };
-        Some(self.since + after)
+        let is_short = self.last && !self.owes_answer();
+        Some(self.since + if is_short { after.min(LAST_WAIT) } else { after })
+    }
+
+    /// Moves the deadline of a client that is owed no answer to `LAST_WAIT` after the shutdown `began`, if it is later.
+    pub(super) fn shorten_wait(&mut self, began: Instant, app: &App) {
+        let Some(limit) = self.limit(app).filter(|_| !self.owes_answer()) else { return };
+        // `limit` will count `LAST_WAIT` from `since`, or less if the timeout is shorter.
+        if limit > self.since + LAST_WAIT {
+            self.since = self.since.max(began.min(limit - LAST_WAIT));
+        }
+    }
+
+    /// Whether the whole head of a request has been received and its answer is not sent yet.
+    fn owes_answer(&self) -> bool {
+        match self.noted_phase() {
+            Phase::Idle | Phase::Head | Phase::Lingering | Phase::Closed => false,
+            // The rest of a request's content is dropped when the answer is sent.
+            Phase::Receiving => !matches!(self.conn.writing, Writing::Done),
+            Phase::Handling | Phase::Sending => true,
+        }
+    }
+
+    /// Whether a shutdown has to end a wait that has begun for what this client sends: the deadline does not allow for
+    /// the shutdown, and the client is owed no answer.
+    pub fn is_dispensable(&self) -> bool {
+        !self.last && !self.owes_answer()
     }
 
     /// The time at which the exchange goes on, if it only waits for a time. Waiting output is written first.

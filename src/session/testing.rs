@@ -55,6 +55,8 @@ pub struct Wire {
     /// The bytes that the upstream has sent and the session has not read yet. `None`: every upstream refuses
     /// connections.
     pub upstream: Option<Vec<u8>>,
+    /// Since when the server is shutting down.
+    pub ending_since: Option<Instant>,
     /// The bytes that the session has sent to the upstream.
     pub forwarded: Vec<u8>,
     /// Whether the session gave the upstream's connection back to be used again. `None` before it is given back.
@@ -74,6 +76,7 @@ impl Wire {
             broken: false,
             shut_down: false,
             upstream: None,
+            ending_since: None,
             forwarded: Vec::new(),
             kept: None,
         }
@@ -108,8 +111,8 @@ impl Transport for Wire {
         &self.now
     }
 
-    fn is_ending(&self) -> bool {
-        false
+    fn ending_since(&self) -> Option<Instant> {
+        self.ending_since
     }
 
     fn ready(&self) -> Ready {
@@ -267,6 +270,12 @@ impl Connection {
     /// The client shuts the connection down for writing: it sends no more, but still reads.
     pub fn finish_sending(&mut self) {
         self.wire.ended = true;
+        self.drive();
+    }
+
+    /// The server begins to shut down.
+    pub fn shut_down(&mut self) {
+        self.wire.ending_since = Some(self.wire.now.instant);
         self.drive();
     }
 

@@ -7,6 +7,7 @@ use crate::config::Config;
 mod compressing;
 mod listing;
 mod rules;
+mod shutdown;
 
 /// A connection that has just been accepted.
 fn open(flags: &[&str]) -> Connection {
@@ -67,8 +68,7 @@ fn a_delay_is_the_last_exchange_after_a_shutdown() {
     let mut ends = open(&[]);
     ends.get("/debug/delay/1");
     ends.get("/echo/late");
-    ends.session.on_shutdown();
-    ends.drive();
+    ends.shut_down();
     assert!(!ends.is_closed());
     ends.pass(1000);
     let text = ends.received();
@@ -308,15 +308,13 @@ fn a_client_that_breaks_off_is_forgotten_and_logged() {
 #[test]
 fn shutdown_closes_an_idle_connection_and_lets_a_download_end() {
     let mut idle = open(&[]);
-    idle.session.on_shutdown();
-    idle.drive();
+    idle.shut_down();
     assert!(idle.is_closed() && idle.received().is_empty());
 
     let mut busy = open(&[]);
     busy.wire.window = 100;
     busy.get("/Cargo.lock");
-    busy.session.on_shutdown();
-    busy.drive();
+    busy.shut_down();
     assert_eq!(busy.session.phase(), Phase::Sending);
     busy.take(usize::MAX);
     assert!(busy.received().ends_with(&std::fs::read_to_string("Cargo.lock").unwrap()));

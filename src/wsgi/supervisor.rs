@@ -6,7 +6,7 @@
 //!  Starting ────────────────────► Serving ─────────────────────────────► Retiring ── idle ──► its sockets close
 //!     │ FAILED, or it ends          │ stuck                                  │                       │
 //!     ▼                             ▼                                        ▼                       ▼
-//!  tried again, later           Ending ─── kill_at ──► killed              Ending               it ends by itself
+//!  tried again, later             Stuck ── idle ──► Ending ──► killed      Ending               it ends by itself
 //! ```
 //! A worker whose socket breaks, or that sends something that is not a frame, is `Crashed`: it is killed soon
 //! if it does not end by itself.
@@ -210,6 +210,12 @@ impl Supervisor {
                 worker.overdue = Some(now + pool.spec.timeout);
             }
         }
+        if let State::Stuck { kill_at } = worker.state
+            && kill_at <= now
+        {
+            self.cut_stuck(key, "because its other requests have had their time", now);
+        }
+        let worker = &mut self.workers[key];
         if let State::Ending { kill_at } | State::Crashed { kill_at } = &mut worker.state
             && *kill_at <= now
         {

@@ -41,6 +41,11 @@ pub enum State {
     Worn,
     /// It takes no new request, and ends when the last one is finished.
     Retiring,
+    /// A request in it makes no progress. It takes no new request; when the others are finished it is killed, or at
+    /// `kill_at`.
+    Stuck {
+        kill_at: Instant,
+    },
     /// It ends by itself, or is killed at `kill_at`.
     Ending {
         kill_at: Instant,
@@ -157,7 +162,11 @@ impl Worker {
     /// When the supervisor has to look at it, even if nothing is readable.
     pub fn deadline(&self) -> Option<Instant> {
         let kill_at = match self.state {
-            State::Ending { kill_at } | State::Crashed { kill_at } if self.ended.is_none() => Some(kill_at),
+            State::Stuck { kill_at } | State::Ending { kill_at } | State::Crashed { kill_at }
+                if self.ended.is_none() =>
+            {
+                Some(kill_at)
+            }
             _ => None,
         };
         let finishing = self.threads.iter().filter_map(|thread| match thread.duty {
@@ -176,7 +185,12 @@ impl Worker {
 
     /// Whether none of its threads has a request.
     pub fn is_idle(&self) -> bool {
-        self.threads.iter().all(|thread| matches!(thread.duty, Duty::Starting(_) | Duty::Idle))
+        self.busy_threads() == 0
+    }
+
+    /// How many of its threads have a request. A thread whose request is stuck counts no more.
+    pub fn busy_threads(&self) -> usize {
+        self.threads.iter().filter(|thread| !matches!(thread.duty, Duty::Starting(_) | Duty::Idle)).count()
     }
 
     /// Whether a session may still want an answer from it.

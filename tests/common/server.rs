@@ -293,6 +293,13 @@ impl Server {
         eventually("the upload to have begun", || (self.open_below(store) > 0).then_some(()));
     }
 
+    /// The processor time that the process has used, in ticks of 10 ms (proc(5)).
+    pub fn cpu_ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, behind_name) = stat.rsplit_once(')').unwrap();
+        behind_name.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum()
+    }
+
     /// A memory figure of /proc/PID/status in KiB: VmRSS is the current value, VmHWM the highest.
     pub fn memory(&self, figure: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();

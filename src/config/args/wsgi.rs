@@ -29,7 +29,8 @@ pub(super) struct WsgiArgs {
 
     /// How long a request may make no progress in an application
     ///
-    /// Beyond it the request is answered 504, the stacks of the process are logged, and the process is replaced.
+    /// Beyond it the request is answered 504, the stacks of the process are logged, and another process takes its place.
+    /// The process ends when its other requests have ended.
     // The time that nginx and most balancers wait for an answer.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
     pub(super) wsgi_timeout: Duration,

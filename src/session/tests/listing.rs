@@ -68,8 +68,7 @@ fn a_listing_under_way_yields_has_no_deadline_and_is_the_last_after_a_shutdown()
         assert_eq!(ends.session.deadline(&ends.app), None);
     }
     assert!(ends.wire.answer.is_empty());
-    ends.session.on_shutdown();
-    ends.drive();
+    ends.shut_down();
     let text = ends.received();
     assert!(text.contains("Connection: close\r\n") && text.ends_with("</html>\n\r\n0\r\n\r\n"), "{text}");
     assert_eq!(text.matches("HTTP/1.1 200 ").count(), 1);

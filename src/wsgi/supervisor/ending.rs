@@ -4,7 +4,10 @@
 use crate::wsgi::pool::CRASHED;
 use crate::wsgi::supervisor::{DUMP, LEAVE, Seat, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the other requests of a stuck worker may take to finish: a stream that has no end would keep it for ever.
+const LINGER: Duration = Duration::from_secs(600);
 
 impl Supervisor {
     pub(super) fn retire_all(&mut self, now: Instant, which: impl Fn(&Worker) -> bool) {
@@ -20,7 +23,8 @@ impl Supervisor {
         let worker = &mut self.workers[key];
         self.pools[worker.pool].forget(key);
         match worker.state {
-            State::Ending { .. } | State::Crashed { .. } => {}
+            State::Stuck { .. } if self.stopping => worker.state = State::Ending { kill_at: now },
+            State::Stuck { .. } | State::Ending { .. } | State::Crashed { .. } => {}
             State::Starting => worker.state = State::Ending { kill_at: now },
             _ if worker.is_idle() => {
                 worker.shut_streams();
@@ -32,20 +36,49 @@ impl Supervisor {
         }
     }
 
-    /// A request has made no progress within the timeout: the worker dumps its stacks and is killed.
+    /// A request has made no progress within the timeout: the worker dumps its stacks and is killed, when its other
+    /// requests are finished. Another worker is started in its place at once.
     pub(super) fn on_stuck(&mut self, seat: Seat, now: Instant) {
         self.thread(seat).duty = Duty::Idle;
         self.recall_all(seat.worker);
         self.mark_lost(seat);
         let worker = &mut self.workers[seat.worker];
-        let (pid, pool) = (worker.process.pid(), &mut self.pools[worker.pool]);
-        let timeout = pool.spec.timeout;
-        log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and it is killed");
+        let (pid, index, others) = (worker.process.pid(), worker.pool, worker.busy_threads());
+        let timeout = self.pools[index].spec.timeout;
+        let then = match others {
+            0 => "it is killed".into(),
+            _ => format!("it is killed when its other requests have ended ({others} under way)"),
+        };
+        log::error!(target: "wsgi", "worker {pid} has been stuck for {timeout:?}: its stacks follow, and {then}");
         worker.process.dump_stacks();
-        // Requests in its other threads get time to finish.
-        let grace = if worker.is_idle() { DUMP } else { DUMP + timeout };
-        worker.state = State::Ending { kill_at: now + grace };
-        pool.forget(seat.worker);
+        worker.state = match worker.state {
+            _ if others == 0 => State::Ending { kill_at: now + DUMP },
+            ending @ (State::Stuck { .. } | State::Ending { .. } | State::Crashed { .. }) => ending,
+            _ => State::Stuck { kill_at: now + LINGER },
+        };
+        self.pools[index].forget(seat.worker);
+        self.bound_stuck(index, now);
+    }
+
+    /// Kills the oldest stuck worker of a pool that has more of them than it has workers: each holds as much memory as
+    /// one that serves.
+    fn bound_stuck(&mut self, index: usize, now: Instant) {
+        let stuck = self.workers.iter().filter_map(|(key, worker)| match worker.state {
+            State::Stuck { kill_at } if worker.pool == index => Some((kill_at, key)),
+            _ => None,
+        });
+        let stuck: Vec<_> = stuck.collect();
+        if let Some((_, oldest)) = stuck.iter().min().filter(|_| stuck.len() > self.pools[index].spec.workers) {
+            self.cut_stuck(*oldest, "because a younger one is stuck as well", now);
+        }
+    }
+
+    /// Kills a stuck worker with the requests that are under way in it.
+    pub(super) fn cut_stuck(&mut self, key: usize, why: &str, now: Instant) {
+        let worker = &mut self.workers[key];
+        let (pid, others) = (worker.process.pid(), worker.busy_threads());
+        log::error!(target: "wsgi", "stuck worker {pid} is killed, {why}: {others} requests are cut");
+        worker.state = State::Ending { kill_at: now };
     }
 
     /// A worker has ended, or sent something that is not a frame. It is killed if it still runs.
@@ -81,7 +114,9 @@ impl Supervisor {
         self.remove_if_done(key, now);
         match state {
             State::Starting => self.on_failure(index, failed.unwrap_or_default(), now),
-            State::Serving | State::Worn | State::Retiring | State::Crashed { .. } if !self.stopping => {
+            State::Serving | State::Worn | State::Retiring | State::Stuck { .. } | State::Crashed { .. }
+                if !self.stopping =>
+            {
                 log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
                 self.pools[index].count_failure(CRASHED, now);
             }

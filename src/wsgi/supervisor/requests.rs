@@ -16,7 +16,7 @@
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
 use crate::wsgi::inbox::{DEPTH, Recalled};
 use crate::wsgi::pool::Pool;
-use crate::wsgi::supervisor::{Handback, Lease, Leased, Received, STRIDE, Seat, Supervisor, Ticket};
+use crate::wsgi::supervisor::{DUMP, Handback, Lease, Leased, Received, STRIDE, Seat, Supervisor, Ticket};
 use crate::wsgi::watch::{unwatch, watch};
 use crate::wsgi::worker::{Duty, Progress, State, Worker};
 use rustix::net::SendFlags;
@@ -341,8 +341,8 @@ impl Supervisor {
                     _ if !received.bytes.is_empty() => self.mark_crashed(seat.worker, now),
                     State::Starting | State::Serving | State::Worn => self.pools[index].idle.push(seat),
                     State::Retiring => self.retire(seat.worker, now),
-                    State::Ending { .. } if worker.is_idle() => worker.state = State::Ending { kill_at: now },
-                    State::Ending { .. } | State::Crashed { .. } => {}
+                    State::Stuck { .. } if worker.is_idle() => worker.state = State::Ending { kill_at: now + DUMP },
+                    State::Stuck { .. } | State::Ending { .. } | State::Crashed { .. } => {}
                 }
             }
         }
