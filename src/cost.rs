@@ -36,8 +36,8 @@ pub const COMPRESSION: usize = 64 * 1024;
 /// A byte that is compressed at the default level: 13 ns in text, 30 ns in figures and in words without an order. (76 ns at
 /// the worst, in four letters without an order: their matches are many and short. A turn full of these stays below 10 ms.)
 pub const COMPRESSED_BYTE: usize = 128;
-/// A byte of a file that is taken in: read, and written to a copy.
-pub const LOADED_BYTE: usize = 2;
+/// A byte of a file that is taken in: read, hashed for its tag, and written to a copy.
+pub const LOADED_BYTE: usize = 3;
 /// One of several ranges: it is compared with all others, and its head is written twice.
 pub const RANGE: usize = 4 * 1024;
 /// A connection accepted and registered: 6 us.

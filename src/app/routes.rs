@@ -415,7 +415,8 @@ impl Table {
 }
 
 fn open(config: &Config, path: &Path) -> Result<Root, StartError> {
-    Root::open(path, config.site.symlinks, config.site.hidden).map_err(|error| {
+    let root = Root::open(path, config.site.symlinks, config.site.hidden);
+    root.map(|root| root.with_etag(config.site.etag)).map_err(|error| {
         let path = path.display();
         let remedy = "check its name and its permissions";
         StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))

@@ -11,7 +11,7 @@ use crate::http::chars::is_token;
 /// A name or path in the bytes of the file system. (clap would take `Option<Vec<u8>>` for a list of numbers.)
 type Bytes = Vec<u8>;
 
-/// The rules of the site. `symlinks` and `hidden` apply to the store too.
+/// The rules of the site. `etag`, `symlinks` and `hidden` apply to the store too.
 #[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "How it is served")]
 pub struct SiteRules {
@@ -61,6 +61,10 @@ pub struct SiteRules {
     #[arg(long)]
     pub immutable: bool,
 
+    /// What the entity tag of a file is made of
+    #[arg(long, value_name = "RULE", value_enum, default_value = "inode")]
+    pub etag: EtagRule,
+
     /// Symbolic links that are followed
     #[arg(long, value_name = "WHICH", value_enum, default_value = "inside")]
     pub symlinks: Symlinks,
@@ -70,6 +74,18 @@ pub struct SiteRules {
     /// .well-known/ is served without it.
     #[arg(long)]
     pub hidden: bool,
+}
+
+/// What the entity tag of a file is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum EtagRule {
+    /// Inode, time of change and content: another tag whenever the content may be another. For one server
+    #[default]
+    Inode,
+    /// Content alone: equal files have equal tags on all servers. Above 256 KiB a weak tag of mtime and size
+    Content,
+    /// Time of modification and size, for servers of the same tree. It does not see a file replaced by one that has both
+    MtimeSize,
 }
 
 /// Which symbolic links are followed.
@@ -199,6 +215,7 @@ mod tests {
                 "--cache-control=*.css=public, max-age=1",
                 "--cache-control=**=no-cache",
                 "--immutable",
+                "--etag=content",
                 "--symlinks=none",
                 "--hidden",
                 "--allow-delete",
@@ -215,6 +232,7 @@ mod tests {
         assert_eq!(by_flag.site.mime, [mime]);
         assert_eq!(by_flag.site.cache_control[0].value, "public, max-age=1");
         assert_eq!(by_flag.site.symlinks, Symlinks::None);
+        assert_eq!(by_flag.site.etag, EtagRule::Content);
         assert!(by_flag.site.try_html && by_flag.site.precompressed && by_flag.site.immutable && by_flag.site.hidden);
         assert!(by_flag.delete);
         assert_eq!(by_flag.responses.error_pages[0].path, PathBuf::from("sub/404.html"));
@@ -229,6 +247,7 @@ mod tests {
                 ("DUSTDEVIL_MIME", "wasm=application/wasm"),
                 ("DUSTDEVIL_CACHE_CONTROL", "*.css=public, max-age=1\n**=no-cache\n"),
                 ("DUSTDEVIL_IMMUTABLE", "1"),
+                ("DUSTDEVIL_ETAG", "content"),
                 ("DUSTDEVIL_SYMLINKS", "none"),
                 ("DUSTDEVIL_HIDDEN", "1"),
                 ("DUSTDEVIL_ALLOW_DELETE", "1"),
@@ -279,6 +298,7 @@ mod tests {
             &["--cache-control=*="],
             &["--cache-control=*=a\nb"],
             &["--symlinks=some"],
+            &["--etag=weak"],
             &["--error-page=404"],
             &["--error-page=404="],
             &["--error-page=200=x"],

@@ -6,13 +6,15 @@
 //! An engine that reads several before it answers them asks once for all of them; and where `watch` knows that nothing has
 //! changed since a file was last asked for, it need not be. Two things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
-//! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
+//! - its ctime lies back by more than `tags::SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
 
 use crate::app::compress::Compressor;
-use crate::app::files::content::Content;
+use crate::app::files::content::{Content, WHOLE};
+use crate::app::files::file_system::Kind;
 use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::mime;
+use crate::app::files::tags;
 use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
 use crate::cost;
@@ -28,10 +30,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How many seconds a file must have been left alone before its times can be trusted.
-const SETTLED: i64 = 2;
-/// Files up to here are taken in whole: what is sent of them is one version, however they are written to meanwhile.
-const WHOLE: u64 = 256 * 1024;
 /// Content up to here goes out of memory. From 12 KiB on sendfile costs less, at 100 KiB a third
 /// less (measured on loopback).
 const IN_MEMORY: usize = 12 * 1024;
@@ -51,8 +49,11 @@ const OVERHEAD: usize = 512;
 pub struct Stored {
     /// Below the root; for the index of a directory, the index file's.
     pub path: Box<[u8]>,
+    /// Where it was found: what is looked for beside it is looked for there.
+    pub root: Arc<Root>,
     pub meta: Meta,
-    pub etag: ETag,
+    /// `None` while its times do not tell whether its content is another.
+    pub etag: Option<ETag>,
     pub content_type: Box<str>,
     pub cache_control: Option<Box<str>>,
     pub compressible: bool,
@@ -122,16 +123,28 @@ struct Entry {
 
 impl Stored {
     /// Takes in a file as it is now: its content when it is not large, otherwise its descriptor.
-    pub fn load(path: &[u8], file: File, meta: Meta, content_type: &str, cache_control: Option<&str>) -> Stored {
-        let (meta, content) = match read_whole(&file, meta) {
-            Some((meta, bytes)) => (meta, Content::Memory(bytes)),
-            None => (meta, Content::Open(Arc::new(file))),
+    pub fn load(
+        root: &Arc<Root>,
+        path: &[u8],
+        (file, meta): (File, Meta),
+        (content_type, cache_control): (&str, Option<&str>),
+        now_unix: u64,
+    ) -> Stored {
+        let read = read_whole(&file, meta);
+        let meta = read.as_ref().map_or(meta, |(meta, _)| *meta);
+        // Of a file system that does not answer nothing is known.
+        let kind = root.systems.kind(meta.dev, &file).unwrap_or(Kind::Coarse);
+        let tells = tags::tells(&meta, kind, now_unix);
+        let etag = tags::tag(root.etag, &meta, read.as_ref().map(|(_, bytes)| &**bytes), tells);
+        let content = match read {
+            Some((_, bytes)) => Content::Memory(bytes),
+            None => Content::Open(Arc::new(file)),
         };
-        let (secs, nanos) = meta.mtime;
         Stored {
             path: path.into(),
+            root: Arc::clone(root),
             meta,
-            etag: ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size),
+            etag,
             content_type: content_type.into(),
             cache_control: cache_control.map(Into::into),
             compressible: mime::is_compressible(content_type),
@@ -264,8 +277,7 @@ impl Cache {
     /// Keeps a file, unless it is too young to be trusted or too large to be worth it, and gives back what is to be sent.
     /// `path` is what it will be asked for by; it was looked at after `read`.
     pub fn keep(&self, path: &[u8], stored: Stored, read: Instant, now_unix: u64) -> Arc<Stored> {
-        let settled = stored.meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now_unix).unwrap_or(i64::MAX);
-        if !settled || path.len() + stored.cost() > self.limit / 4 {
+        if !tags::is_settled(&stored.meta, now_unix) || path.len() + stored.cost() > self.limit / 4 {
             return Arc::new(stored);
         }
         let has_variants = stored.meta.size <= VARIANTS.min(self.limit as u64 / 4);

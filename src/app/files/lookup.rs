@@ -10,7 +10,8 @@
 //! no link. Names are also checked as text, but nothing rests on that alone. Only
 //! [`Symlinks::All`] lifts the rule: there the owner vouches for every link.
 //!
-//! **Only a regular file is opened to be read.** To open a FIFO would let its writer go on and lose
+//! **Only a regular file is opened to be read**, and none of those that the kernel makes while they are read (procfs, sysfs,
+//! and their like: `file_system`). To open a FIFO would let its writer go on and lose
 //! what it writes; to open a device can do anything. So a path is opened as a place first (O_PATH,
 //! which opens nothing), and when that is a regular file, this very inode is opened through
 //! /proc/self/fd: whatever the name leads to by then.
@@ -34,7 +35,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::file_system::FileSystems;
 use super::symlinks::Links;
+use crate::config::site::EtagRule;
 pub use crate::config::site::Symlinks;
 use crate::cost;
 
@@ -68,6 +71,9 @@ pub struct Root {
     real: PathBuf,
     symlinks: Symlinks,
     hidden: bool,
+    /// What the tags of its files are made of.
+    pub(super) etag: EtagRule,
+    pub(super) systems: FileSystems,
     /// False where the kernel (before 5.6) or a seccomp filter refuses openat2: then the tree is
     /// walked.
     openat2: bool,
@@ -126,7 +132,13 @@ impl Root {
         // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators:
         // all mean "walk".
         let probe = rustix::fs::openat2(&dir, ".", PLACE, Mode::empty(), ResolveFlags::BENEATH);
-        Ok(Root { dir, real, symlinks, hidden, openat2: probe.is_ok(), descriptors: own_descriptors() })
+        let (etag, systems) = (EtagRule::default(), FileSystems::default());
+        Ok(Root { dir, real, symlinks, hidden, etag, systems, openat2: probe.is_ok(), descriptors: own_descriptors() })
+    }
+
+    /// The same, with another rule for the entity tags of its files.
+    pub fn with_etag(self, etag: EtagRule) -> Root {
+        Root { etag, ..self }
     }
 
     /// Whether names that begin with a dot are served and listed.

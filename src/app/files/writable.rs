@@ -2,15 +2,16 @@
 
 use crate::app::files::lock::Lock;
 use crate::app::files::lookup::Root;
+use std::sync::Arc;
 
 #[derive(Debug)]
 pub struct Writable {
-    pub root: Root,
+    pub root: Arc<Root>,
     pub lock: Lock,
 }
 
 impl Writable {
     pub fn new(root: Root) -> Writable {
-        Writable { root, lock: Lock::default() }
+        Writable { root: Arc::new(root), lock: Lock::default() }
     }
 }

@@ -144,8 +144,7 @@ impl Site {
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
         let mut representation = Representation::new(stored);
-        representation.precompressed =
-            self.precompressed.then(|| Precompressed::new(&self.root, &stored.path, stored.meta));
+        representation.precompressed = self.precompressed.then(|| Precompressed::new(stored));
         representation
     }
 }
@@ -255,7 +254,8 @@ impl Search<'_> {
 
     /// Takes in the file at `path` below the root.
     fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
-        let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.cache_control.of(path));
+        let Site { root, types, cache_control, .. } = self.site;
+        let stored = Stored::load(root, path, (file, meta), (&types.of(path), cache_control.of(path)), self.now.unix);
         self.cost += stored.load_cost();
         stored
     }

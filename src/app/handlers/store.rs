@@ -40,18 +40,23 @@ impl Store {
             responder.spend(spent);
             return match found {
                 Ok(Found::File { file, meta }) => {
-                    let stored = Stored::load(path, file, meta, mime::UNKNOWN, None);
+                    let stored = Stored::load(&store.root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
                     responder.spend(stored.load_cost());
-                    Representation::new(&Arc::new(stored)).answer(&self.coders, request, responder, now).into()
+                    let stored = Arc::new(stored);
+                    let mut representation = Representation::new(&stored);
+                    representation.is_written = true;
+                    representation.answer(&self.coders, request, responder, now).into()
                 }
                 Ok(Found::Directory { .. }) => page::not_found(Format::of(request), responder).into(),
                 Err(refused) => refusal::refused(&refused, request, responder).into(),
             };
         }
         let format = Format::of(request);
-        responder.spend(cost::NAME);
+        let mut spent = cost::NAME;
         if request.method() == Method::Delete {
-            return match change::removal(store, path, request, now) {
+            let removal = change::removal(store, path, request, now, &mut spent);
+            responder.spend(spent);
+            return match removal {
                 Ok(change) => change.attempt(format, responder, now).into(),
                 Err(refusal) => change::refuse(&refusal, format, responder).into(),
             };
@@ -61,7 +66,9 @@ impl Store {
             let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
             return page::error(format, responder, Status::BAD_REQUEST, sentence).into();
         }
-        match Upload::begin(store, path, request, now) {
+        let upload = Upload::begin(store, path, request, now, &mut spent);
+        responder.spend(spent);
+        match upload {
             Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),
             Err(refusal) => change::refuse(&refusal, format, responder).into(),
         }

@@ -50,6 +50,9 @@ pub struct Representation<'a> {
     pub precompressed: Option<Precompressed<'a>>,
     /// What the choice of this file depended on, before its coding is chosen.
     pub vary: Vary,
+    /// Whether clients write to the file. Then a Last-Modified whose second is not over is told as the second before: the
+    /// file may change again within it, and an If-Unmodified-Since with that date would overwrite this unseen.
+    pub is_written: bool,
 }
 
 /// What content negotiation came to.
@@ -62,22 +65,27 @@ struct Negotiated {
 
 impl Negotiated {
     /// The validators of what is sent: each coding of a file has an entity-tag of its own.
-    fn validators(&self, stored: &Stored, now: &Now) -> Validators {
+    fn validators(&self, stored: &Stored, latest: u64) -> Validators {
         let etag = match self.coding {
             Coding::Identity => stored.etag,
-            coding => stored.etag.with_coding(coding.name()),
+            coding => stored.etag.map(|etag| etag.with_coding(coding.name())),
         };
-        Validators { etag: Some(etag), last_modified: last_modified(&stored.meta, now) }
+        Validators { etag, last_modified: last_modified(&stored.meta, latest) }
     }
 }
 
 impl<'a> Representation<'a> {
     pub fn new(stored: &'a Arc<Stored>) -> Representation<'a> {
-        Representation { stored: Cow::Borrowed(stored), precompressed: None, vary: Vary::NOTHING }
+        Representation { stored: Cow::Borrowed(stored), precompressed: None, vary: Vary::NOTHING, is_written: false }
+    }
+
+    /// The latest time that is told as Last-Modified.
+    fn latest(&self, now: &Now) -> u64 {
+        now.unix.saturating_sub(u64::from(self.is_written))
     }
 
     pub fn answer(mut self, coders: &Arc<Coders>, request: &Request, mut responder: Responder, now: &Now) -> Reply {
-        let Some(negotiated) = self.negotiate(request, &mut responder) else {
+        let Some(negotiated) = self.negotiate(request, &mut responder, now) else {
             return coding::not_acceptable(request, responder);
         };
         self.answer_in(negotiated, coders, request, responder, now)
@@ -96,7 +104,7 @@ impl<'a> Representation<'a> {
         if !request.head.has_any(SELECTIVE) {
             return Sending { representation: self, negotiated, coders, request, responder, now }.whole();
         }
-        let validators = negotiated.validators(&self.stored, now);
+        let validators = negotiated.validators(&self.stored, self.latest(now));
         let conditions = request.conditions();
         match conditions.evaluate(true, Some(&validators), now.unix) {
             Outcome::Proceed => {}
@@ -143,7 +151,7 @@ impl<'a> Representation<'a> {
 
     /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
     /// and in a coding that is not worth it only when the client takes nothing else.
-    fn negotiate(&mut self, request: &Request, responder: &mut Responder) -> Option<Negotiated> {
+    fn negotiate(&mut self, request: &Request, responder: &mut Responder, now: &Now) -> Option<Negotiated> {
         let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
         if self.precompressed.is_none() && !request.head.has(Name::AcceptEncoding) {
             // Who doesn't ask is best served with plain bytes.
@@ -178,8 +186,8 @@ impl<'a> Representation<'a> {
         }
         match self.precompressed.and_then(|precompressed| precompressed.open(coding)) {
             Some((file, meta)) => {
-                let Stored { path, content_type, cache_control, .. } = &**self.stored;
-                let coded = Stored::load(path, file, meta, content_type, cache_control.as_deref());
+                let Stored { root, path, content_type, cache_control, .. } = &**self.stored;
+                let coded = Stored::load(root, path, (file, meta), (content_type, cache_control.as_deref()), now.unix);
                 responder.spend(cost::LOOKUP + coded.load_cost());
                 self.stored = Cow::Owned(Arc::new(coded));
                 Some(Negotiated { coding, compressor: None })
@@ -187,7 +195,7 @@ impl<'a> Representation<'a> {
             None => {
                 // Gone since it was offered: as if it had never been.
                 self.precompressed = None;
-                self.negotiate(request, responder)
+                self.negotiate(request, responder, now)
             }
         }
     }
@@ -341,10 +349,11 @@ impl<'a, 'r> Sending<'a, 'r> {
     fn start(self, status: Status, content_type: Option<&[u8]>) -> (Cow<'a, Arc<Stored>>, Fields<'r>) {
         let mut fields = self.responder.start(status);
         // A date that is told as now is another one each time.
-        let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(self.now.unix).unwrap_or(i64::MAX);
+        let latest = self.representation.latest(self.now);
+        let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(latest).unwrap_or(i64::MAX);
         if self.negotiated.coding == Coding::Identity && content_type.is_none() && is_past {
             let stored = self.representation.stored;
-            let lines = stored.lines.get_or_init(|| render_lines(&stored, self.now));
+            let lines = stored.lines.get_or_init(|| render_lines(&stored, latest));
             match status {
                 Status::OK => fields.lines_with_length(lines.all()),
                 _ => fields.lines(lines.without_length()),
@@ -352,7 +361,7 @@ impl<'a, 'r> Sending<'a, 'r> {
             fields.vary(self.representation.vary);
             return (stored, fields);
         }
-        let validators = self.negotiated.validators(&self.representation.stored, self.now);
+        let validators = self.negotiated.validators(&self.representation.stored, latest);
         if let Some(etag) = &validators.etag {
             fields.field("ETag", etag.as_bytes());
         }
@@ -369,13 +378,15 @@ impl<'a, 'r> Sending<'a, 'r> {
 }
 
 /// The same lines as `Sending::start` writes, for a file as it is.
-fn render_lines(stored: &Stored, now: &Now) -> Lines {
+fn render_lines(stored: &Stored, latest: u64) -> Lines {
     let mut lines = Vec::new();
     let mut length_line = Vec::new();
     field::push_line(&mut length_line, b"Content-Length", decimal(stored.meta.size).digits());
     let mut line = |name: &str, value: &[u8]| field::push_line(&mut lines, name.as_bytes(), value);
-    line("ETag", stored.etag.as_bytes());
-    if let Some(last_modified) = last_modified(&stored.meta, now) {
+    if let Some(etag) = &stored.etag {
+        line("ETag", etag.as_bytes());
+    }
+    if let Some(last_modified) = last_modified(&stored.meta, latest) {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
         line("Last-Modified", &date);
@@ -412,16 +423,13 @@ fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Repl
 }
 
 /// The validators of a file as it is (RFC 9110, section 8.8).
-pub fn validators(meta: &Meta, now: &Now) -> Validators {
-    let (secs, nanos) = meta.mtime;
-    let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
-    Validators { etag: Some(etag), last_modified: last_modified(meta, now) }
+pub fn validators(meta: &Meta, etag: Option<ETag>, now: &Now) -> Validators {
+    Validators { etag, last_modified: last_modified(meta, now.unix) }
 }
 
-/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the future is told
-/// as now.
-fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
-    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one behind `latest` is told as that.
+fn last_modified(meta: &Meta, latest: u64) -> Option<u64> {
+    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(latest))
 }
 
 fn write_last_modified(validators: &Validators, fields: &mut Fields) {

@@ -10,7 +10,7 @@ const NOW: u64 = 10_000_000_000;
 
 struct Place {
     scratch: Scratch,
-    root: Root,
+    root: Arc<Root>,
     cache: Cache,
     now: Instant,
 }
@@ -18,13 +18,15 @@ struct Place {
 impl Place {
     fn new(limit: usize) -> Place {
         let scratch = Scratch::new();
-        let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
+        let root = Arc::new(Root::open(&scratch.root(), Symlinks::Inside, false).unwrap());
         Place { scratch, root, cache: Cache::new(limit), now: Instant::now() }
     }
 
     fn load(&self, name: &str) -> Stored {
         match self.root.find(name.as_bytes()) {
-            Ok(Found::File { file, meta }) => Stored::load(name.as_bytes(), file, meta, "text/plain", None),
+            Ok(Found::File { file, meta }) => {
+                Stored::load(&self.root, name.as_bytes(), (file, meta), ("text/plain", None), NOW)
+            }
             other => panic!("{other:?}"),
         }
     }

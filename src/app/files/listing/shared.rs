@@ -282,8 +282,8 @@ impl Listing {
     pub fn etag(&self, form: Form) -> Option<ETag> {
         let Some(Ok(hash)) = self.outcome.get() else { return None };
         Some(match form {
-            Form::Html => ETag::weak(*hash),
-            Form::Json => ETag::weak(*hash).with_coding("json"),
+            Form::Html => ETag::weak(&[*hash]),
+            Form::Json => ETag::weak(&[*hash]).with_coding("json"),
         })
     }
 
