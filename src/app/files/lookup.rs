@@ -35,7 +35,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
-use super::file_system::FileSystems;
+use super::file_system::{FileSystems, Kind};
 use super::symlinks::Links;
 use crate::config::site::EtagRule;
 pub use crate::config::site::Symlinks;
@@ -162,6 +162,10 @@ impl Root {
                 FileType::RegularFile => {}
                 FileType::Directory => return Ok(Found::Directory { dir: place, meta: Meta::of(&stat) }),
                 _ => return Err(Refused::NotFound),
+            }
+            if let Kind::Made(system) = self.systems.kind(Meta::of(&stat).dev, &place)? {
+                self.systems.refuse(Meta::of(&stat).dev, system, path);
+                return Err(Refused::NotFound);
             }
             if let Some(file) = self.open_file(path, &place, &stat, cost)? {
                 // Asked anew: on NFS only an open brings the state up to date.
