@@ -14,7 +14,7 @@ use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
-use crate::app::files::lookup::Root;
+use crate::app::files::root_path::{RootPath, Rules};
 use crate::app::files::writable::Writable;
 use crate::app::forward::fields;
 use crate::app::handlers::debug::arguments::Tools;
@@ -31,6 +31,7 @@ use crate::app::reply::cors;
 use crate::app::reply::page::{self, Format};
 use crate::config::Config;
 use crate::config::proxy::PathRule;
+use crate::config::site::SiteRules;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
 use crate::http::request::Request;
@@ -414,9 +415,9 @@ impl Table {
     }
 }
 
-fn open(config: &Config, path: &Path) -> Result<Root, StartError> {
-    let root = Root::open(path, config.site.symlinks, config.site.hidden);
-    root.map(|root| root.with_etag(config.site.etag)).map_err(|error| {
+fn open(config: &Config, path: &Path) -> Result<RootPath, StartError> {
+    let SiteRules { symlinks, hidden, etag, .. } = config.site;
+    RootPath::open(path, Rules { symlinks, hidden, etag }).map_err(|error| {
         let path = path.display();
         let remedy = "check its name and its permissions";
         StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))

@@ -14,6 +14,8 @@ use crate::app::files::content::{Content, WHOLE};
 use crate::app::files::file_system::Kind;
 use crate::app::files::lookup::{Meta, Root};
 use crate::app::files::mime;
+use crate::app::files::news::News;
+use crate::app::files::root_path::RootPath;
 use crate::app::files::tags;
 use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
@@ -234,8 +236,8 @@ impl Stored {
 }
 
 impl Cache {
-    /// A cache of at most `limit` bytes; 0 keeps nothing.
-    pub fn new(limit: usize) -> Cache {
+    /// A cache of at most `limit` bytes; 0 keeps nothing. `news`: what tells of changes, if anything does.
+    pub fn new(limit: usize, news: Option<Arc<News>>) -> Cache {
         // Connections and uploads need the others; none known is no limit.
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Cache {
@@ -246,22 +248,29 @@ impl Cache {
                 entries: LruCache::unbounded(),
                 bytes: 0,
                 open: 0,
-                watch: None,
+                watch: news.map(Watch::new),
                 missing: (Vec::new(), None),
             }),
         }
     }
 
     /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
-    pub fn find(&self, path: &[u8], root: &Root, read: Instant) -> Option<Arc<Stored>> {
+    pub fn find(&self, path: &[u8], root: &RootPath, read: Instant) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
         let Inner { entries, watch, .. } = &mut *inner;
         // To put each before the others when it is used would touch its neighbours' memory as well.
         let entry = entries.peek_mut(path)?;
         if entry.checked < read {
-            if !entry.is_true(watch, root, read) {
-                inner.remove(path);
-                return None;
+            match entry.standing(watch, root, read) {
+                Standing::True => {}
+                Standing::Changed => {
+                    inner.remove(path);
+                    return None;
+                }
+                Standing::OfAnotherRoot => {
+                    inner.clear();
+                    return None;
+                }
             }
             entry.checked = read;
         }
@@ -288,9 +297,6 @@ impl Cache {
         inner.remove(path);
         inner.bytes += cost;
         inner.open += usize::from(stored.is_open());
-        if inner.watch.is_none() {
-            inner.watch = Watch::new();
-        }
         let entry = Entry { stored: Arc::clone(&stored), checked: read, watched: None, used: read, cost };
         inner.entries.put(path.into(), entry);
         self.count_variants(&mut inner);
@@ -352,7 +358,21 @@ fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
     None
 }
 
+/// Whether an entry is what its path leads to.
+enum Standing {
+    True,
+    Changed,
+    /// What was kept is below a directory that is not the root any more.
+    OfAnotherRoot,
+}
+
 impl Inner {
+    fn clear(&mut self) {
+        while let Some((_, entry)) = self.entries.pop_lru() {
+            self.let_go(entry);
+        }
+    }
+
     fn remove(&mut self, path: &[u8]) {
         if let Some(entry) = self.entries.pop(path) {
             self.let_go(entry);
@@ -387,17 +407,21 @@ impl Inner {
 
 impl Entry {
     /// Whether the path still leads to this: by what is known of changes, else by asking.
-    fn is_true(&mut self, watch: &mut Option<Watch>, root: &Root, read: Instant) -> bool {
+    fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant) -> Standing {
         if let (Some(watched), Some(watch)) = (&self.watched, &mut *watch)
             && watch.vouches_for(watched, read)
         {
-            return true;
+            return Standing::True;
         }
-        let Stored { path, meta, .. } = &*self.stored;
-        if let Some(watch) = watch {
-            self.watched = watch.renew(self.watched.take(), root, path, meta, read);
+        let Stored { path, meta, root: own, .. } = &*self.stored;
+        let Some(current) = root.at(read).filter(|current| Arc::ptr_eq(current, own)) else {
+            return Standing::OfAnotherRoot;
+        };
+        // What has happened to the way to the root has to be among the news too.
+        if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
+            self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
         }
-        root.unchanged(path, meta)
+        if current.unchanged(path, meta) { Standing::True } else { Standing::Changed }
     }
 }
 

@@ -117,6 +117,8 @@ pub enum Refused {
     NotFound,
     /// The file is there and the server's user may not have it.
     Forbidden,
+    /// The name of the root leads to no directory: a moment's trouble, 503.
+    Gone,
     /// The process or the system has no descriptor left: a moment's trouble, 503.
     TooManyFiles,
     /// The disk or the file system failed.
@@ -127,13 +129,24 @@ impl Root {
     /// Opens the directory at `path`. ENOTDIR when it is none. That it can be listed is not asked
     /// here.
     pub fn open(path: &Path, symlinks: Symlinks, hidden: bool) -> io::Result<Root> {
-        let real = path.canonicalize()?;
-        let dir = rustix::fs::open(&real, PLACE | OFlags::DIRECTORY, Mode::empty())?;
+        let (dir, real) = open_by_real_path(path)?;
         // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators:
         // all mean "walk".
         let probe = rustix::fs::openat2(&dir, ".", PLACE, Mode::empty(), ResolveFlags::BENEATH);
         let (etag, systems) = (EtagRule::default(), FileSystems::default());
         Ok(Root { dir, real, symlinks, hidden, etag, systems, openat2: probe.is_ok(), descriptors: own_descriptors() })
+    }
+
+    /// Whether `path` leads to it just now.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+        let (there, own) = (rustix::fs::stat(path), rustix::fs::fstat(&self.dir));
+        there.is_ok_and(|there| own.is_ok_and(|own| identity(own) == identity(there)))
+    }
+
+    /// Whether the two are one directory, opened by the same real path.
+    pub fn is_same(&self, other: &Root) -> bool {
+        self.real == other.real && self.is_at(&self.real) && other.is_at(&self.real)
     }
 
     /// The same, with another rule for the entity tags of its files.
@@ -391,6 +404,18 @@ impl From<Errno> for Refused {
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Refused::Forbidden,
             Errno::MFILE | Errno::NFILE => Refused::TooManyFiles,
             errno => Refused::Other(errno.into()),
+        }
+    }
+}
+
+/// The directory to which `path` leads, and its path without links. A link on the way may be switched meanwhile.
+fn open_by_real_path(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let mut tries = 1..TRIES;
+    loop {
+        let real = path.canonicalize()?;
+        match rustix::fs::open(&real, PLACE | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if tries.next().is_some() => {}
+            other => return Ok((other?, real)),
         }
     }
 }

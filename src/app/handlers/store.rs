@@ -4,7 +4,7 @@
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::cache::Stored;
-use crate::app::files::lookup::Found;
+use crate::app::files::lookup::{Found, Refused};
 use crate::app::files::mime;
 use crate::app::files::writable::Writable;
 use crate::app::receive::upload::Upload;
@@ -34,13 +34,16 @@ impl Store {
         let Some(path) = rest.decoded.as_deref() else {
             return page::not_found(Format::of(request), responder).into();
         };
+        let Some(root) = store.root.at(now.instant) else {
+            return refusal::refused(&Refused::Gone, request, responder).into();
+        };
         if request.method().is_get_or_head() {
             let mut spent = 0;
-            let found = store.root.find_at_cost(path, &mut spent);
+            let found = root.find_at_cost(path, &mut spent);
             responder.spend(spent);
             return match found {
                 Ok(Found::File { file, meta }) => {
-                    let stored = Stored::load(&store.root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
+                    let stored = Stored::load(&root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
                     responder.spend(stored.load_cost());
                     let stored = Arc::new(stored);
                     let mut representation = Representation::new(&stored);
@@ -54,7 +57,7 @@ impl Store {
         let format = Format::of(request);
         let mut spent = cost::NAME;
         if request.method() == Method::Delete {
-            let removal = change::removal(store, path, request, now, &mut spent);
+            let removal = change::removal(store, root, path, request, now, &mut spent);
             responder.spend(spent);
             return match removal {
                 Ok(change) => change.attempt(format, responder, now).into(),
@@ -66,7 +69,7 @@ impl Store {
             let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
             return page::error(format, responder, Status::BAD_REQUEST, sentence).into();
         }
-        let upload = Upload::begin(store, path, request, now, &mut spent);
+        let upload = Upload::begin(store, root, path, request, now, &mut spent);
         responder.spend(spent);
         match upload {
             Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),

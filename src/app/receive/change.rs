@@ -4,7 +4,7 @@
 use crate::app::body::Reply;
 use crate::app::files::delete::{self, Standing};
 use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
-use crate::app::files::lookup::Refused;
+use crate::app::files::lookup::{Refused, Root};
 use crate::app::files::state::State;
 use crate::app::files::upload::{Commit, Committed, Incoming, UploadError};
 use crate::app::files::writable::Writable;
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Change {
     directory: Arc<Writable>,
+    /// The directory that was served when it began. In another one nothing of it would be found.
+    root: Arc<Root>,
     what: What,
     path: Vec<u8>,
     /// What the client said it changes: checked under the lock.
@@ -82,8 +84,8 @@ impl<E: Into<UploadError>> From<E> for Refusal {
 
 impl Change {
     /// `seen`: the state of `path` that the change is made for, where the client named one.
-    pub fn new(directory: Arc<Writable>, what: What, path: &[u8], seen: Option<State>) -> Change {
-        Change { directory, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
+    pub fn new(directory: Arc<Writable>, root: Arc<Root>, what: What, path: &[u8], seen: Option<State>) -> Change {
+        Change { directory, root, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
     }
 
     /// Makes the change and answers, or says when to try again.
@@ -116,7 +118,10 @@ impl Change {
 
     /// Under the lock: checks the precondition and makes the change. What was created, where something was.
     fn make(self, now: &Now, spent: &mut usize) -> Result<Option<Vec<u8>>, Refusal> {
-        let root = &self.directory.root;
+        let root = &self.root;
+        if !self.directory.root.at(now.instant).is_some_and(|current| Arc::ptr_eq(&current, root)) {
+            return Err(Refused::Gone.into());
+        }
         if self.seen.is_some_and(|seen| !seen.still_holds(root, &self.path, now.unix, spent)) {
             return Err(Refusal::Precondition);
         }
@@ -159,34 +164,35 @@ pub fn refuse(cause: &Refusal, format: Format, responder: Responder) -> Reply {
         Refusal::Failed(UploadError::Directory) => (Status::CONFLICT, "There is a directory of this name."),
         Refusal::Failed(UploadError::Full) => (Status::INSUFFICIENT_STORAGE, "There is no room left to store this."),
     };
-    page::error(format, responder, status, sentence)
+    refusal::error(status, sentence, format, responder)
 }
 
 /// The removal of the file at `path`. Adds to `spent` what it cost.
 pub fn removal(
     store: &Arc<Writable>,
+    root: Arc<Root>,
     path: &[u8],
     request: &Request,
     now: &Now,
     spent: &mut usize,
 ) -> Result<Change, Refusal> {
-    let Standing::File = delete::look(&store.root, path)? else { return Err(UploadError::Directory.into()) };
-    let seen = check(store, path, request, now, spent)?;
-    let (dir, name) = store.root.parent(path)?;
+    let Standing::File = delete::look(&root, path)? else { return Err(UploadError::Directory.into()) };
+    let seen = check(&root, path, request, now, spent)?;
+    let (dir, name) = root.parent(path)?;
     let what = What::Remove { dir, name: name.to_vec() };
-    Ok(Change::new(Arc::clone(store), what, path, seen.filter(|_| names_a_state(request))))
+    Ok(Change::new(Arc::clone(store), root, what, path, seen.filter(|_| names_a_state(request))))
 }
 
 /// Whether the request may go on, with what `path` leads to; and what that is. Adds to `spent` what it cost.
 pub fn check(
-    store: &Writable,
+    root: &Arc<Root>,
     path: &[u8],
     request: &Request,
     now: &Now,
     spent: &mut usize,
 ) -> Result<Option<State>, Refusal> {
     let is_tag_asked = names_a_state(request) || request.head.has(Name::IfNoneMatch);
-    let state = match State::look(&store.root, path, is_tag_asked, now.unix, spent) {
+    let state = match State::look(root, path, is_tag_asked, now.unix, spent) {
         Ok(state) => Some(state),
         Err(Refused::NotFound) => None,
         Err(refused) => return Err(refused.into()),

@@ -2,6 +2,7 @@
 //! whole; a broken upload leaves nothing.
 
 use crate::app::body::Reply;
+use crate::app::files::lookup::Root;
 use crate::app::files::state::State;
 use crate::app::files::upload::{Commit, Incoming};
 use crate::app::files::writable::Writable;
@@ -19,6 +20,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Upload {
     store: Arc<Writable>,
+    /// Where it began.
+    root: Arc<Root>,
     incoming: Incoming,
     /// The request path, for `Location`.
     location: Vec<u8>,
@@ -33,17 +36,19 @@ impl Upload {
     /// Begins an upload to `path`, if the request's preconditions allow it. Adds to `spent` what it cost.
     pub fn begin(
         store: &Arc<Writable>,
+        root: Arc<Root>,
         path: &[u8],
         request: &Request,
         now: &Now,
         spent: &mut usize,
     ) -> Result<Upload, Refusal> {
-        let current = change::check(store, path, request, now, spent)?;
+        let current = change::check(&root, path, request, now, spent)?;
         let create_only = request.values(Name::IfNoneMatch).any(|value| value == b"*");
         let names_nothing = change::names_a_state(request) && current.is_none();
-        let incoming = Incoming::create(&store.root, path)?;
+        let incoming = Incoming::create(&root, path)?;
         Ok(Upload {
             store: Arc::clone(store),
+            root,
             incoming,
             location: request.path().to_vec(),
             path: path.to_vec(),
@@ -65,7 +70,7 @@ impl Upload {
             location: location(&self.location),
             always_created: self.method != Method::Put,
         };
-        Change::new(self.store, what, &self.path, self.replaces).attempt(format, responder, now)
+        Change::new(self.store, self.root, what, &self.path, self.replaces).attempt(format, responder, now)
     }
 }
 
