@@ -4,15 +4,16 @@
 //! Its one rule: **an answer is never older than its request.** The file system is asked by one stat whether path, device,
 //! inode, size, mtime and ctime are what they were, and that answer counts for all requests that had been read by then.
 //! An engine that reads several before it answers them asks once for all of them; and where `watch` knows that nothing has
-//! changed since a file was last asked for, it need not be. Two things make "the same stat" mean "the same bytes":
+//! changed since a file was last asked for, it need not be. Three things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
+//! - no program stores to it through a mapping (mmap(2)), which no stat tells: hence content is compared once in a second;
 //! - its ctime lies back by more than `tags::SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
 
 use crate::app::compress::Compressor;
 use crate::app::files::content::{Content, WHOLE};
 use crate::app::files::file_system::Kind;
-use crate::app::files::lookup::{Meta, Root};
+use crate::app::files::lookup::{Found, Meta, Root};
 use crate::app::files::mime;
 use crate::app::files::news::News;
 use crate::app::files::root_path::RootPath;
@@ -41,6 +42,9 @@ const VARIANTS: u64 = 4 * 1024 * 1024;
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
 const DESCRIPTOR: usize = 64 * 1024;
+/// How long a content is trusted that was read: a store to a shared mapping changes it and no time of the file, on tmpfs
+/// never, elsewhere only the first one to a page.
+const COMPARED: Duration = Duration::from_secs(1);
 /// How long what was used counts as recently used.
 const RECENT: Duration = Duration::from_secs(1);
 /// What an entry costs besides its content: path, stat, tag, links.
@@ -56,6 +60,8 @@ pub struct Stored {
     pub meta: Meta,
     /// `None` while its times do not tell whether its content is another.
     pub etag: Option<ETag>,
+    /// Of the content, where that was read whole.
+    hash: Option<u64>,
     pub content_type: Box<str>,
     pub cache_control: Option<Box<str>>,
     pub compressible: bool,
@@ -116,6 +122,8 @@ struct Entry {
     stored: Arc<Stored>,
     /// Before it was last known to be true.
     checked: Instant,
+    /// Before its content was last read.
+    compared: Instant,
     watched: Option<Watched>,
     /// When it was last put before the others.
     used: Instant,
@@ -133,11 +141,12 @@ impl Stored {
         now_unix: u64,
     ) -> Stored {
         let read = read_whole(&file, meta);
+        let hash = read.as_ref().map(|(_, bytes)| tags::hash_of(bytes));
         let meta = read.as_ref().map_or(meta, |(meta, _)| *meta);
         // Of a file system that does not answer nothing is known.
         let kind = root.systems.kind(meta.dev, &file).unwrap_or(Kind::Coarse);
         let tells = tags::tells(&meta, kind, now_unix);
-        let etag = tags::tag(root.etag, &meta, read.as_ref().map(|(_, bytes)| &**bytes), tells);
+        let etag = tags::tag(root.etag, &meta, hash, tells);
         let content = match read {
             Some((_, bytes)) => Content::Memory(bytes),
             None => Content::Open(Arc::new(file)),
@@ -147,6 +156,7 @@ impl Stored {
             root: Arc::clone(root),
             meta,
             etag,
+            hash,
             content_type: content_type.into(),
             cache_control: cache_control.map(Into::into),
             compressible: mime::is_compressible(content_type),
@@ -221,6 +231,14 @@ impl Stored {
         }
     }
 
+    /// Whether the file has the same content, read anew.
+    fn is_in(&self, root: &Root, cost: &mut usize) -> bool {
+        let Ok(Found::File { file, meta }) = root.find_at_cost(&self.path, cost) else { return false };
+        *cost += cost::LOADED_BYTE * meta.size.min(WHOLE) as usize;
+        read_whole(&file, meta)
+            .is_some_and(|(meta, bytes)| meta == self.meta && self.hash == Some(tags::hash_of(&bytes)))
+    }
+
     fn is_open(&self) -> bool {
         !matches!(self.content, Content::Memory(_))
     }
@@ -255,13 +273,14 @@ impl Cache {
     }
 
     /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
-    pub fn find(&self, path: &[u8], root: &RootPath, read: Instant) -> Option<Arc<Stored>> {
+    /// Adds to `cost` what it cost to ask the file system, but for a stat.
+    pub fn find(&self, path: &[u8], root: &RootPath, read: Instant, cost: &mut usize) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
         let Inner { entries, watch, .. } = &mut *inner;
         // To put each before the others when it is used would touch its neighbours' memory as well.
         let entry = entries.peek_mut(path)?;
         if entry.checked < read {
-            match entry.standing(watch, root, read) {
+            match entry.standing(watch, root, read, cost) {
                 Standing::True => {}
                 Standing::Changed => {
                     inner.remove(path);
@@ -297,7 +316,8 @@ impl Cache {
         inner.remove(path);
         inner.bytes += cost;
         inner.open += usize::from(stored.is_open());
-        let entry = Entry { stored: Arc::clone(&stored), checked: read, watched: None, used: read, cost };
+        let entry =
+            Entry { stored: Arc::clone(&stored), checked: read, compared: read, watched: None, used: read, cost };
         inner.entries.put(path.into(), entry);
         self.count_variants(&mut inner);
         inner.shrink(self.limit, self.most_open);
@@ -407,7 +427,7 @@ impl Inner {
 
 impl Entry {
     /// Whether the path still leads to this: by what is known of changes, else by asking.
-    fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant) -> Standing {
+    fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant, cost: &mut usize) -> Standing {
         if let (Some(watched), Some(watch)) = (&self.watched, &mut *watch)
             && watch.vouches_for(watched, read)
         {
@@ -421,7 +441,14 @@ impl Entry {
         if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
             self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
         }
-        if current.unchanged(path, meta) { Standing::True } else { Standing::Changed }
+        if !current.unchanged(path, meta) {
+            return Standing::Changed;
+        }
+        if self.stored.hash.is_some() && self.compared + COMPARED <= read {
+            self.compared = read;
+            return if self.stored.is_in(&current, cost) { Standing::True } else { Standing::Changed };
+        }
+        Standing::True
     }
 }
 

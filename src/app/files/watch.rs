@@ -5,9 +5,9 @@
 //! asked for one by one, as without it.
 //!
 //! What is watched is a file's inode and those of the directories between it and the root; the way to the root itself is
-//! followed by `root_path`. A change of the content, the times or the number of links, and a move, show on the inode, whatever name they
-//! were made by; the event is there before the call that made the change has returned. Not watched is a way with a symbolic
-//! link in it, or a file system that others than this kernel write to.
+//! followed by `root_path`. A change of the content, the times or the number of links, and a move, show on the inode,
+//! whatever name they were made by; the event is there before the call that made the change has returned. Not watched is a
+//! way with a symbolic link in it, or a file system that others than this kernel write to.
 //!
 //! Three things inotify does not tell: stores to a shared mapping, the completion of Linux AIO, and something being mounted
 //! over a directory. Hence `FRESH`.

@@ -139,8 +139,8 @@ impl Site {
     }
 
     /// A file that was served lately, if `path` still leads to it.
-    fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
-        self.cache.find(path, &self.root, now.instant)
+    fn cached(&self, path: &[u8], now: &Now, cost: &mut usize) -> Option<Arc<Stored>> {
+        self.cache.find(path, &self.root, now.instant, cost)
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
@@ -175,7 +175,7 @@ impl Search<'_> {
     /// What a path comes to: from what is kept, or by looking it up.
     fn resolve(&mut self, path: &[u8]) -> Answer {
         let (site, now) = (self.site, self.now);
-        if let Some(stored) = site.cached(path, now) {
+        if let Some(stored) = site.cached(path, now, &mut self.cost) {
             return Answer::File(stored);
         }
         if site.cache.is_missing(path, now.instant) {

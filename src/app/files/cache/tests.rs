@@ -42,7 +42,7 @@ impl Place {
     }
 
     fn find(&self, name: &str) -> Option<Arc<Stored>> {
-        self.cache.find(name.as_bytes(), &self.root, self.now)
+        self.cache.find(name.as_bytes(), &self.root, self.now, &mut 0)
     }
 
     fn pass(&mut self, time: Duration) {
