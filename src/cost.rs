@@ -40,8 +40,8 @@ pub const COMPRESSION: usize = 64 * 1024;
 /// case is 76 ns, in a random sequence of four letters, where matches are many and short. A turn full of these stays
 /// below 10 ms.
 pub const COMPRESSED_BYTE: usize = 128;
-/// A byte of a file that is loaded into the cache: it is read, and may be written to a copy.
-pub const LOADED_BYTE: usize = 2;
+/// A byte of a file that is loaded into the cache: it is read, hashed for its tag, and may be written to a copy.
+pub const LOADED_BYTE: usize = 3;
 /// One of several ranges: it is compared with all others, and the head of its part is written twice.
 pub const RANGE: usize = 4 * 1024;
 /// Accepting and registering a connection: 6 us.

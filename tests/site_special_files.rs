@@ -124,4 +124,30 @@ on_every_engine! {
         assert_eq!(opens.count(), 0, "the device or the socket was opened");
         assert_eq!(get(&server, "/file").text(), "text");
     }
+
+    /// A size of 0 or of a page is told of files that the kernel makes while they are read: an answer would be empty, or be
+    /// cut off.
+    fn a_file_that_the_kernel_makes_is_not_found_and_said_once(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/file", "text");
+        for (name, target) in [("version", "/proc/version"), ("proc", "/proc"), ("ostype", "/proc/sys/kernel/ostype")] {
+            std::os::unix::fs::symlink(target, place.join("site").join(name)).unwrap();
+        }
+        let site = place.join("site");
+        let server = Setup::on(engine).args(["--symlinks", "all", site.to_str().unwrap()]).start();
+        let kernel = Setup::on(engine).arg("/proc/sys/kernel").start();
+        for _ in 0..3 {
+            for path in ["/version", "/proc/version", "/proc/self/environ", "/ostype"] {
+                assert_eq!(get(&server, path).status, 404, "{path}");
+                let range = format!("GET {path} HTTP/1.1\r\nHost: h\r\nRange: bytes=0-9\r\nConnection: close\r\n\r\n");
+                assert_eq!(exchange(&server, range).status, 404, "{path}");
+            }
+            assert_eq!(get(&kernel, "/ostype").status, 404);
+            assert_eq!(get(&server, "/file").text(), "text");
+        }
+        for server in [&server, &kernel] {
+            server.expect_stderr("procfs");
+            assert_eq!(server.stderr().matches("procfs").count(), 1, "{}", server.stderr());
+        }
+    }
 }

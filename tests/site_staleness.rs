@@ -9,10 +9,11 @@ mod common;
 use common::{Client, Engine, SETTLED, Server, Setup, TempDir, on_every_engine};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs::{self, File, FileTimes};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -250,5 +251,61 @@ on_every_engine! {
             symlink(format!("versions/{}", number % VERSIONS), place.join("new")).unwrap();
             fs::rename(place.join("new"), place.join("site/now")).unwrap();
         });
+    }
+
+    /// No time of the file changes: on tmpfs no store through a mapping changes any, elsewhere only the first to a page does.
+    fn what_is_stored_through_a_mapping_shows_soon(engine: Engine) {
+        if !common::python::has_python() {
+            return;
+        }
+        let place = TempDir::new();
+        let memory = Path::new("/dev/shm").join(place.path().file_name().unwrap());
+        place.write("site/file", "");
+        let has_memory = symlink(&memory, place.join("site/memory")).and_then(|()| fs::create_dir(&memory)).is_ok();
+        let _memory = has_memory.then(|| Removed(memory.clone()));
+        let folders = [place.join("site"), memory];
+        let folders = &folders[..1 + usize::from(has_memory)];
+        for (folder, size) in folders.iter().flat_map(|folder| [(folder, 3_000), (folder, 100_000)]) {
+            fs::write(folder.join(size.to_string()), content(0, size)).unwrap();
+        }
+        let script = "import mmap, sys\n\
+                      files = [open(name, 'r+b') for name in sys.argv[1:]]\n\
+                      maps = [mmap.mmap(file.fileno(), 0) for file in files]\n\
+                      for number in [0, 1]:\n\
+                      \x20   for map in maps:\n\
+                      \x20       map[:] = (b'version %07d\\n' % number * len(map))[:len(map)]\n\
+                      \x20   print(number, flush=True)\n\
+                      \x20   input()\n";
+        let names = folders.iter().flat_map(|folder| ["3000", "100000"].map(|name| folder.join(name)));
+        let mut python = Command::new("python3");
+        python.args(["-c", script]).args(names).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut python = python.spawn().unwrap();
+        let (mut input, mut output) = (python.stdin.take().unwrap(), BufReader::new(python.stdout.take().unwrap()));
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        thread::sleep(SETTLED);
+        let server = Setup::on(engine).arg(place.join("site")).args(["--symlinks", "all"]).start();
+        let mut client = Client::connect(&server);
+        let paths = ["/3000", "/100000", "/memory/3000", "/memory/100000"];
+        let paths = &paths[..2 * folders.len()];
+        for path in paths.iter().cycle().take(3 * paths.len()) {
+            assert_eq!(version(&ask(&mut client, path)), 0);
+        }
+        input.write_all(b"\n").unwrap();
+        output.read_line(&mut line).unwrap();
+        for path in paths {
+            common::eventually(path, || (version(&ask(&mut client, path)) == 1).then_some(()));
+        }
+        drop(input);
+        python.wait().unwrap();
+    }
+}
+
+/// A folder that is removed in the end.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -14,7 +14,7 @@ use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
-use crate::app::files::lookup::Root;
+use crate::app::files::root_path::{RootPath, RootRules};
 use crate::app::files::writable::Writable;
 use crate::app::forward::fields;
 use crate::app::handlers::debug::arguments::Tools;
@@ -473,8 +473,9 @@ impl Table {
     }
 }
 
-fn open(rules: &SiteRules, path: &Path) -> Result<Root, StartError> {
-    Root::open(path, rules.symlinks, rules.hidden).map_err(|error| {
+fn open(rules: &SiteRules, path: &Path) -> Result<RootPath, StartError> {
+    let SiteRules { symlinks, hidden, etag, .. } = *rules;
+    RootPath::open(path, RootRules { symlinks, hidden, etag }).map_err(|error| {
         let path = path.display();
         let remedy = "check its name and its permissions";
         StartError::new(format!("cannot open the directory {path}: {error}; {remedy}"))

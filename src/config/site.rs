@@ -6,7 +6,7 @@ use crate::config::glob::Glob;
 use crate::config::responses;
 use crate::http::chars::is_token;
 
-/// How a directory is served. A route or a host may have its own. `symlinks` and `hidden` apply to the store too.
+/// How a directory is served. A route or a host may have its own. `etag`, `symlinks` and `hidden` apply to the store too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteRules {
     /// Whether a directory without an index file is listed.
@@ -27,9 +27,22 @@ pub struct SiteRules {
     pub cache_control: Vec<CacheRule>,
     /// Whether caches keep files with a hash in their name for good.
     pub immutable: bool,
+    pub etag: EtagRule,
     pub symlinks: Symlinks,
     /// Whether names that begin with a dot are served and listed.
     pub hidden: bool,
+}
+
+/// What the entity tag of a file is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EtagRule {
+    /// Inode, time of change and content: another tag whenever the content may be another. For one server
+    #[default]
+    Inode,
+    /// Content alone: equal files have equal tags on all servers. Above 256 KiB a weak tag of mtime and size
+    Content,
+    /// Time of modification and size, for servers of the same tree. It does not see a file replaced by one that has both
+    MtimeSize,
 }
 
 /// Which symbolic links are followed.
@@ -162,6 +175,7 @@ mod tests {
                 "--cache-control=*.css=public, max-age=1",
                 "--cache-control=**=no-cache",
                 "--immutable",
+                "--etag=content",
                 "--symlinks=none",
                 "--hidden",
                 "--allow-delete",
@@ -178,6 +192,7 @@ mod tests {
         assert_eq!(by_flag.rules.site.mime, [mime]);
         assert_eq!(by_flag.rules.site.cache_control[0].value, "public, max-age=1");
         assert_eq!(by_flag.rules.site.symlinks, Symlinks::None);
+        assert_eq!(by_flag.rules.site.etag, EtagRule::Content);
         assert!(
             by_flag.rules.site.try_html
                 && by_flag.rules.site.precompressed
@@ -198,6 +213,7 @@ mod tests {
                 ("DUSTDEVIL_CHARSET", "off\n*.html=windows-1251"),
                 ("DUSTDEVIL_CACHE_CONTROL", "*.css=public, max-age=1\n**=no-cache\n"),
                 ("DUSTDEVIL_IMMUTABLE", "1"),
+                ("DUSTDEVIL_ETAG", "content"),
                 ("DUSTDEVIL_SYMLINKS", "none"),
                 ("DUSTDEVIL_HIDDEN", "1"),
                 ("DUSTDEVIL_ALLOW_DELETE", "1"),
@@ -267,6 +283,7 @@ mod tests {
             &["--cache-control=*="],
             &["--cache-control=*=a\nb"],
             &["--symlinks=some"],
+            &["--etag=weak"],
             &["--error-page=404"],
             &["--error-page=404="],
             &["--error-page=200=x"],

@@ -154,7 +154,7 @@ mod tests {
     const NOW: u64 = 1_795_248_000;
 
     fn file() -> Validators {
-        Validators { etag: Some(ETag::of_file(1, 2, 3, 4, 5)), last_modified: Some(MODIFIED) }
+        Validators { etag: Some(ETag::strong(&[1, 2, 3])), last_modified: Some(MODIFIED) }
     }
 
     /// Lines such as `If-Match: "x"`; GET where there is something to get, else PUT.
@@ -197,13 +197,13 @@ mod tests {
 
     #[test]
     fn if_match_compares_strongly() {
-        assert_eq!(get(&[r#"If-Match: "1-2-3-4-5""#]), Proceed);
-        assert_eq!(get(&[r#"If-Match: W/"1-2-3-4-5""#]), PreconditionFailed);
-        assert_eq!(put(&[r#"If-Match: "x", "1-2-3-4-5""#]), Proceed);
-        assert_eq!(put(&[r#"If-Match: "x""#, r#"If-Match: "1-2-3-4-5""#]), Proceed);
+        assert_eq!(get(&[r#"If-Match: "1-2-3""#]), Proceed);
+        assert_eq!(get(&[r#"If-Match: W/"1-2-3""#]), PreconditionFailed);
+        assert_eq!(put(&[r#"If-Match: "x", "1-2-3""#]), Proceed);
+        assert_eq!(put(&[r#"If-Match: "x""#, r#"If-Match: "1-2-3""#]), Proceed);
         assert_eq!(put(&[r#"If-Match: "x""#]), PreconditionFailed);
         assert_eq!(put(&["If-Match: "]), PreconditionFailed);
-        assert_eq!(put(&["If-Match: 1-2-3-4-5"]), PreconditionFailed);
+        assert_eq!(put(&["If-Match: 1-2-3"]), PreconditionFailed);
     }
 
     #[test]
@@ -227,11 +227,11 @@ mod tests {
 
     #[test]
     fn if_none_match_compares_weakly() {
-        assert_eq!(get(&[r#"If-None-Match: W/"1-2-3-4-5""#]), NotModified);
-        assert_eq!(get(&[r#"If-None-Match: "x","1-2-3-4-5""#]), NotModified);
-        assert_eq!(get(&[r#"If-None-Match: "1-2-3-4-5-gzip""#]), Proceed);
-        assert_eq!(put(&[r#"If-None-Match: "1-2-3-4-5""#]), PreconditionFailed);
-        assert_eq!(get(&["If-None-Match: 1-2-3-4-5"]), Proceed);
+        assert_eq!(get(&[r#"If-None-Match: W/"1-2-3""#]), NotModified);
+        assert_eq!(get(&[r#"If-None-Match: "x","1-2-3""#]), NotModified);
+        assert_eq!(get(&[r#"If-None-Match: "1-2-3-gzip""#]), Proceed);
+        assert_eq!(put(&[r#"If-None-Match: "1-2-3""#]), PreconditionFailed);
+        assert_eq!(get(&["If-None-Match: 1-2-3"]), Proceed);
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(get(&[&line(SINCE), &line(SINCE)]), Proceed);
         assert_eq!(put(&[&line(SINCE)]), Proceed);
         assert_eq!(get(&[&line(SINCE), r#"If-None-Match: "x""#]), Proceed);
-        assert_eq!(get(&[&line(BEFORE), r#"If-None-Match: "1-2-3-4-5""#]), NotModified);
+        assert_eq!(get(&[&line(BEFORE), r#"If-None-Match: "1-2-3""#]), NotModified);
         let undated = Validators { last_modified: None, ..file() };
         assert_eq!(evaluate(true, Some(undated), &[&line(FUTURE)]), Proceed);
     }
@@ -257,13 +257,13 @@ mod tests {
         assert_eq!(get(&[&line(BEFORE)]), PreconditionFailed);
         assert_eq!(put(&[&line("Mon, 01 Jan 1900 00:00:00 GMT")]), PreconditionFailed);
         assert_eq!(put(&[&line("garbage")]), Proceed);
-        assert_eq!(put(&[&line(BEFORE), r#"If-Match: "1-2-3-4-5""#]), Proceed);
+        assert_eq!(put(&[&line(BEFORE), r#"If-Match: "1-2-3""#]), Proceed);
         assert_eq!(create(&[&line(BEFORE)]), Proceed);
     }
 
     #[test]
     fn a_failed_precondition_comes_before_not_modified() {
-        assert_eq!(get(&[r#"If-Match: "x""#, r#"If-None-Match: "1-2-3-4-5""#]), PreconditionFailed);
+        assert_eq!(get(&[r#"If-Match: "x""#, r#"If-None-Match: "1-2-3""#]), PreconditionFailed);
         assert_eq!(get(&[r#"If-Match: *"#, r#"If-None-Match: *"#]), NotModified);
         let (unmodified, modified) = (format!("If-Unmodified-Since: {SINCE}"), format!("If-Modified-Since: {SINCE}"));
         assert_eq!(get(&[&unmodified, &modified]), NotModified);
@@ -272,9 +272,9 @@ mod tests {
     #[test]
     fn if_range_takes_strong_validators_only() {
         let holds = |value: &str| if_range_holds(value.as_bytes(), &file(), NOW);
-        assert!(holds(r#""1-2-3-4-5""#));
-        assert!(!holds(r#"W/"1-2-3-4-5""#));
-        assert!(!holds(r#""1-2-3-4-5", "x""#));
+        assert!(holds(r#""1-2-3""#));
+        assert!(!holds(r#"W/"1-2-3""#));
+        assert!(!holds(r#""1-2-3", "x""#));
         assert!(!holds("*"));
         assert!(!holds(""));
         assert!(holds(SINCE));
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_range_applies_without_if_range() {
         assert!(with(&[], |conditions| conditions.range_applies(&file(), NOW)));
-        let line = r#"If-Range: "1-2-3-4-5""#;
+        let line = r#"If-Range: "1-2-3""#;
         assert!(with(&[line], |conditions| conditions.range_applies(&file(), NOW)));
         assert!(!with(&[line, line], |conditions| conditions.range_applies(&file(), NOW)));
     }

@@ -4,15 +4,20 @@
 //! Its one rule: **an answer is never older than its request.** The file system is asked by one stat whether path, device,
 //! inode, size, mtime and ctime are what they were, and that answer counts for all requests that had been read by then.
 //! An engine that reads several before it answers them asks once for all of them; and where `watch` knows that nothing has
-//! changed since a file was last asked for, it need not be. Two things make "the same stat" mean "the same bytes":
+//! changed since a file was last asked for, it need not be. Three things make "the same stat" mean "the same bytes":
 //! - the content was read between two equal stats;
-//! - its ctime lies back by more than `SETTLED`: before Linux 6.13 a file's times tick every few
+//! - no program stores to it through a mapping (mmap(2)), which no stat tells: hence content is compared once in a second;
+//! - its ctime lies back by more than `tags::SETTLED`: before Linux 6.13 a file's times tick every few
 //!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
 
 use crate::app::compress::Compressor;
-use crate::app::files::content::Content;
-use crate::app::files::lookup::{Meta, Root};
+use crate::app::files::content::{Content, WHOLE};
+use crate::app::files::file_system::Kind;
+use crate::app::files::lookup::{Found, Meta, Root};
 use crate::app::files::mime;
+use crate::app::files::news::News;
+use crate::app::files::root_path::RootPath;
+use crate::app::files::tags;
 use crate::app::files::variant::{Compressing, Joined, Variant};
 use crate::app::files::watch::{Watch, Watched};
 use crate::cost;
@@ -29,10 +34,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How many seconds a file must have been left alone before its times can be trusted.
-const SETTLED: i64 = 2;
-/// Files up to here are taken in whole: what is sent of them is one version, however they are written to meanwhile.
-const WHOLE: u64 = 256 * 1024;
 /// Content up to here goes out of memory. From 12 KiB on sendfile costs less, at 100 KiB a third
 /// less (measured on loopback).
 const IN_MEMORY: usize = 12 * 1024;
@@ -44,6 +45,9 @@ const GZIP_START: [u8; 2] = [0x1f, 0x8b];
 const READS: u32 = 3;
 /// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
 const DESCRIPTOR: usize = 64 * 1024;
+/// How long a content is trusted that was read: a store to a shared mapping changes it and no time of the file, on tmpfs
+/// never, elsewhere only the first one to a page.
+const COMPARED: Duration = Duration::from_secs(1);
 /// How long what was used counts as recently used.
 const RECENT: Duration = Duration::from_secs(1);
 /// What an entry costs besides its content: path, stat, tag, links.
@@ -54,8 +58,13 @@ const OVERHEAD: usize = 512;
 pub struct Stored {
     /// Below the root; for the index of a directory, the index file's.
     pub path: Box<[u8]>,
+    /// Where it was found: what is looked for beside it is looked for there.
+    pub root: Arc<Root>,
     pub meta: Meta,
-    pub etag: ETag,
+    /// `None` while its times do not tell whether its content is another.
+    pub etag: Option<ETag>,
+    /// Of the content, where that was read whole.
+    hash: Option<u64>,
     pub content_type: Box<str>,
     pub cache_control: Option<Box<str>>,
     pub compressible: bool,
@@ -118,6 +127,8 @@ struct Entry {
     stored: Arc<Stored>,
     /// Before it was last known to be true.
     checked: Instant,
+    /// Before its content was last read.
+    compared: Instant,
     watched: Option<Watched>,
     /// When it was last put before the others.
     used: Instant,
@@ -127,16 +138,30 @@ struct Entry {
 
 impl Stored {
     /// Takes in a file as it is now: its content when it is not large, otherwise its descriptor.
-    pub fn load(path: &[u8], file: File, meta: Meta, content_type: &str, cache_control: Option<&str>) -> Stored {
-        let (meta, content) = match read_whole(&file, meta) {
-            Some((meta, bytes)) => (meta, Content::Memory(bytes)),
-            None => (meta, Content::Open(Arc::new(file))),
+    pub fn load(
+        root: &Arc<Root>,
+        path: &[u8],
+        (file, meta): (File, Meta),
+        (content_type, cache_control): (&str, Option<&str>),
+        now_unix: u64,
+    ) -> Stored {
+        let read = read_whole(&file, meta);
+        let hash = read.as_ref().map(|(_, bytes)| tags::hash_of(bytes));
+        let meta = read.as_ref().map_or(meta, |(meta, _)| *meta);
+        // Of a file system that does not answer nothing is known.
+        let kind = root.systems.kind(meta.dev, &file).unwrap_or(Kind::Coarse);
+        let tells = tags::tells(&meta, kind, now_unix);
+        let etag = tags::tag(root.etag, &meta, hash, tells);
+        let content = match read {
+            Some((_, bytes)) => Content::Memory(bytes),
+            None => Content::Open(Arc::new(file)),
         };
-        let (secs, nanos) = meta.mtime;
         Stored {
             path: path.into(),
+            root: Arc::clone(root),
             meta,
-            etag: ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size),
+            etag,
+            hash,
             content_type: content_type.into(),
             cache_control: cache_control.map(Into::into),
             compressible: mime::is_compressible(content_type),
@@ -226,6 +251,14 @@ impl Stored {
         }
     }
 
+    /// Whether the file has the same content, read anew.
+    fn is_in(&self, root: &Root, cost: &mut usize) -> bool {
+        let Ok(Found::File { file, meta }) = root.find_at_cost(&self.path, cost) else { return false };
+        *cost += cost::LOADED_BYTE * meta.size.min(WHOLE) as usize;
+        read_whole(&file, meta)
+            .is_some_and(|(meta, bytes)| meta == self.meta && self.hash == Some(tags::hash_of(&bytes)))
+    }
+
     fn is_open(&self) -> bool {
         !matches!(self.content, Content::Memory(_))
     }
@@ -241,8 +274,8 @@ impl Stored {
 }
 
 impl Cache {
-    /// A cache of at most `limit` bytes; 0 keeps nothing.
-    pub fn new(limit: usize) -> Cache {
+    /// A cache of at most `limit` bytes; 0 keeps nothing. `news`: what tells of changes, if anything does.
+    pub fn new(limit: usize, news: Option<Arc<News>>) -> Cache {
         // Connections and uploads need the others; none known is no limit.
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Cache {
@@ -253,22 +286,30 @@ impl Cache {
                 entries: LruCache::unbounded(),
                 bytes: 0,
                 open: 0,
-                watch: None,
+                watch: news.map(Watch::new),
                 missing: (Vec::new(), None),
             }),
         }
     }
 
     /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
-    pub fn find(&self, path: &[u8], root: &Root, read: Instant) -> Option<Arc<Stored>> {
+    /// Adds to `cost` what it cost to ask the file system, but for a stat.
+    pub fn find(&self, path: &[u8], root: &RootPath, read: Instant, cost: &mut usize) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
         let Inner { entries, watch, .. } = &mut *inner;
         // To put each before the others when it is used would touch its neighbours' memory as well.
         let entry = entries.peek_mut(path)?;
         if entry.checked < read {
-            if !entry.is_true(watch, root, read) {
-                inner.remove(path);
-                return None;
+            match entry.standing(watch, root, read, cost) {
+                Standing::True => {}
+                Standing::Changed => {
+                    inner.remove(path);
+                    return None;
+                }
+                Standing::OfAnotherRoot => {
+                    inner.clear();
+                    return None;
+                }
             }
             entry.checked = read;
         }
@@ -284,8 +325,7 @@ impl Cache {
     /// Keeps a file, unless it is too young to be trusted or too large to be worth it, and gives back what is to be sent.
     /// `path` is what it will be asked for by; it was looked at after `read`.
     pub fn keep(&self, path: &[u8], stored: Stored, read: Instant, now_unix: u64) -> Arc<Stored> {
-        let settled = stored.meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now_unix).unwrap_or(i64::MAX);
-        if !settled || path.len() + stored.cost() > self.limit / 4 {
+        if !tags::is_settled(&stored.meta, now_unix) || path.len() + stored.cost() > self.limit / 4 {
             return Arc::new(stored);
         }
         let has_variants = stored.meta.size <= VARIANTS.min(self.limit as u64 / 4);
@@ -296,10 +336,8 @@ impl Cache {
         inner.remove(path);
         inner.bytes += cost;
         inner.open += usize::from(stored.is_open());
-        if inner.watch.is_none() {
-            inner.watch = Watch::new();
-        }
-        let entry = Entry { stored: Arc::clone(&stored), checked: read, watched: None, used: read, cost };
+        let entry =
+            Entry { stored: Arc::clone(&stored), checked: read, compared: read, watched: None, used: read, cost };
         inner.entries.put(path.into(), entry);
         self.count_variants(&mut inner);
         inner.shrink(self.limit, self.most_open);
@@ -360,7 +398,21 @@ fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
     None
 }
 
+/// Whether an entry is what its path leads to.
+enum Standing {
+    True,
+    Changed,
+    /// What was kept is below a directory that is not the root any more.
+    OfAnotherRoot,
+}
+
 impl Inner {
+    fn clear(&mut self) {
+        while let Some((_, entry)) = self.entries.pop_lru() {
+            self.let_go(entry);
+        }
+    }
+
     fn remove(&mut self, path: &[u8]) {
         if let Some(entry) = self.entries.pop(path) {
             self.let_go(entry);
@@ -395,17 +447,28 @@ impl Inner {
 
 impl Entry {
     /// Whether the path still leads to this: by what is known of changes, else by asking.
-    fn is_true(&mut self, watch: &mut Option<Watch>, root: &Root, read: Instant) -> bool {
+    fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant, cost: &mut usize) -> Standing {
         if let (Some(watched), Some(watch)) = (&self.watched, &mut *watch)
             && watch.vouches_for(watched, read)
         {
-            return true;
+            return Standing::True;
         }
-        let Stored { path, meta, .. } = &*self.stored;
-        if let Some(watch) = watch {
-            self.watched = watch.renew(self.watched.take(), root, path, meta, read);
+        let Stored { path, meta, root: own, .. } = &*self.stored;
+        let Some(current) = root.at(read).filter(|current| Arc::ptr_eq(current, own)) else {
+            return Standing::OfAnotherRoot;
+        };
+        // What has happened to the way to the root has to be among the news too.
+        if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
+            self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
         }
-        root.unchanged(path, meta)
+        if !current.unchanged(path, meta) {
+            return Standing::Changed;
+        }
+        if self.stored.hash.is_some() && self.compared + COMPARED <= read {
+            self.compared = read;
+            return if self.stored.is_in(&current, cost) { Standing::True } else { Standing::Changed };
+        }
+        Standing::True
     }
 }
 

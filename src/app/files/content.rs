@@ -5,6 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+/// Files up to here are taken in whole: what is sent of them is one version, however they are written to meanwhile.
+pub const WHOLE: u64 = 256 * 1024;
+
 #[derive(Clone, Debug)]
 pub enum Content {
     Memory(Arc<[u8]>),

@@ -10,7 +10,8 @@
 //! no link. Names are also checked as text, but nothing rests on that alone. Only
 //! [`Symlinks::All`] lifts the rule: there the owner vouches for every link.
 //!
-//! **Only a regular file is opened to be read.** To open a FIFO would let its writer go on and lose
+//! **Only a regular file is opened to be read**, and none of those that the kernel makes while they are read (procfs, sysfs,
+//! and their like: `file_system`). To open a FIFO would let its writer go on and lose
 //! what it writes; to open a device can do anything. So a path is opened as a place first (O_PATH,
 //! which opens nothing), and when that is a regular file, this very inode is opened through
 //! /proc/self/fd: whatever the name leads to by then.
@@ -34,7 +35,9 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 
+use super::file_system::{FileSystems, Kind};
 use super::symlinks::Links;
+use crate::config::site::EtagRule;
 pub use crate::config::site::Symlinks;
 use crate::cost;
 
@@ -69,6 +72,9 @@ pub struct Root {
     real: PathBuf,
     symlinks: Symlinks,
     hidden: bool,
+    /// What the tags of its files are made of.
+    pub(super) etag: EtagRule,
+    pub(super) systems: FileSystems,
     /// False where the kernel (before 5.6) or a seccomp filter refuses openat2: then the tree is
     /// walked.
     openat2: bool,
@@ -112,6 +118,8 @@ pub enum Refused {
     NotFound,
     /// The file is there and the server's user may not have it.
     Forbidden,
+    /// The name of the root leads to no directory: a moment's trouble, 503.
+    Gone,
     /// The process or the system has no descriptor left: a moment's trouble, 503.
     TooManyFiles,
     /// The disk or the file system failed.
@@ -122,12 +130,29 @@ impl Root {
     /// Opens the directory at `path`. ENOTDIR when it is none. That it can be listed is not asked
     /// here.
     pub fn open(path: &Path, symlinks: Symlinks, hidden: bool) -> io::Result<Root> {
-        let real = path.canonicalize()?;
-        let dir = rustix::fs::open(&real, PLACE | OFlags::DIRECTORY, Mode::empty())?;
+        let (dir, real) = open_by_real_path(path)?;
         // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators:
         // all mean "walk".
         let probe = rustix::fs::openat2(&dir, ".", PLACE, Mode::empty(), ResolveFlags::BENEATH);
-        Ok(Root { dir, real, symlinks, hidden, openat2: probe.is_ok(), descriptors: own_descriptors() })
+        let (etag, systems) = (EtagRule::default(), FileSystems::default());
+        Ok(Root { dir, real, symlinks, hidden, etag, systems, openat2: probe.is_ok(), descriptors: own_descriptors() })
+    }
+
+    /// Whether `path` leads to it just now.
+    pub fn is_at(&self, path: &Path) -> bool {
+        let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
+        let (there, own) = (rustix::fs::stat(path), rustix::fs::fstat(&self.dir));
+        there.is_ok_and(|there| own.is_ok_and(|own| identity(own) == identity(there)))
+    }
+
+    /// Whether the two are one directory, opened by the same real path.
+    pub fn is_same(&self, other: &Root) -> bool {
+        self.real == other.real && self.is_at(&self.real) && other.is_at(&self.real)
+    }
+
+    /// The same, with another rule for the entity tags of its files.
+    pub fn with_etag(self, etag: EtagRule) -> Root {
+        Root { etag, ..self }
     }
 
     /// Whether names that begin with a dot are served and listed.
@@ -161,6 +186,10 @@ impl Root {
                 FileType::RegularFile => {}
                 FileType::Directory => return Ok(Found::Directory { dir: place, meta: Meta::of(&stat) }),
                 _ => return Err(Refused::NotFound),
+            }
+            if let Kind::Made(system) = self.systems.kind(Meta::of(&stat).dev, &place)? {
+                self.systems.refuse(Meta::of(&stat).dev, system, path);
+                return Err(Refused::NotFound);
             }
             if let Some(file) = self.open_file(path, &place, &stat, cost)? {
                 // Asked anew: on NFS only an open brings the state up to date.
@@ -386,6 +415,18 @@ impl From<Errno> for Refused {
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Refused::Forbidden,
             Errno::MFILE | Errno::NFILE => Refused::TooManyFiles,
             errno => Refused::Other(errno.into()),
+        }
+    }
+}
+
+/// The directory to which `path` leads, and its path without links. A link on the way may be switched meanwhile.
+fn open_by_real_path(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let mut tries = 1..TRIES;
+    loop {
+        let real = path.canonicalize()?;
+        match rustix::fs::open(&real, PLACE | OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) if tries.next().is_some() => {}
+            other => return Ok((other?, real)),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! They are found by the same resolver as everything else, so one outside the root is not found. One that is
 //! older than its original is left alone: its content may be another.
 
-use crate::app::files::lookup::{Found, Meta, Root};
+use crate::app::files::cache::Stored;
+use crate::app::files::lookup::{Found, Meta};
 use crate::http::accept::Coding;
 use std::fs::File;
 
@@ -13,17 +14,15 @@ const CODINGS: [Coding; 3] = [Coding::Br, Coding::Zstd, Coding::Gzip];
 /// Where the precompressed files of a file would be.
 #[derive(Clone, Copy, Debug)]
 pub struct Precompressed<'a> {
-    root: &'a Root,
-    path: &'a [u8],
-    original: Meta,
+    original: &'a Stored,
 }
 
 impl<'a> Precompressed<'a> {
     /// How many a file can have.
     pub const MOST: usize = CODINGS.len();
 
-    pub fn new(root: &'a Root, path: &'a [u8], original: Meta) -> Precompressed<'a> {
-        Precompressed { root, path, original }
+    pub fn new(original: &'a Stored) -> Precompressed<'a> {
+        Precompressed { original }
     }
 
     /// The codings there are, in the order of preference. All are looked for, also those that this client
@@ -34,9 +33,9 @@ impl<'a> Precompressed<'a> {
 
     /// The file in this coding, if it is as new as the original.
     pub fn open(&self, coding: Coding) -> Option<(File, Meta)> {
-        let path = [self.path, coding.suffix()?.as_bytes()].concat();
-        match self.root.find(&path) {
-            Ok(Found::File { file, meta }) if meta.mtime >= self.original.mtime => Some((file, meta)),
+        let path = [&*self.original.path, coding.suffix()?.as_bytes()].concat();
+        match self.original.root.find(&path) {
+            Ok(Found::File { file, meta }) if meta.mtime >= self.original.meta.mtime => Some((file, meta)),
             _ => None,
         }
     }

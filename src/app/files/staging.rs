@@ -45,8 +45,8 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Makes an empty file for `dir`. `old`: what has the name that it will take.
-    pub fn create(store: &Writable, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
-        let nameless = if store.root.descriptors().is_some() { nameless(&dir)? } else { None };
+    pub fn create(store: &Writable, root: &Root, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
+        let nameless = if root.descriptors().is_some() { nameless(&dir)? } else { None };
         match nameless {
             Some(file) => Ok(Staged::new(store, dir, file, None)),
             None => Staged::create_named(store, dir, old),
@@ -226,7 +226,7 @@ fn temporary_name() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lookup::Symlinks;
+    use super::super::root_path::{RootPath, RootRules};
     use super::super::scratch::Scratch;
     use super::*;
     use std::fs::{self, Permissions};
@@ -236,14 +236,18 @@ mod tests {
     const OLD: &str = "file";
 
     fn store(dir: &Scratch) -> Writable {
-        Writable::new(Root::open(&dir.root(), Symlinks::Inside, false).unwrap())
+        Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
     }
 
     /// One without a name, and one with a name from the beginning.
+    fn root(store: &Writable) -> Arc<Root> {
+        store.root.known().unwrap()
+    }
+
     fn both(store: &Writable) -> [Staged; 2] {
-        let dir = || store.root.parent(OLD.as_bytes()).unwrap().0;
+        let dir = || root(store).parent(OLD.as_bytes()).unwrap().0;
         let old = statat(dir(), OLD, AtFlags::SYMLINK_NOFOLLOW).ok();
-        let nameless = Staged::create(store, dir(), old.as_ref()).unwrap();
+        let nameless = Staged::create(store, &root(store), dir(), old.as_ref()).unwrap();
         [nameless, Staged::create_named(store, dir(), old.as_ref()).unwrap()]
     }
 
@@ -270,7 +274,7 @@ mod tests {
         let [mut nameless, named] = both(&store);
         drop(named);
         assert_eq!((names(&dir).len(), &nameless.temporary), (0, &None), "O_TMPFILE shows nothing here");
-        nameless.take_free_name(&store.root, OLD.as_bytes()).unwrap();
+        nameless.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
         drop(nameless);
         assert_eq!(names(&dir), [OLD]);
     }
@@ -285,14 +289,14 @@ mod tests {
             assert!(named.temporary.as_deref().is_some_and(|name| statat(&named.dir, name, AtFlags::empty()).is_ok()));
             if is_replaced {
                 // The moment between link and rename.
-                nameless.temporary = Some(nameless.take_temporary_name(&store.root).unwrap());
+                nameless.temporary = Some(nameless.take_temporary_name(&root(&store)).unwrap());
                 sweep(&dir);
                 assert_eq!(names(&dir).len(), 3);
-                nameless.replace(&store.root, OLD.as_bytes()).unwrap();
-                named.replace(&store.root, OLD.as_bytes()).unwrap();
+                nameless.replace(&root(&store), OLD.as_bytes()).unwrap();
+                named.replace(&root(&store), OLD.as_bytes()).unwrap();
             } else {
-                named.take_free_name(&store.root, OLD.as_bytes()).unwrap();
-                assert_eq!(nameless.take_free_name(&store.root, OLD.as_bytes()), Err(Errno::EXIST));
+                named.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
+                assert_eq!(nameless.take_free_name(&root(&store), OLD.as_bytes()), Err(Errno::EXIST));
             }
             drop((nameless, named));
             assert_eq!(names(&dir), [OLD]);
@@ -343,7 +347,7 @@ mod tests {
         for which in 0..2 {
             let mut staged = both(&store).into_iter().nth(which).unwrap();
             staged.file.get_ref().set_len(3 * PIECE).unwrap();
-            staged.take_free_name(&store.root, OLD.as_bytes()).unwrap();
+            staged.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
             fs::remove_file(dir.root().join(OLD)).unwrap();
             drop(staged);
             assert!(store.discarded.is_empty());
@@ -353,7 +357,7 @@ mod tests {
     #[test]
     fn a_file_that_is_taken_for_dead_before_its_lock_is_made_anew() {
         let dir = Scratch::new();
-        let (place, _) = store(&dir).root.parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
+        let (place, _) = root(&store(&dir)).parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
         let make = || File::create(dir.root().join(OLD)).unwrap();
         // The other one has the lock, or has removed the name, or somebody else has it by now.
         let file = make();
@@ -378,7 +382,7 @@ mod tests {
                 let path = dir.root().join(OLD);
                 fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
                 let mut staged = both(&store).into_iter().nth(which).unwrap();
-                staged.replace(&store.root, OLD.as_bytes()).unwrap();
+                staged.replace(&root(&store), OLD.as_bytes()).unwrap();
                 drop(staged);
                 assert_eq!(path.metadata().unwrap().mode() & 0o7777, new, "{old:o}");
                 assert_eq!((path.metadata().unwrap().len(), names(&dir).len()), (0, 1));
@@ -398,7 +402,7 @@ mod tests {
         }
         for staged in &mut both(&store(&dir)) {
             fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
-            staged.replace(&store(&dir).root, OLD.as_bytes()).unwrap();
+            staged.replace(&root(&store(&dir)), OLD.as_bytes()).unwrap();
             let meta = path.metadata().unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o750));
         }
@@ -412,7 +416,7 @@ mod tests {
         dir.file("by std", "");
         let usual = dir.root().join("by std").metadata().unwrap().mode();
         let [mut nameless, _] = both(&store(&dir));
-        nameless.replace(&store(&dir).root, OLD.as_bytes()).unwrap();
+        nameless.replace(&root(&store(&dir)), OLD.as_bytes()).unwrap();
         assert_eq!(dir.root().join(OLD).symlink_metadata().unwrap().mode(), usual);
     }
 }

@@ -14,6 +14,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
@@ -65,15 +66,15 @@ pub enum UploadError {
 
 impl Incoming {
     /// Begins an upload to `path` below the root. Its directory has to exist.
-    pub fn create(store: &Writable, path: &[u8]) -> Result<Incoming, UploadError> {
-        let (dir, name) = store.root.parent(path)?;
+    pub fn create(store: &Writable, root: &Arc<Root>, path: &[u8]) -> Result<Incoming, UploadError> {
+        let (dir, name) = root.parent(path)?;
         // Known before the body is sent; commit finds out again, for one made meanwhile.
         let old = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
         if old.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
             return Err(UploadError::Directory);
         }
-        let entry = store.enter(path);
-        let staged = Staged::create(store, dir, old.as_ref())?;
+        let entry = store.enter(root, path);
+        let staged = Staged::create(store, root, dir, old.as_ref())?;
         Ok(Incoming { staged, name: name.to_vec(), _entry: entry })
     }
 
@@ -139,7 +140,7 @@ impl From<io::Error> for UploadError {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lookup::Symlinks;
+    use super::super::root_path::{RootPath, RootRules};
     use super::super::scratch::Scratch;
     use super::super::staging::BUFFER;
     use super::*;
@@ -148,15 +149,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     fn store(dir: &Scratch) -> Writable {
-        Writable::new(Root::open(&dir.root(), Symlinks::Inside, false).unwrap())
+        Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
+    }
+
+    fn root(store: &Writable) -> Arc<Root> {
+        store.root.known().unwrap()
     }
 
     fn upload(store: &Writable, path: &str, text: &str, mode: Commit) -> Result<Committed, UploadError> {
-        let mut incoming = Incoming::create(store, path.as_bytes())?;
+        let mut incoming = Incoming::create(store, &root(store), path.as_bytes())?;
         for byte in text.bytes() {
             incoming.write(&[byte])?;
         }
-        Ok(incoming.commit(&store.root, mode)?)
+        Ok(incoming.commit(&root(store), mode)?)
     }
 
     /// All names below the root, dotfiles too, sorted.
@@ -175,12 +180,12 @@ mod tests {
     fn an_upload_appears_whole_at_its_commit() {
         let dir = Scratch::new();
         let store = store(&dir);
-        let mut incoming = Incoming::create(&store, b"new").unwrap();
+        let mut incoming = Incoming::create(&store, &root(&store), b"new").unwrap();
         incoming.write(b"hel").unwrap();
         assert_eq!(names(&dir), [""; 0], "a file without a name");
         incoming.write(b"").unwrap();
         incoming.write(b"lo").unwrap();
-        assert_eq!(incoming.commit(&store.root, Commit::Replace).unwrap(), Committed::Created);
+        assert_eq!(incoming.commit(&root(&store), Commit::Replace).unwrap(), Committed::Created);
         assert_eq!(names(&dir), ["new"]);
         assert_eq!(text(&dir, "new"), "hello");
         let mode = std::fs::metadata(dir.root().join("new")).unwrap().permissions().mode();
@@ -195,7 +200,7 @@ mod tests {
         dir.file("old", "old");
         let store = store(&dir);
         for path in ["old", "new"] {
-            let mut incoming = Incoming::create(&store, path.as_bytes()).unwrap();
+            let mut incoming = Incoming::create(&store, &root(&store), path.as_bytes()).unwrap();
             incoming.write(b"half").unwrap();
             drop(incoming);
             assert_eq!(names(&dir), ["old"]);
@@ -256,11 +261,11 @@ mod tests {
         let dir = Scratch::new();
         std::fs::create_dir(dir.root().join("sub")).unwrap();
         let store = store(&dir);
-        assert!(matches!(Incoming::create(&store, b"sub"), Err(UploadError::Directory)));
+        assert!(matches!(Incoming::create(&store, &root(&store), b"sub"), Err(UploadError::Directory)));
         // One that appears while the body is on its way.
-        let incoming = Incoming::create(&store, b"late").unwrap();
+        let incoming = Incoming::create(&store, &root(&store), b"late").unwrap();
         std::fs::create_dir(dir.root().join("late")).unwrap();
-        let error = incoming.commit(&store.root, Commit::Replace).unwrap_err();
+        let error = incoming.commit(&root(&store), Commit::Replace).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
         assert!(matches!(UploadError::from(error), UploadError::Directory));
         assert_eq!(names(&dir), ["late", "sub"]);
@@ -272,7 +277,7 @@ mod tests {
         dir.link("../outside", "out");
         let store = store(&dir);
         for path in ["", "/", "../x", "a/../../x", "out/x", "nothing/x", ".env", "a\0b", ".", "..", "sub/", "/x"] {
-            let error = Incoming::create(&store, path.as_bytes()).unwrap_err();
+            let error = Incoming::create(&store, &root(&store), path.as_bytes()).unwrap_err();
             assert!(matches!(error, UploadError::Refused(Refused::NotFound)), "{path} {error:?}");
         }
         assert_eq!(names(&dir), ["out"]);
@@ -296,10 +301,11 @@ mod tests {
         let store = store(&dir);
         // Told by the write, or at the end where the content was short enough to be kept back.
         for length in [BUFFER, 1] {
-            let mut incoming = Incoming::create(&store, b"a").unwrap();
+            let mut incoming = Incoming::create(&store, &root(&store), b"a").unwrap();
             let full = File::options().write(true).open("/dev/full").unwrap();
             incoming.staged.file = BufWriter::with_capacity(BUFFER, full);
-            let result = incoming.write(&vec![0; length]).and_then(|()| incoming.commit(&store.root, Commit::Replace));
+            let result =
+                incoming.write(&vec![0; length]).and_then(|()| incoming.commit(&root(&store), Commit::Replace));
             assert!(matches!(UploadError::from(result.unwrap_err()), UploadError::Full));
         }
         assert_eq!(names(&dir), [""; 0]);

@@ -4,20 +4,19 @@
 //! It only ever says that nothing has changed. After an event of whatever kind, or where a file cannot be watched, files are
 //! asked for one by one, as without it.
 //!
-//! What is watched is a file's inode and those of the directories between it and the root; the root itself is held by its
-//! descriptor. A change of the content, the times or the number of links, and a move, show on the inode, whatever name they
-//! were made by; the event is there before the call that made the change has returned. Not watched is a way with a symbolic
-//! link in it, or a file system that others than this kernel write to.
+//! What is watched is a file's inode and those of the directories between it and the root; the way to the root itself is
+//! followed by `root_path`. A change of the content, the times or the number of links, and a move, show on the inode,
+//! whatever name they were made by; the event is there before the call that made the change has returned. Not watched is a
+//! way with a symbolic link in it, or a file system that others than this kernel write to.
 //!
 //! Three things inotify does not tell: stores to a shared mapping, the completion of Linux AIO, and something being mounted
 //! over a directory. Hence `FRESH`.
 
 use crate::app::files::lookup::{Meta, Root};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
-use rustix::io::Errno;
+use crate::app::files::news::{self, News};
+use rustix::fs::inotify::WatchFlags;
 use std::collections::{HashMap, HashSet};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long an answer of the file system is trusted when no event has come.
@@ -26,18 +25,13 @@ const FRESH: Duration = Duration::from_secs(1);
 const DIRECTORIES: usize = 1024;
 /// Watched files, likewise.
 const FILES: usize = 4096;
-/// File systems whose changes all go through this kernel (statfs(2)): ext, XFS, Btrfs, tmpfs, F2FS.
-const LOCAL: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
 /// Of a directory only itself matters: what comes and goes in it, unless it is on the way to a kept file, does not.
 const ITSELF: WatchFlags = WatchFlags::ATTRIB.union(WatchFlags::MOVE_SELF).union(WatchFlags::DELETE_SELF);
 
 #[derive(Debug)]
 pub struct Watch {
-    inotify: OwnedFd,
-    /// How often something has changed.
-    epoch: u64,
-    /// Before the kernel was last asked.
-    asked: Option<Instant>,
+    /// How often something has changed is the epoch.
+    news: Arc<News>,
     /// By their paths below the root.
     directories: HashMap<Box<[u8]>, Directory>,
     /// The watches of files.
@@ -64,15 +58,13 @@ pub struct Watched {
 }
 
 impl Watch {
-    /// `None` where the kernel has no more for us.
-    pub fn new() -> Option<Watch> {
-        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        Some(Watch { inotify, epoch: 0, asked: None, directories: HashMap::new(), files: HashSet::new() })
+    pub fn new(news: Arc<News>) -> Watch {
+        Watch { news, directories: HashMap::new(), files: HashSet::new() }
     }
 
     /// Whether nothing has happened to a file before `read`.
     pub fn vouches_for(&mut self, watched: &Watched, read: Instant) -> bool {
-        watched.until > read && watched.epoch == self.epoch(read)
+        watched.until > read && watched.epoch == self.news.changes(read)
     }
 
     /// Begins to watch the file that `path` leads to, or renews what was agreed. The caller looks at the file behind this
@@ -85,7 +77,7 @@ impl Watch {
         seen: &Meta,
         read: Instant,
     ) -> Option<Watched> {
-        let epoch = self.epoch(read);
+        let epoch = self.news.changes(read);
         let until = read + FRESH;
         match watched {
             Some(watched) if watched.epoch == epoch => Some(Watched { until, ..watched }),
@@ -103,32 +95,7 @@ impl Watch {
 
     pub fn forget(&mut self, watched: &Watched) {
         self.files.remove(&watched.watch);
-        // It fails where the file is gone, and its watch with it.
-        let _ = inotify::remove_watch(&self.inotify, watched.watch);
-    }
-
-    /// How often something has changed before `read`, at least.
-    fn epoch(&mut self, read: Instant) -> u64 {
-        if self.asked.is_none_or(|asked| asked < read) {
-            self.epoch += u64::from(self.has_news());
-            self.asked = Some(read);
-        }
-        self.epoch
-    }
-
-    fn has_news(&self) -> bool {
-        let mut room = [MaybeUninit::uninit(); 4096];
-        let mut reader = Reader::new(&self.inotify, &mut room);
-        let mut news = false;
-        loop {
-            match reader.next() {
-                // A watch has ended; what ended it was told before, or was `forget`.
-                Ok(event) => news |= event.events() != ReadFlags::IGNORED,
-                Err(Errno::AGAIN) => return news,
-                Err(Errno::INTR) => {}
-                Err(_) => return true,
-            }
-        }
+        self.news.end(watched.watch);
     }
 
     /// From the top down: once a directory is watched and its path leads to it, a later change of that way is an event.
@@ -140,14 +107,10 @@ impl Watch {
             self.add_directory(root, &path[..slash], epoch)?;
         }
         let file = root.place(path).ok()?;
-        let system = rustix::fs::fstatfs(&file).ok()?.f_type;
-        // The type differs from one architecture to the next.
-        #[allow(clippy::unnecessary_cast)]
-        let is_local = LOCAL.contains(&(system as i64 & 0xffff_ffff));
-        if !is_local || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
+        if !news::is_local(&file) || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
             return None;
         }
-        let watch = self.watch(&file, ITSELF | WatchFlags::MODIFY)?;
+        let watch = self.news.watch(&file, ITSELF | WatchFlags::MODIFY)?;
         // An inode has one watch, which can be ended once: it belongs to the first path that leads to it.
         self.files.insert(watch).then_some(watch)
     }
@@ -168,7 +131,7 @@ impl Watch {
         }
         let directory = root.place(path).ok()?;
         let meta = Meta::of_place(&directory).ok()?;
-        let (watch, identity) = (self.watch(&directory, ITSELF)?, (meta.dev, meta.ino));
+        let (watch, identity) = (self.news.watch(&directory, ITSELF)?, (meta.dev, meta.ino));
         self.directories.insert(path.into(), Directory { watch, identity, epoch });
         if let Some(known) = known {
             self.end_unused(known.watch);
@@ -189,15 +152,8 @@ impl Watch {
     /// Ends the watch of a directory, unless another path is known to lead to it.
     fn end_unused(&self, watch: i32) {
         if !self.directories.values().any(|directory| directory.watch == watch) {
-            // It fails where the directory is gone, and its watch with it.
-            let _ = inotify::remove_watch(&self.inotify, watch);
+            self.news.end(watch);
         }
-    }
-
-    /// By its descriptor: whatever the path leads to by now, this is what is watched.
-    fn watch(&self, place: impl AsFd, what: WatchFlags) -> Option<i32> {
-        let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
-        inotify::add_watch(&self.inotify, path, what).ok()
     }
 }
 
@@ -225,7 +181,7 @@ mod tests {
             scratch.file("a/b/file", "one");
             scratch.file("a/b/beside", "another");
             let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
-            Place { scratch, root, watch: Watch::new().unwrap(), now: Instant::now() }
+            Place { scratch, root, watch: Watch::new(Arc::new(News::new().unwrap())), now: Instant::now() }
         }
 
         fn later(&mut self) -> Instant {

@@ -5,6 +5,7 @@ use crate::app::files::discarded::Discarded;
 use crate::app::files::journal::{Entry, Journal};
 use crate::app::files::lock::Lock;
 use crate::app::files::lookup::{Root, split};
+use crate::app::files::root_path::RootPath;
 use crate::app::files::sweep::Sweep;
 use crate::sync;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,40 +14,50 @@ use std::time::Instant;
 
 #[derive(Debug)]
 pub struct Writable {
-    pub root: Root,
+    pub root: RootPath,
     pub lock: Lock,
     /// What uploads that were cut had written.
     pub discarded: Arc<Discarded>,
-    journal: Arc<Journal>,
-    sweep: Mutex<Sweep>,
-    /// Whether `sweep` has something to do: asked in every turn.
+    /// `None` until a directory is there.
+    tidying: Mutex<Option<Tidying>>,
+    /// Whether the sweep has something to do: asked in every turn.
     is_sweeping: AtomicBool,
 }
 
 impl Writable {
-    pub fn new(root: Root) -> Writable {
-        let (journal, mut sweep) = (Arc::<Journal>::default(), Sweep::default());
-        sweep.begin_round(journal.folders(root.dir()));
-        let (sweep, is_sweeping) = (Mutex::new(sweep), AtomicBool::new(true));
-        Writable { root, lock: Lock::default(), discarded: Arc::default(), journal, sweep, is_sweeping }
+    pub fn new(root: RootPath) -> Writable {
+        let tidying = Mutex::new(root.known().map(Tidying::new));
+        let (lock, discarded) = (Lock::default(), Arc::default());
+        Writable { root, lock, discarded, tidying, is_sweeping: AtomicBool::new(true) }
     }
 
-    /// To be called before an upload to `path` begins. The entry is held until the upload has ended.
-    pub fn enter(&self, path: &[u8]) -> Entry {
-        self.journal.enter(self.root.dir(), split(path).0)
+    /// Call this before an upload to `path` below `root` begins. The entry is held until the upload has ended.
+    pub fn enter(&self, root: &Arc<Root>, path: &[u8]) -> Entry {
+        self.tidying(root, |tidying| tidying.journal.enter(root.dir(), split(path).0))
     }
 
     /// Has the directory in which an upload to `path` has begun looked through for what others have left.
-    pub fn look_around(&self, path: &[u8], now: Instant) {
-        let mut sweep = sync::lock(&self.sweep);
-        sweep.enter(split(path).0, now);
-        if self.journal.is_long() {
-            sweep.begin_round_if_rested(|| self.journal.folders(self.root.dir()), now);
-        }
-        self.is_sweeping.store(true, Ordering::Relaxed);
+    pub fn look_around(&self, root: &Arc<Root>, path: &[u8], now: Instant) {
+        self.tidying(root, |Tidying { journal, sweep, .. }| {
+            sweep.enter(split(path).0, now);
+            if journal.is_long() {
+                sweep.begin_round_if_rested(|| journal.folders(root.dir()), now);
+            }
+            self.is_sweeping.store(true, Ordering::Relaxed);
+        });
     }
 
-    /// When `do_chore` is to be called.
+    /// The journal and the sweep of the directory that is served: begun anew when the root's name leads to another one.
+    fn tidying<T>(&self, root: &Arc<Root>, act: impl FnOnce(&mut Tidying) -> T) -> T {
+        let mut tidying = sync::lock(&self.tidying);
+        let tidying = match &mut *tidying {
+            Some(known) if Arc::ptr_eq(&known.root, root) => known,
+            other => other.insert(Tidying::new(Arc::clone(root))),
+        };
+        act(tidying)
+    }
+
+    /// When `do_chore` has to be called.
     pub fn next_chore(&self, now: Instant) -> Option<Instant> {
         if !self.discarded.is_empty() {
             return Some(now);
@@ -55,8 +66,8 @@ impl Writable {
             return None;
         }
         // Stored under the lock, as in `look_around`: what is added meanwhile is not forgotten.
-        let sweep = sync::lock(&self.sweep);
-        let next = sweep.next(now);
+        let tidying = sync::lock(&self.tidying);
+        let next = tidying.as_ref().and_then(|tidying| tidying.sweep.next(now));
         self.is_sweeping.store(next.is_some(), Ordering::Relaxed);
         next
     }
@@ -65,11 +76,27 @@ impl Writable {
     /// millisecond.
     pub fn do_chore(&self, now: Instant) {
         self.discarded.free_some();
-        if self.is_sweeping.load(Ordering::Relaxed) {
-            let mut sweep = sync::lock(&self.sweep);
-            if sweep.next(now).is_some_and(|next| next <= now) {
-                sweep.step(&self.root, &self.journal, now);
-            }
+        if self.is_sweeping.load(Ordering::Relaxed)
+            && let Some(Tidying { root, journal, sweep }) = &mut *sync::lock(&self.tidying)
+            && sweep.next(now).is_some_and(|next| next <= now)
+        {
+            sweep.step(root, journal, now);
         }
+    }
+}
+
+/// What removes the temporary files that are left below one root.
+#[derive(Debug)]
+struct Tidying {
+    root: Arc<Root>,
+    journal: Arc<Journal>,
+    sweep: Sweep,
+}
+
+impl Tidying {
+    fn new(root: Arc<Root>) -> Tidying {
+        let (journal, mut sweep) = (Arc::<Journal>::default(), Sweep::default());
+        sweep.begin_round(journal.folders(root.dir()));
+        Tidying { root, journal, sweep }
     }
 }

@@ -16,6 +16,7 @@ use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::{Found, Meta, Refused, Root};
 use crate::app::files::mime::Types;
 use crate::app::files::precompressed::Precompressed;
+use crate::app::files::root_path::RootPath;
 use crate::app::receive::prepare::{self, Listed};
 use crate::app::reply::file::Representation;
 use crate::app::reply::page::{self, Format};
@@ -41,7 +42,7 @@ use std::sync::Arc;
 pub struct Site {
     /// What its addresses begin with; begins and ends with a slash.
     prefix: String,
-    root: Arc<Root>,
+    root: RootPath,
     /// Whether a directory without an index shows its names.
     listing: bool,
     /// What stands for a directory: the first of these that is there.
@@ -67,7 +68,7 @@ impl Site {
     /// The page of `--spa` is not there: every address would be 404.
     pub fn new(
         prefix: &str,
-        root: Root,
+        root: RootPath,
         mut rules: SiteRules,
         memory: usize,
         coders: &Arc<Coders>,
@@ -75,7 +76,7 @@ impl Site {
         // The page of an application is in ROOT.
         rules.spa = rules.spa.filter(|_| prefix == "/");
         if let Some(path) = &rules.spa
-            && !matches!(root.find(path), Ok(Found::File { .. }))
+            && !root.known().is_some_and(|root| matches!(root.find(path), Ok(Found::File { .. })))
         {
             let path = path.escape_ascii();
             return Err(StartError::new(format!(
@@ -86,7 +87,8 @@ impl Site {
         let for_listings = if rules.listing { memory / 4 } else { 0 };
         Ok(Site {
             prefix: prefix.to_owned(),
-            root: Arc::new(root),
+            cache: Cache::new(memory - for_listings, root.news()),
+            root,
             listing: rules.listing,
             index: rules.index,
             try_html: rules.try_html,
@@ -94,7 +96,6 @@ impl Site {
             precompressed: rules.precompressed,
             types: Types::new(rules.mime, rules.charset),
             cache_control: CacheControl::new(rules.cache_control, rules.immutable),
-            cache: Cache::new(memory - for_listings),
             listings: Arc::new(Shelf::new(for_listings)),
             coders: Arc::clone(coders),
         })
@@ -102,7 +103,7 @@ impl Site {
 
     pub fn answer(&self, request: &Request, rest: &Rest, mut responder: Responder, now: &Now) -> Next {
         let path = rest.decoded.as_deref();
-        let mut search = Search { site: self, now, cost: 0 };
+        let mut search = Search { site: self, now, root: None, cost: 0 };
         let mut answer = path.map_or(Answer::Nothing(Refused::NotFound), |path| search.resolve(path));
         let mut vary = Vary::NOTHING;
         if matches!(answer, Answer::Nothing(Refused::NotFound))
@@ -123,8 +124,8 @@ impl Site {
                 representation.answer(&self.coders, request, responder, now).into()
             }
             Answer::Redirect => redirect(&self.prefix, request, path.unwrap_or_default(), responder).into(),
-            Answer::Listing(dir, meta) => {
-                let listing = self.listings.find(&self.root, path.unwrap_or_default(), (dir, &meta), now);
+            Answer::Listing(root, dir, meta) => {
+                let listing = self.listings.find(&root, path.unwrap_or_default(), (dir, &meta), now);
                 match prepare::listing(listing, &self.listings, &self.coders, request, responder, now) {
                     Listed::Reply(reply) => reply.into(),
                     Listed::Unmade(preparation) => Next::Prepare(preparation),
@@ -145,15 +146,15 @@ impl Site {
     }
 
     /// A file that was served lately, if `path` still leads to it.
-    fn cached(&self, path: &[u8], now: &Now) -> Option<Arc<Stored>> {
-        self.cache.find(path, &self.root, now.instant)
+    fn cached(&self, path: &[u8], now: &Now, cost: &mut usize) -> Option<Arc<Stored>> {
+        self.cache.find(path, &self.root, now.instant, cost)
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
         let mut representation = Representation::new(stored);
         // What is in a coding already has no other form beside it.
         let has_forms = self.precompressed && stored.coding.is_none();
-        representation.precompressed = has_forms.then(|| Precompressed::new(&self.root, &stored.path, stored.meta));
+        representation.precompressed = has_forms.then(|| Precompressed::new(stored));
         representation
     }
 }
@@ -163,7 +164,7 @@ enum Answer {
     File(Arc<Stored>),
     /// A directory, its address without the slash at its end.
     Redirect,
-    Listing(OwnedFd, Meta),
+    Listing(Arc<Root>, OwnedFd, Meta),
     /// A directory whose names are not shown.
     Unlisted,
     Nothing(Refused),
@@ -173,6 +174,8 @@ enum Answer {
 struct Search<'a> {
     site: &'a Site,
     now: &'a Now,
+    /// Below which all of it is looked up, once it is asked for.
+    root: Option<Arc<Root>>,
     /// What it has cost so far. What is kept costs nothing.
     cost: usize,
 }
@@ -180,8 +183,8 @@ struct Search<'a> {
 impl Search<'_> {
     /// What a path comes to: from what is kept, or by looking it up.
     fn resolve(&mut self, path: &[u8]) -> Answer {
-        let Search { site, now, .. } = *self;
-        if let Some(stored) = site.cached(path, now) {
+        let (site, now) = (self.site, self.now);
+        if let Some(stored) = site.cached(path, now, &mut self.cost) {
             return Answer::File(stored);
         }
         if site.cache.is_missing(path, now.instant) {
@@ -197,14 +200,14 @@ impl Search<'_> {
     /// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
     /// for the path instead.
     fn look_up(&mut self, path: &[u8]) -> Answer {
-        let Search { site, now, .. } = *self;
+        let (site, now) = (self.site, self.now);
         let has_slash = path.is_empty() || path.ends_with(b"/");
         match self.find(path) {
-            Ok(Found::File { file, meta }) => {
-                Answer::File(site.cache.keep(path, self.load(path, file, meta), now.instant, now.unix))
+            Ok((root, Found::File { file, meta })) => {
+                Answer::File(site.cache.keep(path, self.load(&root, path, (file, meta)), now.instant, now.unix))
             }
-            Ok(Found::Directory { dir, meta }) if has_slash => self.index(path, dir, meta),
-            Ok(Found::Directory { .. }) => self.with_html(path).unwrap_or(Answer::Redirect),
+            Ok((root, Found::Directory { dir, meta })) if has_slash => self.index(path, root, (dir, meta)),
+            Ok((_, Found::Directory { .. })) => self.with_html(path).unwrap_or(Answer::Redirect),
             Err(Refused::NotFound) if !has_slash => self.with_html(path).unwrap_or(Answer::Nothing(Refused::NotFound)),
             Err(refused) => Answer::Nothing(refused),
         }
@@ -217,30 +220,32 @@ impl Search<'_> {
         }
         let path = [path, b".html"].concat();
         match self.find(&path) {
-            Ok(Found::File { file, meta }) => Some(Answer::File(Arc::new(self.load(&path, file, meta)))),
-            Ok(Found::Directory { .. }) | Err(Refused::NotFound) => None,
+            Ok((root, Found::File { file, meta })) => {
+                Some(Answer::File(Arc::new(self.load(&root, &path, (file, meta)))))
+            }
+            Ok((_, Found::Directory { .. })) | Err(Refused::NotFound) => None,
             Err(refused) => Some(Answer::Nothing(refused)),
         }
     }
 
     /// The index file of a directory, or else its listing.
-    fn index(&mut self, directory: &[u8], dir: OwnedFd, meta: Meta) -> Answer {
-        let Search { site, now, .. } = *self;
+    fn index(&mut self, directory: &[u8], root: Arc<Root>, (dir, meta): (OwnedFd, Meta)) -> Answer {
+        let (site, now) = (self.site, self.now);
         for (place, name) in site.index.iter().enumerate() {
             let path = [directory, name].concat();
             match self.find(&path) {
-                Ok(Found::File { file, meta }) => {
-                    let stored = self.load(&path, file, meta);
+                Ok((root, Found::File { file, meta })) => {
+                    let stored = self.load(&root, &path, (file, meta));
                     return Answer::File(match place {
                         0 => site.cache.keep(directory, stored, now.instant, now.unix),
                         _ => Arc::new(stored),
                     });
                 }
-                Ok(Found::Directory { .. }) | Err(Refused::NotFound) => {}
+                Ok((_, Found::Directory { .. })) | Err(Refused::NotFound) => {}
                 Err(refused) => return Answer::Nothing(refused),
             }
         }
-        if site.listing { Answer::Listing(dir, meta) } else { Answer::Unlisted }
+        if site.listing { Answer::Listing(root, dir, meta) } else { Answer::Unlisted }
     }
 
     /// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
@@ -252,18 +257,24 @@ impl Search<'_> {
             return None;
         }
         match self.find(path) {
-            Ok(Found::File { file, meta }) => Some(Arc::new(self.load(path, file, meta))),
+            Ok((root, Found::File { file, meta })) => Some(Arc::new(self.load(&root, path, (file, meta)))),
             _ => None,
         }
     }
 
-    fn find(&mut self, path: &[u8]) -> Result<Found, Refused> {
-        self.site.root.find_at_cost(path, &mut self.cost)
+    /// What is at `path`, and the root below which that is: the same for all of the request.
+    fn find(&mut self, path: &[u8]) -> Result<(Arc<Root>, Found), Refused> {
+        let root = match &self.root {
+            Some(root) => root,
+            None => self.root.insert(self.site.root.at(self.now.instant).ok_or(Refused::Gone)?),
+        };
+        Ok((Arc::clone(root), root.find_at_cost(path, &mut self.cost)?))
     }
 
-    /// Takes in the file at `path` below the root.
-    fn load(&mut self, path: &[u8], file: File, meta: Meta) -> Stored {
-        let stored = Stored::load(path, file, meta, &self.site.types.of(path), self.site.cache_control.of(path));
+    /// Takes in the file at `path` below `root`.
+    fn load(&mut self, root: &Arc<Root>, path: &[u8], file: (File, Meta)) -> Stored {
+        let Site { types, cache_control, .. } = self.site;
+        let stored = Stored::load(root, path, file, (&types.of(path), cache_control.of(path)), self.now.unix);
         self.cost += stored.load_cost();
         match self.site.types.behind_gzip(path) {
             Some(content_type) => {

@@ -4,7 +4,7 @@
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::cache::Stored;
-use crate::app::files::lookup::Found;
+use crate::app::files::lookup::{Found, Refused};
 use crate::app::files::mime;
 use crate::app::files::writable::Writable;
 use crate::app::receive::upload::Upload;
@@ -34,24 +34,30 @@ impl Store {
         let Some(path) = rest.decoded.as_deref() else {
             return page::not_found(Format::of(request), responder).into();
         };
+        let Some(root) = store.root.at(now.instant) else {
+            return refusal::refused(&Refused::Gone, request, responder).into();
+        };
         if request.method().is_get_or_head() {
             let mut spent = 0;
-            let found = store.root.find_at_cost(path, &mut spent);
+            let found = root.find_at_cost(path, &mut spent);
             responder.spend(spent);
             return match found {
                 Ok(Found::File { file, meta }) => {
-                    let stored = Stored::load(path, file, meta, mime::UNKNOWN, None);
+                    let stored = Stored::load(&root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
                     responder.spend(stored.load_cost());
-                    Representation::new(&Arc::new(stored)).answer(&self.coders, request, responder, now).into()
+                    let stored = Arc::new(stored);
+                    Representation::new(&stored).answer(&self.coders, request, responder, now).into()
                 }
                 Ok(Found::Directory { .. }) => page::not_found(Format::of(request), responder).into(),
                 Err(refused) => refusal::refused(&refused, request, responder).into(),
             };
         }
         let format = Format::of(request);
-        responder.spend(cost::NAME);
+        let mut spent = cost::NAME;
         if request.method() == Method::Delete {
-            return match change::removal(store, path, request, now) {
+            let removal = change::removal(store, root, path, request, now, &mut spent);
+            responder.spend(spent);
+            return match removal {
                 Ok(change) => change.attempt(format, responder, now).into(),
                 Err(refusal) => change::refuse(&refusal, format, responder).into(),
             };
@@ -61,7 +67,9 @@ impl Store {
             let sentence = "A part of a file cannot be stored; send the whole without Content-Range.";
             return page::error(format, responder, Status::BAD_REQUEST, sentence).into();
         }
-        match Upload::begin(store, path, request, now) {
+        let upload = Upload::begin(store, root, path, request, now, &mut spent);
+        responder.spend(spent);
+        match upload {
             Ok(upload) => Next::Receive(Receive::Upload(Box::new(upload))),
             Err(refusal) => change::refuse(&refusal, format, responder).into(),
         }

@@ -4,7 +4,8 @@
 use crate::app::body::Reply;
 use crate::app::files::delete::{self, Standing};
 use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
-use crate::app::files::lookup::{Meta, Root};
+use crate::app::files::lookup::{Refused, Root};
+use crate::app::files::state::State;
 use crate::app::files::upload::{Commit, Committed, Incoming, UploadError};
 use crate::app::files::writable::Writable;
 use crate::app::reply::page::{self, Format};
@@ -23,10 +24,12 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Change {
     directory: Arc<Writable>,
+    /// The directory that was served when it began. In another one nothing of it would be found.
+    root: Arc<Root>,
     what: What,
     path: Vec<u8>,
     /// What the client said it changes: checked under the lock.
-    seen: Option<Meta>,
+    seen: Option<State>,
     /// When it is no longer tried, once it has been, and how long before it is tried next.
     give_up: Option<Instant>,
     pause: Duration,
@@ -81,8 +84,8 @@ impl<E: Into<UploadError>> From<E> for Refusal {
 
 impl Change {
     /// `seen`: the state of `path` that the change is made for, where the client named one.
-    pub fn new(directory: Arc<Writable>, what: What, path: &[u8], seen: Option<Meta>) -> Change {
-        Change { directory, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
+    pub fn new(directory: Arc<Writable>, root: Arc<Root>, what: What, path: &[u8], seen: Option<State>) -> Change {
+        Change { directory, root, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
     }
 
     /// Makes the change and answers, or says when to try again.
@@ -97,8 +100,10 @@ impl Change {
         };
         let directory = Arc::clone(&self.directory);
         let Some(held) = directory.lock.try_hold(dir) else { return self.later(format, responder, now) };
-        let made = self.make(&directory.root);
+        let mut spent = 0;
+        let made = self.make(now, &mut spent);
         drop(held);
+        responder.spend(spent);
         match made {
             Ok(None) => responder.start(Status::NO_CONTENT).empty(),
             Ok(Some(location)) => {
@@ -112,26 +117,21 @@ impl Change {
     }
 
     /// Under the lock: checks the precondition and makes the change. What was created, where something was.
-    fn make(self, root: &Root) -> Result<Option<Vec<u8>>, Refusal> {
+    fn make(self, now: &Now, spent: &mut usize) -> Result<Option<Vec<u8>>, Refusal> {
+        let root = &self.root;
+        if !self.directory.root.at(now.instant).is_some_and(|current| Arc::ptr_eq(&current, root)) {
+            return Err(Refused::Gone.into());
+        }
+        if self.seen.is_some_and(|seen| !seen.still_holds(root, &self.path, now.unix, spent)) {
+            return Err(Refusal::Precondition);
+        }
         match self.what {
-            What::Upload { incoming, commit, location, always_created } => {
-                if self.seen.is_some_and(|seen| !root.unchanged(&self.path, &seen)) {
-                    return Err(Refusal::Precondition);
-                }
-                match incoming.commit(root, commit)? {
-                    Committed::Exists => Err(Refusal::Precondition),
-                    Committed::Replaced if !always_created => Ok(None),
-                    Committed::Created | Committed::Replaced => Ok(Some(location)),
-                }
-            }
+            What::Upload { incoming, commit, location, always_created } => match incoming.commit(root, commit)? {
+                Committed::Exists => Err(Refusal::Precondition),
+                Committed::Replaced if !always_created => Ok(None),
+                Committed::Created | Committed::Replaced => Ok(Some(location)),
+            },
             What::Remove { dir, name } => {
-                if let Some(seen) = self.seen {
-                    match delete::look(root, &self.path)? {
-                        Standing::Directory => return Err(UploadError::Directory.into()),
-                        Standing::File(meta) if meta != seen => return Err(Refusal::Precondition),
-                        Standing::File(_) => {}
-                    }
-                }
                 delete::remove(dir, &name)?;
                 Ok(None)
             }
@@ -164,24 +164,43 @@ pub fn refuse(cause: &Refusal, format: Format, responder: Responder) -> Reply {
         Refusal::Failed(UploadError::Directory) => (Status::CONFLICT, "There is a directory of this name."),
         Refusal::Failed(UploadError::Full) => (Status::INSUFFICIENT_STORAGE, "There is no room left to store this."),
     };
-    page::error(format, responder, status, sentence)
+    refusal::error(status, sentence, format, responder)
 }
 
-/// The removal of the file at `path`.
-pub fn removal(store: &Arc<Writable>, path: &[u8], request: &Request, now: &Now) -> Result<Change, Refusal> {
-    let Standing::File(meta) = delete::look(&store.root, path)? else { return Err(UploadError::Directory.into()) };
-    check(request, Some(&meta), now)?;
-    let (dir, name) = store.root.parent(path)?;
+/// The removal of the file at `path`. Adds to `spent` what it cost.
+pub fn removal(
+    store: &Arc<Writable>,
+    root: Arc<Root>,
+    path: &[u8],
+    request: &Request,
+    now: &Now,
+    spent: &mut usize,
+) -> Result<Change, Refusal> {
+    let Standing::File = delete::look(&root, path)? else { return Err(UploadError::Directory.into()) };
+    let seen = check(&root, path, request, now, spent)?;
+    let (dir, name) = root.parent(path)?;
     let what = What::Remove { dir, name: name.to_vec() };
-    Ok(Change::new(Arc::clone(store), what, path, Some(meta).filter(|_| names_a_state(request))))
+    Ok(Change::new(Arc::clone(store), root, what, path, seen.filter(|_| names_a_state(request))))
 }
 
-/// Whether the request may go on, of a file in this state.
-pub fn check(request: &Request, current: Option<&Meta>, now: &Now) -> Result<(), Refusal> {
-    let validators = current.map(|meta| file::validators(meta, now));
+/// Whether the request may go on, with what `path` leads to; and what that is. Adds to `spent` what it cost.
+pub fn check(
+    root: &Arc<Root>,
+    path: &[u8],
+    request: &Request,
+    now: &Now,
+    spent: &mut usize,
+) -> Result<Option<State>, Refusal> {
+    let is_tag_asked = names_a_state(request) || request.head.has(Name::IfNoneMatch);
+    let state = match State::look(root, path, is_tag_asked, now.unix, spent) {
+        Ok(state) => Some(state),
+        Err(Refused::NotFound) => None,
+        Err(refused) => return Err(refused.into()),
+    };
+    let validators = state.map(|State { meta, etag, .. }| file::validators(&meta, etag, now));
     match request.conditions().evaluate(false, validators.as_ref(), now.unix) {
         Outcome::PreconditionFailed => Err(Refusal::Precondition),
-        Outcome::Proceed | Outcome::NotModified => Ok(()),
+        Outcome::Proceed | Outcome::NotModified => Ok(state),
     }
 }
 

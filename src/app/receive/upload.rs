@@ -2,7 +2,8 @@
 //! whole; a broken upload leaves nothing.
 
 use crate::app::body::Reply;
-use crate::app::files::lookup::{Meta, Refused};
+use crate::app::files::lookup::Root;
+use crate::app::files::state::State;
 use crate::app::files::upload::{Commit, Incoming};
 use crate::app::files::writable::Writable;
 use crate::app::receive::change::{self, Change, Finish, Refusal, What};
@@ -19,6 +20,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Upload {
     store: Arc<Writable>,
+    /// Where it began.
+    root: Arc<Root>,
     incoming: Incoming,
     /// The request path, for `Location`.
     location: Vec<u8>,
@@ -26,24 +29,27 @@ pub struct Upload {
     method: Method,
     commit: Commit,
     /// What the client said it replaces: checked again before the rename.
-    replaces: Option<Meta>,
+    replaces: Option<State>,
 }
 
 impl Upload {
-    /// Begins an upload to `path`, if the request's preconditions allow it.
-    pub fn begin(store: &Arc<Writable>, path: &[u8], request: &Request, now: &Now) -> Result<Upload, Refusal> {
-        let current = match store.root.stat(path) {
-            Ok(meta) => Some(meta),
-            Err(Refused::NotFound) => None,
-            Err(refused) => return Err(refused.into()),
-        };
-        change::check(request, current.as_ref(), now)?;
+    /// Begins an upload to `path`, if the request's preconditions allow it. Adds to `spent` what it cost.
+    pub fn begin(
+        store: &Arc<Writable>,
+        root: Arc<Root>,
+        path: &[u8],
+        request: &Request,
+        now: &Now,
+        spent: &mut usize,
+    ) -> Result<Upload, Refusal> {
+        let current = change::check(&root, path, request, now, spent)?;
         let create_only = request.values(Name::IfNoneMatch).any(|value| value == b"*");
         let names_nothing = change::names_a_state(request) && current.is_none();
-        let incoming = Incoming::create(store, path)?;
-        store.look_around(path, now.instant);
+        let incoming = Incoming::create(store, &root, path)?;
+        store.look_around(&root, path, now.instant);
         Ok(Upload {
             store: Arc::clone(store),
+            root,
             incoming,
             location: request.path().to_vec(),
             path: path.to_vec(),
@@ -65,7 +71,7 @@ impl Upload {
             location: location(&self.location),
             always_created: self.method != Method::Put,
         };
-        Change::new(self.store, what, &self.path, self.replaces).attempt(format, responder, now)
+        Change::new(self.store, self.root, what, &self.path, self.replaces).attempt(format, responder, now)
     }
 }
 

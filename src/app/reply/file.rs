@@ -69,9 +69,9 @@ impl Negotiated {
     fn validators(&self, stored: &Stored, now: &Now) -> Validators {
         let etag = match self.coding {
             Coding::Identity => stored.etag,
-            coding => stored.etag.with_coding(coding.name()),
+            coding => stored.etag.map(|etag| etag.with_coding(coding.name())),
         };
-        Validators { etag: Some(etag), last_modified: last_modified(&stored.meta, now) }
+        Validators { etag, last_modified: last_modified(&stored.meta, now) }
     }
 }
 
@@ -81,7 +81,7 @@ impl<'a> Representation<'a> {
     }
 
     pub fn answer(mut self, coders: &Arc<Coders>, request: &Request, mut responder: Responder, now: &Now) -> Reply {
-        let Some(negotiated) = self.negotiate(request, &mut responder) else {
+        let Some(negotiated) = self.negotiate(request, &mut responder, now) else {
             return coding::not_acceptable(request, responder);
         };
         self.answer_in(negotiated, coders, request, responder, now)
@@ -161,7 +161,7 @@ impl<'a> Representation<'a> {
 
     /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
     /// and in a coding that is not worth it only when the client takes nothing else.
-    fn negotiate(&mut self, request: &Request, responder: &mut Responder) -> Option<Negotiated> {
+    fn negotiate(&mut self, request: &Request, responder: &mut Responder, now: &Now) -> Option<Negotiated> {
         let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
         if self.precompressed.is_none() && !request.head.has(Name::AcceptEncoding) {
             // Who doesn't ask is best served with plain bytes.
@@ -200,8 +200,8 @@ impl<'a> Representation<'a> {
         }
         match self.precompressed.and_then(|precompressed| precompressed.open(coding)) {
             Some((file, meta)) => {
-                let Stored { path, content_type, cache_control, .. } = &**self.stored;
-                let coded = Stored::load(path, file, meta, content_type, cache_control.as_deref());
+                let Stored { root, path, content_type, cache_control, .. } = &**self.stored;
+                let coded = Stored::load(root, path, (file, meta), (content_type, cache_control.as_deref()), now.unix);
                 responder.spend(cost::LOOKUP + coded.load_cost());
                 self.stored = Cow::Owned(Arc::new(coded));
                 Some(Negotiated { coding, compressor: None })
@@ -209,7 +209,7 @@ impl<'a> Representation<'a> {
             None => {
                 // Gone since it was offered: as if it had never been.
                 self.precompressed = None;
-                self.negotiate(request, responder)
+                self.negotiate(request, responder, now)
             }
         }
     }
@@ -417,7 +417,9 @@ fn render_lines(stored: &Stored, now: &Now) -> Lines {
     let mut length_line = Vec::new();
     field::push_line(&mut length_line, b"Content-Length", decimal(stored.meta.size).digits());
     let mut line = |name: &str, value: &[u8]| field::push_line(&mut lines, name.as_bytes(), value);
-    line("ETag", stored.etag.as_bytes());
+    if let Some(etag) = &stored.etag {
+        line("ETag", etag.as_bytes());
+    }
     if let Some(last_modified) = last_modified(&stored.meta, now) {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
@@ -458,14 +460,12 @@ fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Repl
 }
 
 /// The validators of a file as it is (RFC 9110, section 8.8).
-pub fn validators(meta: &Meta, now: &Now) -> Validators {
-    let (secs, nanos) = meta.mtime;
-    let etag = ETag::of_file(meta.dev, meta.ino, secs, nanos, meta.size);
-    Validators { etag: Some(etag), last_modified: last_modified(meta, now) }
+pub fn validators(meta: &Meta, etag: Option<ETag>, now: &Now) -> Validators {
+    Validators { etag, last_modified: last_modified(meta, now) }
 }
 
-/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the future is told
-/// as now.
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the
+/// future is told as now.
 fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
     u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
 }

@@ -10,7 +10,16 @@ use crate::proto::responder::Responder;
 /// Answers with the error page of a refused path.
 pub fn refused(refused: &Refused, request: &Request, responder: Responder) -> Reply {
     let (status, sentence) = refusal(refused);
-    page::error(Format::of(request), responder, status, sentence)
+    error(status, sentence, Format::of(request), responder)
+}
+
+/// An error page with such a status and sentence. A moment's trouble may be over in a second.
+pub fn error(status: Status, sentence: &str, format: Format, responder: Responder) -> Reply {
+    let mut fields = responder.start(status);
+    if status == Status::SERVICE_UNAVAILABLE {
+        fields.field("Retry-After", "1");
+    }
+    page::finish_error(format, fields, status, sentence)
 }
 
 /// The status of a refused path, and the sentence for its error page.
@@ -18,6 +27,10 @@ pub fn refusal(refused: &Refused) -> (Status, &'static str) {
     match refused {
         Refused::NotFound => (Status::NOT_FOUND, "There is nothing at this address."),
         Refused::Forbidden => (Status::FORBIDDEN, "The server may not read or write this."),
+        Refused::Gone => {
+            let sentence = "The directory with what is at this address is not there at the moment; try again soon.";
+            (Status::SERVICE_UNAVAILABLE, sentence)
+        }
         Refused::TooManyFiles => {
             log::warn!("no file descriptor is left to open a file with");
             (Status::SERVICE_UNAVAILABLE, "The server has too many files open at the moment; try again soon.")

@@ -1,7 +1,7 @@
 //! The flags about serving a directory.
 
 use crate::config::args::values::{choice, file_name, path_in_root};
-use crate::config::site::{CacheRule, CharsetRule, MimeRule, SiteRules, Symlinks};
+use crate::config::site::{CacheRule, CharsetRule, EtagRule, MimeRule, SiteRules, Symlinks};
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
@@ -65,6 +65,10 @@ pub(super) struct SiteArgs {
     #[arg(long)]
     pub(super) immutable: bool,
 
+    /// What the entity tag of a file is made of
+    #[arg(long, value_name = "RULE", value_enum, default_value = "inode")]
+    pub(super) etag: EtagRule,
+
     /// Symbolic links that are followed
     #[arg(long, value_name = "WHICH", value_enum, default_value = "inside")]
     pub(super) symlinks: Symlinks,
@@ -88,6 +92,7 @@ impl SiteArgs {
             charset: self.charset,
             cache_control: self.cache_control,
             immutable: self.immutable,
+            etag: self.etag,
             symlinks: self.symlinks,
             hidden: self.hidden,
         }
@@ -104,6 +109,26 @@ impl ValueEnum for Symlinks {
             Symlinks::Inside => choice("inside", "Those that lead to a place inside the directory that is served"),
             Symlinks::None => choice("none", "None"),
             Symlinks::All => choice("all", "All, wherever they lead"),
+        })
+    }
+}
+
+impl ValueEnum for EtagRule {
+    fn value_variants<'a>() -> &'a [EtagRule] {
+        &[EtagRule::Inode, EtagRule::Content, EtagRule::MtimeSize]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        const INODE: &str =
+            "Inode, time of change and content: another tag whenever the content may be another. For one server";
+        const CONTENT: &str =
+            "Content alone: equal files have equal tags on all servers. Above 256 KiB a weak tag of mtime and size";
+        const MTIME_SIZE: &str = "Time of modification and size, for servers of the same tree. It does not see a file replaced by \
+                                  one that has both";
+        Some(match self {
+            EtagRule::Inode => choice("inode", INODE),
+            EtagRule::Content => choice("content", CONTENT),
+            EtagRule::MtimeSize => choice("mtime-size", MTIME_SIZE),
         })
     }
 }

@@ -3,14 +3,16 @@
 use super::*;
 use crate::app::compress::{Coder, Coders};
 use crate::app::files::lookup::{Found, Symlinks};
+use crate::app::files::root_path::RootRules;
 use crate::app::files::scratch::Scratch;
+use crate::config::site::EtagRule;
 
 /// Far ahead: no file of a test is too young to be kept. (Hence contents of other lengths where one follows another.)
 const NOW: u64 = 10_000_000_000;
 
 struct Place {
     scratch: Scratch,
-    root: Root,
+    root: RootPath,
     cache: Cache,
     now: Instant,
 }
@@ -18,13 +20,17 @@ struct Place {
 impl Place {
     fn new(limit: usize) -> Place {
         let scratch = Scratch::new();
-        let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
-        Place { scratch, root, cache: Cache::new(limit), now: Instant::now() }
+        let rules = RootRules { symlinks: Symlinks::Inside, hidden: false, etag: EtagRule::Inode };
+        let root = RootPath::open(&scratch.root(), rules).unwrap();
+        Place { cache: Cache::new(limit, root.news()), scratch, root, now: Instant::now() }
     }
 
     fn load(&self, name: &str) -> Stored {
-        match self.root.find(name.as_bytes()) {
-            Ok(Found::File { file, meta }) => Stored::load(name.as_bytes(), file, meta, "text/plain", None),
+        let root = self.root.known().unwrap();
+        match root.find(name.as_bytes()) {
+            Ok(Found::File { file, meta }) => {
+                Stored::load(&root, name.as_bytes(), (file, meta), ("text/plain", None), NOW)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -36,7 +42,7 @@ impl Place {
     }
 
     fn find(&self, name: &str) -> Option<Arc<Stored>> {
-        self.cache.find(name.as_bytes(), &self.root, self.now)
+        self.cache.find(name.as_bytes(), &self.root, self.now, &mut 0)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -201,4 +207,22 @@ fn a_cache_of_no_bytes_keeps_nothing() {
     let place = Place::new(0);
     place.keep("a", "");
     assert!(place.find("a").is_none());
+}
+
+#[test]
+fn what_is_below_a_directory_that_is_not_the_root_any_more_is_let_go() {
+    let mut place = Place::new(1 << 20);
+    let names = ["a", "b", "c"];
+    names.iter().for_each(|name| drop(place.keep(name, "old")));
+    for _ in 0..3 {
+        place.pass(Duration::from_millis(1));
+        assert!(names.iter().all(|name| place.find(name).is_some()));
+    }
+    let held = Arc::downgrade(&place.root.known().unwrap());
+    std::fs::rename(place.scratch.root(), place.scratch.outside().join("old")).unwrap();
+    names.iter().for_each(|name| place.scratch.file(name, "new"));
+    place.pass(Duration::from_millis(1));
+    assert!(place.find("b").is_none() && place.cache.lock().entries.is_empty());
+    assert!(held.upgrade().is_none(), "nothing holds the directory that is not served any more");
+    assert_eq!(place.cache.lock().bytes, 0);
 }

@@ -289,8 +289,8 @@ impl Listing {
     pub fn etag(&self, form: Form) -> Option<ETag> {
         let Some(Ok(Summary { hash, .. })) = self.outcome.get() else { return None };
         Some(match form {
-            Form::Html => ETag::weak(*hash),
-            Form::Json => ETag::weak(*hash).with_coding("json"),
+            Form::Html => ETag::weak(&[*hash]),
+            Form::Json => ETag::weak(&[*hash]).with_coding("json"),
         })
     }
 

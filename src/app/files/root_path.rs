@@ -1,0 +1,300 @@
+//! The name of a directory that is served, and what it leads to: a directory that is replaced (`rm -rf dist; mkdir dist`),
+//! and a symbolic link on the way that is switched to another release, show in the next request.
+//!
+//! Its one rule: **one request sees one root.** It asks once, and all that it looks up is below what it was told.
+//!
+//! Every name on the way is watched in its directory, those on the way of a symbolic link too (inotify(7), `news`): while
+//! nothing happens to them, nothing is asked. Where a directory cannot be watched (no right to read it, a file system that
+//! others write to), or there is no inotify, the name is asked for by one stat for all requests that have been read by then.
+//! That something is mounted over a name is not told: hence `FRESH`.
+
+use crate::app::files::lookup::{Root, Symlinks};
+use crate::app::files::news::{self, Name, News};
+use crate::config::site::EtagRule;
+use crate::sync;
+use rustix::fs::{Mode, OFlags};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// How long the name is trusted when no event has come.
+const FRESH: Duration = Duration::from_secs(1);
+/// MAXSYMLINKS of Linux.
+const LINKS: usize = 40;
+
+/// By which rules a root is served.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RootRules {
+    pub symlinks: Symlinks,
+    pub hidden: bool,
+    pub etag: EtagRule,
+}
+
+#[derive(Debug)]
+pub struct RootPath {
+    path: PathBuf,
+    rules: RootRules,
+    news: Option<Arc<News>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// `None` while the name leads to no directory.
+    root: Option<Arc<Root>>,
+    /// Before it was last known that the name leads there, and before the file system was last asked.
+    checked: Option<Instant>,
+    asked: Option<Instant>,
+    /// How often the names on the way had changed when they were last looked at.
+    changes: u64,
+    /// Whether all of them are watched.
+    is_watched: bool,
+}
+
+impl RootPath {
+    /// Opens the directory at `path`, and begins to follow its name.
+    ///
+    /// # Errors
+    /// It is not there, or is no directory, or may not be opened.
+    pub fn open(path: &Path, rules: RootRules) -> io::Result<RootPath> {
+        // The current directory may be replaced too. Where its own name is of no use, it is what does not change.
+        let absolute = std::path::absolute(path).ok().filter(|path| path.is_dir());
+        let path = absolute.unwrap_or_else(|| path.to_owned());
+        let news = News::new().map(Arc::new);
+        let is_watched = news.as_ref().is_some_and(|news| watch_way(news, &path));
+        let root = Some(Arc::new(open(&path, rules)?));
+        let known = Known { root, checked: None, asked: None, changes: 0, is_watched };
+        Ok(RootPath { path, rules, news, known: Mutex::new(known) })
+    }
+
+    /// The directory to which the name leads for a request that was read before `read`; `None` while it leads to none.
+    pub fn at(&self, read: Instant) -> Option<Arc<Root>> {
+        let mut known = sync::lock(&self.known);
+        if known.checked.is_none_or(|checked| checked < read) {
+            let changes = self.news.as_ref().map_or(0, |news| news.changes_of_names(read));
+            if changes != known.changes {
+                known.changes = changes;
+                // Before the directory is opened: what happens behind this is an event.
+                known.is_watched = self.news.as_ref().is_some_and(|news| watch_way(news, &self.path));
+                self.look(&mut known, true, read);
+            } else if !known.is_watched || known.asked.is_none_or(|asked| asked + FRESH <= read) {
+                self.look(&mut known, false, read);
+            }
+            known.checked = Some(read);
+        }
+        known.root.clone()
+    }
+
+    /// The directory to which the name led when that was last asked.
+    pub fn known(&self) -> Option<Arc<Root>> {
+        sync::lock(&self.known).root.clone()
+    }
+
+    /// What tells of changes, if a change of the way to the root is certain to be among them.
+    pub fn news(&self) -> Option<Arc<News>> {
+        self.news.clone()
+    }
+
+    /// Whether every change of the way to the root is among the news.
+    pub fn is_watched(&self) -> bool {
+        sync::lock(&self.known).is_watched
+    }
+
+    /// Asks the file system. `is_changed`: one of the names has changed, so that the same directory may have another path.
+    fn look(&self, known: &mut Known, is_changed: bool, read: Instant) {
+        known.asked = Some(read);
+        if !is_changed && known.root.as_ref().is_some_and(|root| root.is_at(&self.path)) {
+            return;
+        }
+        let path = self.path.display();
+        match (open(&self.path, self.rules), &known.root) {
+            (Ok(root), Some(before)) if root.is_same(before) => {}
+            (Ok(root), before) => {
+                match before {
+                    Some(_) => log::info!("{path} leads to another directory now, which is served from here on"),
+                    None => log::warn!("{path} is there again and is served"),
+                }
+                known.root = Some(Arc::new(root));
+            }
+            (Err(error), Some(_)) => {
+                log::warn!(
+                    "{path} cannot be opened any more: {error}; requests get 503 until a directory is there again"
+                );
+                known.root = None;
+            }
+            (Err(_), None) => {}
+        }
+    }
+}
+
+fn open(path: &Path, rules: RootRules) -> io::Result<Root> {
+    Ok(Root::open(path, rules.symlinks, rules.hidden)?.with_etag(rules.etag))
+}
+
+/// Watches every name on the way of `path`, through whatever links, as far as it leads. Whether no change of it can escape.
+fn watch_way(news: &News, path: &Path) -> bool {
+    let mut names = Vec::new();
+    let is_whole = watch_names(news, path, &mut names).is_some();
+    news.follow(names);
+    is_whole
+}
+
+fn watch_names(news: &News, path: &Path, names: &mut Vec<Name>) -> Option<()> {
+    let mut at = PathBuf::from("/");
+    let mut rest: VecDeque<OsString> = VecDeque::new();
+    prepend(&mut rest, path);
+    let mut links = 0;
+    while let Some(name) = rest.pop_front() {
+        if name == ".." {
+            at.pop();
+            continue;
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(&at, flags, Mode::empty()).ok()?;
+        if !news::tells_of_names(&directory) {
+            return None;
+        }
+        names.push((news.watch_names(&directory)?, name.clone().into_vec()));
+        match at.join(&name).read_link() {
+            Ok(target) => {
+                links += 1;
+                if links > LINKS {
+                    return None;
+                }
+                if target.is_absolute() {
+                    at = PathBuf::from("/");
+                }
+                prepend(&mut rest, &target);
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(()),
+            // No link.
+            Err(_) => at.push(name),
+        }
+    }
+    Some(())
+}
+
+/// Puts the names of `path` before the others.
+fn prepend(rest: &mut VecDeque<OsString>, path: &Path) {
+    for component in path.components().rev() {
+        match component {
+            Component::Normal(name) => rest.push_front(name.to_owned()),
+            Component::ParentDir => rest.push_front("..".into()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::files::scratch::Scratch;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    const RULES: RootRules = RootRules { symlinks: Symlinks::Inside, hidden: false, etag: EtagRule::Inode };
+
+    struct Place {
+        scratch: Scratch,
+        path: RootPath,
+        now: Instant,
+    }
+
+    impl Place {
+        /// `root/way/to` is a link to `root/releases/1`, by a link to `releases` on the way.
+        fn new(news: bool) -> Place {
+            let scratch = Scratch::new();
+            scratch.file("releases/1/name", "1");
+            scratch.file("releases/2/name", "2");
+            scratch.file("way/beside", "");
+            scratch.link("releases", "current");
+            scratch.link("../current/1", "way/to");
+            let mut path = RootPath::open(&scratch.root().join("way/to"), RULES).unwrap();
+            path.news = path.news.filter(|_| news);
+            sync::lock(&path.known).is_watched &= news;
+            Place { scratch, path, now: Instant::now() }
+        }
+
+        fn at(&mut self) -> Option<Arc<Root>> {
+            self.now += Duration::from_millis(1);
+            self.path.at(self.now)
+        }
+
+        fn reads(&mut self, content: Option<&str>) {
+            let found = self.at().map(|root| match root.find(b"name") {
+                Ok(crate::app::files::lookup::Found::File { file, .. }) => io::read_to_string(file).unwrap(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found.as_deref(), content);
+        }
+
+        /// How often the file system was asked: each time at another moment.
+        fn asked(&self) -> Option<Instant> {
+            sync::lock(&self.path.known).asked
+        }
+    }
+
+    #[test]
+    fn every_change_of_the_way_shows_at_once() {
+        for news in [true, false] {
+            let mut place = Place::new(news);
+            let root = place.scratch.root();
+            let switch = |target: &str, link: &str| {
+                symlink(target, root.join("new")).unwrap();
+                fs::rename(root.join("new"), root.join(link)).unwrap();
+            };
+            place.reads(Some("1"));
+            switch("../current/2", "way/to");
+            place.reads(Some("2"));
+            // A link on the way of the link.
+            fs::create_dir_all(root.join("others/2")).unwrap();
+            fs::write(root.join("others/2/name"), "others").unwrap();
+            switch("others", "current");
+            place.reads(Some("others"));
+            // The directory itself, removed and made anew; and one above it, moved away and back.
+            fs::remove_dir_all(root.join("others/2")).unwrap();
+            place.reads(None);
+            place.scratch.file("others/2/name", "anew");
+            place.reads(Some("anew"));
+            fs::rename(root.join("others"), root.join("away")).unwrap();
+            place.reads(None);
+            place.scratch.file("others/2/name", "replaced");
+            place.reads(Some("replaced"));
+            fs::rename(root.join("way"), root.join("no way")).unwrap();
+            place.reads(None);
+            fs::rename(root.join("no way"), root.join("way")).unwrap();
+            place.reads(Some("replaced"));
+        }
+    }
+
+    #[test]
+    fn while_nothing_happens_nothing_is_asked_for_a_second() {
+        let mut place = Place::new(true);
+        let (first, asked) = (place.at().unwrap(), place.asked());
+        fs::write(place.scratch.root().join("way/new"), "").unwrap();
+        fs::remove_file(place.scratch.root().join("way/beside")).unwrap();
+        fs::write(place.scratch.root().join("releases/new"), "").unwrap();
+        assert!(Arc::ptr_eq(&first, &place.at().unwrap()) && place.asked() == asked, "of other names");
+        place.now += FRESH;
+        assert!(Arc::ptr_eq(&first, &place.at().unwrap()) && place.asked() != asked, "once in a second");
+        let mut place = Place::new(false);
+        place.at();
+        let asked = place.asked();
+        assert!(place.path.at(place.now).is_some() && place.asked() == asked, "for all that was read by then");
+        place.at();
+        assert_ne!(place.asked(), asked, "nothing tells of a change");
+    }
+
+    #[test]
+    fn a_name_that_comes_to_the_same_directory_keeps_it() {
+        let mut place = Place::new(true);
+        let first = place.at().unwrap();
+        symlink("../releases/1", place.scratch.root().join("new")).unwrap();
+        fs::rename(place.scratch.root().join("new"), place.scratch.root().join("way/to")).unwrap();
+        assert!(Arc::ptr_eq(&first, &place.at().unwrap()), "what is kept of it stays");
+    }
+}

@@ -1,0 +1,51 @@
+//! The state of a file that a change of the store is made for: checked before the change begins, and once more under the
+//! lock.
+
+use crate::app::files::cache::Stored;
+use crate::app::files::lookup::{Found, Meta, Refused, Root};
+use crate::app::files::tags;
+use crate::cost;
+use crate::http::etag::ETag;
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    pub meta: Meta,
+    /// Of a file whose tag was asked for, if it has one.
+    pub etag: Option<ETag>,
+    /// Whether equal times mean equal content.
+    is_settled: bool,
+}
+
+impl State {
+    /// What `path` leads to. Its tag may need its content: it is only worked out on demand. Adds to `cost` what that cost.
+    pub fn look(
+        root: &Arc<Root>,
+        path: &[u8],
+        is_tag_asked: bool,
+        now_unix: u64,
+        cost: &mut usize,
+    ) -> Result<State, Refused> {
+        let state = |meta, etag| State { meta, etag, is_settled: tags::is_settled(&meta, now_unix) };
+        if !is_tag_asked {
+            *cost += cost::LOOKUP;
+            return Ok(state(root.stat(path)?, None));
+        }
+        Ok(match root.find_at_cost(path, cost)? {
+            Found::Directory { meta, .. } => state(meta, None),
+            Found::File { file, meta } => {
+                let stored = Stored::load(root, path, (file, meta), ("", None), now_unix);
+                *cost += stored.load_cost();
+                state(stored.meta, stored.etag)
+            }
+        })
+    }
+
+    /// Whether `path` still leads to this. The times of a file that had only just changed are not enough: then its content
+    /// is looked at once more.
+    pub fn still_holds(&self, root: &Arc<Root>, path: &[u8], now_unix: u64, cost: &mut usize) -> bool {
+        let has_to_tell = !self.is_settled && self.etag.is_some();
+        State::look(root, path, has_to_tell, now_unix, cost)
+            .is_ok_and(|now| now.meta == self.meta && (!has_to_tell || now.etag == self.etag))
+    }
+}

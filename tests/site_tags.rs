@@ -1,0 +1,172 @@
+//! An entity tag is another whenever the content is another, though the file has the mtime and the size that it had: as
+//! after `npm ci` (every file is of 1985), a reproducible build, `rsync -t --inplace`, tar, or `touch -r`.
+
+mod common;
+
+use common::{Client, Engine, Response, Server, Setup, TempDir, on_every_engine};
+use std::fs::{self, File, FileTimes};
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Files of the site. An inode that has become free is used again for one of the next.
+const FILES: usize = 75;
+/// When npm says that every file was modified.
+const NPM: Duration = Duration::from_secs(499_162_500);
+
+/// Every file of one size: one small, one compressible, one above the size that is read whole.
+fn content(number: usize, version: usize) -> String {
+    let line = format!("export const file = {number:03}, version = '1.0.{version}'\n");
+    line.repeat(match number % 25 {
+        24 => 7_000,
+        23 => 100,
+        _ => 1,
+    })
+}
+
+fn set_mtime(path: &Path) {
+    let times = FileTimes::new().set_modified(UNIX_EPOCH + NPM);
+    File::options().write(true).open(path).unwrap().set_times(times).unwrap();
+}
+
+/// Writes all files anew, in one of the ways there are.
+fn install(place: &TempDir, version: usize) {
+    for number in 0..FILES {
+        let path = place.join(format!("site/{number}.js"));
+        let text = content(number, version);
+        match (version, number % 3) {
+            (0, _) => drop(place.write(format!("site/{number}.js"), &text)),
+            // Where it stands, as rsync --inplace does.
+            (_, 0) => File::options().write(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap(),
+            _ => {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, &text).unwrap();
+            }
+        }
+        set_mtime(&path);
+    }
+}
+
+fn site(engine: Engine, place: &TempDir, more: &[&str]) -> Server {
+    let site = place.join("site");
+    let arguments = ["--directory", site.to_str().unwrap(), "--access-log", "off"];
+    Setup::on(engine).arg(&site).args(arguments).args(more).start()
+}
+
+fn ask(client: &mut Client, method: &str, path: &str, fields: &str, body: &str) -> Response {
+    let length = body.len();
+    client.send(format!("{method} {path} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n{fields}\r\n{body}"));
+    if method == "HEAD" { client.read_response_to_head() } else { client.read_response() }
+}
+
+fn tag(answer: &Response) -> String {
+    answer.field("ETag").expect("an ETag").to_owned()
+}
+
+on_every_engine! {
+    fn no_client_is_told_that_a_file_is_what_it_was(engine: Engine) {
+        let place = TempDir::new();
+        install(&place, 0);
+        let server = site(engine, &place, &[]);
+        let mut client = Client::connect(&server);
+        for version in 1..=3 {
+            let mut seen = Vec::new();
+            for number in 0..FILES {
+                for path in [format!("/{number}.js"), format!("/files/{number}.js")] {
+                    for coding in ["identity", "gzip"] {
+                        let fields = format!("Accept-Encoding: {coding}\r\n");
+                        let etag = tag(&ask(&mut client, "GET", &path, &fields, ""));
+                        let same = format!("{fields}If-None-Match: {etag}\r\n");
+                        assert_eq!(ask(&mut client, "GET", &path, &same, "").status, 304, "{path}: nothing has changed");
+                        seen.push((path.clone(), fields, etag));
+                    }
+                }
+            }
+            install(&place, version);
+            let mut wrong = Vec::new();
+            for (path, fields, etag) in &seen {
+                let mut statuses = vec![
+                    ask(&mut client, "GET", path, &format!("{fields}If-None-Match: {etag}\r\n"), "").status,
+                    ask(&mut client, "HEAD", path, &format!("{fields}If-None-Match: W/{etag}\r\n"), "").status,
+                    ask(&mut client, "GET", path, &format!("Range: bytes=0-9\r\nIf-Range: {etag}\r\n"), "").status,
+                ];
+                if path.starts_with("/files/") && fields.contains("identity") {
+                    let match_it = format!("If-Match: {etag}\r\n");
+                    statuses.push(412 - ask(&mut client, "PUT", path, &match_it, "lost").status + 200);
+                }
+                if statuses.iter().any(|&status| status != 200) {
+                    wrong.push((path, statuses));
+                }
+            }
+            assert!(wrong.is_empty(), "{} wrong of {}: {wrong:?}", wrong.len(), seen.len());
+        }
+    }
+
+    fn a_file_that_clients_write_is_replaced_only_as_it_was_seen(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/a", "one");
+        let server = site(engine, &place, &["--allow-delete"]);
+        let mut client = Client::connect(&server);
+        for round in 0..40 {
+            let seen = tag(&ask(&mut client, "GET", "/files/a", "", ""));
+            if round % 2 == 0 {
+                // Somebody else, at once and of the same size.
+                fs::write(place.join("site/a"), format!("{round:03}")).unwrap();
+                for method in ["PUT", "DELETE"] {
+                    let answer = ask(&mut client, method, "/files/a", &format!("If-Match: {seen}\r\n"), "two");
+                    assert_eq!(answer.status, 412, "{method}, round {round}");
+                }
+            } else {
+                let answer = ask(&mut client, "PUT", "/files/a", &format!("If-Match: {seen}\r\n"), "new");
+                assert_eq!(answer.status, 204, "round {round}");
+            }
+        }
+        let seen = tag(&ask(&mut client, "GET", "/files/a", "", ""));
+        assert_eq!(ask(&mut client, "DELETE", "/files/a", &format!("If-Match: {seen}\r\n"), "").status, 204);
+    }
+
+    /// A date that the store tells is that of a second which is over, so that a later change has another date.
+    fn a_date_of_the_store_tells_two_changes_within_a_second_apart(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/a", "none");
+        let server = site(engine, &place, &[]);
+        let mut client = Client::connect(&server);
+        for round in 0..20 {
+            let first = ask(&mut client, "PUT", "/files/a", "", &format!("first {round}"));
+            assert!(first.status == 201 || first.status == 204);
+            let seen = ask(&mut client, "GET", "/files/a", "", "");
+            let date = seen.field("Last-Modified").unwrap();
+            let second = ask(&mut client, "PUT", "/files/a", "", "second");
+            assert_eq!(second.status, 204);
+            let third = ask(&mut client, "PUT", "/files/a", &format!("If-Unmodified-Since: {date}\r\n"), "third");
+            assert_eq!(third.status, 412, "the second change would have been lost");
+        }
+        // Once the second of the change is over, the date is that of the file, and is good.
+        let old = File::options().write(true).open(place.join("site/a")).unwrap();
+        old.set_times(FileTimes::new().set_modified(UNIX_EPOCH + NPM)).unwrap();
+        let seen = ask(&mut client, "GET", "/files/a", "", "");
+        assert_eq!(seen.field("Last-Modified"), Some("Sat, 26 Oct 1985 08:15:00 GMT"));
+        let fields = "If-Unmodified-Since: Sat, 26 Oct 1985 08:15:00 GMT\r\n";
+        assert_eq!(ask(&mut client, "PUT", "/files/a", fields, "third").status, 204);
+    }
+
+    fn servers_of_equal_trees_agree_by_content_or_by_mtime_and_size(engine: Engine) {
+        let places = [TempDir::new(), TempDir::new()];
+        places.iter().for_each(|place| install(place, 0));
+        let tags = |rule: &str, numbers: [usize; 2]| {
+            let one = |place: &TempDir, number: usize| {
+                let server = site(engine, place, &["--etag", rule]);
+                tag(&common::get(&server, &format!("/{number}.js")))
+            };
+            [one(&places[0], numbers[0]), one(&places[1], numbers[1])]
+        };
+        let equal = |[one, other]: [String; 2]| one == other;
+        assert!(equal(tags("content", [0, 0])) && !equal(tags("content", [0, 1])));
+        // Of more than 256 KiB only mtime and size are looked at, and the tag says so.
+        let [one, other] = tags("content", [24, 24]);
+        assert!(one == other && one.starts_with("W/"), "{one} {other}");
+        assert!(equal(tags("mtime-size", [0, 0])) && equal(tags("mtime-size", [24, 24])));
+        assert!(equal(tags("mtime-size", [0, 1])), "it sees no difference, as --help says");
+        assert!(!equal(tags("inode", [0, 0])));
+    }
+}
