@@ -24,6 +24,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufWriter;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Pieces from here up are written as they come.
 pub(super) const BUFFER: usize = 4096;
@@ -133,7 +134,19 @@ impl Staged {
         if mode != new.st_mode & 0o7777 {
             fchmod(self.file.get_ref(), Mode::from_raw_mode(mode))?;
         }
+        self.date_after(&old);
         Ok(())
+    }
+
+    /// Two changes within a second would have the same Last-Modified, and If-Unmodified-Since could not tell them apart. So
+    /// the second one is dated after that second.
+    fn date_after(&self, old: &Stat) {
+        let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+        if u64::try_from(old.st_mtime).is_ok_and(|secs| secs >= now) {
+            let modified = UNIX_EPOCH + Duration::from_secs(now + 1);
+            // A file system that refuses it has no times to tell changes apart by.
+            let _ = self.file.get_ref().set_modified(modified);
+        }
     }
 
     /// Sets owner and group, or the group alone; whether it is the group of `old`.

@@ -197,7 +197,7 @@ pub fn check(
         Err(Refused::NotFound) => None,
         Err(refused) => return Err(refused.into()),
     };
-    let validators = state.map(|State { meta, etag, .. }| file::validators(&meta, etag, now));
+    let validators = state.map(|State { meta, etag, .. }| file::guards(&meta, etag));
     match request.conditions().evaluate(false, validators.as_ref(), now.unix) {
         Outcome::PreconditionFailed => Err(Refusal::Precondition),
         Outcome::Proceed | Outcome::NotModified => Ok(state),

@@ -459,15 +459,21 @@ fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Repl
     Reply::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
 }
 
-/// The validators of a file as it is (RFC 9110, section 8.8).
-pub fn validators(meta: &Meta, etag: Option<ETag>, now: &Now) -> Validators {
-    Validators { etag, last_modified: last_modified(meta, now) }
+/// The validators that guard a change of a file (RFC 9110, section 8.8). Its date is not cut to now, as it is in a
+/// response: `Staged::replace` dates a second change within a second after that second, so that the date of the first one
+/// does not match.
+pub fn guards(meta: &Meta, etag: Option<ETag>) -> Validators {
+    Validators { etag, last_modified: date(meta) }
 }
 
-/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time; one in the
-/// future is told as now.
+/// The date of a response's Last-Modified: now, if the file's own is in the future.
 fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
-    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1).map(|secs| secs.min(now.unix))
+    date(meta).map(|secs| secs.min(now.unix))
+}
+
+/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time.
+fn date(meta: &Meta) -> Option<u64> {
+    u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1)
 }
 
 fn write_last_modified(validators: &Validators, fields: &mut Fields) {
