@@ -152,7 +152,7 @@ fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
         "head" => client.send("GET /echo/x HTTP/1.1\r\nHo"),
         "body" => {
             client.send("PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf");
-            eventually("the upload to have begun", || (store.entries().len() == 2).then_some(()));
+            server.await_upload(store);
         }
         "reader" => {
             client.send("GET /files/huge HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -20,9 +20,9 @@ pub struct Rules {
 
 /// Names the rules of a route in the table of routes. The default names the server's own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RulesId(u32);
+pub struct RulesId(u16);
 
-/// All rules. The server's own are the first.
+/// All rules, at most 65,536. The server's own are the first.
 #[derive(Debug)]
 pub struct RulesTable(Vec<Rules>);
 
@@ -55,7 +55,7 @@ impl RulesTable {
 
     pub fn add(&mut self, rules: Rules) -> RulesId {
         self.0.push(rules);
-        RulesId(self.0.len() as u32 - 1)
+        RulesId(self.0.len() as u16 - 1)
     }
 
     /// `id` comes from this table, or is the default.

@@ -82,9 +82,9 @@ impl Staged {
         Ok(())
     }
 
-    /// Takes `name` from the file that has it, in one step.
-    pub fn replace(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
-        self.resemble(name)?;
+    /// Takes `name` from the file that has it, in one step. `now`: the time in seconds since 1970.
+    pub fn replace(&mut self, root: &Root, name: &[u8], now: u64) -> Result<(), Errno> {
+        self.resemble(name, now)?;
         if self.temporary.is_none() {
             self.temporary = Some(self.take_temporary_name(root)?);
         }
@@ -116,7 +116,7 @@ impl Staged {
 
     /// Takes over permissions, and owner and group where the system permits it, from the file that has `name`. A link there
     /// has none of its own.
-    fn resemble(&self, name: &[u8]) -> Result<(), Errno> {
+    fn resemble(&self, name: &[u8], now: u64) -> Result<(), Errno> {
         let old = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => old,
             Ok(_) | Err(Errno::NOENT) => return Ok(()),
@@ -134,14 +134,13 @@ impl Staged {
         if mode != new.st_mode & 0o7777 {
             fchmod(self.file.get_ref(), Mode::from_raw_mode(mode))?;
         }
-        self.date_after(&old);
+        self.date_after(&old, now);
         Ok(())
     }
 
     /// Two changes within a second would have the same Last-Modified, and If-Unmodified-Since could not tell them apart. So
     /// the second one is dated after that second.
-    fn date_after(&self, old: &Stat) {
-        let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
+    fn date_after(&self, old: &Stat, now: u64) {
         if u64::try_from(old.st_mtime).is_ok_and(|secs| secs >= now) {
             let modified = UNIX_EPOCH + Duration::from_secs(now + 1);
             // A file system that refuses it has no times to tell changes apart by.
@@ -247,6 +246,8 @@ mod tests {
     use std::time::Instant;
 
     const OLD: &str = "file";
+    /// Later than every file of a test.
+    const NOW: u64 = 10_000_000_000;
 
     fn store(dir: &Scratch) -> Writable {
         Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
@@ -305,8 +306,8 @@ mod tests {
                 nameless.temporary = Some(nameless.take_temporary_name(&root(&store)).unwrap());
                 sweep(&dir);
                 assert_eq!(names(&dir).len(), 3);
-                nameless.replace(&root(&store), OLD.as_bytes()).unwrap();
-                named.replace(&root(&store), OLD.as_bytes()).unwrap();
+                nameless.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
+                named.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
             } else {
                 named.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
                 assert_eq!(nameless.take_free_name(&root(&store), OLD.as_bytes()), Err(Errno::EXIST));
@@ -395,7 +396,7 @@ mod tests {
                 let path = dir.root().join(OLD);
                 fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
                 let mut staged = both(&store).into_iter().nth(which).unwrap();
-                staged.replace(&root(&store), OLD.as_bytes()).unwrap();
+                staged.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
                 drop(staged);
                 assert_eq!(path.metadata().unwrap().mode() & 0o7777, new, "{old:o}");
                 assert_eq!((path.metadata().unwrap().len(), names(&dir).len()), (0, 1));
@@ -415,7 +416,7 @@ mod tests {
         }
         for staged in &mut both(&store(&dir)) {
             fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
-            staged.replace(&root(&store(&dir)), OLD.as_bytes()).unwrap();
+            staged.replace(&root(&store(&dir)), OLD.as_bytes(), NOW).unwrap();
             let meta = path.metadata().unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o750));
         }
@@ -429,7 +430,7 @@ mod tests {
         dir.file("by std", "");
         let usual = dir.root().join("by std").metadata().unwrap().mode();
         let [mut nameless, _] = both(&store(&dir));
-        nameless.replace(&root(&store(&dir)), OLD.as_bytes()).unwrap();
+        nameless.replace(&root(&store(&dir)), OLD.as_bytes(), NOW).unwrap();
         assert_eq!(dir.root().join(OLD).symlink_metadata().unwrap().mode(), usual);
     }
 }

@@ -96,8 +96,8 @@ impl Incoming {
     }
 
     /// Gives the file its name below `root`, in one step. On an error, a directory in its place
-    /// among them, the upload is gone.
-    pub fn commit(mut self, root: &Root, mode: Commit) -> io::Result<Committed> {
+    /// among them, the upload is gone. `now`: the time in seconds since 1970.
+    pub fn commit(mut self, root: &Root, mode: Commit, now: u64) -> io::Result<Committed> {
         self.flush()?;
         // Tried first even to replace: of two uploads that create the same file exactly one is told
         // so.
@@ -105,7 +105,7 @@ impl Incoming {
             Ok(()) => Ok(Committed::Created),
             Err(Errno::EXIST) if mode == Commit::CreateOnly => Ok(Committed::Exists),
             Err(Errno::EXIST) => {
-                self.staged.replace(root, &self.name)?;
+                self.staged.replace(root, &self.name, now)?;
                 Ok(Committed::Replaced)
             }
             Err(errno) => Err(errno.into()),
@@ -148,6 +148,9 @@ mod tests {
     use std::io::BufWriter;
     use std::os::unix::fs::PermissionsExt;
 
+    /// Later than every file of a test.
+    const NOW: u64 = 10_000_000_000;
+
     fn store(dir: &Scratch) -> Writable {
         Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
     }
@@ -161,7 +164,7 @@ mod tests {
         for byte in text.bytes() {
             incoming.write(&[byte])?;
         }
-        Ok(incoming.commit(&root(store), mode)?)
+        Ok(incoming.commit(&root(store), mode, NOW)?)
     }
 
     /// All names below the root, dotfiles too, sorted.
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!(names(&dir), [""; 0], "a file without a name");
         incoming.write(b"").unwrap();
         incoming.write(b"lo").unwrap();
-        assert_eq!(incoming.commit(&root(&store), Commit::Replace).unwrap(), Committed::Created);
+        assert_eq!(incoming.commit(&root(&store), Commit::Replace, NOW).unwrap(), Committed::Created);
         assert_eq!(names(&dir), ["new"]);
         assert_eq!(text(&dir, "new"), "hello");
         let mode = std::fs::metadata(dir.root().join("new")).unwrap().permissions().mode();
@@ -265,7 +268,7 @@ mod tests {
         // One that appears while the body is on its way.
         let incoming = Incoming::create(&store, &root(&store), b"late").unwrap();
         std::fs::create_dir(dir.root().join("late")).unwrap();
-        let error = incoming.commit(&root(&store), Commit::Replace).unwrap_err();
+        let error = incoming.commit(&root(&store), Commit::Replace, NOW).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
         assert!(matches!(UploadError::from(error), UploadError::Directory));
         assert_eq!(names(&dir), ["late", "sub"]);
@@ -305,7 +308,7 @@ mod tests {
             let full = File::options().write(true).open("/dev/full").unwrap();
             incoming.staged.file = BufWriter::with_capacity(BUFFER, full);
             let result =
-                incoming.write(&vec![0; length]).and_then(|()| incoming.commit(&root(&store), Commit::Replace));
+                incoming.write(&vec![0; length]).and_then(|()| incoming.commit(&root(&store), Commit::Replace, NOW));
             assert!(matches!(UploadError::from(result.unwrap_err()), UploadError::Full));
         }
         assert_eq!(names(&dir), [""; 0]);

@@ -126,11 +126,13 @@ impl Change {
             return Err(Refusal::Precondition);
         }
         match self.what {
-            What::Upload { incoming, commit, location, always_created } => match incoming.commit(root, commit)? {
-                Committed::Exists => Err(Refusal::Precondition),
-                Committed::Replaced if !always_created => Ok(None),
-                Committed::Created | Committed::Replaced => Ok(Some(location)),
-            },
+            What::Upload { incoming, commit, location, always_created } => {
+                match incoming.commit(root, commit, now.unix)? {
+                    Committed::Exists => Err(Refusal::Precondition),
+                    Committed::Replaced if !always_created => Ok(None),
+                    Committed::Created | Committed::Replaced => Ok(Some(location)),
+                }
+            }
             What::Remove { dir, name } => {
                 delete::remove(dir, &name)?;
                 Ok(None)
