@@ -19,7 +19,7 @@ mod threads;
 mod values;
 pub mod wsgi;
 
-pub use crate::config::server::{AccessLog, Engine, Limits, Timeouts, Verbosity};
+pub use crate::config::server::{Engine, Limits, LogTarget, Timeouts, Verbosity};
 
 use std::fs;
 use std::io;
@@ -65,7 +65,7 @@ pub struct Config {
     /// Proxies in front of this server whose fields about the client are believed.
     pub trusted: Vec<TrustedProxy>,
     pub wsgi: WsgiRules,
-    pub access_log: AccessLog,
+    pub access_log: LogTarget,
     pub verbosity: Verbosity,
     /// Of all this, what somebody has chosen and what is no default.
     pub given: Given,

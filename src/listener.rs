@@ -117,7 +117,7 @@ fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
 
 /// Opens the candidates once. The configuration's port serves the groups that name none. A port that is 0 is settled by
 /// the first address that uses it.
-fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Failure> {
+fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, BindFailure> {
     let mut shared = config.port;
     let mut listeners: Vec<TcpListener> = Vec::new();
     for group in groups {
@@ -142,7 +142,7 @@ fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Fail
                         .filter_map(|listener| listener.local_addr().ok())
                         .find(|earlier| covers(earlier, &address));
                     let name = candidate.name.clone();
-                    return Err(Failure { address, name, error, earlier, is_picked: given == 0 });
+                    return Err(BindFailure { address, name, error, earlier, is_picked: given == 0 });
                 }
             }
         }
@@ -189,7 +189,7 @@ fn covers(earlier: &SocketAddr, later: &SocketAddr) -> bool {
 }
 
 /// An address that could not be had.
-struct Failure {
+struct BindFailure {
     address: SocketAddr,
     /// The name that it was found by.
     name: Option<String>,
@@ -200,7 +200,7 @@ struct Failure {
     is_picked: bool,
 }
 
-impl Failure {
+impl BindFailure {
     /// Whether another picked port may be free for all addresses.
     fn is_unlucky(&self) -> bool {
         self.is_picked && self.earlier.is_none() && self.error.kind() == io::ErrorKind::AddrInUse
@@ -402,7 +402,7 @@ mod tests {
             (Errno::NOBUFS, "[::1]:80", "--bind"),
         ] {
             let address = address.parse().unwrap();
-            let failure = Failure { address, name: None, error: errno.into(), earlier: None, is_picked: false };
+            let failure = BindFailure { address, name: None, error: errno.into(), earlier: None, is_picked: false };
             let message = failure.explain().to_string();
             assert!(message.starts_with(&format!("cannot listen on {address}: ")), "{message}");
             assert!(message.contains(remedy), "{message}");

@@ -8,7 +8,7 @@
 //! At all other times descriptor 2 is the one that the process was started with. The runtime prints panics and aborts
 //! to it, and these writes may wait.
 
-use dustdevil::app::observe::sink::{News, Sink};
+use dustdevil::app::observe::sink::{Sink, SinkEvent};
 use dustdevil::config::Config;
 use dustdevil::sync::lock;
 use log::{Level, Log, Metadata, Record};
@@ -89,8 +89,8 @@ impl Diagnostics {
     }
 
     /// Reports lost lines. Standard error has lost them, and is also the only place to report that.
-    fn tell_lost(&self, news: &News) {
-        if let News::Resumed { lost } | News::Closed { lost, .. } = news
+    fn tell_lost(&self, news: &SinkEvent) {
+        if let SinkEvent::Resumed { lost } | SinkEvent::Closed { lost, .. } = news
             && *lost > 0
         {
             let args = format_args!("standard error could not be written for a while; lines lost: {lost}");

@@ -32,8 +32,8 @@ use crate::app::body::Body;
 use crate::app::body::buffered::Buffered;
 use crate::app::body::spool::Spool;
 use crate::app::forward::attempt::{Attempt, Fault, Inbound, Outbound, Progress};
-use crate::app::forward::protocol::{ROOM, Sink, Source, Step};
-use crate::app::upstreams::{Group, Lease, Reuse, Upstream};
+use crate::app::forward::protocol::{ROOM, ResponseSink, Step, UpstreamInput};
+use crate::app::upstreams::{Group, InFlight, Reuse, Upstream};
 use crate::http::date::Now;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::{Conn, HIGH_WATER};
@@ -82,7 +82,7 @@ pub enum Flow {
 #[derive(Debug)]
 pub struct Forward {
     group: Arc<Group>,
-    lease: Lease,
+    lease: InFlight,
     /// The ids of the upstreams that have failed for this request.
     tried: Vec<usize>,
     stage: Stage,
@@ -396,8 +396,8 @@ impl Forward {
         let room = if self.stage == Stage::Open { self.make_room(output.len(), now) } else { None };
         let Some(room) = room else { return Ok(if moved { Flow::Moved } else { Flow::Waiting }) };
         let Attempt { inbound, input, files, .. } = &mut self.attempt;
-        let mut source = Source { input, files, closed: matches!(inbound, Inbound::Ended) };
-        let mut sink = Sink { conn, output, room, spool: &mut self.spool, common, now };
+        let mut source = UpstreamInput { input, files, closed: matches!(inbound, Inbound::Ended) };
+        let mut sink = ResponseSink { conn, output, room, spool: &mut self.spool, common, now };
         let step = self.protocol.step(&mut source, &mut sink)?;
         self.spool.settle();
         match step {

@@ -178,7 +178,7 @@ impl Group {
     }
 
     /// The next upstream that is not in `tried`; `None` when all have been tried, or no name is found.
-    pub fn pick(&self, now: Instant, tried: &[usize]) -> Option<Lease> {
+    pub fn pick(&self, now: Instant, tried: &[usize]) -> Option<InFlight> {
         let mut members = lock(&self.members);
         members.follow(&self.hosts);
         let (all, count) = (&members.all, members.all.len());
@@ -198,7 +198,7 @@ impl Group {
         next.on_picked(now);
         let of_host = |member: &&Member| next.host.is_some() && member.upstream.host == next.host;
         let addresses = all.iter().filter(of_host).count().max(1) as u32;
-        Some(Lease { upstream: next, addresses })
+        Some(InFlight { upstream: next, addresses })
     }
 }
 
@@ -230,13 +230,13 @@ impl Members {
 
 /// An exchange with an upstream, counted as in flight until it is dropped.
 #[derive(Debug)]
-pub struct Lease {
+pub struct InFlight {
     upstream: Arc<Upstream>,
     /// How many addresses its host has. They share the time for connecting.
     pub addresses: u32,
 }
 
-impl std::ops::Deref for Lease {
+impl std::ops::Deref for InFlight {
     type Target = Upstream;
 
     fn deref(&self) -> &Upstream {
@@ -244,7 +244,7 @@ impl std::ops::Deref for Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

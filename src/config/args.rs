@@ -19,7 +19,7 @@ use crate::config::check;
 use crate::config::given::Given;
 use crate::config::route::RouteRules;
 use crate::config::values::{count, port, prefix};
-use crate::config::{AccessLog, Config, Engine, Verbosity};
+use crate::config::{Config, Engine, LogTarget, Verbosity};
 use crate::environment::{self, Environment};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -184,7 +184,7 @@ struct Args {
     /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
     /// Nobody waits for the reader of a pipe or terminal: 1 MiB of lines may wait, further ones are dropped and counted.
     #[arg(long, value_name = "PATH|-|off", default_value = "-", value_parser = access_log(), help_heading = LOGS)]
-    access_log: AccessLog,
+    access_log: LogTarget,
 
     /// Say why requests are refused; -vv says every step
     #[arg(short, long, action = ArgAction::Count, help_heading = LOGS)]

@@ -56,31 +56,31 @@ pub fn by_prefix(mounts: &[Mount]) -> Vec<Mount> {
 pub struct Mount {
     pub prefix: String,
     /// At least one.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<UpstreamUrl>,
 }
 
 /// An upstream as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct UpstreamUrl {
     pub text: String,
-    pub place: Place,
+    pub place: UpstreamPlace,
     /// What replaces the prefix.
     pub path: Option<String>,
 }
 
-impl Origin {
+impl UpstreamUrl {
     /// The host of its URL, in brackets if it is an IPv6 address, and its port.
     pub fn authority(&self) -> Option<String> {
         match &self.place {
-            Place::Unix(_) => None,
-            Place::Tcp(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
-            Place::Tcp(host, port) => Some(format!("{host}:{port}")),
+            UpstreamPlace::Unix(_) => None,
+            UpstreamPlace::Tcp(host, port) if host.contains(':') => Some(format!("[{host}]:{port}")),
+            UpstreamPlace::Tcp(host, port) => Some(format!("{host}:{port}")),
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum UpstreamPlace {
     /// A name or an address, and a port.
     Tcp(String, u16),
     Unix(PathBuf),
@@ -101,14 +101,14 @@ impl FromStr for Mount {
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for UpstreamUrl {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Origin, String> {
-        let origin = |place, path| Origin { text: text.to_owned(), place, path };
+    fn from_str(text: &str) -> Result<UpstreamUrl, String> {
+        let origin = |place, path| UpstreamUrl { text: text.to_owned(), place, path };
         if let Some(path) = text.strip_prefix("unix:") {
             return match path.starts_with('/') {
-                true => Ok(origin(Place::Unix(path.into()), None)),
+                true => Ok(origin(UpstreamPlace::Unix(path.into()), None)),
                 false => Err("a socket in the file system is written unix:/path".into()),
             };
         }
@@ -136,7 +136,7 @@ impl FromStr for Origin {
         if bare.is_empty() || !(named || bare.parse::<IpAddr>().is_ok()) {
             return Err("the host of an upstream is a name or an address, IPv6 in brackets".into());
         }
-        Ok(origin(Place::Tcp(bare.to_owned(), port), path.map(str::to_owned)))
+        Ok(origin(UpstreamPlace::Tcp(bare.to_owned(), port), path.map(str::to_owned)))
     }
 }
 
@@ -202,11 +202,11 @@ mod tests {
         assert_eq!(mount.prefix, "/api");
         let places: Vec<_> =
             mount.origins.iter().map(|origin| (origin.place.clone(), origin.path.as_deref())).collect();
-        let tcp = |host: &str, port| Place::Tcp(host.into(), port);
+        let tcp = |host: &str, port| UpstreamPlace::Tcp(host.into(), port);
         let expected = [
             (tcp("localhost", 8000), None),
             (tcp("::1", 81), Some("/v1")),
-            (Place::Unix("/run/a.sock".into()), None),
+            (UpstreamPlace::Unix("/run/a.sock".into()), None),
             (tcp("h", 80), None),
         ];
         assert_eq!(places, expected);

@@ -13,7 +13,7 @@ pub struct ResponseRules {
     /// Fields that every response carries.
     pub headers: Vec<HeaderField>,
     /// Which sites' scripts may read responses; `None` leaves that to browsers.
-    pub cors: Option<Origin>,
+    pub cors: Option<AllowedOrigin>,
     /// Of two pages for one status the last counts.
     pub error_pages: Vec<ErrorPage>,
 }
@@ -27,7 +27,7 @@ pub struct HeaderField {
 
 /// The value of Access-Control-Allow-Origin: `*`, `null`, or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(pub String);
+pub struct AllowedOrigin(pub String);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ErrorPage {
@@ -83,11 +83,11 @@ impl FromStr for HeaderField {
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for AllowedOrigin {
     type Err = &'static str;
 
     /// RFC 6454, section 7: scheme, host, perhaps a port, and no path, not even a slash.
-    fn from_str(text: &str) -> Result<Origin, &'static str> {
+    fn from_str(text: &str) -> Result<AllowedOrigin, &'static str> {
         let is_origin = matches!(text, "*" | "null")
             || text.split_once("://").is_some_and(|(scheme, host)| {
                 let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
@@ -97,7 +97,7 @@ impl FromStr for Origin {
                     && host.bytes().all(host_byte)
             });
         match is_origin {
-            true => Ok(Origin(text.to_owned())),
+            true => Ok(AllowedOrigin(text.to_owned())),
             false => Err("not an origin; write * or a scheme and a host without a path: https://example.com"),
         }
     }
@@ -163,12 +163,12 @@ mod tests {
     #[test]
     fn origins_have_no_path() {
         for good in ["*", "null", "https://example.com", "http://[::1]:8080", "http://localhost:3000", "app://x"] {
-            assert!(good.parse::<Origin>().is_ok(), "{good}");
+            assert!(good.parse::<AllowedOrigin>().is_ok(), "{good}");
         }
         for bad in
             ["", "example.com", "https://", "https://a/", "https://a b", "https://a\r\nb", "://a", "public/", "1"]
         {
-            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
+            assert!(bad.parse::<AllowedOrigin>().is_err(), "{bad:?}");
         }
     }
 }

@@ -48,7 +48,7 @@ pub enum Engine {
 
 /// Where the lines of the access log go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum LogTarget {
     Stdout,
     Off,
     File(PathBuf),
@@ -80,11 +80,11 @@ impl Verbosity {
 }
 
 /// `-`, `off` or a path.
-pub(super) fn access_log(text: &OsStr) -> Result<AccessLog, &'static str> {
+pub(super) fn access_log(text: &OsStr) -> Result<LogTarget, &'static str> {
     match text.to_str() {
         Some("") => Err("the path is empty; write a path, - for standard output, or off"),
-        Some("-") => Ok(AccessLog::Stdout),
-        Some("off") => Ok(AccessLog::Off),
-        _ => Ok(AccessLog::File(PathBuf::from(text))),
+        Some("-") => Ok(LogTarget::Stdout),
+        Some("off") => Ok(LogTarget::Off),
+        _ => Ok(LogTarget::File(PathBuf::from(text))),
     }
 }

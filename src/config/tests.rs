@@ -36,7 +36,7 @@ fn no_arguments_give_the_documented_defaults() {
     assert!(config.rules.site.listing && config.endpoints && !config.trace_method);
     assert_eq!(config.debug_prefix, None);
     assert_eq!((config.binds.len(), config.port), (0, 4221));
-    assert_eq!(config.access_log, AccessLog::Stdout);
+    assert_eq!(config.access_log, LogTarget::Stdout);
     assert_eq!(config.verbosity, Verbosity::Normal);
     assert_eq!(config.rules.body_size, 1 << 30);
     assert_eq!(
@@ -102,7 +102,7 @@ fn every_flag_reaches_its_field() {
     assert_eq!(timeouts.body, Duration::from_secs(3));
     assert_eq!(timeouts.write, Duration::from_secs(4));
     assert_eq!(timeouts.grace, Duration::ZERO);
-    assert_eq!(config.access_log, AccessLog::File("log".into()));
+    assert_eq!(config.access_log, LogTarget::File("log".into()));
     assert_eq!(config.verbosity, Verbosity::Trace);
 }
 
@@ -326,9 +326,9 @@ fn zero_body_size_is_no_limit() {
 
 #[test]
 fn access_log_in_every_spelling() {
-    assert_eq!(good(&["--access-log", "-"]).access_log, AccessLog::Stdout);
-    assert_eq!(good(&["--access-log", "off"]).access_log, AccessLog::Off);
-    let file = AccessLog::File("./off".into());
+    assert_eq!(good(&["--access-log", "-"]).access_log, LogTarget::Stdout);
+    assert_eq!(good(&["--access-log", "off"]).access_log, LogTarget::Off);
+    let file = LogTarget::File("./off".into());
     assert_eq!(good(&["--access-log", "./off"]).access_log, file);
 }
 

@@ -22,7 +22,7 @@ use crate::cost;
 use crate::driver::{self, Turn};
 use crate::engine::accept::{AcceptFailure, PAUSE, Shortage};
 use crate::engine::evented::Evented;
-use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
+use crate::engine::idle::{self, IdleSearch, LEAST_IDLE, Seen};
 use crate::engine::latch::await_any;
 use crate::engine::python::{self, Source};
 use crate::engine::shutdown::{self, Ended};
@@ -111,7 +111,7 @@ pub struct EventEngine<'a> {
     accept_paused: Option<Instant>,
     shortage: Shortage,
     /// Finds idle connections to close while the limit of connections is reached or descriptors run out.
-    idle: Search,
+    idle: IdleSearch,
     /// Since when the server is shutting down.
     shutdown: Option<Instant>,
     /// How many signals to end have come.
@@ -151,7 +151,7 @@ impl<'a> EventEngine<'a> {
             now,
             accept_paused: None,
             shortage: Shortage::of_process(),
-            idle: Search::new(LEAST_IDLE),
+            idle: IdleSearch::new(LEAST_IDLE),
             shutdown: None,
             signalled: 0,
         })

@@ -35,7 +35,7 @@ pub struct Seen {
 
 /// The search for idle connections. A key names a connection, as in a slab: it may name another one later.
 #[derive(Debug)]
-pub struct Search {
+pub struct IdleSearch {
     /// A connection that has been idle for less than this is left alone.
     least: Duration,
     /// The pass that is under way: the key it goes on with, the connections of each peer, those that are idle.
@@ -56,9 +56,9 @@ struct Listed {
     since: Instant,
 }
 
-impl Search {
-    pub fn new(least: Duration) -> Search {
-        Search {
+impl IdleSearch {
+    pub fn new(least: Duration) -> IdleSearch {
+        IdleSearch {
             least,
             cursor: 0,
             held: HashMap::new(),
@@ -180,7 +180,7 @@ mod tests {
             self.rows.push(Some(Seen { peer: peer.parse().unwrap(), idle_since }));
         }
 
-        fn find(&self, search: &mut Search) -> Option<usize> {
+        fn find(&self, search: &mut IdleSearch) -> Option<usize> {
             search.find(self.now, self.rows.len(), |key| {
                 self.looks.set(self.looks.get() + 1);
                 self.rows[key]
@@ -188,7 +188,7 @@ mod tests {
         }
 
         /// Closes what is found, until nothing is.
-        fn closed(&mut self, search: &mut Search) -> Vec<usize> {
+        fn closed(&mut self, search: &mut IdleSearch) -> Vec<usize> {
             let mut closed = Vec::new();
             while let Some(key) = self.find(search) {
                 self.rows[key] = None;
@@ -209,7 +209,7 @@ mod tests {
         // Busy ones count for their peer and are not closed.
         table.add("10.0.0.3", None);
         table.add("10.0.0.3", None);
-        let closed = table.closed(&mut Search::new(LEAST_IDLE));
+        let closed = table.closed(&mut IdleSearch::new(LEAST_IDLE));
         // Of 3 and 3 the longest idle; then it is 3 and 2, then 2, 2 and 1.
         assert_eq!(closed, [4, 2, 3, 0, 1]);
     }
@@ -221,7 +221,7 @@ mod tests {
         table.add("::ffff:192.0.2.2", Some(80));
         table.add("2001:db8::1", Some(20));
         table.add("2001:db8::ffff:2", Some(30));
-        assert_eq!(table.closed(&mut Search::new(LEAST_IDLE)), [3, 0, 1, 2]);
+        assert_eq!(table.closed(&mut IdleSearch::new(LEAST_IDLE)), [3, 0, 1, 2]);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         for idle in [40, 30, 20, 10] {
             table.add("10.0.0.1", Some(idle));
         }
-        let mut search = Search::new(LEAST_IDLE);
+        let mut search = IdleSearch::new(LEAST_IDLE);
         assert_eq!(table.find(&mut search), Some(0));
         let (now, seen) = (table.now, table.rows[1].unwrap());
         table.rows[0] = None;
@@ -247,7 +247,7 @@ mod tests {
     fn a_connection_that_is_idle_for_a_moment_only_is_left_alone() {
         let mut table = Table::new();
         table.add("10.0.0.1", Some(0));
-        let mut search = Search::new(LEAST_IDLE);
+        let mut search = IdleSearch::new(LEAST_IDLE);
         assert_eq!(table.find(&mut search), None);
         table.now += LEAST_IDLE;
         assert_eq!(table.find(&mut search), Some(0));
@@ -259,7 +259,7 @@ mod tests {
         for _ in 0..3 * SLICE {
             table.add("10.0.0.1", None);
         }
-        let mut search = Search::new(LEAST_IDLE);
+        let mut search = IdleSearch::new(LEAST_IDLE);
         for _ in 0..10 {
             table.looks.set(0);
             assert_eq!(table.find(&mut search), None);
@@ -276,7 +276,7 @@ mod tests {
         for idle in 0..10_000 {
             table.add("10.0.0.1", Some(idle % 900 + 1));
         }
-        let mut search = Search::new(LEAST_IDLE);
+        let mut search = IdleSearch::new(LEAST_IDLE);
         for _ in 0..1000 {
             let key = table.find(&mut search).unwrap();
             let seen = table.rows[key].unwrap();

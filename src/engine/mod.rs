@@ -41,7 +41,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 /// An engine that has taken over signals and listeners: from now on a signal shuts it down in order.
-pub enum Ready<'a> {
+pub enum Prepared<'a> {
     Event(Box<EventEngine<'a>>),
     Threaded(ThreadedEngine, Threads),
 }
@@ -55,26 +55,26 @@ pub fn prepare<'a>(
     app: &'a Arc<App>,
     listeners: Vec<TcpListener>,
     hangup: Hangup,
-) -> io::Result<Ready<'a>> {
+) -> io::Result<Prepared<'a>> {
     upstream::lookups::start(app)?;
     let threads = match config.engine {
-        Engine::Event => return Ok(Ready::Event(Box::new(EventEngine::new(app, listeners, hangup)?))),
+        Engine::Event => return Ok(Prepared::Event(Box::new(EventEngine::new(app, listeners, hangup)?))),
         Engine::Threads => Threads::PerConnection,
         Engine::Pool => Threads::Pool(config.pool_size),
         Engine::Iterative => Threads::Pool(1),
     };
-    Ok(Ready::Threaded(ThreadedEngine::new(app.clone(), listeners, threads, hangup)?, threads))
+    Ok(Prepared::Threaded(ThreadedEngine::new(app.clone(), listeners, threads, hangup)?, threads))
 }
 
-impl Ready<'_> {
+impl Prepared<'_> {
     /// Serves until a signal ends it.
     ///
     /// # Errors
     /// Threads cannot be started, or a wait fails with an error that does not pass.
     pub fn run(self, app: &Arc<App>) -> io::Result<()> {
         let ended = match self {
-            Ready::Event(engine) => engine.run(),
-            Ready::Threaded(engine, threads) => python::supervise(app).and_then(|()| engine.run(threads)),
+            Prepared::Event(engine) => engine.run(),
+            Prepared::Threaded(engine, threads) => python::supervise(app).and_then(|()| engine.run(threads)),
         };
         python::end(app, *ended.as_ref().unwrap_or(&Ended::Cut));
         app.access_log.close();

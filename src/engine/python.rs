@@ -160,7 +160,7 @@ pub struct WorkerSocket<'a> {
 
 /// What becomes of a socket that was given back.
 #[derive(Debug)]
-pub enum Returned {
+pub enum GivenBack {
     /// The thread has taken up the request of this client: its answer comes from the same socket.
     Next(usize),
     /// The thread is idle: it sends nothing until the socket is leased again.
@@ -193,13 +193,13 @@ impl<'a> WorkerSocket<'a> {
     }
 
     /// Ends the lease. Without a `handback` the worker counts as broken.
-    pub fn give_back(&self, handback: Option<Handback>, now: Instant) -> Returned {
+    pub fn give_back(&self, handback: Option<Handback>, now: Instant) -> GivenBack {
         let handback = handback.unwrap_or(Handback::Broken);
         let is_free = matches!(handback, Handback::Free(_) | Handback::Unsent);
         match self.supervisor.lock().give_back(&self.lease, handback, now) {
-            Some(client) => Returned::Next(client),
-            None if is_free => Returned::Idle,
-            None => Returned::Closed,
+            Some(client) => GivenBack::Next(client),
+            None if is_free => GivenBack::Idle,
+            None => GivenBack::Closed,
         }
     }
 

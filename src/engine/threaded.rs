@@ -32,7 +32,7 @@ use crate::driver::{self, Transport, Turn};
 use crate::engine::accept::{AcceptFailure, Listeners, PAUSE, Shortage};
 use crate::engine::blocking::{Blocking, Inherited};
 use crate::engine::connection::{Connection, Waiting};
-use crate::engine::idle::{self, LEAST_IDLE, Search, Seen};
+use crate::engine::idle::{self, IdleSearch, LEAST_IDLE, Seen};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
 use crate::engine::shutdown::{self, Ended};
@@ -97,7 +97,7 @@ struct Shared {
     /// Whether descriptors are scarce by now.
     is_scarce: AtomicBool,
     /// Finds idle connections to close for new ones.
-    search: Mutex<Search>,
+    search: Mutex<IdleSearch>,
     /// A thread has been freed, and none has accepted since.
     freed: AtomicBool,
     /// What `Waiting::idle` counts from.
@@ -113,7 +113,7 @@ struct Shared {
 }
 
 /// A connection's place among `connections`, given up in Drop.
-struct Place {
+struct Slot {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
     key: usize,
@@ -143,7 +143,7 @@ impl ThreadedEngine {
             room: Condvar::new(),
             shortage: Mutex::new(Shortage::of_process()),
             is_scarce: AtomicBool::new(false),
-            search: Mutex::new(Search::new(least_idle)),
+            search: Mutex::new(IdleSearch::new(least_idle)),
             freed: AtomicBool::new(false),
             began: Instant::now(),
             spare: Mutex::default(),
@@ -157,7 +157,7 @@ impl ThreadedEngine {
 
     /// Serves until a signal ends it.
     pub fn run(mut self, threads: Threads) -> io::Result<Ended> {
-        let serve: fn(Place) = if threads == Threads::PerConnection { serve_apart } else { serve };
+        let serve: fn(Slot) = if threads == Threads::PerConnection { serve_apart } else { serve };
         let acceptors = match threads {
             Threads::PerConnection => 1,
             Threads::Pool(count) => count.min(self.shared.app.limits.connections),
@@ -346,7 +346,7 @@ impl Shared {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let mut connections = lock(&self.shared.connections);
         connections.remove(self.key);
@@ -363,7 +363,7 @@ impl Drop for Place {
 // ---- accepting
 
 /// The next connection, once there is room for it; `None` when the server is shutting down.
-fn accept(shared: &Arc<Shared>) -> Option<Place> {
+fn accept(shared: &Arc<Shared>) -> Option<Slot> {
     loop {
         let mut listeners = lock(&shared.listeners);
         if shared.ending.is_set() {
@@ -387,7 +387,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Place> {
                 }
                 let connection = Arc::new(Connection { socket, peer, local, waiting: Waiting::default() });
                 let key = lock(&shared.connections).insert(connection.clone());
-                return Some(Place { shared: shared.clone(), connection, key });
+                return Some(Slot { shared: shared.clone(), connection, key });
             }
             Err(error) if AcceptFailure::of(&error) == AcceptFailure::Exhausted => {
                 shared.await_descriptor(&error);
@@ -401,7 +401,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Place> {
 
 /// Serves a connection in a thread of its own. When no thread can be started, it tries again after a pause. The clients
 /// behind it wait in the backlog.
-fn serve_apart(place: Place) {
+fn serve_apart(place: Slot) {
     let place = Arc::new(place);
     while !place.shared.ending.is_set() {
         let own = place.clone();
@@ -413,12 +413,12 @@ fn serve_apart(place: Place) {
     }
 }
 
-fn serve(place: Place) {
+fn serve(place: Slot) {
     serve_place(&place);
 }
 
-fn serve_place(place: &Place) {
-    let Place { shared, connection, .. } = place;
+fn serve_place(place: &Slot) {
+    let Slot { shared, connection, .. } = place;
     let workers = (Workers::of(&shared.app), place.key);
     let mut io = Blocking::new(
         (&connection.socket, &connection.waiting),

@@ -121,16 +121,16 @@ impl Name {
 
 /// A set of names.
 #[derive(Clone, Copy, Debug)]
-pub struct Names(u32);
+pub struct NameSet(u32);
 
-impl Names {
-    pub const fn of(names: &[Name]) -> Names {
+impl NameSet {
+    pub const fn of(names: &[Name]) -> NameSet {
         let (mut bits, mut at) = (0, 0);
         while at < names.len() {
             bits |= 1 << names[at] as u32;
             at += 1;
         }
-        Names(bits)
+        NameSet(bits)
     }
 }
 
@@ -195,7 +195,7 @@ impl Head {
     }
 
     /// Whether a field of any of these names is there.
-    pub fn has_any(&self, names: Names) -> bool {
+    pub fn has_any(&self, names: NameSet) -> bool {
         self.present & names.0 != 0
     }
 

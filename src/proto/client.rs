@@ -21,16 +21,16 @@ use crate::proto::transfer::{self, Decoder};
 
 /// How the end of the response's content is found.
 #[derive(Debug)]
-pub enum Content {
+pub enum ResponseContent {
     Nothing,
     Framed(Decoder),
     UntilClose,
 }
 
-impl Content {
+impl ResponseContent {
     /// The framing that a response's head announces. A head that can be read in two ways is refused. `to_head`: the
     /// request was HEAD.
-    pub fn of(head: &ResponseHead, bytes: &[u8], to_head: bool) -> Result<Content, Violation> {
+    pub fn of(head: &ResponseHead, bytes: &[u8], to_head: bool) -> Result<ResponseContent, Violation> {
         let codings: Vec<&[u8]> = head.values(bytes, Name::TransferEncoding).flat_map(list::elements).collect();
         let coded = head.values(bytes, Name::TransferEncoding).next().is_some();
         let mut lengths = head.values(bytes, Name::ContentLength);
@@ -43,14 +43,14 @@ impl Content {
             return Err(Violation::LengthWithCoding);
         }
         if to_head || Status(head.status).is_bodiless() {
-            return Ok(Content::Nothing);
+            return Ok(ResponseContent::Nothing);
         }
         match (&codings[..], length) {
-            ([], None) if !coded => Ok(Content::UntilClose),
-            (_, Some(length)) => Ok(Content::Framed(Decoder::Length(length))),
+            ([], None) if !coded => Ok(ResponseContent::UntilClose),
+            (_, Some(length)) => Ok(ResponseContent::Framed(Decoder::Length(length))),
             _ if head.minor == 0 => Err(Violation::CodingInOldVersion),
             ([only], None) if only.eq_ignore_ascii_case(b"chunked") => {
-                Ok(Content::Framed(Decoder::Chunked(ChunkedDecoder::of_response())))
+                Ok(ResponseContent::Framed(Decoder::Chunked(ChunkedDecoder::of_response())))
             }
             _ => Err(Violation::CodingUnknown),
         }
@@ -59,7 +59,7 @@ impl Content {
     /// The length that the head announced, if any.
     pub fn length(&self) -> Option<u64> {
         match self {
-            Content::Framed(Decoder::Length(length)) => Some(*length),
+            ResponseContent::Framed(Decoder::Length(length)) => Some(*length),
             _ => None,
         }
     }
@@ -70,9 +70,9 @@ impl Content {
     /// The framing is invalid, or the upstream closed before the end of the content (`Truncated`).
     pub fn decode(&mut self, input: &[u8], closed: bool) -> Result<Decoded, Violation> {
         let decoded = match self {
-            Content::Nothing => Decoded { consumed: 0, data: 0..0, end: true },
-            Content::Framed(decoder) => decoder.decode(input)?,
-            Content::UntilClose => Decoded { consumed: input.len(), data: 0..input.len(), end: closed },
+            ResponseContent::Nothing => Decoded { consumed: 0, data: 0..0, end: true },
+            ResponseContent::Framed(decoder) => decoder.decode(input)?,
+            ResponseContent::UntilClose => Decoded { consumed: input.len(), data: 0..input.len(), end: closed },
         };
         if closed && !decoded.end && decoded.consumed == input.len() {
             return Err(Violation::Truncated);
@@ -119,11 +119,11 @@ mod tests {
         let bytes = format!("HTTP/1.{status} X\r\n{fields}\r\n").into_bytes();
         let limits = HeadLimits { size: 4096, target: 100, fields: 20 };
         let head = ResponseHead::parse(&bytes, &limits, &mut 0).unwrap().unwrap();
-        Content::of(&head, &bytes, to_head).map(|content| match content {
-            Content::Nothing => "nothing".into(),
-            Content::Framed(Decoder::Length(length)) => length.to_string(),
-            Content::Framed(Decoder::Chunked(_)) => "chunked".into(),
-            Content::UntilClose => "close".into(),
+        ResponseContent::of(&head, &bytes, to_head).map(|content| match content {
+            ResponseContent::Nothing => "nothing".into(),
+            ResponseContent::Framed(Decoder::Length(length)) => length.to_string(),
+            ResponseContent::Framed(Decoder::Chunked(_)) => "chunked".into(),
+            ResponseContent::UntilClose => "close".into(),
         })
     }
 
@@ -150,13 +150,14 @@ mod tests {
 
     #[test]
     fn a_cut_is_told_from_an_end() {
-        let end = |content: &mut Content, input: &[u8], closed| content.decode(input, closed).map(|piece| piece.end);
-        assert_eq!(end(&mut Content::UntilClose, b"a", false), Ok(false));
-        assert_eq!(end(&mut Content::UntilClose, b"a", true), Ok(true));
-        assert_eq!(end(&mut Content::Framed(Decoder::Length(2)), b"a", true), Err(Violation::Truncated));
-        assert_eq!(end(&mut Content::Framed(Decoder::Length(1)), b"ab", true), Ok(true));
+        let end =
+            |content: &mut ResponseContent, input: &[u8], closed| content.decode(input, closed).map(|piece| piece.end);
+        assert_eq!(end(&mut ResponseContent::UntilClose, b"a", false), Ok(false));
+        assert_eq!(end(&mut ResponseContent::UntilClose, b"a", true), Ok(true));
+        assert_eq!(end(&mut ResponseContent::Framed(Decoder::Length(2)), b"a", true), Err(Violation::Truncated));
+        assert_eq!(end(&mut ResponseContent::Framed(Decoder::Length(1)), b"ab", true), Ok(true));
         assert_eq!(
-            end(&mut Content::Framed(Decoder::Chunked(ChunkedDecoder::default())), b"1\r\n", true),
+            end(&mut ResponseContent::Framed(Decoder::Chunked(ChunkedDecoder::default())), b"1\r\n", true),
             Err(Violation::Truncated)
         );
     }

@@ -5,7 +5,7 @@ use crate::http::field::{self, HOP_BY_HOP};
 use crate::http::number;
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Head {
+pub struct WorkerHead {
     pub status: u16,
     pub reason: Vec<u8>,
     /// Whole field lines, without Content-Length and the hop-by-hop fields.
@@ -17,7 +17,7 @@ pub struct Head {
 
 /// Why a head cannot be sent on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HeadFault {
     /// worker.py never sends this.
     Malformed,
     /// A status below 200: interim responses are sent by the server itself.
@@ -25,42 +25,42 @@ pub enum Fault {
     ContentLength,
 }
 
-impl Fault {
+impl HeadFault {
     pub fn sentence(self) -> &'static str {
         match self {
-            Fault::Malformed => "its worker sent a malformed head",
-            Fault::Interim => "its status is below 200",
-            Fault::ContentLength => "its Content-Length is not one number",
+            HeadFault::Malformed => "its worker sent a malformed head",
+            HeadFault::Interim => "its status is below 200",
+            HeadFault::ContentLength => "its Content-Length is not one number",
         }
     }
 }
 
-impl Head {
-    pub fn parse(bytes: &[u8]) -> Result<Head, Fault> {
-        let mut parts = bytes.strip_suffix(b"\0").ok_or(Fault::Malformed)?.split(|byte| *byte == 0);
-        let status = parts.next().ok_or(Fault::Malformed)?;
-        let code = status.get(..3).and_then(number::parse).ok_or(Fault::Malformed)?;
+impl WorkerHead {
+    pub fn parse(bytes: &[u8]) -> Result<WorkerHead, HeadFault> {
+        let mut parts = bytes.strip_suffix(b"\0").ok_or(HeadFault::Malformed)?.split(|byte| *byte == 0);
+        let status = parts.next().ok_or(HeadFault::Malformed)?;
+        let code = status.get(..3).and_then(number::parse).ok_or(HeadFault::Malformed)?;
         if code < 200 {
-            return Err(Fault::Interim);
+            return Err(HeadFault::Interim);
         }
-        let mut head = Head { status: code as u16, ..Head::default() };
+        let mut head = WorkerHead { status: code as u16, ..WorkerHead::default() };
         head.reason.extend_from_slice(status.get(4..).unwrap_or_default());
         while let Some(name) = parts.next() {
-            let value = parts.next().ok_or(Fault::Malformed)?.trim_ascii();
+            let value = parts.next().ok_or(HeadFault::Malformed)?.trim_ascii();
             if name.is_empty() || value.iter().chain(name).any(|byte| matches!(byte, b'\r' | b'\n')) {
-                return Err(Fault::Malformed);
+                return Err(HeadFault::Malformed);
             }
             head.add(name, value)?;
         }
         Ok(head)
     }
 
-    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), HeadFault> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if is("content-length") {
-            let length = number::parse(value).ok_or(Fault::ContentLength)?;
+            let length = number::parse(value).ok_or(HeadFault::ContentLength)?;
             if self.content_length.is_some_and(|other| other != length) {
-                return Err(Fault::ContentLength);
+                return Err(HeadFault::ContentLength);
             }
             self.content_length = Some(length);
             return Ok(());
@@ -83,27 +83,27 @@ mod tests {
     #[test]
     fn a_head_becomes_lines() {
         let head =
-            Head::parse(b"201 Well done\0Content-Length\x005\0X-A\0 b \0connection\0close\0Date\0now\0").unwrap();
+            WorkerHead::parse(b"201 Well done\0Content-Length\x005\0X-A\0 b \0connection\0close\0Date\0now\0").unwrap();
         assert_eq!((head.status, &head.reason[..]), (201, &b"Well done"[..]));
         assert_eq!(head.lines, b"X-A: b\r\nDate: now\r\n");
         assert_eq!((head.content_length, head.has_date, head.has_server), (Some(5), true, false));
-        assert_eq!(Head::parse(b"200\0").unwrap().reason, b"");
+        assert_eq!(WorkerHead::parse(b"200\0").unwrap().reason, b"");
     }
 
     #[test]
     fn what_would_break_the_framing_is_refused() {
         for (bytes, fault) in [
-            (&b""[..], Fault::Malformed),
-            (b"\0", Fault::Malformed),
-            (b"abc\0", Fault::Malformed),
-            (b"200 OK\0X-A\0", Fault::Malformed),
-            (b"200 OK\0X-A\0b\r\nc\0", Fault::Malformed),
-            (b"101 Switching\0", Fault::Interim),
-            (b"200 OK\0Content-Length\0-1\0", Fault::ContentLength),
-            (b"200 OK\0Content-Length\0\0", Fault::ContentLength),
-            (b"200 OK\0Content-Length\x001\0content-length\x002\0", Fault::ContentLength),
+            (&b""[..], HeadFault::Malformed),
+            (b"\0", HeadFault::Malformed),
+            (b"abc\0", HeadFault::Malformed),
+            (b"200 OK\0X-A\0", HeadFault::Malformed),
+            (b"200 OK\0X-A\0b\r\nc\0", HeadFault::Malformed),
+            (b"101 Switching\0", HeadFault::Interim),
+            (b"200 OK\0Content-Length\0-1\0", HeadFault::ContentLength),
+            (b"200 OK\0Content-Length\0\0", HeadFault::ContentLength),
+            (b"200 OK\0Content-Length\x001\0content-length\x002\0", HeadFault::ContentLength),
         ] {
-            assert_eq!(Head::parse(bytes), Err(fault), "{}", bytes.escape_ascii());
+            assert_eq!(WorkerHead::parse(bytes), Err(fault), "{}", bytes.escape_ascii());
         }
     }
 }

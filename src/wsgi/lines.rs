@@ -9,12 +9,12 @@ const LONGEST: usize = 8 * 1024;
 const HOLD: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
-pub struct Lines {
+pub struct OutputLines {
     rest: Vec<u8>,
     since: Option<Instant>,
 }
 
-impl Lines {
+impl OutputLines {
     /// Adds bytes and shows the lines that they complete.
     pub fn push(&mut self, bytes: &[u8], now: Instant, mut show: impl FnMut(&str)) {
         self.rest.extend_from_slice(bytes);
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn lines_are_shown_when_they_end_or_when_they_have_waited() {
-        let (mut lines, mut shown, now) = (Lines::default(), Vec::new(), Instant::now());
+        let (mut lines, mut shown, now) = (OutputLines::default(), Vec::new(), Instant::now());
         lines.push(b"a\nb", now, |line| shown.push(line.to_owned()));
         lines.push(b"c\r\n\x1b[31m\td", now, |line| shown.push(line.to_owned()));
         assert_eq!(shown, ["a", "bc"]);
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_flood_without_a_line_end_is_cut() {
-        let (mut lines, mut count) = (Lines::default(), 0);
+        let (mut lines, mut count) = (OutputLines::default(), 0);
         lines.push(&vec![b'x'; 3 * LONGEST + 1], Instant::now(), |line| {
             assert_eq!(line.len(), LONGEST);
             count += 1;

@@ -3,7 +3,7 @@
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
 use crate::wsgi::inbox::Inbox;
-use crate::wsgi::lines::Lines;
+use crate::wsgi::lines::OutputLines;
 use rustix::fs::OFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -36,7 +36,7 @@ pub struct Process {
     ended: Option<OwnedFd>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
-    lines: [Lines; 2],
+    lines: [OutputLines; 2],
     /// Nothing is sent over it. The kernel closes it when the server ends, and that ends the worker even while it
     /// computes.
     _lifeline: UnixStream,
@@ -138,7 +138,7 @@ impl Process {
     /// Logs unfinished lines that are due.
     pub fn flush_output(&mut self, now: Instant) {
         let pid = self.child.id();
-        let is_due = |lines: &Lines| lines.deadline().is_some_and(|deadline| deadline <= now);
+        let is_due = |lines: &OutputLines| lines.deadline().is_some_and(|deadline| deadline <= now);
         let [lines, error_lines] = &mut self.lines;
         if is_due(lines) {
             lines.flush(|line| log::info!(target: "wsgi", "[{pid}] {line}"));
@@ -149,7 +149,7 @@ impl Process {
     }
 
     pub fn deadline(&self) -> Option<Instant> {
-        self.lines.iter().filter_map(Lines::deadline).min()
+        self.lines.iter().filter_map(OutputLines::deadline).min()
     }
 
     /// How it ended, if it has. A process that cannot be waited for counts as ended.
@@ -191,7 +191,7 @@ fn level() -> log::Level {
     if log::max_level() < log::LevelFilter::Warn { log::Level::Error } else { log::Level::Warn }
 }
 
-fn drain(pipe: &mut Option<impl Read>, lines: &mut Lines, now: Instant, mut show: impl FnMut(&str)) -> bool {
+fn drain(pipe: &mut Option<impl Read>, lines: &mut OutputLines, now: Instant, mut show: impl FnMut(&str)) -> bool {
     let mut room = [0; 16 * 1024];
     let mut taken = 0;
     while let Some(open) = pipe.as_mut().filter(|_| taken < OUTPUT) {

@@ -86,7 +86,7 @@ pub enum Duty {
 
 /// How far a thread is with a request whose client has left.
 #[derive(Debug)]
-pub enum Progress {
+pub enum DrainProgress {
     /// It is finished; what was received behind the end of the answer.
     Free(Received),
     /// It sent something that is not a frame.
@@ -124,8 +124,8 @@ impl Thread {
     }
 
     /// Sends what is unsent of a request whose client has left and reads its answer away, at most `READS` reads.
-    pub fn finish_request(&mut self) -> Progress {
-        let Duty::Finishing { unsent, received, reader, .. } = &mut self.duty else { return Progress::Waiting };
+    pub fn finish_request(&mut self) -> DrainProgress {
+        let Duty::Finishing { unsent, received, reader, .. } = &mut self.duty else { return DrainProgress::Waiting };
         for _ in 0..READS {
             if !unsent.is_empty() {
                 let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
@@ -143,18 +143,18 @@ impl Thread {
                         }
                     }
                     Ok(None) => break,
-                    Err(_) => return Progress::Broken,
+                    Err(_) => return DrainProgress::Broken,
                 }
             }
             received.bytes.drain(..at);
             if reader.is_free() {
-                return Progress::Free(std::mem::take(received));
+                return DrainProgress::Free(std::mem::take(received));
             }
             if !receive(&self.socket, &mut received.bytes, &mut received.files) {
-                return Progress::Waiting;
+                return DrainProgress::Waiting;
             }
         }
-        Progress::More
+        DrainProgress::More
     }
 }
 

@@ -8,7 +8,7 @@
 #![allow(dead_code)] // each of the three uses its own part
 
 use dustdevil::app::App;
-use dustdevil::config::{AccessLog, Config};
+use dustdevil::config::{Config, LogTarget};
 use dustdevil::driver::{self, Turn};
 use dustdevil::http::chars::{is_field_value_byte, is_ows, is_tchar, is_token, quoted_string_len, trim_ows};
 use dustdevil::http::chunked::{self, ChunkedDecoder};
@@ -19,7 +19,7 @@ use dustdevil::http::method::Method;
 use dustdevil::http::response::ResponseHead;
 use dustdevil::http::target::{self, Form, Target};
 use dustdevil::http::{escape, list};
-use dustdevil::proto::client::Content;
+use dustdevil::proto::client::ResponseContent;
 use dustdevil::session::testing::Wire;
 use dustdevil::session::{Scratch, Session};
 use std::net::{IpAddr, Ipv4Addr};
@@ -378,7 +378,7 @@ fn parse_response(input: &[u8], ends: impl Iterator<Item = usize>) -> Option<(u1
             let Some(head) = ResponseHead::parse(&input[..end], &LIMITS, &mut scanned).ok()? else { continue };
             assert!(head.len <= end && head.len <= LIMITS.size && (100..=599).contains(&head.status));
             (at, status) = (head.len, head.status);
-            content = Some(Content::of(&head, &input[..end], false).ok()?);
+            content = Some(ResponseContent::of(&head, &input[..end], false).ok()?);
         }
         let Some(content) = &mut content else { continue };
         loop {
@@ -428,7 +428,7 @@ fn small_app() -> App {
         .unwrap_or_else(|error| panic!("{error}"));
     config.root = None;
     config.directory = None;
-    config.access_log = AccessLog::Off;
+    config.access_log = LogTarget::Off;
     App::new(&config).unwrap_or_else(|error| panic!("{error}"))
 }
 

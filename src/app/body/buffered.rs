@@ -148,14 +148,14 @@ impl Drop for Buffered {
 
 /// Sends a request's content back as the content of the response.
 #[derive(Debug)]
-pub struct Returned {
+pub struct EchoedContent {
     content: Buffered,
     at: u64,
 }
 
-impl Returned {
-    pub fn new(content: Buffered) -> Returned {
-        Returned { content, at: 0 }
+impl EchoedContent {
+    pub fn new(content: Buffered) -> EchoedContent {
+        EchoedContent { content, at: 0 }
     }
 
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {

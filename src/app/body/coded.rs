@@ -13,11 +13,11 @@ use std::sync::Arc;
 pub struct Coded {
     stored: Arc<Stored>,
     compressor: Compressor,
-    source: Source,
+    source: CoderSource,
 }
 
 #[derive(Debug)]
-enum Source {
+enum CoderSource {
     /// The variant that all clients share. This client has taken its first `at` bytes.
     Shared {
         at: usize,
@@ -31,8 +31,8 @@ impl Coded {
     pub fn new(compressor: Compressor, stored: Arc<Stored>, coders: &Arc<Coders>) -> Option<Coded> {
         let begin = || Some(Compressing::new(Coder::new(compressor, coders.permit()?), stored.meta.size));
         let source = match stored.join(compressor, begin) {
-            Joined::Shared => Source::Shared { at: 0, coders: Arc::clone(coders) },
-            Joined::Alone => Source::Own(Box::new(begin()?)),
+            Joined::Shared => CoderSource::Shared { at: 0, coders: Arc::clone(coders) },
+            Joined::Alone => CoderSource::Own(Box::new(begin()?)),
             Joined::Busy => return None,
         };
         Some(Coded { stored, compressor, source })
@@ -41,8 +41,8 @@ impl Coded {
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Pulled> {
         let before = out.len();
         let (cost, complete) = match &mut self.source {
-            Source::Shared { at, .. } => self.stored.pull(self.compressor, at, out)?,
-            Source::Own(compressing) => {
+            CoderSource::Shared { at, .. } => self.stored.pull(self.compressor, at, out)?,
+            CoderSource::Own(compressing) => {
                 let cost = compressing.step(&self.stored.content)?;
                 out.append(compressing.output());
                 (cost, compressing.is_finished())
@@ -54,7 +54,7 @@ impl Coded {
 
 impl Drop for Coded {
     fn drop(&mut self) {
-        if let Source::Shared { coders, .. } = &self.source {
+        if let CoderSource::Shared { coders, .. } = &self.source {
             self.stored.leave(self.compressor, !coders.are_scarce());
         }
     }

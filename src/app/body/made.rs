@@ -45,14 +45,14 @@ impl Noise {
 
 /// Lines of JSON. Each pull gives one line, so that each line is sent as one chunk.
 #[derive(Debug)]
-pub struct Lines {
+pub struct JsonLines {
     sent: u64,
     of: u64,
 }
 
-impl Lines {
-    pub fn new(count: u64) -> Lines {
-        Lines { sent: 0, of: count }
+impl JsonLines {
+    pub fn new(count: u64) -> JsonLines {
+        JsonLines { sent: 0, of: count }
     }
 
     pub fn pull(&mut self, out: &mut Vec<u8>) -> Pulled {

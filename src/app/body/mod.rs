@@ -10,10 +10,10 @@ pub mod shown;
 pub mod spool;
 pub mod temporary;
 
-use crate::app::body::buffered::Returned;
+use crate::app::body::buffered::EchoedContent;
 use crate::app::body::coded::Coded;
 use crate::app::body::drip::Drip;
-use crate::app::body::made::{Lines, Noise};
+use crate::app::body::made::{JsonLines, Noise};
 use crate::app::body::pulled::{Pulled, SLICE};
 use crate::app::body::shown::Shown;
 use crate::app::body::spool::Spool;
@@ -53,16 +53,16 @@ pub enum Body {
     /// The parts of multipart/byteranges: bytes (the head of a part) and ranges of one content, in turn.
     Pieces {
         content: Box<Content>,
-        pieces: VecDeque<Piece>,
+        pieces: VecDeque<Segment>,
     },
     /// Compressed while it is sent.
     Coded(Box<Coded>),
     /// Pieces that are spread over a duration.
     Drip(Drip),
     Noise(Noise),
-    Lines(Lines),
+    JsonLines(JsonLines),
     /// A request's content, sent back.
-    Returned(Box<Returned>),
+    EchoedContent(Box<EchoedContent>),
     /// A request as JSON.
     Shown(Box<Shown>),
     /// Content that an upstream has sent and the client has not taken yet.
@@ -79,7 +79,7 @@ pub struct FileRange {
 }
 
 #[derive(Debug)]
-pub enum Piece {
+pub enum Segment {
     Bytes(Vec<u8>),
     Range { at: u64, end: u64 },
 }
@@ -93,10 +93,10 @@ impl Body {
             Body::Pieces { content, pieces } => loop {
                 match pieces.front_mut() {
                     None => return Ok(Pulled::End),
-                    Some(Piece::Range { at, end }) if *at < *end && content.file().is_some() => {
+                    Some(Segment::Range { at, end }) if *at < *end && content.file().is_some() => {
                         return Ok(Pulled::InPlace);
                     }
-                    Some(Piece::Range { at, end }) if *at < *end => {
+                    Some(Segment::Range { at, end }) if *at < *end => {
                         let want = (*end - *at).min(SLICE as u64) as usize;
                         content.read(*at, want, |piece| {
                             out.extend_from_slice(piece);
@@ -105,8 +105,8 @@ impl Body {
                         *at += want as u64;
                         return Ok(Pulled::Some { cost: want });
                     }
-                    Some(Piece::Range { .. }) => drop(pieces.pop_front()),
-                    Some(Piece::Bytes(bytes)) => {
+                    Some(Segment::Range { .. }) => drop(pieces.pop_front()),
+                    Some(Segment::Bytes(bytes)) => {
                         out.extend_from_slice(bytes);
                         let cost = bytes.len();
                         pieces.pop_front();
@@ -133,8 +133,8 @@ impl Body {
             Body::Listing(pages) => Ok(pages.pull(out)?.map_or(Pulled::End, |cost| Pulled::Some { cost })),
             Body::Drip(drip) => Ok(drip.pull(out)),
             Body::Noise(noise) => Ok(noise.pull(out)),
-            Body::Lines(lines) => Ok(lines.pull(out)),
-            Body::Returned(returned) => returned.pull(out),
+            Body::JsonLines(lines) => Ok(lines.pull(out)),
+            Body::EchoedContent(returned) => returned.pull(out),
             Body::Shown(shown) => shown.pull(out),
         }
     }
@@ -153,7 +153,7 @@ impl Body {
         match self {
             Body::File(range) if range.at < range.end => Some((&range.file, range.at, range.end - range.at)),
             Body::Pieces { content, pieces } => match pieces.front() {
-                Some(Piece::Range { at, end }) if at < end => Some((content.file()?, *at, end - at)),
+                Some(Segment::Range { at, end }) if at < end => Some((content.file()?, *at, end - at)),
                 _ => None,
             },
             _ => None,
@@ -175,7 +175,7 @@ impl Body {
             // The cast is safe: at most the range was sent, and it is in memory.
             Body::Shared { at, .. } => *at += count as usize,
             Body::Pieces { pieces, .. } => {
-                if let Some(Piece::Range { at, .. }) = pieces.front_mut() {
+                if let Some(Segment::Range { at, .. }) = pieces.front_mut() {
                     *at += count;
                 }
             }
@@ -193,7 +193,8 @@ mod tests {
         let file = Content::Open(Arc::new(File::open("/dev/null").unwrap()));
         for content in [file, Content::Memory(b"0123456789"[..].into())] {
             let is_file = content.file().is_some();
-            let pieces = [Piece::Bytes(b"a".to_vec()), Piece::Range { at: 3, end: 5 }, Piece::Bytes(b"b".to_vec())];
+            let pieces =
+                [Segment::Bytes(b"a".to_vec()), Segment::Range { at: 3, end: 5 }, Segment::Bytes(b"b".to_vec())];
             let mut body = Body::Pieces { content: Box::new(content), pieces: pieces.into() };
             let mut out = Vec::new();
             assert_eq!(body.pull(&mut out).unwrap(), Pulled::Some { cost: 1 });

@@ -13,9 +13,9 @@
 use crate::app::compress::Compressor;
 use crate::app::files::content::{Content, WHOLE};
 use crate::app::files::file_system::Kind;
-use crate::app::files::lookup::{Found, Meta, Root};
+use crate::app::files::inotify::Inotify;
+use crate::app::files::lookup::{Located, Meta, Root};
 use crate::app::files::mime;
-use crate::app::files::news::News;
 use crate::app::files::root_path::RootPath;
 use crate::app::files::tags;
 use crate::app::files::variant::{Compressing, Joined, Variant};
@@ -71,7 +71,7 @@ pub struct Stored {
     /// The coding that the content itself is in, as that of an .svgz file: it is sent so to every client.
     pub coding: Option<Coding>,
     /// What its answers say when it is sent as it is, rendered by the first of them.
-    pub lines: OnceLock<Lines>,
+    pub lines: OnceLock<FieldLines>,
     pub content: Content,
     gzip: Variant,
     deflate: Variant,
@@ -82,14 +82,14 @@ pub struct Stored {
 
 /// Field lines, the last of them the length of the whole.
 #[derive(Debug)]
-pub struct Lines {
+pub struct FieldLines {
     all: Box<[u8]>,
     without_length: usize,
 }
 
-impl Lines {
-    pub fn new(lines: &[u8], length_line: &[u8]) -> Lines {
-        Lines { all: [lines, length_line].concat().into(), without_length: lines.len() }
+impl FieldLines {
+    pub fn new(lines: &[u8], length_line: &[u8]) -> FieldLines {
+        FieldLines { all: [lines, length_line].concat().into(), without_length: lines.len() }
     }
 
     pub fn all(&self) -> &[u8] {
@@ -253,7 +253,7 @@ impl Stored {
 
     /// Whether the file has the same content, read anew.
     fn is_in(&self, root: &Root, cost: &mut usize) -> bool {
-        let Ok(Found::File { file, meta }) = root.find_at_cost(&self.path, cost) else { return false };
+        let Ok(Located::File { file, meta }) = root.find_at_cost(&self.path, cost) else { return false };
         *cost += cost::LOADED_BYTE * meta.size.min(WHOLE) as usize;
         read_whole(&file, meta)
             .is_some_and(|(meta, bytes)| meta == self.meta && self.hash == Some(tags::hash_of(&bytes)))
@@ -274,8 +274,8 @@ impl Stored {
 }
 
 impl Cache {
-    /// A cache of at most `limit` bytes; 0 keeps nothing. `news`: what tells of changes, if anything does.
-    pub fn new(limit: usize, news: Option<Arc<News>>) -> Cache {
+    /// A cache of at most `limit` bytes; 0 keeps nothing. `inotify`: reports changes, if there is one.
+    pub fn new(limit: usize, inotify: Option<Arc<Inotify>>) -> Cache {
         // Connections and uploads need the others; none known is no limit.
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Cache {
@@ -286,7 +286,7 @@ impl Cache {
                 entries: LruCache::unbounded(),
                 bytes: 0,
                 open: 0,
-                watch: news.map(Watch::new),
+                watch: inotify.map(Watch::new),
                 missing: (Vec::new(), None),
             }),
         }
@@ -457,7 +457,7 @@ impl Entry {
         let Some(current) = root.at(read).filter(|current| Arc::ptr_eq(current, own)) else {
             return Standing::OfAnotherRoot;
         };
-        // What has happened to the way to the root has to be among the news too.
+        // What has happened to the way to the root has to be among the events too.
         if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
             self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
         }

@@ -50,9 +50,9 @@ struct State {
 
 /// An upload under way, in a directory that the journal names.
 #[derive(Debug)]
-pub struct Entry(Arc<Journal>);
+pub struct JournalEntry(Arc<Journal>);
 
-impl Drop for Entry {
+impl Drop for JournalEntry {
     fn drop(&mut self) {
         sync::lock(&self.0.state).uploads -= 1;
     }
@@ -61,7 +61,7 @@ impl Drop for Entry {
 impl Journal {
     /// Names `folder`, a path below the store, for as long as an upload into it takes and after. An upload goes on without
     /// its record where the journal cannot be written; the log says so, once.
-    pub fn enter(self: &Arc<Journal>, store: &OwnedFd, folder: &[u8]) -> Entry {
+    pub fn enter(self: &Arc<Journal>, store: &OwnedFd, folder: &[u8]) -> JournalEntry {
         let mut state = sync::lock(&self.state);
         state.uploads += 1;
         if !folder.is_empty()
@@ -73,7 +73,7 @@ impl Journal {
                  temporary file until the next upload into its directory: let the server write to its store"
             );
         }
-        Entry(Arc::clone(self))
+        JournalEntry(Arc::clone(self))
     }
 
     /// The directories that it names, of all servers; none where there is no journal.

@@ -36,7 +36,7 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 
 use super::file_system::{FileSystems, Kind};
-use super::symlinks::Links;
+use super::symlinks::ReadLinks;
 use crate::config::site::EtagRule;
 pub use crate::config::site::Symlinks;
 use crate::cost;
@@ -84,7 +84,7 @@ pub struct Root {
 
 /// What a path led to. Sockets, FIFOs and devices are never found.
 #[derive(Debug)]
-pub enum Found {
+pub enum Located {
     File {
         file: File,
         meta: Meta,
@@ -172,19 +172,19 @@ impl Root {
 
     /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself.
     /// No slash at the front, no empty segment.
-    pub fn find(&self, path: &[u8]) -> Result<Found, Refused> {
+    pub fn find(&self, path: &[u8]) -> Result<Located, Refused> {
         self.find_at_cost(path, &mut 0)
     }
 
     /// The same, and adds to `cost` what it has cost, in the units of `cost`.
-    pub fn find_at_cost(&self, path: &[u8], cost: &mut usize) -> Result<Found, Refused> {
+    pub fn find_at_cost(&self, path: &[u8], cost: &mut usize) -> Result<Located, Refused> {
         self.check(path)?;
         for _ in 0..TRIES {
             let place = self.resolve(path, PLACE, cost)?;
             let stat = rustix::fs::fstat(&place)?;
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => {}
-                FileType::Directory => return Ok(Found::Directory { dir: place, meta: Meta::of(&stat) }),
+                FileType::Directory => return Ok(Located::Directory { dir: place, meta: Meta::of(&stat) }),
                 _ => return Err(Refused::NotFound),
             }
             if let Kind::Made(system) = self.systems.kind(Meta::of(&stat).dev, &place)? {
@@ -194,7 +194,7 @@ impl Root {
             if let Some(file) = self.open_file(path, &place, &stat, cost)? {
                 // Asked anew: on NFS only an open brings the state up to date.
                 let meta = Meta::of_file(&file).map_err(Refused::Other)?;
-                return Ok(Found::File { file, meta });
+                return Ok(Located::File { file, meta });
             }
         }
         Err(Refused::NotFound)
@@ -332,7 +332,7 @@ impl Root {
         let mut last = Errno::NOENT;
         for _ in 0..TRIES {
             *cost += cost::LINK;
-            let mut links = Links::default();
+            let mut links = ReadLinks::default();
             let root = self.real.as_os_str().as_bytes();
             last = match links.resolve(root, path) {
                 Ok(target) => {

@@ -4,7 +4,7 @@
 //! older than its original is left alone: its content may be another.
 
 use crate::app::files::cache::Stored;
-use crate::app::files::lookup::{Found, Meta};
+use crate::app::files::lookup::{Located, Meta};
 use crate::http::accept::Coding;
 use std::fs::File;
 
@@ -35,7 +35,7 @@ impl<'a> Precompressed<'a> {
     pub fn open(&self, coding: Coding) -> Option<(File, Meta)> {
         let path = [&*self.original.path, coding.suffix()?.as_bytes()].concat();
         match self.original.root.find(&path) {
-            Ok(Found::File { file, meta }) if meta.mtime >= self.original.meta.mtime => Some((file, meta)),
+            Ok(Located::File { file, meta }) if meta.mtime >= self.original.meta.mtime => Some((file, meta)),
             _ => None,
         }
     }

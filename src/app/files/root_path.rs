@@ -3,13 +3,13 @@
 //!
 //! Its one rule: **one request sees one root.** It asks once, and all that it looks up is below what it was told.
 //!
-//! Every name on the way is watched in its directory, those on the way of a symbolic link too (inotify(7), `news`): while
+//! Every name on the way is watched in its directory, those on the way of a symbolic link too (inotify(7)): while
 //! nothing happens to them, nothing is asked. Where a directory cannot be watched (no right to read it, a file system that
 //! others write to), or there is no inotify, the name is asked for by one stat for all requests that have been read by then.
 //! That something is mounted over a name is not told: hence `FRESH`.
 
+use crate::app::files::inotify::{self, Inotify, Name};
 use crate::app::files::lookup::{Root, Symlinks};
-use crate::app::files::news::{self, Name, News};
 use crate::config::site::EtagRule;
 use crate::sync;
 use rustix::fs::{Mode, OFlags};
@@ -38,7 +38,7 @@ pub struct RootRules {
 pub struct RootPath {
     path: PathBuf,
     rules: RootRules,
-    news: Option<Arc<News>>,
+    inotify: Option<Arc<Inotify>>,
     known: Mutex<Known>,
 }
 
@@ -64,22 +64,22 @@ impl RootPath {
         // The current directory may be replaced too. Where its own name is of no use, it is what does not change.
         let absolute = std::path::absolute(path).ok().filter(|path| path.is_dir());
         let path = absolute.unwrap_or_else(|| path.to_owned());
-        let news = News::new().map(Arc::new);
-        let is_watched = news.as_ref().is_some_and(|news| watch_way(news, &path));
+        let inotify = Inotify::new().map(Arc::new);
+        let is_watched = inotify.as_ref().is_some_and(|inotify| watch_way(inotify, &path));
         let root = Some(Arc::new(open(&path, rules)?));
         let known = Known { root, checked: None, asked: None, changes: 0, is_watched };
-        Ok(RootPath { path, rules, news, known: Mutex::new(known) })
+        Ok(RootPath { path, rules, inotify, known: Mutex::new(known) })
     }
 
     /// The directory to which the name leads for a request that was read before `read`; `None` while it leads to none.
     pub fn at(&self, read: Instant) -> Option<Arc<Root>> {
         let mut known = sync::lock(&self.known);
         if known.checked.is_none_or(|checked| checked < read) {
-            let changes = self.news.as_ref().map_or(0, |news| news.changes_of_names(read));
+            let changes = self.inotify.as_ref().map_or(0, |inotify| inotify.changes_of_names(read));
             if changes != known.changes {
                 known.changes = changes;
                 // Before the directory is opened: what happens behind this is an event.
-                known.is_watched = self.news.as_ref().is_some_and(|news| watch_way(news, &self.path));
+                known.is_watched = self.inotify.as_ref().is_some_and(|inotify| watch_way(inotify, &self.path));
                 self.look(&mut known, true, read);
             } else if !known.is_watched || known.asked.is_none_or(|asked| asked + FRESH <= read) {
                 self.look(&mut known, false, read);
@@ -95,11 +95,11 @@ impl RootPath {
     }
 
     /// What tells of changes, if a change of the way to the root is certain to be among them.
-    pub fn news(&self) -> Option<Arc<News>> {
-        self.news.clone()
+    pub fn inotify(&self) -> Option<Arc<Inotify>> {
+        self.inotify.clone()
     }
 
-    /// Whether every change of the way to the root is among the news.
+    /// Whether every change of the way to the root is reported.
     pub fn is_watched(&self) -> bool {
         sync::lock(&self.known).is_watched
     }
@@ -136,14 +136,14 @@ fn open(path: &Path, rules: RootRules) -> io::Result<Root> {
 }
 
 /// Watches every name on the way of `path`, through whatever links, as far as it leads. Whether no change of it can escape.
-fn watch_way(news: &News, path: &Path) -> bool {
+fn watch_way(inotify: &Inotify, path: &Path) -> bool {
     let mut names = Vec::new();
-    let is_whole = watch_names(news, path, &mut names).is_some();
-    news.follow(names);
+    let is_whole = watch_names(inotify, path, &mut names).is_some();
+    inotify.follow(names);
     is_whole
 }
 
-fn watch_names(news: &News, path: &Path, names: &mut Vec<Name>) -> Option<()> {
+fn watch_names(inotify: &Inotify, path: &Path, names: &mut Vec<Name>) -> Option<()> {
     let mut at = PathBuf::from("/");
     let mut rest: VecDeque<OsString> = VecDeque::new();
     prepend(&mut rest, path);
@@ -155,10 +155,10 @@ fn watch_names(news: &News, path: &Path, names: &mut Vec<Name>) -> Option<()> {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&at, flags, Mode::empty()).ok()?;
-        if !news::tells_of_names(&directory) {
+        if !inotify::tells_of_names(&directory) {
             return None;
         }
-        names.push((news.watch_names(&directory)?, name.clone().into_vec()));
+        names.push((inotify.watch_names(&directory)?, name.clone().into_vec()));
         match at.join(&name).read_link() {
             Ok(target) => {
                 links += 1;
@@ -206,7 +206,7 @@ mod tests {
 
     impl Place {
         /// `root/way/to` is a link to `root/releases/1`, by a link to `releases` on the way.
-        fn new(news: bool) -> Place {
+        fn new(inotify: bool) -> Place {
             let scratch = Scratch::new();
             scratch.file("releases/1/name", "1");
             scratch.file("releases/2/name", "2");
@@ -214,8 +214,8 @@ mod tests {
             scratch.link("releases", "current");
             scratch.link("../current/1", "way/to");
             let mut path = RootPath::open(&scratch.root().join("way/to"), RULES).unwrap();
-            path.news = path.news.filter(|_| news);
-            sync::lock(&path.known).is_watched &= news;
+            path.inotify = path.inotify.filter(|_| inotify);
+            sync::lock(&path.known).is_watched &= inotify;
             Place { scratch, path, now: Instant::now() }
         }
 
@@ -226,7 +226,7 @@ mod tests {
 
         fn reads(&mut self, content: Option<&str>) {
             let found = self.at().map(|root| match root.find(b"name") {
-                Ok(crate::app::files::lookup::Found::File { file, .. }) => io::read_to_string(file).unwrap(),
+                Ok(crate::app::files::lookup::Located::File { file, .. }) => io::read_to_string(file).unwrap(),
                 other => panic!("{other:?}"),
             });
             assert_eq!(found.as_deref(), content);
@@ -240,8 +240,8 @@ mod tests {
 
     #[test]
     fn every_change_of_the_way_shows_at_once() {
-        for news in [true, false] {
-            let mut place = Place::new(news);
+        for inotify in [true, false] {
+            let mut place = Place::new(inotify);
             let root = place.scratch.root();
             let switch = |target: &str, link: &str| {
                 symlink(target, root.join("new")).unwrap();

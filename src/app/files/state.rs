@@ -2,7 +2,7 @@
 //! lock.
 
 use crate::app::files::cache::Stored;
-use crate::app::files::lookup::{Found, Meta, Refused, Root};
+use crate::app::files::lookup::{Located, Meta, Refused, Root};
 use crate::app::files::tags;
 use crate::cost;
 use crate::http::etag::ETag;
@@ -32,8 +32,8 @@ impl State {
             return Ok(state(root.stat(path)?, None));
         }
         Ok(match root.find_at_cost(path, cost)? {
-            Found::Directory { meta, .. } => state(meta, None),
-            Found::File { file, meta } => {
+            Located::Directory { meta, .. } => state(meta, None),
+            Located::File { file, meta } => {
                 let stored = Stored::load(root, path, (file, meta), ("", None), now_unix);
                 *cost += stored.load_cost();
                 state(stored.meta, stored.etag)

@@ -9,7 +9,7 @@
 
 use super::discarded::PIECE;
 use super::journal::{Journal, identity};
-use super::lookup::{Found, Refused, Root, TEMPORARY};
+use super::lookup::{Located, Refused, Root, TEMPORARY};
 use crate::cost;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
@@ -143,7 +143,7 @@ struct Scan {
 
 impl Scan {
     fn begin(root: &Root, folder: Box<[u8]>) -> Result<Scan, Refused> {
-        let Found::Directory { dir, .. } = root.find(&folder)? else { return Err(Refused::NotFound) };
+        let Located::Directory { dir, .. } = root.find(&folder)? else { return Err(Refused::NotFound) };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = Dir::new(openat(dir, ".", flags, Mode::empty())?)?;
         Ok(Scan { folder, dir, seen: 0, shrinking: None })

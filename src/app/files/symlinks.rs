@@ -13,9 +13,9 @@ const MOST: usize = 40;
 
 /// The links that were read on the way of a path, each with what it said.
 #[derive(Debug, Default)]
-pub(super) struct Links(Vec<(Vec<u8>, CString)>);
+pub(super) struct ReadLinks(Vec<(Vec<u8>, CString)>);
 
-impl Links {
+impl ReadLinks {
     /// The path without links that `path` below `root` leads to; `root` has no link in it.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ pub(super) mod tests {
     }
 
     fn resolve(dir: &Scratch, path: &str) -> Result<Vec<u8>, Errno> {
-        Links::default().resolve(dir.root().as_os_str().as_bytes(), path.as_bytes())
+        ReadLinks::default().resolve(dir.root().as_os_str().as_bytes(), path.as_bytes())
     }
 
     #[test]
@@ -161,7 +161,11 @@ pub(super) mod tests {
     fn the_root_of_the_machine_can_be_the_root() {
         for path in ["", "tmp", "proc/..", "proc/self/../.."] {
             let real = std::path::Path::new("/").join(path).canonicalize().unwrap();
-            assert_eq!(Links::default().resolve(b"/", path.as_bytes()).unwrap(), real.as_os_str().as_bytes(), "{path}");
+            assert_eq!(
+                ReadLinks::default().resolve(b"/", path.as_bytes()).unwrap(),
+                real.as_os_str().as_bytes(),
+                "{path}"
+            );
         }
     }
 
@@ -170,7 +174,7 @@ pub(super) mod tests {
         let dir = Scratch::new();
         dir.link("b", "a");
         dir.link("nothing", "b");
-        let mut links = Links::default();
+        let mut links = ReadLinks::default();
         assert_eq!(links.resolve(dir.root().as_os_str().as_bytes(), b"a"), Err(Errno::NOENT));
         assert!(links.are_unchanged());
         dir.link("something", "next");

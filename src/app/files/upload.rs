@@ -19,7 +19,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::journal::Entry;
+use super::journal::JournalEntry;
 use super::lookup::{Refused, Root};
 use super::staging::Staged;
 use super::writable::Writable;
@@ -30,7 +30,7 @@ pub struct Incoming {
     staged: Staged,
     name: Vec<u8>,
     /// Dropped after `staged`: fields are dropped in this order.
-    _entry: Entry,
+    _entry: JournalEntry,
 }
 
 /// What commit does about a file that has the name already.

@@ -232,7 +232,7 @@ mod tests {
     use std::io::Read;
 
     /// A content, what its variant takes, and coders to make it with.
-    struct Place {
+    struct Fixture {
         content: Content,
         size: u64,
         variant: Variant,
@@ -248,8 +248,8 @@ mod tests {
         complete: bool,
     }
 
-    impl Place {
-        fn new(most_coders: usize) -> Place {
+    impl Fixture {
+        fn new(most_coders: usize) -> Fixture {
             // Words without an order, so that what is made is long as well.
             let mut seed = 1_u32;
             let mut next = || {
@@ -259,7 +259,13 @@ mod tests {
             let bytes: Vec<u8> = (0..300_000).map(|_| next()).collect();
             let size = bytes.len() as u64;
             let (variant, changed) = (Variant::default(), AtomicUsize::new(0));
-            Place { content: Content::Memory(bytes.into()), size, variant, changed, coders: Coders::of(most_coders, 1) }
+            Fixture {
+                content: Content::Memory(bytes.into()),
+                size,
+                variant,
+                changed,
+                coders: Coders::of(most_coders, 1),
+            }
         }
 
         fn join(&self) -> Joined {
@@ -293,7 +299,7 @@ mod tests {
 
     #[test]
     fn one_coder_makes_it_once_for_all() {
-        let place = Place::new(1);
+        let place = Fixture::new(1);
         let mut clients: Vec<Client> = (0..100).map(|_| Client::default()).collect();
         assert!(clients.iter().all(|_| place.join() == Joined::Shared), "with one coder");
         let mut cost = 0;
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn threads_that_want_it_at_once_get_it_whole() {
         for _ in 0..20 {
-            let place = Place::new(1);
+            let place = Fixture::new(1);
             std::thread::scope(|scope| {
                 for _ in 0..8 {
                     scope.spawn(|| {
@@ -333,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_one_client_has_begun_another_finishes() {
-        let place = Place::new(8);
+        let place = Fixture::new(8);
         let (mut first, mut second, mut third) = (Client::default(), Client::default(), Client::default());
         assert!([place.join(), place.join()] == [Joined::Shared, Joined::Shared]);
         let mut cost = 0;
@@ -354,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_coder_that_no_client_waits_for_goes_when_coders_are_scarce() {
-        let place = Place::new(1);
+        let place = Fixture::new(1);
         assert_eq!(place.join(), Joined::Shared);
         assert!(place.coders.are_scarce());
         let mut client = Client::default();
@@ -373,7 +379,7 @@ mod tests {
 
     #[test]
     fn where_the_file_cannot_be_read_nobody_gets_an_end() {
-        let mut place = Place::new(8);
+        let mut place = Fixture::new(8);
         let (mut first, mut second) = (Client::default(), Client::default());
         assert!([place.join(), place.join()] == [Joined::Shared, Joined::Shared]);
         while first.taken.len() < 50_000 {

@@ -12,8 +12,8 @@
 //! Three things inotify does not tell: stores to a shared mapping, the completion of Linux AIO, and something being mounted
 //! over a directory. Hence `FRESH`.
 
+use crate::app::files::inotify::{self, Inotify};
 use crate::app::files::lookup::{Meta, Root};
-use crate::app::files::news::{self, News};
 use rustix::fs::inotify::WatchFlags;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ const ITSELF: WatchFlags = WatchFlags::ATTRIB.union(WatchFlags::MOVE_SELF).union
 #[derive(Debug)]
 pub struct Watch {
     /// How often something has changed is the epoch.
-    news: Arc<News>,
+    inotify: Arc<Inotify>,
     /// By their paths below the root.
     directories: HashMap<Box<[u8]>, Directory>,
     /// The watches of files.
@@ -58,13 +58,13 @@ pub struct Watched {
 }
 
 impl Watch {
-    pub fn new(news: Arc<News>) -> Watch {
-        Watch { news, directories: HashMap::new(), files: HashSet::new() }
+    pub fn new(inotify: Arc<Inotify>) -> Watch {
+        Watch { inotify, directories: HashMap::new(), files: HashSet::new() }
     }
 
     /// Whether nothing has happened to a file before `read`.
     pub fn vouches_for(&mut self, watched: &Watched, read: Instant) -> bool {
-        watched.until > read && watched.epoch == self.news.changes(read)
+        watched.until > read && watched.epoch == self.inotify.changes(read)
     }
 
     /// Begins to watch the file that `path` leads to, or renews what was agreed. The caller looks at the file behind this
@@ -77,7 +77,7 @@ impl Watch {
         seen: &Meta,
         read: Instant,
     ) -> Option<Watched> {
-        let epoch = self.news.changes(read);
+        let epoch = self.inotify.changes(read);
         let until = read + FRESH;
         match watched {
             Some(watched) if watched.epoch == epoch => Some(Watched { until, ..watched }),
@@ -95,7 +95,7 @@ impl Watch {
 
     pub fn forget(&mut self, watched: &Watched) {
         self.files.remove(&watched.watch);
-        self.news.end(watched.watch);
+        self.inotify.end(watched.watch);
     }
 
     /// From the top down: once a directory is watched and its path leads to it, a later change of that way is an event.
@@ -107,10 +107,10 @@ impl Watch {
             self.add_directory(root, &path[..slash], epoch)?;
         }
         let file = root.place(path).ok()?;
-        if !news::is_local(&file) || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
+        if !inotify::is_local(&file) || !Meta::of_place(&file).is_ok_and(|meta| meta == *seen) {
             return None;
         }
-        let watch = self.news.watch(&file, ITSELF | WatchFlags::MODIFY)?;
+        let watch = self.inotify.watch(&file, ITSELF | WatchFlags::MODIFY)?;
         // An inode has one watch, which can be ended once: it belongs to the first path that leads to it.
         self.files.insert(watch).then_some(watch)
     }
@@ -131,7 +131,7 @@ impl Watch {
         }
         let directory = root.place(path).ok()?;
         let meta = Meta::of_place(&directory).ok()?;
-        let (watch, identity) = (self.news.watch(&directory, ITSELF)?, (meta.dev, meta.ino));
+        let (watch, identity) = (self.inotify.watch(&directory, ITSELF)?, (meta.dev, meta.ino));
         self.directories.insert(path.into(), Directory { watch, identity, epoch });
         if let Some(known) = known {
             self.end_unused(known.watch);
@@ -152,7 +152,7 @@ impl Watch {
     /// Ends the watch of a directory, unless another path is known to lead to it.
     fn end_unused(&self, watch: i32) {
         if !self.directories.values().any(|directory| directory.watch == watch) {
-            self.news.end(watch);
+            self.inotify.end(watch);
         }
     }
 }
@@ -168,20 +168,20 @@ mod tests {
     const PATH: &[u8] = b"a/b/file";
 
     /// A file that is watched, in a directory of its own.
-    struct Place {
+    struct Fixture {
         scratch: Scratch,
         root: Root,
         watch: Watch,
         now: Instant,
     }
 
-    impl Place {
-        fn new() -> Place {
+    impl Fixture {
+        fn new() -> Fixture {
             let scratch = Scratch::new();
             scratch.file("a/b/file", "one");
             scratch.file("a/b/beside", "another");
             let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
-            Place { scratch, root, watch: Watch::new(Arc::new(News::new().unwrap())), now: Instant::now() }
+            Fixture { scratch, root, watch: Watch::new(Arc::new(Inotify::new().unwrap())), now: Instant::now() }
         }
 
         fn later(&mut self) -> Instant {
@@ -232,7 +232,7 @@ mod tests {
             }),
         ];
         for (name, change) in changes {
-            let mut place = Place::new();
+            let mut place = Fixture::new();
             let watched = place.begin().expect("a file like any other");
             assert!(place.vouches(&watched) && place.vouches(&watched), "{name}");
             change(&place.scratch.root());
@@ -243,12 +243,12 @@ mod tests {
 
     #[test]
     fn a_directory_that_has_been_moved_is_watched_under_its_new_name() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         place.begin().unwrap();
         let root = place.scratch.root();
         fs::rename(root.join("a"), root.join("c")).unwrap();
         place.scratch.file("a/b/file", "the next");
-        let begin = |place: &mut Place, path: &[u8]| {
+        let begin = |place: &mut Fixture, path: &[u8]| {
             let (read, seen) = (place.later(), place.root.meta(path).unwrap());
             place.watch.renew(None, &place.root, path, &seen, read).unwrap()
         };
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_was_removed_while_it_was_in_use_is_not_trusted() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         let watched = place.begin().unwrap();
         place.watch.forget(&watched);
         let root = place.scratch.root();
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_happens_beside_a_file_is_nothing() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         let watched = place.begin().unwrap();
         place.scratch.file("a/b/new", "new");
         place.scratch.file("a/b/beside", "changed");
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn it_is_trusted_for_a_second_and_renewed_without_watching_anew() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         let watched = place.begin().unwrap();
         place.now += FRESH;
         assert!(!place.vouches(&watched));
@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_change_is_watched_anew_when_its_second_is_over() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         let watched = place.begin().unwrap();
         place.scratch.file("a/b/file", "two");
         let (read, seen) = (place.later(), place.root.meta(PATH).unwrap());
@@ -311,12 +311,12 @@ mod tests {
         assert!(place.vouches(&watched));
         assert_eq!(place.watch.files.len(), 1);
         place.watch.forget(&watched);
-        assert!(place.watch.files.is_empty() && place.vouches(&watched), "that it is forgotten is no news");
+        assert!(place.watch.files.is_empty() && place.vouches(&watched), "that it is forgotten is no inotify");
     }
 
     #[test]
     fn a_way_through_a_link_and_a_file_with_two_ways_are_not_watched() {
-        let mut place = Place::new();
+        let mut place = Fixture::new();
         place.scratch.link("a", "link");
         place.scratch.link("a/b/file", "name");
         let (read, seen) = (place.later(), place.root.meta(PATH).unwrap());

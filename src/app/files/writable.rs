@@ -2,7 +2,7 @@
 //! files that a killed server has left.
 
 use crate::app::files::discarded::Discarded;
-use crate::app::files::journal::{Entry, Journal};
+use crate::app::files::journal::{Journal, JournalEntry};
 use crate::app::files::lock::Lock;
 use crate::app::files::lookup::{Root, split};
 use crate::app::files::root_path::RootPath;
@@ -32,7 +32,7 @@ impl Writable {
     }
 
     /// Call this before an upload to `path` below `root` begins. The entry is held until the upload has ended.
-    pub fn enter(&self, root: &Arc<Root>, path: &[u8]) -> Entry {
+    pub fn enter(&self, root: &Arc<Root>, path: &[u8]) -> JournalEntry {
         self.tidying(root, |tidying| tidying.journal.enter(root.dir(), split(path).0))
     }
 

@@ -1,7 +1,7 @@
 //! Which fields pass a proxy, and which it writes (RFC 9110, section 7.6): those that are about one
 //! connection stay on it, those that tell who stands in between are ours to say.
 
-use crate::app::forward::protocol::Sink;
+use crate::app::forward::protocol::ResponseSink;
 use crate::app::forward::rewrite::Rewriting;
 use crate::http::field::{HOP_BY_HOP, push_line};
 use crate::http::forwarded::{is_one_of, speaks_for_a_client};
@@ -13,7 +13,7 @@ use crate::http::request::Request;
 use crate::http::response::ResponseHead;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
-use crate::proto::client::Content;
+use crate::proto::client::ResponseContent;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -169,7 +169,13 @@ fn via(minor: u8) -> Vec<u8> {
 /// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's, and all
 /// that is about its content: codings, validators, ranges.
 /// `rewriting`: how the upstream's places are named here.
-pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, rewriting: Option<&Rewriting>, sink: &mut Sink) {
+pub fn relay(
+    head: &ResponseHead,
+    bytes: &[u8],
+    content: &ResponseContent,
+    rewriting: Option<&Rewriting>,
+    sink: &mut ResponseSink,
+) {
     let mut lines = Vec::with_capacity(head.len);
     let mut has_date = false;
     let common = sink.common;
@@ -189,7 +195,7 @@ pub fn relay(head: &ResponseHead, bytes: &[u8], content: &Content, rewriting: Op
     let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes), false);
     fields.lines(&lines);
     match content {
-        Content::Nothing => fields.without_content(told),
+        ResponseContent::Nothing => fields.without_content(told),
         content => fields.stream(content.length()),
     }
 }

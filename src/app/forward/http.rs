@@ -8,14 +8,14 @@
 //! Both messages are framed anew from what was parsed: no byte of one side's framing is passed to the other.
 
 use crate::app::forward::fields;
-use crate::app::forward::protocol::{Failure, Sink, Source, Step};
+use crate::app::forward::protocol::{Failure, ResponseSink, Step, UpstreamInput};
 use crate::app::forward::rewrite::Rewriting;
 use crate::http::head::{HeadLimits, Name};
 use crate::http::list;
 use crate::http::response::ResponseHead;
 use crate::http::violation::Violation;
 use crate::proto::buffer::Buffer;
-use crate::proto::client::{self, Content, Framing};
+use crate::proto::client::{self, Framing, ResponseContent};
 use crate::proto::conn::{Encoder, Reading, Writing};
 use crate::proto::responder::decimal;
 
@@ -39,7 +39,7 @@ fn fault(violation: Violation) -> &'static str {
 #[derive(Debug)]
 enum State {
     Head,
-    Content(Content),
+    Content(ResponseContent),
 }
 
 /// One exchange: the request as it is sent, and how far its response has been read.
@@ -123,7 +123,7 @@ impl HttpExchange {
         self.is_idempotent && (gathered || !self.has_pushed)
     }
 
-    pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+    pub fn step(&mut self, source: &mut UpstreamInput, sink: &mut ResponseSink) -> Result<Step, Failure> {
         match &mut self.state {
             State::Head => self.read_head(source, sink),
             State::Content(content) => {
@@ -146,7 +146,7 @@ impl HttpExchange {
         }
     }
 
-    fn read_head(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+    fn read_head(&mut self, source: &mut UpstreamInput, sink: &mut ResponseSink) -> Result<Step, Failure> {
         let bytes = source.input.filled();
         let head = ResponseHead::parse(bytes, &LIMITS, &mut self.scanned)
             .map_err(|violation| Failure::bad_gateway(format!("gave no valid answer: {}", fault(violation))))?;
@@ -167,7 +167,7 @@ impl HttpExchange {
         Ok(step)
     }
 
-    fn pass_interim(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+    fn pass_interim(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut ResponseSink) -> Result<Step, Failure> {
         self.interim += 1;
         if self.interim > INTERIM {
             return Err(Failure::bad_gateway("said 1xx again and again and gave no answer"));
@@ -183,7 +183,7 @@ impl HttpExchange {
         Ok(Step::Moved)
     }
 
-    fn switch(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+    fn switch(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut ResponseSink) -> Result<Step, Failure> {
         let mut chosen = head.values(bytes, Name::Upgrade).flat_map(list::elements);
         let asked = self.upgrade.as_deref().unwrap_or_default();
         let is_asked = |protocol: &[u8]| list::elements(asked).any(|one| one.eq_ignore_ascii_case(protocol));
@@ -198,8 +198,8 @@ impl HttpExchange {
         Ok(Step::Tunnel)
     }
 
-    fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
-        let content = Content::of(head, bytes, self.is_head)
+    fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut ResponseSink) -> Result<Step, Failure> {
+        let content = ResponseContent::of(head, bytes, self.is_head)
             .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
         self.persists = client::persists(head, bytes);
         fields::relay(head, bytes, &content, self.rewriting.as_ref(), sink);

@@ -49,7 +49,7 @@ pub struct Failure {
 }
 
 /// The input of a protocol.
-pub struct Source<'a> {
+pub struct UpstreamInput<'a> {
     pub input: &'a mut Buffer,
     /// Descriptors that came with the bytes.
     pub files: &'a mut Vec<OwnedFd>,
@@ -58,7 +58,7 @@ pub struct Source<'a> {
 }
 
 /// Where a protocol writes the response.
-pub struct Sink<'a> {
+pub struct ResponseSink<'a> {
     pub conn: &'a mut Conn,
     pub output: &'a mut Buffer,
     pub room: Room,
@@ -67,7 +67,7 @@ pub struct Sink<'a> {
     pub now: &'a Now,
 }
 
-impl Sink<'_> {
+impl ResponseSink<'_> {
     pub fn responder(&mut self) -> Responder<'_> {
         Responder::new(self.conn, self.output, self.now.imf(), self.common)
     }

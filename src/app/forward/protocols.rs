@@ -3,7 +3,7 @@
 
 use crate::app::body::buffered::Buffered;
 use crate::app::forward::http::HttpExchange;
-use crate::app::forward::protocol::{Failure, ROOM, Sink, Source, Step};
+use crate::app::forward::protocol::{Failure, ROOM, ResponseSink, Step, UpstreamInput};
 use crate::app::forward::wsgi::WsgiExchange;
 use crate::proto::buffer::Buffer;
 use crate::wsgi::frames;
@@ -85,7 +85,7 @@ impl Protocol {
     }
 
     /// Takes the next piece of input and writes the response.
-    pub(super) fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+    pub(super) fn step(&mut self, source: &mut UpstreamInput, sink: &mut ResponseSink) -> Result<Step, Failure> {
         match self {
             Protocol::Http(http) => http.step(source, sink),
             Protocol::Wsgi(wsgi) => wsgi.step(source, sink),

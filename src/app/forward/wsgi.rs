@@ -10,13 +10,13 @@
 
 use crate::app::body::buffered::Buffered;
 use crate::app::body::{Body, FileRange};
-use crate::app::forward::protocol::{Failure, Sink, Source, Step};
+use crate::app::forward::protocol::{Failure, ResponseSink, Step, UpstreamInput};
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
 use crate::proto::conn::Writing;
 use crate::proto::responder::decimal;
 use crate::wsgi::frames::{self, FromWorker, Piece, Reader, ToWorker};
-use crate::wsgi::head::Head;
+use crate::wsgi::head::WorkerHead;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct WsgiExchange {
 #[derive(Debug)]
 enum State {
     Waiting,
-    Held(Head),
+    Held(WorkerHead),
     /// The head has been written.
     Begun {
         /// Bytes of content still to come, if the length is known.
@@ -87,7 +87,7 @@ impl WsgiExchange {
         std::mem::take(&mut self.reader)
     }
 
-    pub fn step(&mut self, source: &mut Source, sink: &mut Sink) -> Result<Step, Failure> {
+    pub fn step(&mut self, source: &mut UpstreamInput, sink: &mut ResponseSink) -> Result<Step, Failure> {
         let next = self.reader.next(source.input.filled());
         self.broken = next.is_err();
         let not_a_frame = |_| {
@@ -119,7 +119,7 @@ impl WsgiExchange {
         a: &[u8],
         b: u64,
         files: &mut Vec<OwnedFd>,
-        sink: &mut Sink,
+        sink: &mut ResponseSink,
     ) -> Result<Step, Failure> {
         // Each FILE frame takes one descriptor. Those behind it belong to the next answer.
         let file = match kind {
@@ -127,7 +127,7 @@ impl WsgiExchange {
             _ => None,
         };
         if !a.is_empty() && matches!(kind, FromWorker::Full | FromWorker::Data | FromWorker::File) {
-            let head = Head::parse(a).map_err(|fault| of_application(fault.sentence()))?;
+            let head = WorkerHead::parse(a).map_err(|fault| of_application(fault.sentence()))?;
             self.state = State::Held(head);
         }
         match kind {
@@ -148,7 +148,7 @@ impl WsgiExchange {
     }
 
     /// Writes the head of a response whose length is known, whether or not the application sent Content-Length.
-    fn begin_whole(&mut self, length: u64, sink: &mut Sink) -> Result<(), Failure> {
+    fn begin_whole(&mut self, length: u64, sink: &mut ResponseSink) -> Result<(), Failure> {
         if let State::Held(head) = &self.state
             && head.content_length.is_some_and(|announced| announced > length)
             && !self.is_head
@@ -160,7 +160,7 @@ impl WsgiExchange {
         Ok(())
     }
 
-    fn begin_file(&mut self, file: File, at: u64, sink: &mut Sink) -> Result<(), Failure> {
+    fn begin_file(&mut self, file: File, at: u64, sink: &mut ResponseSink) -> Result<(), Failure> {
         let size = file.metadata().map_err(|error| of_application(&format!("its file cannot be used: {error}")))?.len();
         self.begin_whole(size.saturating_sub(at), sink)?;
         if let State::Begun { left: Some(left), bodiless: false } = &mut self.state {
@@ -172,7 +172,7 @@ impl WsgiExchange {
 
     /// Takes a piece of content. Content that is not sent (to HEAD, or beyond Content-Length) ends the response, so
     /// that the application stops (PEP 3333, on Content-Length).
-    fn take_content(&mut self, data: &[u8], sink: &mut Sink) -> Result<Step, Failure> {
+    fn take_content(&mut self, data: &[u8], sink: &mut ResponseSink) -> Result<Step, Failure> {
         if let State::Held(_) = self.state {
             self.begin_answer(None, sink);
         }
@@ -191,7 +191,7 @@ impl WsgiExchange {
         Ok(Step::Moved)
     }
 
-    fn end(&mut self, sink: &mut Sink) -> Result<Step, Failure> {
+    fn end(&mut self, sink: &mut ResponseSink) -> Result<Step, Failure> {
         match &self.state {
             State::Waiting => return Err(of_application("it ended without a response")),
             State::Held(head) if self.is_head => {
@@ -208,7 +208,7 @@ impl WsgiExchange {
     }
 
     /// Writes the head that is held. `length`: of the whole content, if known.
-    fn begin_answer(&mut self, length: Option<u64>, sink: &mut Sink) {
+    fn begin_answer(&mut self, length: Option<u64>, sink: &mut ResponseSink) {
         let State::Held(head) = std::mem::replace(&mut self.state, State::Waiting) else { return };
         let status = Status(head.status);
         // RFC 9110, section 15.3.6: 205 has no content. Content-Length: 0 says so.

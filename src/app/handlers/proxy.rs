@@ -11,7 +11,7 @@ use crate::app::forward::{Failure, Forward, Protocol};
 use crate::app::reply::page::{self, Format};
 use crate::app::upstreams::names::Names;
 use crate::app::upstreams::{Address, Group, Upstream};
-use crate::config::proxy::{Mount, Origin, PathRule, Place, ProxyRules, Rewrite, by_prefix};
+use crate::config::proxy::{Mount, PathRule, ProxyRules, Rewrite, UpstreamPlace, UpstreamUrl, by_prefix};
 use crate::http::chars::is_token;
 use crate::http::date::Now;
 use crate::http::framing::{self, ContentLength};
@@ -57,10 +57,10 @@ impl Proxy {
         let mut proxies = Vec::new();
         for Mount { prefix, origins } in by_prefix(mounts) {
             let (mut upstreams, mut hosts) = (Vec::new(), Vec::new());
-            for Origin { text, place, .. } in &origins {
+            for UpstreamUrl { text, place, .. } in &origins {
                 let address = match place {
-                    Place::Unix(path) => Address::Unix(path.clone()),
-                    Place::Tcp(host, port) => match host.parse::<IpAddr>() {
+                    UpstreamPlace::Unix(path) => Address::Unix(path.clone()),
+                    UpstreamPlace::Tcp(host, port) => match host.parse::<IpAddr>() {
                         Ok(address) => Address::Tcp(SocketAddr::new(address, *port)),
                         Err(_) => {
                             hosts.push(names.add(text, host, *port));
@@ -71,11 +71,11 @@ impl Proxy {
                 upstreams.push(Arc::new(Upstream::new(names.new_id(), text.clone(), address)));
             }
             // Without its scheme: what the banner shows as a URL is where this server listens.
-            let bare = |origin: &Origin| origin.text.trim_start_matches("http://").to_owned();
+            let bare = |origin: &UpstreamUrl| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.as_deref());
             let paths = Paths::new(&prefix, replacement.unwrap_or(&prefix));
-            let authorities = origins.iter().filter_map(Origin::authority).collect();
+            let authorities = origins.iter().filter_map(UpstreamUrl::authority).collect();
             let mapping = Arc::new(Mapping { paths, upstreams: authorities, rewrites: rules.rewrite == Rewrite::On });
             let group = Group::new(upstreams, rules.connect_timeout, rules.timeout, spool);
             let group = Arc::new(group.with_hosts(hosts));

@@ -13,7 +13,7 @@ use crate::app::exchange::Next;
 use crate::app::files::cache::{Cache, Stored};
 use crate::app::files::cache_control::CacheControl;
 use crate::app::files::listing::shelf::Shelf;
-use crate::app::files::lookup::{Found, Meta, Refused, Root};
+use crate::app::files::lookup::{Located, Meta, Refused, Root};
 use crate::app::files::mime::Types;
 use crate::app::files::precompressed::Precompressed;
 use crate::app::files::root_path::RootPath;
@@ -76,7 +76,7 @@ impl Site {
         // The page of an application is in ROOT.
         rules.spa = rules.spa.filter(|_| prefix == "/");
         if let Some(path) = &rules.spa
-            && !root.known().is_some_and(|root| matches!(root.find(path), Ok(Found::File { .. })))
+            && !root.known().is_some_and(|root| matches!(root.find(path), Ok(Located::File { .. })))
         {
             let path = path.escape_ascii();
             return Err(StartError::new(format!(
@@ -87,7 +87,7 @@ impl Site {
         let for_listings = if rules.listing { memory / 4 } else { 0 };
         Ok(Site {
             prefix: prefix.to_owned(),
-            cache: Cache::new(memory - for_listings, root.news()),
+            cache: Cache::new(memory - for_listings, root.inotify()),
             root,
             listing: rules.listing,
             index: rules.index,
@@ -203,11 +203,11 @@ impl Search<'_> {
         let (site, now) = (self.site, self.now);
         let has_slash = path.is_empty() || path.ends_with(b"/");
         match self.find(path) {
-            Ok((root, Found::File { file, meta })) => {
+            Ok((root, Located::File { file, meta })) => {
                 Answer::File(site.cache.keep(path, self.load(&root, path, (file, meta)), now.instant, now.unix))
             }
-            Ok((root, Found::Directory { dir, meta })) if has_slash => self.index(path, root, (dir, meta)),
-            Ok((_, Found::Directory { .. })) => self.with_html(path).unwrap_or(Answer::Redirect),
+            Ok((root, Located::Directory { dir, meta })) if has_slash => self.index(path, root, (dir, meta)),
+            Ok((_, Located::Directory { .. })) => self.with_html(path).unwrap_or(Answer::Redirect),
             Err(Refused::NotFound) if !has_slash => self.with_html(path).unwrap_or(Answer::Nothing(Refused::NotFound)),
             Err(refused) => Answer::Nothing(refused),
         }
@@ -220,10 +220,10 @@ impl Search<'_> {
         }
         let path = [path, b".html"].concat();
         match self.find(&path) {
-            Ok((root, Found::File { file, meta })) => {
+            Ok((root, Located::File { file, meta })) => {
                 Some(Answer::File(Arc::new(self.load(&root, &path, (file, meta)))))
             }
-            Ok((_, Found::Directory { .. })) | Err(Refused::NotFound) => None,
+            Ok((_, Located::Directory { .. })) | Err(Refused::NotFound) => None,
             Err(refused) => Some(Answer::Nothing(refused)),
         }
     }
@@ -234,14 +234,14 @@ impl Search<'_> {
         for (place, name) in site.index.iter().enumerate() {
             let path = [directory, name].concat();
             match self.find(&path) {
-                Ok((root, Found::File { file, meta })) => {
+                Ok((root, Located::File { file, meta })) => {
                     let stored = self.load(&root, &path, (file, meta));
                     return Answer::File(match place {
                         0 => site.cache.keep(directory, stored, now.instant, now.unix),
                         _ => Arc::new(stored),
                     });
                 }
-                Ok((_, Found::Directory { .. })) | Err(Refused::NotFound) => {}
+                Ok((_, Located::Directory { .. })) | Err(Refused::NotFound) => {}
                 Err(refused) => return Answer::Nothing(refused),
             }
         }
@@ -257,13 +257,13 @@ impl Search<'_> {
             return None;
         }
         match self.find(path) {
-            Ok((root, Found::File { file, meta })) => Some(Arc::new(self.load(&root, path, (file, meta)))),
+            Ok((root, Located::File { file, meta })) => Some(Arc::new(self.load(&root, path, (file, meta)))),
             _ => None,
         }
     }
 
     /// What is at `path`, and the root below which that is: the same for all of the request.
-    fn find(&mut self, path: &[u8]) -> Result<(Arc<Root>, Found), Refused> {
+    fn find(&mut self, path: &[u8]) -> Result<(Arc<Root>, Located), Refused> {
         let root = match &self.root {
             Some(root) => root,
             None => self.root.insert(self.site.root.at(self.now.instant).ok_or(Refused::Gone)?),

@@ -4,7 +4,7 @@
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
 use crate::app::files::cache::Stored;
-use crate::app::files::lookup::{Found, Refused};
+use crate::app::files::lookup::{Located, Refused};
 use crate::app::files::mime;
 use crate::app::files::writable::Writable;
 use crate::app::receive::upload::Upload;
@@ -42,13 +42,13 @@ impl Store {
             let found = root.find_at_cost(path, &mut spent);
             responder.spend(spent);
             return match found {
-                Ok(Found::File { file, meta }) => {
+                Ok(Located::File { file, meta }) => {
                     let stored = Stored::load(&root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
                     responder.spend(stored.load_cost());
                     let stored = Arc::new(stored);
                     Representation::new(&stored).answer(&self.coders, request, responder, now).into()
                 }
-                Ok(Found::Directory { .. }) => page::not_found(Format::of(request), responder).into(),
+                Ok(Located::Directory { .. }) => page::not_found(Format::of(request), responder).into(),
                 Err(refused) => refusal::refused(&refused, request, responder).into(),
             };
         }

@@ -7,7 +7,7 @@
 //! Bytes that a client sent are escaped, so that a line is always one line. Behind a trusted proxy the address is that of
 //! the client which the proxy names.
 
-use crate::app::observe::sink::{News, RETRY, Sink};
+use crate::app::observe::sink::{RETRY, Sink, SinkEvent};
 use crate::config;
 use crate::http::date::Now;
 use crate::http::escape;
@@ -43,15 +43,15 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened; the sentence names it and a remedy.
-    pub fn open(to: &config::AccessLog) -> Result<AccessLog, StartError> {
+    pub fn open(to: &config::LogTarget) -> Result<AccessLog, StartError> {
         let sink = match to {
-            config::AccessLog::Off => None,
-            config::AccessLog::Stdout => {
+            config::LogTarget::Off => None,
+            config::LogTarget::Stdout => {
                 let failed =
                     |error| StartError::new(format!("cannot write the access log to standard output: {error}"));
                 Some(Sink::inherited(io::stdout(), ROOM).map_err(failed)?)
             }
-            config::AccessLog::File(path) => {
+            config::LogTarget::File(path) => {
                 let sink = Sink::open(path, ROOM).map_err(|error| {
                     let path = path.display();
                     StartError::new(format!(
@@ -97,14 +97,14 @@ impl AccessLog {
     }
 }
 
-fn tell(news: &News) {
+fn tell(news: &SinkEvent) {
     match news {
-        News::Stopped(cause) => log::error!(
+        SinkEvent::Stopped(cause) => log::error!(
             "the access log cannot be written for now: {cause}; {} KiB of lines wait, further ones are lost",
             ROOM / 1024
         ),
-        News::Resumed { lost } => log::warn!("the access log is written again; lines lost: {lost}"),
-        News::Closed { lost, cause } => {
+        SinkEvent::Resumed { lost } => log::warn!("the access log is written again; lines lost: {lost}"),
+        SinkEvent::Closed { lost, cause } => {
             log::warn!("the access log was not written to its end: {cause}; lines lost: {lost}")
         }
     }

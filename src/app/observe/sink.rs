@@ -54,7 +54,7 @@ pub struct Sink {
 
 /// A change that the caller reports in the diagnostics.
 #[derive(Debug, PartialEq, Eq)]
-pub enum News {
+pub enum SinkEvent {
     /// A write failed, or a line was dropped because nobody reads the destination.
     Stopped(Cause),
     /// All waiting lines have been written. `lost` lines were dropped before.
@@ -155,7 +155,7 @@ impl Sink {
 
     /// Writes the waiting lines and then `lines`, as far as the destination takes them at once. `lines` are whole
     /// lines.
-    pub fn write(&self, lines: &[u8], now: Instant) -> Option<News> {
+    pub fn write(&self, lines: &[u8], now: Instant) -> Option<SinkEvent> {
         let mut state = self.lock();
         state.look_again(now);
         let error = state.write(lines);
@@ -165,13 +165,13 @@ impl Sink {
     }
 
     /// Writes the waiting lines that the destination takes at once, and drops the others.
-    pub fn close(&self) -> Option<News> {
+    pub fn close(&self) -> Option<SinkEvent> {
         let mut state = self.lock();
         let error = state.write(b"");
         let unwritten = std::mem::take(&mut state.waiting);
         let lost = std::mem::take(&mut state.lost) + memchr::memchr_iter(b'\n', &unwritten).count() as u64;
         let cause = state.stop.take().map(|stop| stop.cause).or(error.map(Cause))?;
-        (lost > 0).then_some(News::Closed { lost, cause })
+        (lost > 0).then_some(SinkEvent::Closed { lost, cause })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -238,18 +238,18 @@ impl State {
         }
     }
 
-    fn news(&mut self, error: Option<Errno>, now: Instant) -> Option<News> {
+    fn news(&mut self, error: Option<Errno>, now: Instant) -> Option<SinkEvent> {
         match (self.stop, error) {
             // A slow reader is not reported before a line is lost.
             (None, Some(Errno::AGAIN)) if self.lost == 0 => None,
             (None, Some(error)) => {
                 let cause = Cause(error);
                 self.stop = Some(Stop { since: Some(now), cause });
-                Some(News::Stopped(cause))
+                Some(SinkEvent::Stopped(cause))
             }
             (Some(stop), None) if stop.since.is_none_or(|since| now.saturating_duration_since(since) >= PAUSE) => {
                 self.stop = None;
-                Some(News::Resumed { lost: std::mem::take(&mut self.lost) })
+                Some(SinkEvent::Resumed { lost: std::mem::take(&mut self.lost) })
             }
             _ => None,
         }
@@ -404,12 +404,12 @@ mod tests {
             let sink = sink_of(call, writer);
             let now = Instant::now();
             // Twice what a pipe holds.
-            let news: Vec<News> = (0..12_000).filter_map(|_| sink.write(LINE, now)).collect();
-            assert_eq!(news, [News::Stopped(Cause(Errno::AGAIN))], "{call:?}");
+            let news: Vec<SinkEvent> = (0..12_000).filter_map(|_| sink.write(LINE, now)).collect();
+            assert_eq!(news, [SinkEvent::Stopped(Cause(Errno::AGAIN))], "{call:?}");
             let mut read = read_all(&reader);
             // A stop lasts at least PAUSE: the resumption is not reported earlier.
             assert_eq!(sink.write(LINE, now), None);
-            let Some(News::Resumed { lost }) = sink.write(LINE, now + PAUSE) else { panic!("{call:?}") };
+            let Some(SinkEvent::Resumed { lost }) = sink.write(LINE, now + PAUSE) else { panic!("{call:?}") };
             read.extend(read_all(&reader));
             assert_eq!(read.len() / LINE.len() + lost as usize, 12_002, "{call:?}");
             assert!(read.chunks(LINE.len()).all(|line| line == LINE), "{call:?}: a torn line");
@@ -428,8 +428,8 @@ mod tests {
         assert_eq!(sink.write(LINE, Instant::now()), None);
         let mut room = [0; 2 * LINE.len()];
         assert_eq!(rustix::io::read(&both, &mut room), Ok(LINE.len()));
-        let news: Vec<News> = (0..12_000).filter_map(|_| sink.write(LINE, Instant::now())).collect();
-        assert_eq!(news, [News::Stopped(Cause(Errno::AGAIN))]);
+        let news: Vec<SinkEvent> = (0..12_000).filter_map(|_| sink.write(LINE, Instant::now())).collect();
+        assert_eq!(news, [SinkEvent::Stopped(Cause(Errno::AGAIN))]);
     }
 
     #[test]
@@ -441,7 +441,7 @@ mod tests {
             sink.write(LINE, now);
         }
         sink.write(LINE, now);
-        assert_eq!(sink.close(), Some(News::Closed { lost: 2, cause: Cause(Errno::AGAIN) }));
+        assert_eq!(sink.close(), Some(SinkEvent::Closed { lost: 2, cause: Cause(Errno::AGAIN) }));
         read_all(&reader);
         sink.write(LINE, now);
         assert_eq!((sink.close(), read_all(&reader).as_slice()), (None, LINE));
@@ -452,8 +452,8 @@ mod tests {
         let (ours, theirs) = std::os::unix::net::UnixDatagram::pair().unwrap();
         let (sink, now) = (Sink::inherited(&ours, 4 << 20).unwrap(), Instant::now());
         let long = [&b"x".repeat(2 << 20)[..], b"\n"].concat();
-        assert_eq!(sink.write(&long, now), Some(News::Stopped(Cause(Errno::MSGSIZE))));
-        assert_eq!(sink.write(LINE, now + PAUSE), Some(News::Resumed { lost: 1 }));
+        assert_eq!(sink.write(&long, now), Some(SinkEvent::Stopped(Cause(Errno::MSGSIZE))));
+        assert_eq!(sink.write(LINE, now + PAUSE), Some(SinkEvent::Resumed { lost: 1 }));
         let mut room = [0; 2 * LINE.len()];
         assert_eq!(theirs.recv(&mut room).unwrap(), LINE.len());
     }

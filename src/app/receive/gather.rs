@@ -1,7 +1,7 @@
 //! A request's content, received whole to be shown or sent back. It is bounded, and beyond what all clients together may
 //! have in memory it is in a file.
 
-use crate::app::body::buffered::{Buffered, Returned};
+use crate::app::body::buffered::{Buffered, EchoedContent};
 use crate::app::body::shown::{Shown, TextCheck};
 use crate::app::body::temporary::{NoRoom, SpoolAccount};
 use crate::app::body::{Body, Reply};
@@ -76,7 +76,7 @@ impl Gather {
             Purpose::Echo { content_type } => {
                 fields.field("Content-Type", content_type);
                 fields.stream(Some(content.len()));
-                Reply::Stream(Body::Returned(Box::new(Returned::new(content))))
+                Reply::Stream(Body::EchoedContent(Box::new(EchoedContent::new(content))))
             }
             Purpose::Inspect { json } => {
                 fields.field("Content-Type", Format::Json.content_type());

@@ -4,8 +4,8 @@
 use crate::app::body::{Body, Reply};
 use crate::app::compress::{Coder, Coders};
 use crate::app::files::listing::pages::Pages;
-use crate::app::files::listing::render::Form;
-use crate::app::files::listing::shared::{Failure, Listing};
+use crate::app::files::listing::render::ListingFormat;
+use crate::app::files::listing::shared::{Listing, ListingFailure};
 use crate::app::files::listing::shelf::Shelf;
 use crate::app::files::lookup::Refused;
 use crate::app::reply::coding;
@@ -31,7 +31,7 @@ pub struct Preparation {
     listing: Arc<Listing>,
     shelf: Arc<Shelf>,
     coders: Arc<Coders>,
-    form: Form,
+    form: ListingFormat,
     coding: Coding,
     /// The values of the request's fields.
     if_match: Vec<Box<[u8]>>,
@@ -47,7 +47,7 @@ pub enum Listed {
 
 /// Answers with a listing, which may still have to be made.
 pub fn listing(
-    listing: Result<Arc<Listing>, Failure>,
+    listing: Result<Arc<Listing>, ListingFailure>,
     shelf: &Arc<Shelf>,
     coders: &Arc<Coders>,
     request: &Request,
@@ -60,8 +60,8 @@ pub fn listing(
         Err(failure) => return Listed::Reply(fail(failure, format, responder)),
     };
     let form = match format {
-        Format::Json => Form::Json,
-        Format::Html | Format::Plain => Form::Html,
+        Format::Json => ListingFormat::Json,
+        Format::Html | Format::Plain => ListingFormat::Html,
     };
     let Some(coding) = negotiate(request) else { return Listed::Reply(coding::not_acceptable(request, responder)) };
     let values = |name| request.values(name).map(Into::into).collect();
@@ -101,7 +101,7 @@ impl Preparation {
     pub fn finish(self, format: Format, mut responder: Responder, now: &Now) -> Reply {
         let Some(etag) = self.listing.etag(self.form) else {
             let failure = self.listing.outcome().and_then(Result::err);
-            return fail(failure.unwrap_or(Failure::Full), format, responder);
+            return fail(failure.unwrap_or(ListingFailure::Full), format, responder);
         };
         self.shelf.keep(&self.listing);
         let compressor = coding::compressor(self.coding);
@@ -157,13 +157,13 @@ impl Preparation {
     }
 }
 
-fn fail(failure: Failure, format: Format, responder: Responder) -> Reply {
+fn fail(failure: ListingFailure, format: Format, responder: Responder) -> Reply {
     match failure {
-        Failure::Unreadable(errno) => {
+        ListingFailure::Unreadable(errno) => {
             let (status, sentence) = refusal::refusal(&Refused::from(errno));
             page::error(format, responder, status, sentence)
         }
-        Failure::Full => {
+        ListingFailure::Full => {
             let mut fields = responder.start(Status::SERVICE_UNAVAILABLE);
             fields.field("Retry-After", "1");
             let sentence = "The server is sending too many listings at the moment; try again soon.";

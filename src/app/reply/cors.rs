@@ -2,7 +2,7 @@
 //! responses of this server. It protects the users of browsers, not the server.
 
 use crate::app::body::Reply;
-use crate::config::responses::Origin;
+use crate::config::responses::AllowedOrigin;
 use crate::http::chars::is_token;
 use crate::http::head::Name;
 use crate::http::list;
@@ -15,8 +15,8 @@ use crate::proto::responder::{Common, Responder};
 const MAX_AGE: &str = "7200";
 
 /// Adds the fields to every response, errors included, so that a script can read why a request failed.
-pub fn join(origin: &Origin, common: &mut Common) {
-    let Origin(origin) = origin;
+pub fn join(origin: &AllowedOrigin, common: &mut Common) {
+    let AllowedOrigin(origin) = origin;
     common.add("Access-Control-Allow-Origin", origin);
     if origin != "*" {
         common.vary = common.vary.and(Vary::ORIGIN);

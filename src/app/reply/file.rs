@@ -2,9 +2,9 @@
 //! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
 
 use crate::app::body::coded::Coded;
-use crate::app::body::{Body, FileRange, Piece, Reply};
+use crate::app::body::{Body, FileRange, Reply, Segment};
 use crate::app::compress::{Coders, Compressor};
-use crate::app::files::cache::{Lines, Stored};
+use crate::app::files::cache::{FieldLines, Stored};
 use crate::app::files::content::Content;
 use crate::app::files::lookup::Meta;
 use crate::app::files::precompressed::Precompressed;
@@ -16,7 +16,7 @@ use crate::http::conditional::{Outcome, Validators};
 use crate::http::date::{self, IMF_LEN, Now};
 use crate::http::etag::ETag;
 use crate::http::field;
-use crate::http::head::{Name, Names};
+use crate::http::head::{Name, NameSet};
 use crate::http::method::Method;
 use crate::http::range::{self, Multipart, Ranges};
 use crate::http::request::Request;
@@ -36,8 +36,8 @@ const COMPRESSED_AT_ONCE: usize = cost::SLICE / cost::COMPRESSED_BYTE;
 const WORTH_COMPRESSING: u64 = 256;
 
 /// The fields by which a client asks for less than the whole. Few requests have one.
-const SELECTIVE: Names =
-    Names::of(&[Name::IfMatch, Name::IfNoneMatch, Name::IfModifiedSince, Name::IfUnmodifiedSince, Name::Range]);
+const SELECTIVE: NameSet =
+    NameSet::of(&[Name::IfMatch, Name::IfNoneMatch, Name::IfModifiedSince, Name::IfUnmodifiedSince, Name::Range]);
 
 /// What can be made of a file while it is sent.
 const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
@@ -332,12 +332,12 @@ impl<'a, 'r> Sending<'a, 'r> {
         for &(first, last) in ranges {
             let mut head = Vec::new();
             multipart.write_part_head(first, last, &mut head);
-            pieces.push_back(Piece::Bytes(head));
-            pieces.push_back(Piece::Range { at: first, end: last + 1 });
+            pieces.push_back(Segment::Bytes(head));
+            pieces.push_back(Segment::Range { at: first, end: last + 1 });
         }
         let mut end = Vec::new();
         multipart.write_end(&mut end);
-        pieces.push_back(Piece::Bytes(end));
+        pieces.push_back(Segment::Bytes(end));
         Reply::Stream(Body::Pieces { content: Box::new(stored.content.clone()), pieces })
     }
 
@@ -412,7 +412,7 @@ fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now
 }
 
 /// The same lines as `Sending::start` writes, for a file as it is.
-fn render_lines(stored: &Stored, now: &Now) -> Lines {
+fn render_lines(stored: &Stored, now: &Now) -> FieldLines {
     let mut lines = Vec::new();
     let mut length_line = Vec::new();
     field::push_line(&mut length_line, b"Content-Length", decimal(stored.meta.size).digits());
@@ -433,7 +433,7 @@ fn render_lines(stored: &Stored, now: &Now) -> Lines {
         line("Content-Encoding", coding.name().as_bytes());
     }
     line("Content-Type", stored.content_type.as_bytes());
-    Lines::new(&lines, &length_line)
+    FieldLines::new(&lines, &length_line)
 }
 
 /// Compresses a small file at once, and keeps what came of it beside the file.

@@ -1,7 +1,7 @@
 //! The flags about all responses.
 
 use crate::config::args::values::error_page;
-use crate::config::responses::{ErrorPage, HeaderField, Origin, ResponseRules};
+use crate::config::responses::{AllowedOrigin, ErrorPage, HeaderField, ResponseRules};
 use std::ffi::{OsStr, OsString};
 
 #[derive(Debug, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct ResponseArgs {
     // With the equals sign only, since `--cors public/` would take the ROOT. `join_origin` joins the two words if the
     // second is an origin.
     #[arg(long, value_name = "ORIGIN", num_args = 0..=1, require_equals = true, default_missing_value = "*")]
-    pub(super) cors: Option<Origin>,
+    pub(super) cors: Option<AllowedOrigin>,
 
     /// HTML page of an error status, repeatable
     ///
@@ -44,7 +44,7 @@ pub(super) fn join_origin(words: impl Iterator<Item = OsString>) -> Vec<OsString
     let mut words = words.peekable();
     let mut joined = Vec::new();
     while let Some(word) = words.next() {
-        let is_origin = |next: &OsString| next.to_str().is_some_and(|text| text.parse::<Origin>().is_ok());
+        let is_origin = |next: &OsString| next.to_str().is_some_and(|text| text.parse::<AllowedOrigin>().is_ok());
         match (word == "--cors", words.next_if(|next| word == "--cors" && is_origin(next))) {
             (true, Some(origin)) => joined.push([word, origin].join(OsStr::new("="))),
             _ => joined.push(word),

@@ -1,7 +1,7 @@
 //! Values as clap parses them, where it wants more than a function from text: the pure parsers are in `config`.
 
 use crate::config::responses::ErrorPage;
-use crate::config::server::AccessLog;
+use crate::config::server::LogTarget;
 use crate::config::{responses, server, site, values};
 use clap::Command;
 use clap::builder::{OsStringValueParser, PossibleValue, TypedValueParser};
@@ -27,7 +27,7 @@ pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
     parsed(values::path)
 }
 
-pub(super) fn access_log() -> impl TypedValueParser<Value = AccessLog> {
+pub(super) fn access_log() -> impl TypedValueParser<Value = LogTarget> {
     parsed(server::access_log)
 }
 

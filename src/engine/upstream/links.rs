@@ -10,7 +10,7 @@
 
 use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Handback};
-use crate::engine::python::{Returned, Workers};
+use crate::engine::python::{GivenBack, Workers};
 use crate::engine::socket::{READ_CLOSED, READABLE, WRITABLE, ready_bits};
 use crate::engine::upstream::pool::UpstreamPool;
 use crate::engine::upstream::socket::{UpstreamConnection, UpstreamSocket};
@@ -168,9 +168,9 @@ impl<'a> Links<'a> {
             UpstreamSocket::Opened(connection) => connection,
             UpstreamSocket::Leased(socket) => {
                 return match socket.give_back(handback, now) {
-                    Returned::Next(client) => link.owner = Some(client),
-                    Returned::Idle if link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,
-                    Returned::Idle | Returned::Closed => self.close(key, registry),
+                    GivenBack::Next(client) => link.owner = Some(client),
+                    GivenBack::Idle if link.ready & READ_CLOSED == 0 => link.ready &= !READABLE,
+                    GivenBack::Idle | GivenBack::Closed => self.close(key, registry),
                 };
             }
         };

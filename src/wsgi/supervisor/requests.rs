@@ -18,7 +18,7 @@ use crate::wsgi::inbox::{DEPTH, Recalled};
 use crate::wsgi::pool::Pool;
 use crate::wsgi::supervisor::{DUMP, Handback, Lease, Leased, Received, STRIDE, Seat, Supervisor, Ticket};
 use crate::wsgi::watch::{unwatch, watch};
-use crate::wsgi::worker::{Duty, Progress, State, Worker};
+use crate::wsgi::worker::{DrainProgress, Duty, State, Worker};
 use rustix::net::SendFlags;
 use std::time::Instant;
 
@@ -304,13 +304,13 @@ impl Supervisor {
     pub(super) fn finish(&mut self, seat: Seat, now: Instant) {
         let thread = &mut self.workers[seat.worker].threads[seat.thread];
         match thread.finish_request() {
-            Progress::Free(received) => {
+            DrainProgress::Free(received) => {
                 unwatch(&self.poll, &*thread.socket);
                 self.on_free(seat, received, now);
             }
-            Progress::Broken => self.mark_crashed(seat.worker, now),
-            Progress::Waiting => {}
-            Progress::More => self.changed = true,
+            DrainProgress::Broken => self.mark_crashed(seat.worker, now),
+            DrainProgress::Waiting => {}
+            DrainProgress::More => self.changed = true,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::app::compress::{Coder, Coders};
-use crate::app::files::lookup::{Found, Symlinks};
+use crate::app::files::lookup::{Located, Symlinks};
 use crate::app::files::root_path::RootRules;
 use crate::app::files::scratch::Scratch;
 use crate::config::site::EtagRule;
@@ -10,25 +10,25 @@ use crate::config::site::EtagRule;
 /// Far ahead: no file of a test is too young to be kept. (Hence contents of other lengths where one follows another.)
 const NOW: u64 = 10_000_000_000;
 
-struct Place {
+struct Fixture {
     scratch: Scratch,
     root: RootPath,
     cache: Cache,
     now: Instant,
 }
 
-impl Place {
-    fn new(limit: usize) -> Place {
+impl Fixture {
+    fn new(limit: usize) -> Fixture {
         let scratch = Scratch::new();
         let rules = RootRules { symlinks: Symlinks::Inside, hidden: false, etag: EtagRule::Inode };
         let root = RootPath::open(&scratch.root(), rules).unwrap();
-        Place { cache: Cache::new(limit, root.news()), scratch, root, now: Instant::now() }
+        Fixture { cache: Cache::new(limit, root.inotify()), scratch, root, now: Instant::now() }
     }
 
     fn load(&self, name: &str) -> Stored {
         let root = self.root.known().unwrap();
         match root.find(name.as_bytes()) {
-            Ok(Found::File { file, meta }) => {
+            Ok(Located::File { file, meta }) => {
                 Stored::load(&root, name.as_bytes(), (file, meta), ("text/plain", None), NOW)
             }
             other => panic!("{other:?}"),
@@ -52,7 +52,7 @@ impl Place {
 
 #[test]
 fn what_was_asked_counts_for_all_that_was_read_before() {
-    let mut place = Place::new(1 << 20);
+    let mut place = Fixture::new(1 << 20);
     place.keep("a", "one");
     for _ in 0..3 {
         place.scratch.file("a", "another");
@@ -71,7 +71,7 @@ fn what_was_asked_counts_for_all_that_was_read_before() {
 
 #[test]
 fn a_file_is_found_again_when_others_have_changed() {
-    let mut place = Place::new(1 << 20);
+    let mut place = Fixture::new(1 << 20);
     place.keep("a", "one");
     place.keep("b", "one");
     for round in 0..5 {
@@ -86,7 +86,7 @@ fn a_file_is_found_again_when_others_have_changed() {
 
 #[test]
 fn a_file_that_has_just_changed_is_not_kept() {
-    let place = Place::new(1 << 20);
+    let place = Fixture::new(1 << 20);
     place.scratch.file("a", "one");
     let changed = place.load("a").meta.ctime.0 as u64;
     for now in [changed, changed + 1, changed + 2, changed - 9] {
@@ -99,7 +99,7 @@ fn a_file_that_has_just_changed_is_not_kept() {
 
 #[test]
 fn the_least_recently_used_go_first() {
-    let mut place = Place::new(10 * 1024);
+    let mut place = Fixture::new(10 * 1024);
     for name in ["a", "b", "c"] {
         place.keep(name, &"x".repeat(2000));
     }
@@ -115,14 +115,14 @@ fn the_least_recently_used_go_first() {
 
 #[test]
 fn variants_count_whether_or_not_their_files_are_asked_for_again() {
-    let place = Place::new(100_000);
+    let place = Fixture::new(100_000);
     for number in 0..50 {
         let kept = place.keep(&number.to_string(), "x");
         kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
         let kept: usize = place.cache.lock().entries.iter().map(|(_, entry)| entry.stored.cost()).sum();
         assert!(kept < 100_000 + 100_000 / 16 + 2 * 20_000, "{kept} bytes");
     }
-    let place = Place::new(400_000);
+    let place = Fixture::new(400_000);
     let kept: Vec<_> = (0..50).map(|number| place.keep(&number.to_string(), "x")).collect();
     for (number, kept) in kept.iter().enumerate() {
         kept.keep_variant(Compressor::Gzip, vec![0; 20_000].into());
@@ -135,7 +135,7 @@ fn variants_count_whether_or_not_their_files_are_asked_for_again() {
 fn a_variant_in_the_making_counts_and_goes_with_its_file() {
     let coders = Coders::of(8, 1);
     let begin = || Some(Compressing::new(Coder::new(Compressor::Gzip, coders.permit().unwrap()), 2000));
-    let place = Place::new(1 << 20);
+    let place = Fixture::new(1 << 20);
     for number in 0..8 {
         let kept = place.keep(&number.to_string(), &"x".repeat(2000));
         assert_eq!(kept.join(Compressor::Gzip, begin), Joined::Shared);
@@ -153,7 +153,7 @@ fn a_variant_in_the_making_counts_and_goes_with_its_file() {
 
 #[test]
 fn what_is_made_of_a_file_that_is_not_kept_is_not_shared() {
-    let place = Place::new(1 << 20);
+    let place = Fixture::new(1 << 20);
     let begin = || panic!("nothing to be begun");
     place.scratch.file("a", "one");
     assert_eq!(place.load("a").join(Compressor::Gzip, begin), Joined::Alone);
@@ -165,7 +165,7 @@ fn what_is_made_of_a_file_that_is_not_kept_is_not_shared() {
 
 #[test]
 fn no_more_files_are_held_open_than_may_be() {
-    let mut place = Place::new(1 << 30);
+    let mut place = Fixture::new(1 << 30);
     place.cache.most_open = 3;
     for name in ["a", "b", "c", "d", "e"] {
         place.keep(name, &"x".repeat(IN_MEMORY + 1));
@@ -176,7 +176,7 @@ fn no_more_files_are_held_open_than_may_be() {
 
 #[test]
 fn larger_content_is_sent_from_a_copy_that_nobody_changes() {
-    let place = Place::new(1 << 30);
+    let place = Fixture::new(1 << 30);
     for (size, copied) in [(IN_MEMORY, false), (IN_MEMORY + 1, true), (WHOLE as usize, true)] {
         let text = "x".repeat(size);
         let kept = place.keep("a", &text);
@@ -195,7 +195,7 @@ fn larger_content_is_sent_from_a_copy_that_nobody_changes() {
 
 #[test]
 fn what_is_missing_is_missing_for_what_was_read_before() {
-    let mut place = Place::new(1 << 20);
+    let mut place = Fixture::new(1 << 20);
     place.cache.note_missing(b"a", place.now);
     assert!(place.cache.is_missing(b"a", place.now) && !place.cache.is_missing(b"b", place.now));
     place.pass(Duration::from_millis(1));
@@ -204,14 +204,14 @@ fn what_is_missing_is_missing_for_what_was_read_before() {
 
 #[test]
 fn a_cache_of_no_bytes_keeps_nothing() {
-    let place = Place::new(0);
+    let place = Fixture::new(0);
     place.keep("a", "");
     assert!(place.find("a").is_none());
 }
 
 #[test]
 fn what_is_below_a_directory_that_is_not_the_root_any_more_is_let_go() {
-    let mut place = Place::new(1 << 20);
+    let mut place = Fixture::new(1 << 20);
     let names = ["a", "b", "c"];
     names.iter().for_each(|name| drop(place.keep(name, "old")));
     for _ in 0..3 {

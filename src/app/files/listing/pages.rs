@@ -1,6 +1,6 @@
 //! One client's way through a listing: the content of its answer, as it is or compressed.
 
-use super::render::{Form, Place};
+use super::render::{Cursor, ListingFormat};
 use super::shared::Listing;
 use crate::app::compress::Coder;
 use crate::cost;
@@ -13,8 +13,8 @@ const FED: usize = 8 * 1024;
 #[derive(Debug)]
 pub struct Pages {
     listing: Arc<Listing>,
-    form: Form,
-    place: Place,
+    form: ListingFormat,
+    place: Cursor,
     coded: Option<Coded>,
 }
 
@@ -29,9 +29,9 @@ struct Coded {
 
 impl Pages {
     /// The whole of a listing that is made.
-    pub fn new(listing: Arc<Listing>, form: Form, coder: Option<Coder>) -> Pages {
+    pub fn new(listing: Arc<Listing>, form: ListingFormat, coder: Option<Coder>) -> Pages {
         let coded = coder.map(|coder| Coded { coder, piece: Vec::new(), fed: 0, finished: false });
-        Pages { listing, form, place: Place::default(), coded }
+        Pages { listing, form, place: Cursor::default(), coded }
     }
 
     /// Appends what comes next to `out`, at times nothing, and says what it cost; `None` at the end.

@@ -29,25 +29,25 @@ body{color:#ddd;background:#181818}th,td{border-color:#333}a{color:#8bf}}";
 
 /// How the names are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ListingFormat {
     Html,
     /// An array of objects: `name`, `type` (`file` or `directory`), `size` in bytes (files only), `modified` (RFC
     /// 3339), and `href`, as in the page: a name that is not UTF-8 cannot stand in JSON, a link to it can.
     Json,
 }
 
-impl Form {
+impl ListingFormat {
     pub fn content_type(self) -> &'static str {
         match self {
-            Form::Html => "text/html; charset=utf-8",
-            Form::Json => "application/json",
+            ListingFormat::Html => "text/html; charset=utf-8",
+            ListingFormat::Json => "application/json",
         }
     }
 }
 
 /// How far a listing has been written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct Cursor {
     /// Pieces before it.
     pub piece: usize,
     /// Entries before it.
@@ -58,13 +58,19 @@ pub struct Place {
 
 /// Appends the piece of `made` that begins at `place` to `out`, and moves `place` behind it; says what that cost, with
 /// the bytes. Pieces end at the same places for every client. `path` is as for `Root::find`, empty for the root.
-pub fn piece(made: &Made, path: &[u8], form: Form, place: &mut Place, out: &mut Vec<u8>) -> io::Result<usize> {
+pub fn piece(
+    made: &Made,
+    path: &[u8],
+    form: ListingFormat,
+    place: &mut Cursor,
+    out: &mut Vec<u8>,
+) -> io::Result<usize> {
     let start = out.len();
     let first_entry = place.entry;
     if place.piece == 0 {
         match form {
-            Form::Html => page_start(path, out),
-            Form::Json => out.push(b'['),
+            ListingFormat::Html => page_start(path, out),
+            ListingFormat::Json => out.push(b'['),
         }
     }
     let order = &made.entries.order;
@@ -73,16 +79,16 @@ pub fn piece(made: &Made, path: &[u8], form: Form, place: &mut Place, out: &mut 
         && let Some((name, entry)) = made.entries.get(at)
     {
         match form {
-            Form::Html => row(name, entry, out)?,
-            Form::Json => object(name, entry, place.entry == 0, out)?,
+            ListingFormat::Html => row(name, entry, out)?,
+            ListingFormat::Json => object(name, entry, place.entry == 0, out)?,
         }
         place.entry += 1;
     }
     if place.entry == order.len() {
         place.ended = true;
         match form {
-            Form::Html => page_end(order.len(), made.cut, out)?,
-            Form::Json => out.extend_from_slice(b"\n]\n"),
+            ListingFormat::Html => page_end(order.len(), made.cut, out)?,
+            ListingFormat::Json => out.extend_from_slice(b"\n]\n"),
         }
     }
     place.piece += 1;

@@ -8,7 +8,7 @@
 //!
 //! A lock is held for one step, or for one piece. The last user frees the memory.
 
-use super::render::{self, Form, Place};
+use super::render::{self, Cursor, ListingFormat};
 use super::scan::{Made, Merge, Scan};
 use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
@@ -42,7 +42,7 @@ pub struct Account {
 
 /// Why there is no listing.
 #[derive(Clone, Copy, Debug)]
-pub enum Failure {
+pub enum ListingFailure {
     /// The directory cannot be read.
     Unreadable(Errno),
     /// Listings take too much memory at the moment.
@@ -62,7 +62,7 @@ pub struct Listing {
     making: Mutex<Making>,
     scan: OnceLock<Begun>,
     /// What was made, or why nothing was.
-    outcome: OnceLock<Result<Summary, Failure>>,
+    outcome: OnceLock<Result<Summary, ListingFailure>>,
     /// What was made; `None` before, and when it is given up.
     made: Mutex<Option<Arc<Made>>>,
     html: Mutex<Rendered>,
@@ -103,7 +103,7 @@ struct Begun {
 #[derive(Debug)]
 enum Rendered {
     /// Each piece, and the place behind it.
-    Kept(Vec<(Box<[u8]>, Place)>),
+    Kept(Vec<(Box<[u8]>, Cursor)>),
     /// It would take too much memory: everyone writes their own.
     Dropped,
 }
@@ -192,7 +192,7 @@ impl Listing {
     // ---- making it
 
     /// What has come of it; `None` while it is being made.
-    pub fn outcome(&self) -> Option<Result<(), Failure>> {
+    pub fn outcome(&self) -> Option<Result<(), ListingFailure>> {
         self.outcome.get().map(|outcome| outcome.map(|_| ()))
     }
 
@@ -207,7 +207,7 @@ impl Listing {
         cost
     }
 
-    fn go_on(&self, making: Making, now: &Now, cost: &mut usize) -> Result<Making, Failure> {
+    fn go_on(&self, making: Making, now: &Now, cost: &mut usize) -> Result<Making, ListingFailure> {
         match making {
             Making::Waiting { behind: Some(previous), root, dir } if previous.outcome.get().is_none() => {
                 *cost = previous.step(now);
@@ -215,15 +215,15 @@ impl Listing {
             }
             Making::Waiting { root, dir, .. } => {
                 *cost = crate::cost::LOOKUP;
-                let scan = self.begin(root, dir, now).map_err(Failure::Unreadable)?;
+                let scan = self.begin(root, dir, now).map_err(ListingFailure::Unreadable)?;
                 Ok(Making::Scanning(Box::new(scan)))
             }
             Making::Scanning(mut scan) => {
                 let before = scan.size();
-                let is_read = scan.step(cost).map_err(Failure::Unreadable)?;
+                let is_read = scan.step(cost).map_err(ListingFailure::Unreadable)?;
                 self.count(before, scan.size());
                 if self.account.is_full() {
-                    return Err(Failure::Full);
+                    return Err(ListingFailure::Full);
                 }
                 if !is_read {
                     return Ok(Making::Scanning(scan));
@@ -246,7 +246,7 @@ impl Listing {
                 Ok(Making::Over)
             }
             // A step has panicked, or another thread has done the last one: then the outcome stands.
-            Making::Over => Err(Failure::Full),
+            Making::Over => Err(ListingFailure::Full),
         }
     }
 
@@ -260,7 +260,7 @@ impl Listing {
     }
 
     /// Sets the outcome, if there is none.
-    fn end(&self, outcome: Result<Summary, Failure>) {
+    fn end(&self, outcome: Result<Summary, ListingFailure>) {
         if outcome.is_err() && self.outcome.get().is_none() {
             self.count(self.bytes(), 0);
         }
@@ -286,11 +286,11 @@ impl Listing {
     // ---- what is said of it
 
     /// The weak entity-tag of the listing in a form. Weak: its bytes change with the version of this program.
-    pub fn etag(&self, form: Form) -> Option<ETag> {
+    pub fn etag(&self, form: ListingFormat) -> Option<ETag> {
         let Some(Ok(Summary { hash, .. })) = self.outcome.get() else { return None };
         Some(match form {
-            Form::Html => ETag::weak(&[*hash]),
-            Form::Json => ETag::weak(&[*hash]).with_coding("json"),
+            ListingFormat::Html => ETag::weak(&[*hash]),
+            ListingFormat::Json => ETag::weak(&[*hash]).with_coding("json"),
         })
     }
 
@@ -303,7 +303,7 @@ impl Listing {
     ///
     /// # Errors
     /// The listing is not made, or was given up.
-    pub fn pull(&self, form: Form, place: &mut Place, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
+    pub fn pull(&self, form: ListingFormat, place: &mut Cursor, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
         if place.ended {
             return Ok(None);
         }
@@ -311,8 +311,8 @@ impl Listing {
             return Err(io::Error::other("too many listings are held by clients that do not read them"));
         };
         let mut rendered = lock(match form {
-            Form::Html => &self.html,
-            Form::Json => &self.json,
+            ListingFormat::Html => &self.html,
+            ListingFormat::Json => &self.json,
         });
         let Rendered::Kept(pieces) = &mut *rendered else {
             drop(rendered);

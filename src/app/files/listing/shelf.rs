@@ -5,7 +5,7 @@
 //! itself has not changed since: its times tell of every name that comes, goes, or is another file. They do not tell
 //! that a file in it has grown; so a size, a time, or where a link leads may be out of date, by a second at most.
 
-use super::shared::{Account, Failure, Listing, MOST_SENT, SHARED};
+use super::shared::{Account, Listing, ListingFailure, MOST_SENT, SHARED};
 use crate::app::files::lookup::{Meta, Root};
 use crate::http::date::Now;
 use crate::sync;
@@ -61,7 +61,7 @@ impl Shelf {
         path: &[u8],
         (dir, meta): (OwnedFd, &Meta),
         now: &Now,
-    ) -> Result<Arc<Listing>, Failure> {
+    ) -> Result<Arc<Listing>, ListingFailure> {
         let mut inner = self.lock();
         inner.expire(now.instant);
         let known = inner.known.get(path).and_then(Weak::upgrade);
@@ -72,7 +72,7 @@ impl Shelf {
             inner.relieve(&self.account);
         }
         if self.account.is_full() {
-            return Err(Failure::Full);
+            return Err(ListingFailure::Full);
         }
         let behind = known.filter(|listing| listing.is_of(meta) && listing.outcome().is_none());
         let listing = Arc::new(Listing::new(&self.account, root, path, (dir, meta), behind));

@@ -1,11 +1,11 @@
 //! Listings of real directories.
 
-use super::render::{Form, PIECE};
+use super::render::{ListingFormat, PIECE};
 use super::scan::MAX_ENTRIES;
-use super::shared::{Failure, Listing, SHARED};
+use super::shared::{Listing, ListingFailure, SHARED};
 use super::shelf::Shelf;
 use super::*;
-use crate::app::files::lookup::{Found, Meta, Root, Symlinks};
+use crate::app::files::lookup::{Located, Meta, Root, Symlinks};
 use crate::app::files::scratch::Scratch;
 use crate::cost;
 use crate::http::date::Now;
@@ -22,7 +22,7 @@ fn root(dir: &Scratch, symlinks: Symlinks, hidden: bool) -> Arc<Root> {
 }
 
 fn open(root: &Root, path: &str) -> (OwnedFd, Meta) {
-    let Ok(Found::Directory { dir, meta }) = root.find(path.as_bytes()) else { panic!("no directory {path}") };
+    let Ok(Located::Directory { dir, meta }) = root.find(path.as_bytes()) else { panic!("no directory {path}") };
     (dir, meta)
 }
 
@@ -49,7 +49,7 @@ fn make(listing: &Listing, now: &Now) -> usize {
 }
 
 /// The whole content, of which no piece costs too much or is too long.
-fn content(listing: &Arc<Listing>, form: Form) -> Vec<u8> {
+fn content(listing: &Arc<Listing>, form: ListingFormat) -> Vec<u8> {
     let mut pages = pages::Pages::new(Arc::clone(listing), form, None);
     let mut all = Vec::new();
     let mut piece = Vec::new();
@@ -63,7 +63,8 @@ fn content(listing: &Arc<Listing>, form: Form) -> Vec<u8> {
 fn page(dir: &Scratch, path: &str, symlinks: Symlinks, hidden: bool) -> String {
     let listing = find(&Shelf::new(0), &root(dir, symlinks, hidden), path, &later());
     make(&listing, &later());
-    let page = String::from_utf8(content(&listing, Form::Html)).expect("a page is UTF-8 whatever the names are");
+    let page =
+        String::from_utf8(content(&listing, ListingFormat::Html)).expect("a page is UTF-8 whatever the names are");
     assert!(page.starts_with("<!doctype html>"));
     page
 }
@@ -222,7 +223,7 @@ fn a_directory_that_may_not_be_listed_is_an_error() {
     let listing = find(&Shelf::new(0), &root, "passable", &later());
     make(&listing, &later());
     mode(0o755);
-    assert!(matches!(listing.outcome(), Some(Err(Failure::Unreadable(Errno::ACCESS)))));
+    assert!(matches!(listing.outcome(), Some(Err(ListingFailure::Unreadable(Errno::ACCESS)))));
 }
 
 #[test]
@@ -245,12 +246,12 @@ fn no_step_costs_much_whatever_the_entries_are() {
     for (path, shown) in [("files", MAX_ENTRIES), ("absolute", 5_000), ("dangling", 0)] {
         let listing = find(&Shelf::new(0), &root, path, &later());
         assert!(make(&listing, &later()) > 100, "{path}");
-        let page = String::from_utf8(content(&listing, Form::Html)).unwrap();
+        let page = String::from_utf8(content(&listing, ListingFormat::Html)).unwrap();
         assert!(!page.contains("The list was cut"));
         let names = page.split("</a>").filter_map(|row| row.rsplit('>').next()).filter(|name| name.len() == 255);
         assert!(names.clone().is_sorted(), "{path}");
         assert_eq!(names.count(), shown, "{path}");
-        let json = String::from_utf8(content(&listing, Form::Json)).unwrap();
+        let json = String::from_utf8(content(&listing, ListingFormat::Json)).unwrap();
         assert_eq!(json.matches("{\"name\":\"0").count(), shown, "{path}");
     }
 }
@@ -289,7 +290,10 @@ fn a_name_that_comes_or_goes_shows_in_the_next_listing() {
         let after = find(&shelf, &root, "", &now);
         assert!(!Arc::ptr_eq(&before, &after));
         make(&after, &now);
-        assert_ne!(after.etag(Form::Html).unwrap().as_bytes(), before.etag(Form::Html).unwrap().as_bytes());
+        assert_ne!(
+            after.etag(ListingFormat::Html).unwrap().as_bytes(),
+            before.etag(ListingFormat::Html).unwrap().as_bytes()
+        );
         before = after;
     }
 }
@@ -314,7 +318,7 @@ fn of_a_directory_that_has_just_changed_one_scan_is_under_way_and_one_waits() {
     }
     make(&second, &now);
     assert!(matches!(first.outcome(), Some(Ok(_))), "it went first");
-    assert!(String::from_utf8(content(&second, Form::Html)).unwrap().contains("\"new\""));
+    assert!(String::from_utf8(content(&second, ListingFormat::Html)).unwrap().contains("\"new\""));
     assert!(!Arc::ptr_eq(&second, &find(&shelf, &root, "", &now)));
 }
 
@@ -332,7 +336,7 @@ fn what_nobody_uses_is_kept_as_far_as_there_is_room() {
         make(&listing, &now);
         shelf.keep(&listing);
         shelf.keep(&listing);
-        for form in [Form::Html, Form::Json, Form::Html, Form::Json] {
+        for form in [ListingFormat::Html, ListingFormat::Json, ListingFormat::Html, ListingFormat::Json] {
             pages.push(content(&listing, form));
         }
         let weak = Arc::downgrade(&listing);
@@ -375,7 +379,7 @@ fn of_more_listings_than_memory_is_for_the_oldest_are_given_up() {
 }
 
 fn pull(listing: &Arc<Listing>) -> std::io::Result<Option<usize>> {
-    pages::Pages::new(Arc::clone(listing), Form::Html, None).pull(&mut Vec::new())
+    pages::Pages::new(Arc::clone(listing), ListingFormat::Html, None).pull(&mut Vec::new())
 }
 
 #[test]
@@ -385,7 +389,7 @@ fn a_listing_that_finds_no_memory_fails_and_is_not_shared() {
     let (shelf, root, now) = (Shelf::with_room(0, 0), root(&dir, Symlinks::Inside, false), later());
     let listing = find(&shelf, &root, "", &now);
     make(&listing, &now);
-    assert!(matches!(listing.outcome(), Some(Err(Failure::Full))));
+    assert!(matches!(listing.outcome(), Some(Err(ListingFailure::Full))));
     assert_eq!(shelf.bytes(), 0);
     assert!(!Arc::ptr_eq(&listing, &find(&shelf, &root, "", &now)));
 }

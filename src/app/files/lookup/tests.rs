@@ -22,7 +22,7 @@ fn every(dir: &Scratch, hidden: bool) -> impl Iterator<Item = Root> {
 
 fn read(root: &Root, path: impl AsRef<[u8]>) -> Result<String, Refused> {
     match root.find(path.as_ref())? {
-        Found::File { mut file, meta } => {
+        Located::File { mut file, meta } => {
             let mut text = String::new();
             file.read_to_string(&mut text).unwrap();
             assert_eq!(meta.size, text.len() as u64);
@@ -30,7 +30,7 @@ fn read(root: &Root, path: impl AsRef<[u8]>) -> Result<String, Refused> {
             assert!(root.unchanged(path.as_ref(), &meta));
             Ok(text)
         }
-        Found::Directory { .. } => Ok("a directory".to_owned()),
+        Located::Directory { .. } => Ok("a directory".to_owned()),
     }
 }
 
@@ -59,7 +59,7 @@ fn files_and_directories_are_found() {
         assert_eq!(read(&root, "sub/dir/a b.txt").unwrap(), "hello");
         assert_eq!(read(&root, "empty").unwrap(), "");
         for path in ["", "sub", "sub/", "sub/dir", "sub/dir/"] {
-            assert!(matches!(root.find(path.as_bytes()), Ok(Found::Directory { .. })), "{path}");
+            assert!(matches!(root.find(path.as_bytes()), Ok(Located::Directory { .. })), "{path}");
             assert!(root.stat(path.as_bytes()).is_ok(), "{path}");
         }
         for path in ["nothing", "sub/nothing", "empty/", "empty/below", "sub/dir/a b.txt/"] {
@@ -128,7 +128,7 @@ fn links_inside_are_followed_and_links_outside_are_not() {
         for path in &inside {
             assert_eq!(read(&root, path).unwrap(), "inside", "{path} {root:?}");
         }
-        assert!(matches!(root.find(b"absolute-directory/"), Ok(Found::Directory { .. })));
+        assert!(matches!(root.find(b"absolute-directory/"), Ok(Located::Directory { .. })));
         refused(&root, "absolute/");
         for path in outside.iter().chain(&["out-directory", "out-directory/", "absolute-out-directory/"]) {
             refused(&root, path);
@@ -235,7 +235,7 @@ fn what_may_not_be_read_is_forbidden() {
         for path in ["unreadable", "closed/file"] {
             assert!(matches!(root.find(path.as_bytes()), Err(Refused::Forbidden)), "{path}");
         }
-        assert!(matches!(root.find(b"passable/"), Ok(Found::Directory { .. })));
+        assert!(matches!(root.find(b"passable/"), Ok(Located::Directory { .. })));
         assert_eq!(read(&root, "passable/index.html").unwrap(), "index");
     }
     mode("passable", 0o755);
@@ -289,7 +289,7 @@ fn dotfiles_need_hidden_but_well_known_does_not() {
         for path in open {
             assert_eq!(read(&root, path).unwrap(), "dot");
         }
-        assert!(matches!(root.find(b".well-known/"), Ok(Found::Directory { .. })));
+        assert!(matches!(root.find(b".well-known/"), Ok(Located::Directory { .. })));
         for path in dotted.iter().chain(&temporary) {
             refused(&root, path);
         }
@@ -391,7 +391,7 @@ fn a_link_swapped_while_we_look_never_shows_the_outside() {
         let (mut found, mut refused) = (0, 0);
         while found < 500 || refused < 500 {
             match root.find(b"door/secret.txt") {
-                Ok(Found::File { mut file, .. }) => {
+                Ok(Located::File { mut file, .. }) => {
                     let mut text = String::new();
                     file.read_to_string(&mut text).unwrap();
                     assert_eq!(text, "inside");
@@ -489,7 +489,7 @@ fn a_fifo_put_in_a_files_place_is_never_opened() {
         let (mut found, mut refused) = (0, 0);
         while found < 500 || refused < 500 {
             match root.find(b"door") {
-                Ok(Found::File { .. }) => found += 1,
+                Ok(Located::File { .. }) => found += 1,
                 Err(Refused::NotFound) => refused += 1,
                 other => panic!("{other:?}"),
             }

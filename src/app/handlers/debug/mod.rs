@@ -41,7 +41,7 @@ enum Endpoint {
 
 /// The path of an endpoint, and what the list of routes shows about it.
 #[derive(Debug)]
-pub struct Place {
+pub struct EndpointPath {
     pub path: String,
     /// Whether the endpoint answers every path that begins with `path`, or `path` only.
     pub is_prefix: bool,
@@ -52,7 +52,7 @@ pub struct Place {
 }
 
 /// All endpoints.
-pub fn all(tools: Tools) -> Vec<(Place, Debug)> {
+pub fn all(tools: Tools) -> Vec<(EndpointPath, Debug)> {
     let tools = Arc::new(tools);
     // Methods with content too, so that a client's own requests can be tested.
     let any = Methods::READ.with(Method::Post).with(Method::Put).with(Method::Patch).with(Method::Delete);
@@ -76,7 +76,8 @@ pub fn all(tools: Tools) -> Vec<(Place, Debug)> {
     let here = below.into_iter().chain(cookies).map(|endpoint| (tools.prefix.as_str(), endpoint));
     let all = here.chain(cookies.into_iter().chain(echo).map(|endpoint| ("/", endpoint)));
     let all = all.map(|(prefix, (path, hint, allow, endpoint, about))| {
-        let place = Place { path: format!("{prefix}{path}"), is_prefix: path.ends_with('/'), hint, allow, about };
+        let place =
+            EndpointPath { path: format!("{prefix}{path}"), is_prefix: path.ends_with('/'), hint, allow, about };
         (place, Debug { endpoint, tools: Arc::clone(&tools) })
     });
     all.collect()

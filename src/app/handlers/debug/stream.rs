@@ -1,7 +1,7 @@
 //! `bytes/{n}` sends pseudo-random bytes: they do not compress, and a client that knows the seed can check them.
 //! `stream/{n}` sends lines of JSON, each in a chunk of its own. Both are generated while they are sent.
 
-use crate::app::body::made::{Lines, Noise};
+use crate::app::body::made::{JsonLines, Noise};
 use crate::app::body::{Body, Reply};
 use crate::app::handlers::debug::arguments::{self, Bad};
 use crate::http::escape;
@@ -36,5 +36,5 @@ pub fn lines(argument: &[u8], request: &Request, responder: Responder) -> Reply 
     let mut fields = responder.start(Status::OK);
     fields.field("Content-Type", "application/x-ndjson");
     fields.stream(None);
-    Reply::Stream(Body::Lines(Lines::new(of)))
+    Reply::Stream(Body::JsonLines(JsonLines::new(of)))
 }

@@ -19,7 +19,7 @@ const OVERLAY: i64 = 0x794c_7630;
 pub type Name = (i32, Vec<u8>);
 
 #[derive(Debug)]
-pub struct News {
+pub struct Inotify {
     inotify: OwnedFd,
     told: Mutex<Told>,
 }
@@ -36,11 +36,11 @@ struct Told {
     names: Vec<Name>,
 }
 
-impl News {
+impl Inotify {
     /// `None` where the kernel has no more for us.
-    pub fn new() -> Option<News> {
+    pub fn new() -> Option<Inotify> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        Some(News { inotify, told: Mutex::default() })
+        Some(Inotify { inotify, told: Mutex::default() })
     }
 
     /// How often something has changed before `read`, at least.
@@ -122,7 +122,7 @@ impl Told {
         self.names.iter().any(|(of, _)| *of == watch)
     }
 
-    /// `None`: the event is no news. `Some(true)`: it is of a name that is followed.
+    /// `None`: the event does not matter. `Some(true)`: it is of a name that is followed.
     fn counts(&self, event: &Event) -> Option<bool> {
         let is_lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
         let is_over = event.events().contains(ReadFlags::IGNORED);
