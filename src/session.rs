@@ -183,7 +183,7 @@ impl Session {
             // For the log: the client left before there was an answer. The number is nginx's.
             self.conn.status = 499;
         }
-        self.abort(CloseReason::ClientBroke, scratch);
+        self.abort(CloseReason::ClientFailed, scratch);
     }
 
     /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
@@ -265,7 +265,7 @@ impl Session {
         self.skip_empty_lines();
         if self.input.is_empty() {
             if self.input_closed || self.last {
-                let reason = if self.last { CloseReason::Shutdown } else { CloseReason::ClientLeft };
+                let reason = if self.last { CloseReason::Shutdown } else { CloseReason::ClientClosed };
                 self.close(reason);
             }
             return false;

@@ -399,7 +399,7 @@ impl Forward {
         let mut source = UpstreamInput { input, files, closed: matches!(inbound, Inbound::Ended) };
         let mut sink = ResponseSink { conn, output, room, spool: &mut self.spool, common, now };
         let step = self.protocol.step(&mut source, &mut sink)?;
-        self.spool.settle();
+        self.spool.release_unused();
         match step {
             Step::Wait if moved => Ok(Flow::Moved),
             Step::Wait => Ok(Flow::Waiting),

@@ -17,7 +17,7 @@ use crate::app::exchange::Next;
 use crate::app::files::root_path::{RootPath, RootRules};
 use crate::app::files::writable::Writable;
 use crate::app::forward::fields;
-use crate::app::handlers::debug::arguments::Tools;
+use crate::app::handlers::debug::arguments::DebugData;
 use crate::app::handlers::debug::{self, Debug};
 use crate::app::handlers::echo::Echo;
 use crate::app::handlers::index::Index;
@@ -124,7 +124,7 @@ pub enum Verdict<'a, 'r> {
 pub enum Why {
     NoRoute,
     /// The path has a `..` segment.
-    Climbs,
+    DotDot,
     /// The path can be decoded in a second way, which climbs or belongs to another route.
     Ambiguous,
 }
@@ -146,7 +146,7 @@ impl Route {
 
     /// Whether an upstream or an application answers. If so, this server decides as little as possible about the
     /// request.
-    fn is_elsewhere(&self) -> bool {
+    fn is_forwarded(&self) -> bool {
         matches!(self.serve, Serve::Proxy(_) | Serve::Python(_))
     }
 
@@ -276,7 +276,7 @@ impl Routes {
     fn judge<'a, 'r>(&'a self, located: Result<(&'a Route, Rest<'r>), Why>, request: &Request) -> Verdict<'a, 'r> {
         let method = request.method();
         match located {
-            Ok((route, rest)) if route.is_elsewhere() => self.found_elsewhere(route, rest, request),
+            Ok((route, rest)) if route.is_forwarded() => self.found_forwarded(route, rest, request),
             Ok((route, rest)) if route.allow.contains(method) && is_for_handlers(method) => Verdict::Route(route, rest),
             Err(Why::Ambiguous) => Verdict::Nothing(Why::Ambiguous),
             _ if method == Method::Unknown => Verdict::UnknownMethod,
@@ -288,12 +288,12 @@ impl Routes {
     /// The route that the path belongs to, and the rest of the path behind the route's own path.
     fn locate<'r>(&self, request: &'r Request) -> Result<(&Route, Rest<'r>), Why> {
         let (target, path) = (&request.target, request.path());
-        if target.climbs {
-            return Err(Why::Climbs);
+        if target.has_dot_dot {
+            return Err(Why::DotDot);
         }
         let route = self.longest(path).ok_or(Why::NoRoute)?;
         let decoded = rest::decoded(target);
-        if route.is_elsewhere() {
+        if route.is_forwarded() {
             let passes_all = matches!(&route.serve, Serve::Proxy(proxy) if proxy.paths == PathRule::Raw);
             if !passes_all && spelling::is_ambiguous(path, target.plain) {
                 // The upstream or application may decode the path in another way.
@@ -305,7 +305,7 @@ impl Routes {
         if !target.plain
             && let Some(decoded) = &decoded
         {
-            let other = self.longest(decoded).filter(|other| !other.is_elsewhere());
+            let other = self.longest(decoded).filter(|other| !other.is_forwarded());
             other.filter(|other| other.path == route.path).ok_or(Why::Ambiguous)?;
         }
         Ok((route, Rest::new(target, decoded, route.path.len())))
@@ -315,7 +315,7 @@ impl Routes {
         self.routes.iter().find(|route| route.matches(path))
     }
 
-    fn found_elsewhere<'a, 'r>(&self, route: &'a Route, rest: Rest<'r>, request: &Request) -> Verdict<'a, 'r> {
+    fn found_forwarded<'a, 'r>(&self, route: &'a Route, rest: Rest<'r>, request: &Request) -> Verdict<'a, 'r> {
         let (method, is_upstream) = (request.method(), matches!(route.serve, Serve::Proxy(_)));
         // Max-Forwards: 0 forbids forwarding (RFC 9110, section 7.6.2).
         let ends_here = || is_upstream && fields::max_forwards(request) == Some(0);
@@ -335,7 +335,7 @@ impl Routes {
     /// Several routes can have the same path: one answers GET, another POST. Chooses the one that allows the method.
     fn found_here<'a, 'r>(&'a self, first: &Route, rest: Rest<'r>, request: &Request) -> Verdict<'a, 'r> {
         let (method, path) = (request.method(), request.path());
-        let own = self.routes.iter().filter(|route| !route.is_elsewhere());
+        let own = self.routes.iter().filter(|route| !route.is_forwarded());
         let here = own.filter(|route| route.path == first.path && route.matches(path));
         let allow = here.clone().fold(Methods::NONE, |all, route| all.and(route.allow));
         let allowing = { here }.find(|route| route.allow.contains(method));
@@ -348,7 +348,7 @@ impl Routes {
     }
 
     fn all_methods(&self) -> Methods {
-        let own = self.routes.iter().filter(|route| !route.is_elsewhere());
+        let own = self.routes.iter().filter(|route| !route.is_forwarded());
         own.fold(Methods::READ, |all, route| all.and(route.allow))
     }
 
@@ -447,7 +447,7 @@ impl Table {
             self.add(("/user-agent", "", "the client's User-Agent"), Shape::At, read, user_agent);
         }
         if let Some(prefix) = &config.debug_prefix {
-            let tools = Tools { prefix: prefix.clone(), coders: Arc::clone(coders), spool: Arc::clone(spool) };
+            let tools = DebugData { prefix: prefix.clone(), coders: Arc::clone(coders), spool: Arc::clone(spool) };
             for (place, debug) in debug::all(tools) {
                 let shape = if place.is_prefix { Shape::Below } else { Shape::At };
                 self.add((&place.path, place.hint, place.about), shape, place.allow, Serve::Debug(debug));

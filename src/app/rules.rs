@@ -38,7 +38,7 @@ impl Rules {
             common.add(name, value);
         }
         if let Some(origin) = &responses.cors {
-            cors::join(origin, &mut common);
+            cors::add_fields(origin, &mut common);
         }
         // Of two pages for one status the last counts, as with every flag: it is found first.
         for page in responses.error_pages.iter().rev() {

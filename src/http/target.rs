@@ -40,7 +40,7 @@ pub struct Target<'a> {
     path_end: usize,
     pub authority: Option<&'a [u8]>,
     /// Whether the path has a `..` segment: such a path names nothing.
-    pub climbs: bool,
+    pub has_dot_dot: bool,
     /// Whether the path has no escape, no empty segment, and none that begins with a dot: it is what it says.
     pub plain: bool,
 }
@@ -98,7 +98,7 @@ impl<'a> Target<'a> {
 
     fn bare(form: Form, path: &'a [u8], authority: Option<&'a [u8]>) -> Target<'a> {
         let (raw, path_end) = (Cow::Borrowed(path), path.len());
-        Target { form, path: Cow::Borrowed(path), raw, path_end, authority, climbs: false, plain: false }
+        Target { form, path: Cow::Borrowed(path), raw, path_end, authority, has_dot_dot: false, plain: false }
     }
 
     fn with_path(
@@ -110,15 +110,15 @@ impl<'a> Target<'a> {
         if has_high {
             let mut escaped = Vec::with_capacity(raw.len() * 3);
             escape::high_bytes(raw, &mut escaped);
-            let Target { path, path_end, climbs, plain, .. } = Target::with_path(form, None, &escaped, false)?;
+            let Target { path, path_end, has_dot_dot, plain, .. } = Target::with_path(form, None, &escaped, false)?;
             let path = Cow::Owned(path.into_owned());
-            return Ok(Target { form, path, raw: Cow::Owned(escaped), path_end, authority, climbs, plain });
+            return Ok(Target { form, path, raw: Cow::Owned(escaped), path_end, authority, has_dot_dot, plain });
         }
         let path_end = memchr(b'?', raw).unwrap_or(raw.len());
         let path = if path_end == 0 { b"/" } else { &raw[..path_end] };
         let plain = is_plain(path);
-        let (path, climbs) = if plain { (Cow::Borrowed(path), false) } else { normalise(path)? };
-        Ok(Target { form, path, raw: Cow::Borrowed(raw), path_end, authority, climbs, plain })
+        let (path, has_dot_dot) = if plain { (Cow::Borrowed(path), false) } else { normalise(path)? };
+        Ok(Target { form, path, raw: Cow::Borrowed(raw), path_end, authority, has_dot_dot, plain })
     }
 }
 
@@ -357,10 +357,10 @@ mod tests {
     #[test]
     fn a_path_that_climbs_says_so() {
         for raw in ["/..", "/../a", "/a/..", "/a/../b", "/%2e%2e/etc/passwd", "/a/.%2E", "/./.."] {
-            assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().climbs, "{raw}");
+            assert!(Target::parse(Method::Get, raw.as_bytes()).unwrap().has_dot_dot, "{raw}");
         }
         for raw in ["/..a", "/...", "/a/.", "/a?/../b", "/a../b"] {
-            assert!(!Target::parse(Method::Get, raw.as_bytes()).unwrap().climbs, "{raw}");
+            assert!(!Target::parse(Method::Get, raw.as_bytes()).unwrap().has_dot_dot, "{raw}");
         }
     }
 

@@ -8,9 +8,9 @@ pub enum CloseReason {
     /// The exchange is over, and one side asked for the connection to be closed.
     Done,
     /// The client closed the connection between two requests.
-    ClientLeft,
+    ClientClosed,
     /// The client closed or reset the connection in the middle of a message.
-    ClientBroke,
+    ClientFailed,
     /// No request came within the keep-alive timeout.
     Idle,
     /// The client did not read the response within the timeout.
@@ -27,8 +27,8 @@ impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             CloseReason::Done => "done",
-            CloseReason::ClientLeft => "the client closed it",
-            CloseReason::ClientBroke => "the client broke off in the middle of a message",
+            CloseReason::ClientClosed => "the client closed it",
+            CloseReason::ClientFailed => "the client broke off in the middle of a message",
             CloseReason::Idle => "idle for too long",
             CloseReason::WriteTimeout => "the client did not take the response in time",
             CloseReason::Refused(violation) => return write!(f, "refused: {}", violation.sentence()),

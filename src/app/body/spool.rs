@@ -61,16 +61,16 @@ impl Spool {
         self.memory.is_empty() && self.start == self.end
     }
 
-    /// Reserves room for `len` bytes, until `settle`. Returns false if a limit is reached. The last reservation may
+    /// Reserves room for `len` bytes, until `release_unused`. Returns false if a limit is reached. The last reservation may
     /// exceed the limits of files by its own size.
     pub fn reserve(&mut self, len: usize) -> bool {
-        self.settle();
+        self.release_unused();
         let fits = self.start == self.end && self.memory.len() + len <= MEMORY;
         if fits && self.share.take_memory(len) {
             self.reserved = Reserved::Memory(len);
             return true;
         }
-        let is_taken = self.end < FILE && self.share.take_last_of_file(len as u64);
+        let is_taken = self.end < FILE && self.share.take_file_over_limit(len as u64);
         if is_taken {
             self.reserved = Reserved::File(len as u64);
         }
@@ -78,7 +78,7 @@ impl Spool {
     }
 
     /// Gives back reserved room that was not used.
-    pub fn settle(&mut self) {
+    pub fn release_unused(&mut self) {
         match std::mem::replace(&mut self.reserved, Reserved::Memory(0)) {
             Reserved::Memory(0) => {}
             Reserved::Memory(left) => self.share.give_memory(left),
@@ -156,7 +156,7 @@ mod tests {
     fn push(spool: &mut Spool, bytes: &[u8]) {
         assert!(spool.reserve(bytes.len() + 1));
         spool.push(bytes).unwrap();
-        spool.settle();
+        spool.release_unused();
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
         assert!(!one.reserve(1) && !other.reserve(1), "the last piece has gone over the limit");
         drop(one);
         assert!(other.reserve(90_000));
-        other.settle();
+        other.release_unused();
         assert!(other.take().end == 20_000 && other.is_empty());
         assert!(Spool::new(&account).reserve(MEMORY + 1));
     }

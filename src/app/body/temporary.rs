@@ -104,7 +104,7 @@ impl Share {
 
     /// Takes room for `bytes` more bytes in a file if the limit is not reached yet. This last piece may exceed the
     /// limit by its own size. While the limit is exceeded, every later call returns false.
-    pub fn take_last_of_file(&mut self, bytes: u64) -> bool {
+    pub fn take_file_over_limit(&mut self, bytes: u64) -> bool {
         self.take_file_if(bytes, |held, limit| held < limit)
     }
 
@@ -222,11 +222,11 @@ mod tests {
     fn the_last_piece_may_go_over_the_limit_and_no_other() {
         let account = SpoolAccount::new(100);
         let mut share = Share::new(&account);
-        assert!(share.take_last_of_file(99) && share.take_last_of_file(50));
-        assert!(!share.take_last_of_file(1) && !share.another().take_last_of_file(0));
+        assert!(share.take_file_over_limit(99) && share.take_file_over_limit(50));
+        assert!(!share.take_file_over_limit(1) && !share.another().take_file_over_limit(0));
         share.give_file(50);
         assert!(share.take_file(1) && !share.take_file(1));
-        assert!(!Share::new(&SpoolAccount::new(0)).take_last_of_file(1), "none at all");
+        assert!(!Share::new(&SpoolAccount::new(0)).take_file_over_limit(1), "none at all");
     }
 
     #[test]

@@ -21,6 +21,6 @@ impl Echo {
     /// The text is the encoded rest of the path, so that several slashes in a row are kept.
     pub fn answer(&self, request: &Request, rest: &Rest, responder: Responder, now: &Now) -> Reply {
         let text = escape::decode_lenient(rest.encoded);
-        text::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Gladly(&self.coders), &text)
+        text::answer(request, responder, now, "text/plain", Vary::NOTHING, Compress::Preferred(&self.coders), &text)
     }
 }

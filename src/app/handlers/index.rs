@@ -20,7 +20,7 @@ pub struct Index {
 impl Index {
     pub fn answer(&self, request: &Request, responder: Responder, now: &Now) -> Reply {
         let text = format!("{SERVER} serves\n\n{}\n", self.lines.join("\n"));
-        let (content_type, compress) = (Format::Plain.content_type(), Compress::WhenNeeded(&self.coders));
+        let (content_type, compress) = (Format::Plain.content_type(), Compress::OnlyIfRequired(&self.coders));
         text::answer(request, responder, now, content_type, Vary::NOTHING, compress, text.as_bytes())
     }
 }

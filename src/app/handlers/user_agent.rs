@@ -23,6 +23,14 @@ impl UserAgent {
             let sentence = "The request has no User-Agent field to show.";
             return page::error(Format::of(request), responder, Status::BAD_REQUEST, sentence);
         };
-        text::answer(request, responder, now, "text/plain", Vary::USER_AGENT, Compress::WhenNeeded(&self.coders), agent)
+        text::answer(
+            request,
+            responder,
+            now,
+            "text/plain",
+            Vary::USER_AGENT,
+            Compress::OnlyIfRequired(&self.coders),
+            agent,
+        )
     }
 }

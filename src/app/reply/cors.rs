@@ -15,7 +15,7 @@ use crate::proto::responder::{Common, Responder};
 const MAX_AGE: &str = "7200";
 
 /// Adds the fields to every response, errors included, so that a script can read why a request failed.
-pub fn join(origin: &AllowedOrigin, common: &mut Common) {
+pub fn add_fields(origin: &AllowedOrigin, common: &mut Common) {
     let AllowedOrigin(origin) = origin;
     common.add("Access-Control-Allow-Origin", origin);
     if origin != "*" {

@@ -20,9 +20,9 @@ use std::borrow::Cow;
 #[derive(Clone, Copy, Debug)]
 pub enum Compress<'a> {
     /// Whenever the client accepts a coding, however short the content is.
-    Gladly(&'a Coders),
+    Preferred(&'a Coders),
     /// Only if the client excludes identity.
-    WhenNeeded(&'a Coders),
+    OnlyIfRequired(&'a Coders),
 }
 
 /// Answers 200 with `content`, unless a precondition fails (RFC 9110, section 13).
@@ -80,8 +80,8 @@ fn code<'a>(
     responder: &mut Responder,
 ) -> Option<(Coding, std::io::Result<Cow<'a, [u8]>>)> {
     let (offers, coders): ([&[Coding]; 2], _) = match compress {
-        Compress::Gladly(coders) => ([&[Coding::Gzip, Coding::Deflate, Coding::Identity], &[]], coders),
-        Compress::WhenNeeded(coders) => ([&[Coding::Identity], &[Coding::Gzip, Coding::Deflate]], coders),
+        Compress::Preferred(coders) => ([&[Coding::Gzip, Coding::Deflate, Coding::Identity], &[]], coders),
+        Compress::OnlyIfRequired(coders) => ([&[Coding::Identity], &[Coding::Gzip, Coding::Deflate]], coders),
     };
     let coding = offers.into_iter().find_map(|offered| {
         match accept::negotiate(request.values(Name::AcceptEncoding), offered) {

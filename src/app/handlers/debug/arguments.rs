@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// The data that the endpoints share.
 #[derive(Debug)]
-pub struct Tools {
+pub struct DebugData {
     /// The beginning of the endpoints' paths, with a slash at its end.
     pub prefix: String,
     pub coders: Arc<Coders>,
@@ -34,9 +34,9 @@ pub fn redirect(location: &[u8], lines: &[u8], responder: Responder) -> Reply {
 }
 
 /// An invalid argument, as a sentence that says which arguments are valid.
-pub struct Bad(pub &'static str);
+pub struct BadArgument(pub &'static str);
 
-impl Bad {
+impl BadArgument {
     pub fn answer(&self, request: &Request, responder: Responder) -> Reply {
         page::error(Format::of(request), responder, Status::BAD_REQUEST, self.0)
     }

@@ -2,7 +2,7 @@
 //! The endpoints are served below the prefix, and at `/cookies` as well.
 
 use crate::app::body::Reply;
-use crate::app::handlers::debug::arguments::{self, Bad, Tools};
+use crate::app::handlers::debug::arguments::{self, BadArgument, DebugData};
 use crate::app::reply::page::Format;
 use crate::app::reply::text::{self, Compress};
 use crate::http::cookie::{self, BadCookie, SameSite, SetCookie};
@@ -17,7 +17,7 @@ use std::collections::HashSet;
 /// Most cookies that one request can set. Browsers keep at least 50 cookies per host (RFC 6265, section 6.1).
 const MOST: usize = 50;
 
-pub fn show(tools: &Tools, request: &Request, responder: Responder, now: &Now) -> Reply {
+pub fn show(tools: &DebugData, request: &Request, responder: Responder, now: &Now) -> Reply {
     let content_type = Format::Json.content_type();
     text::answer(
         request,
@@ -25,7 +25,7 @@ pub fn show(tools: &Tools, request: &Request, responder: Responder, now: &Now) -
         now,
         content_type,
         Vary::COOKIE,
-        Compress::WhenNeeded(&tools.coders),
+        Compress::OnlyIfRequired(&tools.coders),
         &to_json(request),
     )
 }
@@ -70,7 +70,7 @@ fn change(
     let mut lines = Vec::new();
     for (index, (name, value)) in escape::query_pairs(request.target.query().unwrap_or_default()).enumerate() {
         if index == MOST {
-            return Bad("The query names 50 cookies at most.").answer(request, responder);
+            return BadArgument("The query names 50 cookies at most.").answer(request, responder);
         }
         match cookie(&name, &value).and_then(|cookie| cookie.with_path(b"/")) {
             Ok(mut cookie) => {
@@ -80,11 +80,11 @@ fn change(
                 cookie.write(&mut lines);
                 lines.extend_from_slice(b"\r\n");
             }
-            Err(bad) => return Bad(sentence(bad)).answer(request, responder),
+            Err(bad) => return BadArgument(sentence(bad)).answer(request, responder),
         }
     }
     if lines.is_empty() {
-        return Bad("The query names the cookies, as in ?name=value.").answer(request, responder);
+        return BadArgument("The query names the cookies, as in ?name=value.").answer(request, responder);
     }
     // `/debug/cookies/set` and `/debug/cookies/delete` redirect to `/debug/cookies`.
     let path = request.path();

@@ -5,7 +5,7 @@
 
 use crate::app::body::Reply;
 use crate::app::exchange::Next;
-use crate::app::handlers::debug::arguments::Tools;
+use crate::app::handlers::debug::arguments::DebugData;
 use crate::app::receive::Receive;
 use crate::app::receive::gather::{self, Gather, Purpose};
 use crate::cost;
@@ -15,12 +15,12 @@ use crate::http::request::Request;
 use crate::proto::responder::Responder;
 use std::io::Write;
 
-pub fn request(tools: &Tools, request: &Request, mut responder: Responder) -> Next {
+pub fn request(tools: &DebugData, request: &Request, mut responder: Responder) -> Next {
     responder.spend(cost::DECODED_BYTE * request.head.len);
     received(gather::begin(Purpose::Inspect { json: open(request) }, &tools.spool, request, responder))
 }
 
-pub fn echo(tools: &Tools, request: &Request, responder: Responder) -> Next {
+pub fn echo(tools: &DebugData, request: &Request, responder: Responder) -> Next {
     // RFC 9110, section 8.3: a recipient may guess the type of content that has none, so a type is always sent.
     let named = request.field(Name::ContentType).filter(|value| !value.is_empty());
     let content_type = named.unwrap_or(b"application/octet-stream").to_vec();

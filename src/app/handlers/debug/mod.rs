@@ -9,7 +9,7 @@ pub mod slow;
 pub mod stream;
 
 use crate::app::exchange::Next;
-use crate::app::handlers::debug::arguments::Tools;
+use crate::app::handlers::debug::arguments::DebugData;
 use crate::http::date::Now;
 use crate::http::method::{Method, Methods};
 use crate::http::request::Request;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Debug {
     endpoint: Endpoint,
-    tools: Arc<Tools>,
+    tools: Arc<DebugData>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,7 @@ pub struct EndpointPath {
 }
 
 /// All endpoints.
-pub fn all(tools: Tools) -> Vec<(EndpointPath, Debug)> {
+pub fn all(tools: DebugData) -> Vec<(EndpointPath, Debug)> {
     let tools = Arc::new(tools);
     // Methods with content too, so that a client's own requests can be tested.
     let any = Methods::READ.with(Method::Post).with(Method::Put).with(Method::Patch).with(Method::Delete);

@@ -2,7 +2,7 @@
 //! both return the time at which the session goes on.
 
 use crate::app::exchange::Next;
-use crate::app::handlers::debug::arguments::{self, Bad};
+use crate::app::handlers::debug::arguments::{self, BadArgument};
 use crate::app::receive::delay::{Delay, Then};
 use crate::app::reply::timed::Timed;
 use crate::http::date::Now;
@@ -18,7 +18,7 @@ const MOST_DRIPPED: u64 = 10 * 1024 * 1024;
 pub fn delay(argument: &[u8], request: &Request, responder: Responder, now: &Now) -> Next {
     match seconds(argument) {
         Some(time) => Next::Sleep(Delay::new(now.instant + time, Then::Answer(Timed::Say(time)))),
-        None => Bad("The time to wait is a number of seconds from 0 to 60, such as 2 or 0.05.")
+        None => BadArgument("The time to wait is a number of seconds from 0 to 60, such as 2 or 0.05.")
             .answer(request, responder)
             .into(),
     }
@@ -33,16 +33,19 @@ pub fn drip(request: &Request, responder: Responder, now: &Now) -> Next {
 }
 
 /// The delay before the response begins, and the response.
-fn parse_drip(query: &[u8]) -> Result<(Duration, Timed), Bad> {
+fn parse_drip(query: &[u8]) -> Result<(Duration, Timed), BadArgument> {
     let (mut bytes, mut duration, mut delay) = (10, Duration::from_secs(2), Duration::ZERO);
     for (name, value) in escape::query_pairs(query) {
         match &name[..] {
             b"bytes" => {
-                bytes = arguments::number(&value, MOST_DRIPPED).ok_or(Bad("bytes is a number from 0 to 10485760."))?;
+                bytes = arguments::number(&value, MOST_DRIPPED)
+                    .ok_or(BadArgument("bytes is a number from 0 to 10485760."))?;
             }
-            b"duration" => duration = seconds(&value).ok_or(Bad("duration is a number of seconds from 0 to 60."))?,
-            b"delay" => delay = seconds(&value).ok_or(Bad("delay is a number of seconds from 0 to 60."))?,
-            _ => return Err(Bad("drip takes bytes, duration and delay, and nothing else.")),
+            b"duration" => {
+                duration = seconds(&value).ok_or(BadArgument("duration is a number of seconds from 0 to 60."))?
+            }
+            b"delay" => delay = seconds(&value).ok_or(BadArgument("delay is a number of seconds from 0 to 60."))?,
+            _ => return Err(BadArgument("drip takes bytes, duration and delay, and nothing else.")),
         }
     }
     Ok((delay, Timed::Drip { bytes, duration }))

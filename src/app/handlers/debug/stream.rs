@@ -3,7 +3,7 @@
 
 use crate::app::body::made::{JsonLines, Noise};
 use crate::app::body::{Body, Reply};
-use crate::app::handlers::debug::arguments::{self, Bad};
+use crate::app::handlers::debug::arguments::{self, BadArgument};
 use crate::http::escape;
 use crate::http::request::Request;
 use crate::http::status::Status;
@@ -14,13 +14,16 @@ const MOST_BYTES: u64 = 10 << 30;
 const MOST_LINES: u64 = 1_000_000;
 pub fn bytes(argument: &[u8], request: &Request, responder: Responder) -> Reply {
     let Some(length) = arguments::number(argument, MOST_BYTES) else {
-        return Bad("The number of bytes is from 0 to 10737418240.").answer(request, responder);
+        return BadArgument("The number of bytes is from 0 to 10737418240.").answer(request, responder);
     };
     let mut seed = 0;
     for (name, value) in escape::query_pairs(request.target.query().unwrap_or_default()) {
         match arguments::number(&value, u64::MAX) {
             Some(number) if &name[..] == b"seed" => seed = number,
-            _ => return Bad("bytes takes a seed, which is a number, and nothing else.").answer(request, responder),
+            _ => {
+                return BadArgument("bytes takes a seed, which is a number, and nothing else.")
+                    .answer(request, responder);
+            }
         }
     }
     let mut fields = responder.start(Status::OK);
@@ -31,7 +34,7 @@ pub fn bytes(argument: &[u8], request: &Request, responder: Responder) -> Reply 
 
 pub fn lines(argument: &[u8], request: &Request, responder: Responder) -> Reply {
     let Some(of) = arguments::number(argument, MOST_LINES) else {
-        return Bad("The number of lines is from 0 to 1000000.").answer(request, responder);
+        return BadArgument("The number of lines is from 0 to 1000000.").answer(request, responder);
     };
     let mut fields = responder.start(Status::OK);
     fields.field("Content-Type", "application/x-ndjson");
