@@ -187,6 +187,7 @@ impl Session {
     }
 
     /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
+    #[cold]
     pub fn on_shutdown(&mut self, began: Instant, app: &App, now: &Now) {
         if !self.last {
             self.skip_empty_lines();

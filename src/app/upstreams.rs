@@ -196,8 +196,8 @@ impl Group {
         };
         next.in_flight.fetch_add(1, Ordering::Relaxed);
         next.on_picked(now);
-        let of_host = |member: &&Member| next.host.is_some() && member.upstream.host == next.host;
-        let addresses = all.iter().filter(of_host).count().max(1) as u32;
+        let of_host = |member: &&Member| member.upstream.host == next.host;
+        let addresses = if next.host.is_some() { all.iter().filter(of_host).count() as u32 } else { 1 };
         Some(InFlight { upstream: next, addresses })
     }
 }

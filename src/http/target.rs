@@ -108,11 +108,7 @@ impl<'a> Target<'a> {
         has_high: bool,
     ) -> Result<Target<'a>, Violation> {
         if has_high {
-            let mut escaped = Vec::with_capacity(raw.len() * 3);
-            escape::high_bytes(raw, &mut escaped);
-            let Target { path, path_end, has_dot_dot, plain, .. } = Target::with_path(form, None, &escaped, false)?;
-            let path = Cow::Owned(path.into_owned());
-            return Ok(Target { form, path, raw: Cow::Owned(escaped), path_end, authority, has_dot_dot, plain });
+            return Target::with_high_bytes(form, authority, raw);
         }
         let path_end = memchr(b'?', raw).unwrap_or(raw.len());
         let path = if path_end == 0 { b"/" } else { &raw[..path_end] };
@@ -120,17 +116,32 @@ impl<'a> Target<'a> {
         let (path, has_dot_dot) = if plain { (Cow::Borrowed(path), false) } else { normalise(path)? };
         Ok(Target { form, path, raw: Cow::Borrowed(raw), path_end, authority, has_dot_dot, plain })
     }
+
+    /// Reads bytes above 0x7F as their escapes.
+    #[cold]
+    fn with_high_bytes(form: Form, authority: Option<&'a [u8]>, raw: &[u8]) -> Result<Target<'a>, Violation> {
+        let mut escaped = Vec::with_capacity(raw.len() * 3);
+        escape::high_bytes(raw, &mut escaped);
+        let Target { path, path_end, has_dot_dot, plain, .. } = Target::with_path(form, None, &escaped, false)?;
+        let path = Cow::Owned(path.into_owned());
+        Ok(Target { form, path, raw: Cow::Owned(escaped), path_end, authority, has_dot_dot, plain })
+    }
 }
 
 /// Visible ASCII but `#`, and bytes above 0x7F; whether there are such. A URI holds no other byte (RFC 3986, section 2);
 /// what browsers leave unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
 fn check_bytes(raw: &[u8]) -> Result<bool, Violation> {
-    let is_other = |byte: &u8| *byte == b'#' || !byte.is_ascii_graphic();
     // Nearly every target is visible ASCII.
-    let Some(at) = raw.iter().position(is_other) else {
-        return if raw.is_empty() { Err(Violation::RequestLine) } else { Ok(false) };
-    };
-    match raw[at..].iter().find(|byte| byte.is_ascii() && is_other(byte)) {
+    match raw.iter().find(|&&byte| byte == b'#' || !byte.is_ascii_graphic()) {
+        Some(_) => check_unusual_bytes(raw),
+        None if raw.is_empty() => Err(Violation::RequestLine),
+        None => Ok(false),
+    }
+}
+
+#[cold]
+fn check_unusual_bytes(raw: &[u8]) -> Result<bool, Violation> {
+    match raw.iter().find(|&&byte| byte == b'#' || byte.is_ascii() && !byte.is_ascii_graphic()) {
         Some(b'#') => Err(Violation::TargetFragment),
         Some(_) => Err(Violation::Target),
         None => Ok(true),

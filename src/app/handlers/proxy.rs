@@ -123,8 +123,11 @@ impl Proxy {
             Err(_) => Framing::Nothing,
         };
         let mut exchange = HttpExchange::new(head, framing);
-        let hosts = [request.host().to_vec(), fields::forwarded_host(request, trusted)];
-        let hosts = hosts.into_iter().filter(|host| !host.is_empty()).collect();
+        let mut hosts = vec![request.host().to_vec()];
+        if trusted {
+            hosts.push(fields::forwarded_host(request, trusted));
+        }
+        hosts.retain(|host| !host.is_empty());
         exchange.rewriting = Some(Rewriting { mapping: Arc::clone(&self.mapping), hosts, told: prefix });
         exchange.is_head = request.method() == Method::Head;
         exchange.is_idempotent = is_idempotent(request);

@@ -268,7 +268,8 @@ impl Search<'_> {
             Some(root) => root,
             None => self.root.insert(self.site.root.at(self.now.instant).ok_or(Refused::Gone)?),
         };
-        Ok((Arc::clone(root), root.find_at_cost(path, &mut self.cost)?))
+        let located = root.find_at_cost(path, &mut self.cost)?;
+        Ok((Arc::clone(root), located))
     }
 
     /// Takes in the file at `path` below `root`.
