@@ -72,7 +72,7 @@ struct Known {
     /// For how many lookups it has counted.
     used: u32,
     /// Whether the log has been told that its files are not served.
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl FileSystems {
@@ -89,14 +89,14 @@ impl FileSystems {
         let kind = ask(place)?;
         match found {
             Some(known) => {
-                known.is_told &= known.kind == kind;
+                known.is_logged &= known.kind == kind;
                 (known.kind, known.used) = (kind, 0);
             }
             None => {
                 if known.len() >= MOST {
                     known.clear();
                 }
-                known.push(Known { dev, kind, used: 0, is_told: false });
+                known.push(Known { dev, kind, used: 0, is_logged: false });
             }
         }
         Ok(kind)
@@ -106,7 +106,7 @@ impl FileSystems {
     pub fn refuse(&self, dev: u64, name: &str, path: &[u8]) {
         let mut known = sync::lock(&self.known);
         if let Some(known) = known.iter_mut().find(|known| known.dev == dev)
-            && !std::mem::replace(&mut known.is_told, true)
+            && !std::mem::replace(&mut known.is_logged, true)
         {
             log::warn!(
                 "\"{}\" is not served and gets 404: it is on {name}, whose files are made while they are read and have no \

@@ -21,11 +21,11 @@ pub type Name = (i32, Vec<u8>);
 #[derive(Debug)]
 pub struct Inotify {
     inotify: OwnedFd,
-    told: Mutex<Told>,
+    reported: Mutex<Reported>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
+struct Reported {
     /// Before the kernel was last asked.
     asked: Option<Instant>,
     /// How often something has changed, whatever it was.
@@ -40,7 +40,7 @@ impl Inotify {
     /// `None` where the kernel has no more for us.
     pub fn new() -> Option<Inotify> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        Some(Inotify { inotify, told: Mutex::default() })
+        Some(Inotify { inotify, reported: Mutex::default() })
     }
 
     /// How often something has changed before `read`, at least.
@@ -67,16 +67,16 @@ impl Inotify {
 
     /// Ends a watch, unless it is of a name that is followed.
     pub fn end(&self, watch: i32) {
-        if !sync::lock(&self.told).has(watch) {
+        if !sync::lock(&self.reported).has(watch) {
             self.remove(watch);
         }
     }
 
     /// Follows these names, and no others any more.
     pub fn follow(&self, names: Vec<Name>) {
-        let mut told = sync::lock(&self.told);
-        let before = std::mem::replace(&mut told.names, names);
-        before.iter().filter(|(watch, _)| !told.has(*watch)).for_each(|(watch, _)| self.remove(*watch));
+        let mut reported = sync::lock(&self.reported);
+        let before = std::mem::replace(&mut reported.names, names);
+        before.iter().filter(|(watch, _)| !reported.has(*watch)).for_each(|(watch, _)| self.remove(*watch));
     }
 
     fn remove(&self, watch: i32) {
@@ -84,23 +84,23 @@ impl Inotify {
         let _ = inotify::remove_watch(&self.inotify, watch);
     }
 
-    fn ask(&self, read: Instant) -> MutexGuard<'_, Told> {
-        let mut told = sync::lock(&self.told);
-        if told.asked.is_none_or(|asked| asked < read) {
-            self.take(&mut told);
-            told.asked = Some(read);
+    fn ask(&self, read: Instant) -> MutexGuard<'_, Reported> {
+        let mut reported = sync::lock(&self.reported);
+        if reported.asked.is_none_or(|asked| asked < read) {
+            self.take(&mut reported);
+            reported.asked = Some(read);
         }
-        told
+        reported
     }
 
-    fn take(&self, told: &mut Told) {
+    fn take(&self, reported: &mut Reported) {
         let mut room = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut room);
         let (mut any, mut names) = (false, false);
         loop {
             match reader.next() {
                 Ok(event) => {
-                    let of_names = told.counts(&event);
+                    let of_names = reported.counts(&event);
                     names |= of_names == Some(true);
                     any |= of_names.is_some();
                 }
@@ -112,12 +112,12 @@ impl Inotify {
                 }
             }
         }
-        told.changes += u64::from(any);
-        told.changes_of_names += u64::from(names);
+        reported.changes += u64::from(any);
+        reported.changes_of_names += u64::from(names);
     }
 }
 
-impl Told {
+impl Reported {
     fn has(&self, watch: i32) -> bool {
         self.names.iter().any(|(of, _)| *of == watch)
     }

@@ -45,7 +45,7 @@ struct State {
     /// Uploads of this server under way: the journal is not removed meanwhile.
     uploads: usize,
     /// Whether the log has been told that the journal cannot be written.
-    is_told: bool,
+    is_logged: bool,
 }
 
 /// An upload under way, in a directory that the journal names.
@@ -66,7 +66,7 @@ impl Journal {
         state.uploads += 1;
         if !folder.is_empty()
             && let Err(error) = state.add(store, folder)
-            && !std::mem::replace(&mut state.is_told, true)
+            && !std::mem::replace(&mut state.is_logged, true)
         {
             log::warn!(
                 "{NAME} in the store cannot be written: {error}; an upload that is cut by the server's death may leave a \

@@ -41,7 +41,7 @@ pub struct Lock {
     /// Taken before a directory's lock.
     own: Mutex<()>,
     /// Whether the log has been told that other servers are not guarded against.
-    is_told: AtomicBool,
+    is_logged: AtomicBool,
 }
 
 /// The right to change a directory, until it is dropped.
@@ -64,7 +64,7 @@ impl Lock {
             Err(Errno::WOULDBLOCK | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => None,
             Err(errno) => {
                 // NOENT: the directory has been removed, and the change will fail.
-                if errno != Errno::NOENT && !self.is_told.swap(true, Ordering::Relaxed) {
+                if errno != Errno::NOENT && !self.is_logged.swap(true, Ordering::Relaxed) {
                     log::warn!(
                         "a directory of the store cannot be locked: {errno}; If-Match and If-Unmodified-Since hold among \
                          this server's clients only: let no other server write to this store"
@@ -118,7 +118,7 @@ mod tests {
         let file = std::fs::File::open(scratch.root().join("file")).unwrap();
         let lock = Lock::default();
         let held = lock.try_hold(&file).unwrap();
-        assert!(held.dir.is_none() && lock.is_told.load(Ordering::Relaxed));
+        assert!(held.dir.is_none() && lock.is_logged.load(Ordering::Relaxed));
         assert!(lock.own.try_lock().is_err());
         drop(held);
         assert!(lock.try_hold(&file).is_some());
