@@ -75,8 +75,8 @@ impl Paths {
         }
     }
 
-    /// Whether a path is below the prefix `told`, and that prefix is itself below the upstreams' path (otherwise `here`
-    /// leaves the path unchanged anyway).
+    /// Whether a path is below the prefix `told`, if that prefix could itself be a path of the upstreams. If it could
+    /// not, `here` never rewrites a path below it.
     fn is_here(&self, path: &[u8], told: &[u8]) -> bool {
         let told = std::str::from_utf8(told).unwrap_or_default();
         !told.is_empty() && below(told.as_bytes(), &self.inner).is_some() && below(path, told).is_some()

@@ -210,7 +210,7 @@ pub fn check(
     }
 }
 
-/// Whether a precondition names the state that may be changed.
+/// Whether the request has a precondition that names one state of the file.
 pub fn names_a_state(request: &Request) -> bool {
     request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince)
 }

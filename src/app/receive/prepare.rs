@@ -129,7 +129,7 @@ impl Preparation {
         let mut fields = responder.start(Status::OK);
         fields.field("ETag", etag.as_bytes());
         fields.field("Content-Type", self.form.content_type());
-        // A field, because the JSON is an array and has no room for a flag that every client would ignore.
+        // In a field and not in the JSON: that is an array, in which clients would not ignore an extra element.
         if self.listing.is_cut() {
             fields.field("Listing-Truncated", "?1");
         }

@@ -400,7 +400,7 @@ impl<'a, 'r> Sending<'a, 'r> {
 }
 
 /// The ranges that a request asks for, in identity coding (RFC 9110, section 14.2): only with GET, and only if If-Range
-/// matches. A second Range field makes the request ambiguous: both are ignored.
+/// is absent or matches. A second Range field makes the request ambiguous: then both are ignored.
 fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now) -> Ranges {
     let mut lines = request.values(Name::Range);
     let (Some(value), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
