@@ -96,7 +96,7 @@ on_every_engine! {
         }
     }
 
-    /// RFC 9112, section 5.1: a proxy removes it from a response. In a request it is 400.
+    /// RFC 9112, section 5.1: a proxy removes the white space from a response. In a request it is 400.
     fn white_space_before_a_colon_is_removed(engine: Engine) {
         for answer in [
             "HTTP/1.1 200 OK\r\nContent-Length : 5\r\nX-Own\t: a : b\r\n\r\nhello",
@@ -117,7 +117,7 @@ on_every_engine! {
         }
     }
 
-    /// RFC 9112, section 2.2 allows it. The client gets CRLF, and a server that knows CRLF is held to it.
+    /// RFC 9112, section 2.2 allows a lone LF. The client gets CRLF. If the status line ends in CRLF, all lines must.
     fn the_lines_of_a_head_may_end_in_a_lone_lf_if_the_status_line_does(engine: Engine) {
         for (answer, expected) in [
             ("HTTP/1.1 200 OK\nContent-Length: 5\nX-Own: a\n\nhello", 200),
@@ -138,7 +138,7 @@ on_every_engine! {
                 }
             }
         }
-        // What frames the content is exact: the answer is cut.
+        // In chunked framing a lone LF is refused: the answer is cut off.
         for chunks in ["5\nhello\n0\n\n", "5\r\nhello\n0\r\n\r\n", "5\r\nhello\r\n0\n\n", "5\r\nhello\r\n0\r\nX: y\n\r\n"] {
             let upstream = Upstream::answering(format!("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n{chunks}"));
             let server = proxy_to(engine, &upstream);

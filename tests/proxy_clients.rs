@@ -132,7 +132,7 @@ on_every_engine! {
             link.say("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")?;
             for number in 0..3 {
                 link.say(format!("data: {number}\n\n"))?;
-                // The next is said once this one has been read.
+                // The next event is sent once the client has read this one.
                 eventually("the client has the event", || (told.load(Ordering::SeqCst) > number).then_some(()));
             }
             Ok(())

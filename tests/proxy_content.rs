@@ -149,7 +149,7 @@ on_every_engine! {
             let server = proxy_to(engine, &upstream);
             let mut client = Client::connect(&server);
             client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
-            // Until the server does not take it any more, as a browser would.
+            // Sends, as a browser would, until the server takes no more.
             let piece = vec![b'x'; 50_000];
             for _ in 0..100 {
                 if client.is_answered() || client.try_send(&piece).is_err() {

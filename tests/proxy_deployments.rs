@@ -16,7 +16,7 @@ struct Program(Child);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // Its own way of ending takes its workers along, too.
+        // SIGTERM, so that the program ends its workers too.
         let pid = self.0.id().to_string();
         let _ = Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status();
         let until = Instant::now() + PATIENCE;
@@ -66,7 +66,7 @@ def app(environ, start_response):
     return [("%s=%s\n" % (name, environ.get(name))).encode() for name in names]
 "#;
 
-/// A Python that has gunicorn. `None`, with a line that says why, where there is none.
+/// The path of a Python that has gunicorn. `None` if there is none; then a line says why.
 fn python_with_gunicorn() -> Option<String> {
     let python = std::env::var("GUNICORN_PYTHON").unwrap_or_else(|_| "python3".into());
     let asked = Command::new(&python).args(["-c", "import gunicorn"]).stderr(Stdio::null()).status();
@@ -77,7 +77,7 @@ fn python_with_gunicorn() -> Option<String> {
     None
 }
 
-/// One worker, which keeps connections only where it has several `threads`.
+/// One worker. It keeps connections only if it has several `threads`.
 fn gunicorn(folder: &TempDir, bind: &str, threads: &str) -> Option<Program> {
     folder.write("plain.py", APP);
     let args = ["-m", "gunicorn", "--bind", bind, "--threads", threads, "--keep-alive", "1", "plain:app"];
@@ -86,7 +86,7 @@ fn gunicorn(folder: &TempDir, bind: &str, threads: &str) -> Option<Program> {
 
 // ---- behind a proxy
 
-/// nginx as its manual has it: a pool of kept connections, and upgrades.
+/// nginx as in its manual: a pool of kept connections, and upgrades.
 fn nginx_conf(port: u16, behind: SocketAddr) -> String {
     format!(
         "daemon off; user root; worker_processes 1; pid nginx.pid; error_log stderr warn;
@@ -118,7 +118,7 @@ fn haproxy_cfg(port: u16, behind: SocketAddr) -> String {
     )
 }
 
-/// The server behind the proxy: files, a store, and an upstream that answers with what it was told of the client.
+/// The server behind the proxy: files, a store, and an upstream that answers with the fields about the client.
 struct Behind {
     server: Server,
     upstream: Upstream,
@@ -153,7 +153,7 @@ fn behind(engine: Engine) -> Behind {
     Behind { server, upstream, _folder: folder }
 }
 
-/// Everything that a proxy in front may ask for, through it.
+/// Sends through a proxy in front everything that it may pass on.
 fn check_through(front: SocketAddr, behind: &Behind) {
     let file = noise(100_000);
     let mut client = Client::connect_to(front);
@@ -173,13 +173,13 @@ fn check_through(front: SocketAddr, behind: &Behind) {
     for _ in 0..100 {
         assert_eq!(ask("GET /f HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
     }
-    // What the proxy in front says of the client is believed and added to.
+    // The fields of the proxy in front are believed and added to.
     assert_eq!(ask("POST /up/x HTTP/1.1\r\nHost: site.example\r\nContent-Length: 5\r\n\r\nhello").text(), "5");
     let seen = behind.upstream.last_head();
     assert_eq!(field(&seen, "host"), Some("site.example"));
     assert_eq!(field(&seen, "x-forwarded-for"), Some("127.0.0.1, 127.0.0.1"));
     assert_eq!(field(&seen, "x-forwarded-proto"), Some("https"));
-    // Uploads, of known length and not.
+    // Uploads with and without a known length.
     let content = noise(3_000_000);
     client.send(format!("PUT /files/a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", content.len()));
     client.send(&content);
@@ -196,7 +196,7 @@ fn check_through(front: SocketAddr, behind: &Behind) {
         client.send(format!("GET /files/{name} HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert!(client.read_response().body == content, "{name}");
     }
-    // And an upgrade, through both.
+    // And an upgrade through both servers.
     let mut tunnel = Client::connect_to(front);
     tunnel.send("GET /up/t HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
     assert_eq!(tunnel.read_response().status, 101);
@@ -231,7 +231,7 @@ on_every_engine! {
         client.send("\r\n0\r\n\r\n");
         assert!(client.read_response().body == content);
         drop(client);
-        // Clients that are slow in sending: gunicorn has one worker, and none of them holds it.
+        // Clients that send slowly: gunicorn has one worker, and none of them may hold it.
         let clients = if engine == Engine::Iterative { 0 } else { 15 };
         let slow: Vec<_> = (0..clients).map(|_| {
             let mut slow = Client::connect(&server);
@@ -248,7 +248,7 @@ on_every_engine! {
         drop(slow);
     }
 
-    /// gunicorn closes what is idle for a second: no request is lost to that.
+    /// gunicorn closes connections that are idle for a second. No request may be lost to that.
     fn idle_connections_that_gunicorn_closes_cost_no_request(engine: Engine) {
         let folder = TempDir::new();
         let port = free_port();

@@ -1,6 +1,6 @@
-//! The reverse proxy: upstreams that are given by name. What a name stands for is changed under a running server: it has a
-//! mount namespace of its own, in which /etc/hosts is a file of the test. Where that cannot be had, the test says so and is
-//! skipped.
+//! The reverse proxy: upstreams that are given by name. The addresses of a name change while the server runs: it has a
+//! mount namespace of its own, in which /etc/hosts is a file of the test. If that is not possible, the test says so and
+//! is skipped.
 
 mod common;
 
@@ -11,14 +11,14 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::thread;
 
-/// The files that tell names in the namespace of a server.
+/// The files that resolve names in the namespace of a server.
 struct Resolution {
     folder: TempDir,
     wrapper: Vec<String>,
 }
 
 impl Resolution {
-    /// `None`, with a line that says why, where there are no namespaces.
+    /// `None` if there are no namespaces; then a line says why.
     fn new(hosts: &str) -> Option<Resolution> {
         let folder = TempDir::new();
         let (hosts, resolv) = (folder.write("hosts", hosts), folder.write("resolv.conf", "nameserver 127.0.0.1\n"));
@@ -38,7 +38,7 @@ impl Resolution {
         None
     }
 
-    /// The content changes, not the file: the mount is of the file.
+    /// Overwrites the file in place, because the mount is of this file.
     fn set(&self, hosts: &str) {
         std::fs::write(self.folder.join("hosts"), hosts).unwrap();
     }
@@ -56,7 +56,7 @@ fn ask(client: &mut Client) -> (u16, String) {
     (response.status, response.text())
 }
 
-/// Answers one request, and is then gone.
+/// Answers one request and closes the listener.
 fn answer_once(listener: TcpListener, body: &'static str) {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -76,7 +76,7 @@ fn serve(listener: TcpListener, body: &'static str) -> Upstream {
     })
 }
 
-/// Listeners on one port of several addresses of the loopback.
+/// Listeners on several loopback addresses, all with one port.
 fn listeners<const N: usize>(addresses: [Ipv4Addr; N]) -> (u16, [TcpListener; N]) {
     eventually("a port that is free on all addresses", || {
         let first = TcpListener::bind((addresses[0], 0)).ok()?;
@@ -152,7 +152,7 @@ on_every_engine! {
         assert!(answers[1..].iter().all(|answer| *answer == (200, "other".into())), "{answers:?}");
     }
 
-    /// A name server that is silent keeps nobody waiting: no client, and not the end of the server.
+    /// A silent name server delays no client, and not the end of the server.
     fn a_lookup_that_hangs_delays_nothing(engine: Engine) {
         let Some(resolution) = Resolution::new("") else { return };
         let address = Ipv4Addr::new(127, 99, 0, engine as u8 + 1);

@@ -103,7 +103,7 @@ on_every_engine! {
         assert_eq!(upstream.heads().len(), 7);
     }
 
-    /// Every byte behind the prefix arrives, its first slash too.
+    /// Every byte behind the prefix arrives unchanged, with the first slash.
     fn what_is_behind_a_prefix_arrives_to_the_byte(engine: Engine) {
         let upstream = Upstream::answering(ok("x"));
         let api = [("/api", ""), ("/api?q", "?q"), ("/api/", "/"), ("/api/?q", "/?q"), ("/api//x", "//x"), ("/apix", "404")];
@@ -194,10 +194,10 @@ on_every_engine! {
             ("/kept/%E2%82%ac|{}", "/kept/%E2%82%ac|{}"),
             ("/deep/%2f%7E", "/v1/%2f%7E"),
             ("http://other.example/deep/%7E?x", "/v1/%7E?x"),
-            // The prefix in another spelling: what is below it is known only of the normalised path.
+            // The prefix in another spelling: then only the normalised path shows where the rest begins.
             ("/%64eep/x%2fy", "/v1/x%2Fy"),
             ("/./deep/%7e", "/v1/~"),
-            // Bytes that no URI holds go on as the escapes that they were read as.
+            // Bytes that are not valid in a URI are passed on as escapes.
             ("/kept/\u{304b}?n=\u{304b}%7e", "/kept/%E3%81%8B?n=%E3%81%8B%7e"),
             ("/deep/%2f\u{e9}", "/v1/%2f%C3%A9"),
         ] {
@@ -242,7 +242,7 @@ on_every_engine! {
         assert_eq!(response.field("Access-Control-Allow-Origin"), Some("https://ours"));
         assert_eq!((all("Access-Control-Allow-Origin"), all("Set-Cookie"), all("Vary")), (1, 2, 2));
         assert!(response.field("Server").is_none(), "that is the upstream's to say");
-        // A browser's question is answered here: the upstream need not know of it.
+        // The server answers the preflight itself: the upstream need not know CORS.
         client.send("OPTIONS /x HTTP/1.1\r\nHost: x\r\nOrigin: https://ours\r\nAccess-Control-Request-Method: PATCH\r\n\r\n");
         let preflight = client.read_response();
         assert_eq!(preflight.status, 204);
@@ -280,7 +280,7 @@ on_every_engine! {
             client.read_to_end();
         }
         assert_eq!(upstream.heads().len(), 0, "{:?}", upstream.heads());
-        // Connection can't name away what frames or routes.
+        // Connection cannot remove the fields that frame or route a request.
         let mut client = Client::connect(&server);
         client.send("POST / HTTP/1.1\r\nHost: x\r\nConnection: content-length, host, transfer-encoding\r\nContent-Length: 5\r\n\r\nhello");
         assert_eq!(client.read_response().status, 200);

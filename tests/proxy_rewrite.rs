@@ -1,11 +1,11 @@
-//! The reverse proxy: an upstream's own places, as clients find them here.
+//! The reverse proxy: fields in which an upstream names its own places, rewritten for the client.
 
 mod common;
 
 use common::upstream::*;
 use common::{Client, on_every_engine};
 
-/// What the upstream's answer says in a field, and what arrives.
+/// Checks that a field which the upstream sends arrives at the client as expected.
 fn arrives(client: &mut Client, upstream: &Upstream, (path, name, said, expected): (&str, &str, &str, &str)) {
     let said = said.replace("UPSTREAM", &upstream.address.to_string());
     let expected = expected.replace("UPSTREAM", &upstream.address.to_string());
@@ -14,7 +14,7 @@ fn arrives(client: &mut Client, upstream: &Upstream, (path, name, said, expected
     assert_eq!(response.field(name), Some(expected.as_str()), "{path} {name}: {said}");
 }
 
-/// Answers with the field that the request names.
+/// An upstream that answers with the field that the request names.
 fn saying() -> Upstream {
     Upstream::start(|link| {
         while let Some(head) = link.head()? {
@@ -40,7 +40,7 @@ on_every_engine! {
             ("Refresh", "5; url=/v1/x", "5; url=/api/x"),
             ("Set-Cookie", "a=/v1; Path=/v1; HttpOnly", "a=/v1; Path=/api; HttpOnly"),
             ("Set-Cookie", "a=1;  path = /v1/x  ;Domain=a.example; x", "a=1;  path = /api/x  ;Domain=a.example; x"),
-            // Nothing else is.
+            // Other paths are left unchanged.
             ("Location", "/other", "/other"),
             ("Location", "/v10", "/v10"),
             ("Location", "x/../y", "x/../y"),
@@ -70,7 +70,7 @@ on_every_engine! {
             ("Location", "http://site.example/api/x", "http://site.example/api/x"),
             ("Set-Cookie", "a=1; Path=/", "a=1; Path=/api"),
             ("Set-Cookie", "a=1; Path=/api", "a=1; Path=/api"),
-            // Browsers take it with this path only.
+            // Browsers accept a `__Host-` cookie with this path only.
             ("Set-Cookie", "__Host-a=1; Secure; Path=/", "__Host-a=1; Secure; Path=/"),
         ] {
             arrives(&mut client, &upstream, ("/api/x", name, said, expected));
@@ -119,7 +119,7 @@ on_every_engine! {
         assert_eq!(field(&upstream.last_head(), "x-forwarded-prefix"), Some("/api"));
     }
 
-    /// A trusted proxy in front may have taken a prefix off, too. Nobody else is heard.
+    /// A trusted proxy in front may have removed a prefix, too. From other clients the field is ignored.
     fn the_upstream_is_told_what_was_taken_off(engine: Engine) {
         let upstream = saying();
         let address = upstream.address;
@@ -140,7 +140,7 @@ on_every_engine! {
             assert_eq!(client.read_response().status, 302);
             assert_eq!(field(&upstream.last_head(), "x-forwarded-prefix"), expected, "{path} {said}");
         }
-        // What the outer proxy told is below it: it comes back as the upstream wrote it.
+        // The prefix of the outer proxy is above this path: it comes back as the upstream wrote it.
         let args = ["--proxy", &format!("/api=http://{address}/"), "--trusted-proxy", "127.0.0.1"];
         let server = common::Setup::on(engine).args(args).start();
         let mut client = Client::connect(&server);

@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
-/// More than the largest write to a temporary file: all that was read of an upstream or a worker.
+/// More than the largest write to a temporary file: all that one read from an upstream or a worker returns.
 const WRITE: usize = 200 * 1024;
 
-/// Bytes in the files without a name that a process has open: by their length, and by what they take of the disk.
+/// The bytes in the files without a name that a process has open: the larger of length and disk use.
 fn on_disk(pid: u32) -> usize {
     let Ok(links) = fs::read_dir(format!("/proc/{pid}/fd")) else { return 0 };
     let files = links.flatten().filter_map(|link| fs::metadata(link.path()).ok());
@@ -24,7 +24,7 @@ fn on_disk(pid: u32) -> usize {
     nameless.map(|file| file.len().max(file.blocks() * 512) as usize).sum()
 }
 
-/// The most that was on the disk while something went on.
+/// The most bytes on the disk while `act` runs.
 fn most_on_disk(pid: u32, act: impl FnOnce()) -> usize {
     let (over, most) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
     let (ended, found) = (over.clone(), most.clone());
@@ -40,7 +40,7 @@ fn most_on_disk(pid: u32, act: impl FnOnce()) -> usize {
     most.load(Ordering::SeqCst)
 }
 
-/// An upstream whose answers are as long as the path says, and how many of them it has said.
+/// An upstream whose answers are as long as the path says, and the number of answers that it has sent.
 fn upstream_of_lengths() -> (Upstream, Arc<AtomicUsize>) {
     let said = Arc::<AtomicUsize>::default();
     let count = said.clone();
@@ -64,8 +64,8 @@ fn ask(server: &Server, size: usize) -> Client {
     client
 }
 
-/// Several answers whose clients do not read at first: they fill the files up to the limit, and arrive whole when the
-/// clients read.
+/// Several answers whose clients do not read at first: they fill the files up to the limit, and arrive complete when
+/// the clients read.
 fn read_late(engine: Engine, server: &Server, limit: usize, size: usize) {
     let count = if engine == Engine::Iterative { 1 } else { 4 };
     let mut clients = Vec::new();
@@ -165,7 +165,7 @@ def app(environ, start_response):
     /// When one client leaves, its room lets the other answer be stored to its end.
     #[skip(Iterative, "serves one client at a time")]
     fn room_that_another_gives_back_is_used(engine: Engine) {
-        // More than what the kernel holds of a connection that stands still, and less than the limit.
+        // More than the kernel buffers for a connection whose client does not read, and less than the limit.
         const SECOND: usize = 40 * MIB;
         let (upstream, said) = upstream_of_lengths();
         let server = proxy(engine, &format!("/=http://{}", upstream.address), &["--spool-limit", "48M"]);
@@ -206,7 +206,7 @@ def app(environ, start_response):
         posts_share_the_limit(engine, &server);
     }
 
-    /// The fault is the machine's: 500, not the 503 of a limit.
+    /// The cause is this machine, not a limit: 500 and not 503.
     fn a_file_that_cannot_be_had_is_a_500(engine: Engine) {
         let upstream = Upstream::answering(ok("x"));
         let mount = format!("/=http://{}", upstream.address);

@@ -19,7 +19,7 @@ on_every_engine! {
             assert_eq!(field(&head, "connection"), Some("Upgrade"));
             assert_eq!(field(&head, "sec-websocket-key"), Some("k"));
             link.say("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX: y\r\n\r\nready")?;
-            // An echo, until the client says no more; then a last word.
+            // Echoes until the client ends its side, then sends a last word.
             let mut early = std::mem::take(&mut link.buffer);
             loop {
                 link.say(&early)?;
@@ -204,7 +204,7 @@ on_every_engine! {
     }
 }
 
-/// A tunnel that is silent holds its state, and no room for what might be said.
+/// A silent tunnel holds its state, and no buffers.
 #[test]
 fn a_silent_tunnel_costs_little_memory() {
     const TUNNELS: usize = 200;

@@ -37,7 +37,7 @@ on_every_engine! {
         let both = format!("/=http://{refusing},http://{}", upstream.address);
         let server = proxy(engine, &both, &[]);
         let mut client = Client::connect(&server);
-        // Content that is under way goes to the next as well: nothing of it was sent.
+        // A request with content goes to the next upstream as well: nothing of it was sent.
         client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello");
         assert_eq!(client.read_response().status, 200);
         for _ in 0..20 {
@@ -133,12 +133,13 @@ on_every_engine! {
                 client.send(GET);
                 failed += usize::from(client.read_response().status == 502);
             }
-            // Without a byte of an answer the next one is asked.
+            // If no byte of an answer was received, the next upstream is asked.
             assert_eq!((failed, failing.accepted()), (usize::from(!answer.is_empty()), 1), "{answer:?}");
         }
     }
 
-    /// RFC 9110, section 9.2.2: what may be repeated goes to another one, if all of it can be sent again.
+    /// RFC 9110, section 9.2.2: a request that may be repeated goes to another upstream, if all of it can be sent
+    /// again.
     fn an_upstream_that_closes_without_an_answer_leaves_the_request_to_the_next(engine: Engine) {
         let post = "POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
         let put = "PUT /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab";
@@ -186,7 +187,7 @@ on_every_engine! {
         assert_eq!(closing.each_ref().map(|upstream| upstream.accepted()), [1, 1, 1]);
     }
 
-    /// A request whose content has not begun to pass is a head that can be sent again.
+    /// As long as no content has been passed on, the head can be sent again.
     fn content_that_was_not_passed_on_yet_goes_to_the_next(engine: Engine) {
         let closing = Upstream::start(|link| link.head().map(drop));
         let well = Upstream::echoing();
@@ -248,7 +249,7 @@ on_every_engine! {
 
     fn an_idle_connection_that_was_closed_costs_no_request(engine: Engine) {
         let upstream = Upstream::start(|link| {
-            // One answer each, and the close comes with the next request.
+            // Sends one answer on each connection, and closes when the next request arrives.
             let head = link.head()?;
             link.content(&head.unwrap_or_default())?;
             link.say(ok("x"))?;
@@ -262,7 +263,7 @@ on_every_engine! {
             assert_eq!(client.read_response().status, 200);
         }
         assert_eq!(upstream.accepted(), 5);
-        // What may have done something is not sent twice.
+        // A request that may have had an effect is not sent twice.
         client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
         assert_eq!(client.read_response().status, 502);
         client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
@@ -287,7 +288,7 @@ on_every_engine! {
         let accepted = eventually("two requests within a second", || {
             let start = Instant::now();
             let (first, second) = (post(), post());
-            // With a longer pause between the two the connection is too old for the second.
+            // With a longer pause between the two, the connection is too old for the second request.
             (start.elapsed() < Duration::from_secs(1)).then(|| {
                 assert_eq!(second, first);
                 second
@@ -334,7 +335,7 @@ on_every_engine! {
         assert_eq!(client.read_response().status, 502);
     }
 
-    /// PROXY_REQUESTS=100000 makes it the long run.
+    /// PROXY_REQUESTS=100000 makes this the long run.
     fn idle_connections_closed_at_random_fail_no_request(engine: Engine) {
         let count: usize = std::env::var("PROXY_REQUESTS").ok().and_then(|count| count.parse().ok()).unwrap_or(2000);
         let upstream = Upstream::start(|link| {

@@ -46,13 +46,13 @@ on_every_engine! {
     fn many_files_take_what_the_cache_may_take(engine: Engine) {
         let place = TempDir::new();
         let count = if is_full(engine) { 4000 } else { 1500 };
-        // Larger ones are kept as files in memory, which are not the process's own.
+        // Larger contents are kept in memfds, which do not count as the process's own memory.
         let paths = many(&place, count, |_| vec![b'x'; 12 * 1024]);
         let bounded = growth(&serve(&place, engine, "4M"), &paths, "");
         assert!(bounded < 4 * 1024 + SLACK, "{bounded} KiB for a cache of 4 MiB");
         let none = growth(&serve(&place, engine, "0"), &paths, "");
         assert!(none < SLACK, "{none} KiB for no cache");
-        // With enough room they are kept: the test would notice.
+        // With enough room they are kept: so this test would notice a cache without a limit.
         let roomy = growth(&serve(&place, engine, "1G"), &paths, "");
         assert!(roomy > count as u64 * 10, "{roomy} KiB: was anything kept?");
     }
@@ -75,8 +75,9 @@ on_every_engine! {
         assert!(open < 64 + 32, "{open} descriptors");
     }
 
-    /// The allocator keeps the memory that compressing has used, and may use another arena for another connection: so of
-    /// several groups of files one has to add next to nothing. If variants did not count, each group would add 500 KiB.
+    /// The allocator keeps the memory that compressing has used, and may use another arena for another connection. So
+    /// only one of several groups of files must add next to nothing. If variants did not count, each group would add
+    /// 500 KiB.
     fn compressed_variants_count(engine: Engine) {
         let place = TempDir::new();
         let words = |number: usize| common::noise(20_000 + number).iter().flat_map(|b| [b' ', b'a' + b % 26]).collect();
@@ -86,7 +87,7 @@ on_every_engine! {
             paths.chunks(30).map(|group| growth(&server, group, "Accept-Encoding: gzip\r\n")).collect();
         let least = grown[1..].iter().min().unwrap();
         assert!(*least < 256, "{grown:?} KiB more for a cache of 512 KiB");
-        // With enough room they are kept: the test would notice.
+        // With enough room they are kept: so this test would notice a cache without a limit.
         let roomy = serve(&place, engine, "1G");
         let kept: Vec<_> =
             paths.chunks(30).map(|group| growth(&roomy, group, "Accept-Encoding: gzip\r\n")).collect();

@@ -1,4 +1,4 @@
-//! What caches are told: validators, Cache-Control, and the fields that a 304 repeats.
+//! Caching: validators, Cache-Control, and the fields that a 304 repeats.
 
 mod common;
 
@@ -87,12 +87,13 @@ on_every_engine! {
         }
     }
 
-    /// A file that is compressed while it is sent has no Content-Length. Later, from the cache, it could have one.
+    /// A file that is compressed while it is sent has no Content-Length. Once its compressed form is in the cache, it
+    /// could have one.
     fn head_tells_the_same_before_and_after_a_coding_is_kept(engine: Engine) {
         let place = TempDir::new();
         place.write("site/a.txt", "many words ".repeat(20_000));
         let server = serve(&place, engine, &[]);
-        // Only a file that has been left alone for a while is kept.
+        // Only a file that has been unchanged for a while is kept.
         thread::sleep(SETTLED);
         let fields = "Accept-Encoding: gzip\r\n";
         let before = ask(&server, "HEAD", "/a.txt", fields);
@@ -154,7 +155,7 @@ on_every_engine! {
         let date = httpdate::parse_http_date(answer.field("Date").unwrap()).unwrap();
         let modified = httpdate::parse_http_date(answer.field("Last-Modified").unwrap()).unwrap();
         assert!(modified <= date, "{answer:?}");
-        // A date in the future is no validator: the range is ignored, since the content may be another one.
+        // A date in the future is not a validator: the range is ignored, since the content may differ.
         let fields = format!("Range: bytes=0-0\r\nIf-Range: {}\r\n", answer.field("Date").unwrap());
         assert_eq!(ask(&server, "GET", "/note.txt", &fields).status, 200);
     }

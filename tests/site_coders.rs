@@ -1,5 +1,5 @@
-//! What is compressed while it is sent: once for all clients that want it, and no more at a time than the server has
-//! coders for.
+//! Compression while sending: done once for all clients that receive a file, and by no more coders at a time than the
+//! server has.
 
 mod common;
 
@@ -11,9 +11,9 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// Longer than a file has to be left alone before it is kept.
+/// Longer than a file must be unchanged before it is kept.
 const SETTLED: Duration = Duration::from_millis(3200);
-/// Coders that a server has.
+/// The number of coders of a server.
 const CODERS: usize = 32;
 const GZIP: &str = "Accept-Encoding: gzip\r\n";
 
@@ -48,15 +48,15 @@ fn ask(server: &Server, method: &str, path: &str, fields: &str) -> common::Respo
     exchange(server, request(method, path, fields))
 }
 
-/// A client that has asked and reads nothing yet.
+/// A client that has sent a request and reads nothing yet.
 fn asking(server: &Server, path: &str) -> Client {
     let mut client = Client::connect(server);
     client.send(request("GET", path, GZIP));
     client
 }
 
-/// As many clients as there are coders. Each keeps one of its own, because the file is too large for its compressed form to
-/// be kept, and the client does not read it.
+/// As many clients as there are coders. Each holds a coder of its own: the file is too large for its compressed form to
+/// be kept, and the client does not read.
 fn take_all_coders(server: &Server) -> Vec<TcpStream> {
     let mut clients: Vec<TcpStream> = (0..CODERS).map(|_| narrow(server)).collect();
     for client in &mut clients {
@@ -67,7 +67,7 @@ fn take_all_coders(server: &Server) -> Vec<TcpStream> {
     clients
 }
 
-/// A client that asks for the large file and has little room for it.
+/// A client that requests the large file and has a small receive buffer.
 fn narrow(server: &Server) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
@@ -97,8 +97,8 @@ on_every_engine! {
         for client in &mut slow {
             assert!(gunzip(&client.read_response().body) == text);
         }
-        // At its highest, with the buffers of as many threads. A coder for each client would be 160 MB, what each has
-        // made several times that.
+        // The peak, with the buffers of as many threads. A coder for each client would be 160 MB, and the output of
+        // each several times that.
         let grown = server.memory("VmHWM").saturating_sub(before);
         assert!(grown < 100 << 10, "{grown} KiB for 500 clients");
     }
@@ -145,7 +145,7 @@ on_every_engine! {
             assert!(answer.body == text, "{fields}");
             assert_eq!(answer.lasting_fields(), plain.lasting_fields(), "Vary, ETag and length among them: {fields}");
         }
-        // What is sent is what conditions and ranges are about.
+        // Conditions and ranges refer to the representation that is sent.
         let with = |fields: &str| ask(&server, "GET", "/text.txt", &format!("{GZIP}{fields}\r\n"));
         assert_eq!(with(&format!("If-None-Match: {coded_etag}")).status, 304, "needs no coder");
         assert_eq!(with(&format!("If-None-Match: {plain_etag}")).status, 304);
@@ -155,7 +155,7 @@ on_every_engine! {
             assert_eq!((refused.status, refused.field("Retry-After")), (503, Some("1")), "{fields}");
             assert!(refused.lists("Vary", "Accept-Encoding"), "{fields}");
         }
-        // What is made at once needs a coder for no longer than that.
+        // A small file is compressed in one go, and holds a coder no longer than that.
         let small = ask(&server, "GET", "/small.txt", GZIP);
         assert!(small.field("Content-Encoding") == Some("gzip") && gunzip(&small.body) == text[..5000]);
         assert_eq!(ask(&server, "HEAD", "/text.txt", GZIP).field("Content-Encoding"), Some("gzip"));

@@ -1,4 +1,4 @@
-//! CORS: which scripts of other sites may read an answer.
+//! CORS: which scripts of other origins may read an answer.
 
 mod common;
 
@@ -72,7 +72,7 @@ on_every_engine! {
             ("/long.css", "If-Match: \"x\"\r\n", "Accept-Encoding, Origin"),
             ("/long.css", "Accept-Encoding: *;q=0\r\n", "Accept-Encoding, Origin"),
         ] {
-            // field() fails if the field is there twice.
+            // `field` fails if the field occurs twice.
             assert_eq!(ask(&server, "GET", path, fields).field("Vary"), Some(vary), "{path} {fields}");
         }
     }

@@ -428,7 +428,7 @@ on_every_engine! {
 
     fn files_of_every_size_arrive_byte_for_byte(engine: Engine) {
         let place = Place::new();
-        // Around the sizes where buffers and budgets end.
+        // Around the sizes at which buffers and budgets end.
         let sizes = [1, 1023, 1024, 4095, 4096, 16383, 16384, 16385, 65535, 65536, 65537, 262_144, 1_000_003, 8 << 20];
         let all = noise(8 << 20);
         for size in sizes {

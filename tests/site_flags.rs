@@ -75,7 +75,7 @@ on_every_engine! {
             assert_eq!(answer.media_type(), "text/html");
             assert!(answer.lists("Vary", "Accept"), "{answer:?}");
             assert_eq!(ask(&server, "HEAD", path, NAVIGATION).lasting_fields(), answer.lasting_fields());
-            // A request that does not accept HTML by name is for a file, and the file is missing.
+            // A request whose Accept does not name HTML is for a file, and the file is missing.
             for accept in ["", "Accept: */*\r\n", "Accept: application/json\r\n", "Accept: text/html;q=0, */*\r\n"] {
                 let answer = ask(&server, "GET", path, accept);
                 assert_eq!(answer.status, 404, "{path} {accept}");
@@ -90,7 +90,7 @@ on_every_engine! {
         }
         assert_eq!(ask(&server, "GET", "/echo/x", NAVIGATION).text(), "x");
         assert_eq!(ask(&server, "POST", "/users", NAVIGATION).status, 405);
-        // The page has validators as at its own address.
+        // The page has the same validators as at its own path.
         let etag = ask(&server, "GET", "/users", NAVIGATION).field("ETag").unwrap().to_owned();
         assert_eq!(get(&server, "/index.html").field("ETag"), Some(etag.as_str()));
         let again = ask(&server, "GET", "/users", &format!("{NAVIGATION}If-None-Match: {etag}\r\n"));
@@ -141,7 +141,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/a.TXT").field("Content-Type"), Some("text/x-note"));
         assert_eq!(get(&server, "/a.foo").field("Content-Type"), Some("application/foo; version=2"));
         assert_eq!(get(&server, "/about.html").media_type(), "text/html");
-        // What a type is worth compressing follows from the type.
+        // Whether a file is compressed follows from its type.
         let coded = ask(&server, "GET", "/long.bin", "Accept-Encoding: gzip\r\n");
         assert_eq!(coded.field("Content-Encoding"), Some("gzip"));
     }
@@ -241,14 +241,14 @@ on_every_engine! {
             (&["--charset", "**=koi8-r"], [Some("koi8-r"); 3]),
         ] {
             let server = serve(&place, engine, flags);
-            // The others declare their encoding, have only one, or are no text.
+            // The other files declare their encoding, have a type with only one, or are not text.
             for (path, charset) in texts.into_iter().zip(charsets).chain(others.map(|path| (path, None))) {
                 let answer = get(&server, path);
                 let told = answer.field("Content-Type").unwrap().split_once(';').map(|(_, parameters)| parameters);
                 let expected = charset.map(|charset| format!(" charset={charset}"));
                 assert_eq!((answer.status, told), (200, expected.as_deref()), "{flags:?} {path}");
             }
-            // What the server writes itself is in UTF-8, whatever files are in.
+            // Pages that the server writes are in UTF-8, whatever the charset of files is.
             for path in ["/docs/", "/missing"] {
                 let answer = ask(&server, "GET", path, "Accept: text/html\r\n");
                 assert_eq!(answer.field("Content-Type"), Some("text/html; charset=utf-8"), "{flags:?} {path}");

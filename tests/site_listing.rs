@@ -1,4 +1,4 @@
-//! Directories that are listed: what a listing says of itself, what of it is shared, and what it costs the others.
+//! Directory listings: their content, what requests share, and what they cost other clients.
 
 mod common;
 
@@ -12,13 +12,13 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// These tests need a whole processor each: one after the other.
+/// These tests need a whole processor each, so they run one after the other.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// A site whose `long/` has 10,000 names of so many bytes.
+/// A site whose `long/` has 10,000 names of `name_length` bytes.
 fn place(name_length: usize) -> TempDir {
     let place = TempDir::new();
     let first = place.write("long/first", "hello");
@@ -41,7 +41,7 @@ fn settle() {
     thread::sleep(Duration::from_secs(3));
 }
 
-/// Requests on one connection, whose answers are read and counted while a test does something else.
+/// Requests on one connection. Its answers are read and counted while a test does something else.
 struct Storm {
     stream: TcpStream,
     answers: &'static AtomicUsize,
@@ -58,7 +58,7 @@ impl Storm {
         reader.set_read_timeout(Some(3 * PATIENCE)).unwrap();
         let answers: &AtomicUsize = Box::leak(Box::default());
         thread::spawn(move || {
-            // Compressed content could hold these words by chance once in many years.
+            // Compressed content contains these words by chance once in many years.
             let (mut bytes, mut chunk) = (Vec::new(), vec![0; 1 << 16]);
             while let Ok(count @ 1..) = reader.read(&mut chunk) {
                 bytes.extend_from_slice(&chunk[..count]);
@@ -88,7 +88,7 @@ fn descriptors(server: &Server, directory: &Path) -> usize {
     links.filter(|link| fs::read_link(link.path()).is_ok_and(|target| target == directory)).count()
 }
 
-/// What is asked for 430 times at once; nothing of it is kept, so that each request costs as much as the first.
+/// A request that is sent 430 times at once. Nothing of the answer is kept, so each request costs as much as the first.
 const STORMS: [&str; 4] = [
     "HEAD /long/ HTTP/1.1\r\nHost: x\r\n\r\n",
     "GET /long/ HTTP/1.1\r\nHost: x\r\nIf-None-Match: *\r\n\r\n",
@@ -147,7 +147,7 @@ on_every_engine! {
             client.send("GET /long/ HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20));
         }
         eventually("an answer for each", || clients.iter().all(Client::is_answered).then_some(()));
-        // What the kernel takes for a client is the same each time: it goes on until nothing more is taken.
+        // Wait until the kernel's buffers for the clients are full: only then the server keeps what they do not read.
         let stalled = |clients: &[Client]| clients.iter().map(|client| waiting(client.stream())).sum::<usize>();
         let mut last = 0;
         eventually("nothing more to be taken", || {
@@ -159,7 +159,7 @@ on_every_engine! {
         drop(clients);
         eventually("the clients to be gone", || (server.sockets() <= idle).then_some(()));
         assert!(peak < 40 * 1024, "{peak} KiB for 200 clients that read nothing");
-        // A listing is kept for a second; the C library's allocator keeps a part of what clients have freed.
+        // A listing is kept for a second. The C library's allocator keeps a part of the memory that was freed.
         eventually("the memory to be given back", || {
             let after = server.memory("VmRSS").saturating_sub(before);
             (after < 20 * 1024).then_some(())
@@ -182,7 +182,7 @@ on_every_engine! {
             fs::remove_file(place.join("d").join(&other)).unwrap();
             assert!(!shows(&other), "{n}");
         }
-        // The directory itself tells nothing of this one.
+        // The times of the directory itself do not show this change.
         place.write("d/old", "12345");
         eventually("the new size", || get(&server, "/d/").text().contains("5 bytes").then_some(()));
         fs::rename(place.join("d"), place.join("e")).unwrap();
@@ -230,7 +230,7 @@ on_every_engine! {
             for fields in ["", "Accept: application/json\r\n"] {
                 let answer = ask(&server, "GET", "/long/", fields);
                 let shown = answer.text().matches(if fields.is_empty() { "<tr><td><a href=\"" } else { "{\"name\":" }).count();
-                // The page has a link up as well.
+                // The page also has a link to the parent.
                 assert_eq!(shown, 10_000 + usize::from(fields.is_empty()), "of {names}");
                 assert_eq!(answer.field("Listing-Truncated"), sign, "{names} names, {fields}");
                 assert_eq!(answer.text().contains("The list was cut"), fields.is_empty() && sign.is_some(), "{names}");

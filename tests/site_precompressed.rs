@@ -85,7 +85,8 @@ on_every_engine! {
             assert_eq!((part.status, part.body.as_slice()), (206, &b"the"[..]), "{accept}");
             assert_eq!((part.field("ETag"), part.field("Vary")), (Some(tags[0].as_str()), Some("Accept-Encoding")));
         }
-        // Where plain bytes are refused, or other ones are to be completed, the whole is sent in the coding.
+        // If the client excludes identity, or its If-Range has the tag of the coding, the whole file is sent in the
+        // coding.
         for fields in ["br, identity;q=0".to_owned(), format!("br\r\nIf-Range: {}", tags[1])] {
             let whole = take(&format!("{fields}\r\nRange: bytes=0-2"));
             assert_eq!((whole.status, whole.body.as_slice(), whole.field("Content-Range")), (200, &b"BROTLI"[..], None));
@@ -159,7 +160,8 @@ on_every_engine! {
                 assert_eq!((known.status, known.field("ETag")), (304, first.field("ETag")), "{name} {way}");
             }
         }
-        // A date in the future is told as now: such a file's fields are not kept.
+        // The Last-Modified of a file with a date in the future is the current time, so the field lines of such a file
+        // are not kept.
         place.set_modified("site/a.svgz", std::time::SystemTime::now() + Duration::from_secs(10_000));
         assert_eq!(get(&server, "/a.svgz").field("Content-Encoding"), Some("gzip"));
     }
@@ -179,7 +181,7 @@ on_every_engine! {
             ("a.tar.gz", "application/gzip"),
             ("a.tgz", "application/x-compressed"),
             ("a.csv.gz", "application/gzip"),
-            // A name that says gzip, and a content that is not.
+            // The name says gzip, but the content is not in gzip.
             ("plain.svgz", "image/svg+xml"),
             ("short.svgz", "image/svg+xml"),
             ("plain.js.gz", "application/gzip"),

@@ -1,5 +1,5 @@
-//! The directory that is served is the one to which its name leads: one that is removed and made anew, and a link that is
-//! switched to another release, show in the next answer.
+//! The path of the root is followed: if the directory is removed and made again, or a link is switched to another
+//! release, the next answer is from the new directory.
 
 mod common;
 
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-/// The link is never missing, and leads to the one or to the other.
+/// The link always exists, and leads to the old or the new target.
 fn switch(target: &Path, link: &Path) {
     let new = link.with_extension("new");
     let _ = fs::remove_file(&new);
@@ -42,7 +42,7 @@ on_every_engine! {
         for (settled, more) in [(true, &[][..]), (false, &["--cache-size", "0"])] {
             place.write("dist/a", "old");
             if settled {
-                // Then it is kept, and watched.
+                // Then it is kept and watched.
                 thread::sleep(SETTLED);
             }
             let server = serve(&place, engine, more);
@@ -66,7 +66,7 @@ on_every_engine! {
                 reads(&mut client, "/b", "content");
                 assert!(ask(&mut client, "GET", "/", "", "").text().contains("\"b\""), "a listing of what is there now");
             }
-            // Two names of one directory, each said once a time.
+            // Two routes serve the directory; each logs the change once.
             server.expect_stderr("is there again");
             assert_eq!(server.stderr().matches("cannot be opened any more").count(), 6, "{}", server.stderr());
             drop(server);
@@ -74,7 +74,7 @@ on_every_engine! {
         }
     }
 
-    /// As deployments do it: every answer is of one release, none is older than its request, and none is missing.
+    /// As deployments do it: every answer is from one release, none is older than its request, and no file is missing.
     fn a_link_that_is_switched_leads_to_the_other_release_at_once(engine: Engine) {
         let place = TempDir::new();
         for release in 0..2 {
@@ -140,7 +140,7 @@ on_every_engine! {
         reads(&mut client, "/", "home");
     }
 
-    /// Where it began nobody would find it.
+    /// In the directory where the upload began, no later request would find the file.
     #[skip(Iterative, "serves one client at a time")]
     fn an_upload_that_began_in_another_directory_is_refused(engine: Engine) {
         let place = TempDir::new();

@@ -1,5 +1,5 @@
-//! FIFOs, devices and sockets among the files: none is found, and none is opened. To open a FIFO lets its writer go on and
-//! lose what it writes; to open a device can do anything.
+//! FIFOs, devices and sockets among the files: none is found, and none is opened. To open a FIFO would let its writer
+//! continue and lose what it writes; to open a device can have any side effect.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn serve(place: &TempDir, engine: Engine) -> Server {
     setup.arg("--directory").arg(place.join("site")).arg(place.join("site")).start()
 }
 
-/// Asks for a path in every way there is; none finds it.
+/// Requests a path in every way. None may find it.
 fn ask_for(server: &Server, path: &str) {
     for (method, fields) in [
         ("GET", ""),
@@ -41,7 +41,7 @@ fn ask_for(server: &Server, path: &str) {
     }
 }
 
-/// Tells how often files have been opened or read.
+/// Counts how often files have been opened or read.
 struct Opens(OwnedFd);
 
 impl Opens {
@@ -76,7 +76,7 @@ on_every_engine! {
         std::os::unix::fs::symlink(&fifos[0], place.join("site/link")).unwrap();
         let opens = Opens::of(&fifos.each_ref().map(|fifo| fifo.as_path()));
         let writers = fifos.clone().map(|fifo| {
-            // The open waits for a reader. One that leaves without reading makes the write fail.
+            // The open waits for a reader. If a reader leaves without reading, the write fails.
             thread::spawn(move || OpenOptions::new().write(true).open(fifo)?.write_all(b"data"))
         });
         let server = serve(&place, engine);
@@ -108,7 +108,7 @@ on_every_engine! {
         place.write("site/file", "text");
         let (device, socket) = (place.join("site/zero"), place.join("site/socket"));
         let _listener = UnixListener::bind(&socket).unwrap();
-        // What /dev/zero is. Only root may make one, and not in every container.
+        // The device number of /dev/zero. Only root may make a device, and not in every container.
         let made = mknodat(CWD, &device, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 5));
         if let Err(error) = made {
             eprintln!("skipped: a device cannot be made here: {error}");
@@ -125,7 +125,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/file").text(), "text");
     }
 
-    /// A size of 0 or of a page is told of files that the kernel makes while they are read: an answer would be empty, or be
+    /// Files that the kernel generates when they are read have a size of 0 or of a page: an answer would be empty or
     /// cut off.
     fn a_file_that_the_kernel_makes_is_not_found_and_said_once(engine: Engine) {
         let place = TempDir::new();

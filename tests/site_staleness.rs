@@ -1,8 +1,8 @@
 //! The cache never serves old content: an answer is one whole version of the file, and that version had not been
 //! replaced yet when the request was sent.
 //!
-//! Files are kept only once they have been left alone for a while (`SETTLED`), so these tests first wait: a file that
-//! has just been written would be read anew each time and prove nothing.
+//! Files are kept only once they have been unchanged for a while (`SETTLED`), so these tests wait first: a file that
+//! has just been written would be read again for each request, and the test would prove nothing.
 
 mod common;
 
@@ -18,12 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A file that is kept in memory, and one that is kept open.
+/// The sizes of a file that is kept in memory, and of one that is kept open.
 const SIZES: [usize; 2] = [3_000, 300_000];
-/// How many versions are prepared. Change number n brings version n % VERSIONS.
+/// How many versions are prepared. Change number n installs version n % VERSIONS.
 const VERSIONS: usize = 64;
 
-/// How much is done: most on the event engine, less on the others, which run the same code.
+/// The size of a test: largest on the event engine, smaller on the others, which run the same code.
 struct Extent {
     files: usize,
     changes: usize,
@@ -38,12 +38,12 @@ fn extent(engine: Engine) -> Extent {
     }
 }
 
-/// A version's bytes: its number, again and again, so that any mixture of two shows.
+/// A version's bytes: its number, repeated, so that any mixture of two shows.
 fn content(version: usize, size: usize) -> Vec<u8> {
     format!("version {version:07}\n").into_bytes().repeat(size / 16 + 1)[..size].to_vec()
 }
 
-/// Which version an answer is, the whole of it.
+/// The version that an answer is. Fails if the answer mixes two.
 fn version(body: &[u8]) -> usize {
     let number = std::str::from_utf8(&body[8..15]).ok().and_then(|digits| digits.parse().ok());
     let number: usize = number.unwrap_or_else(|| panic!("a version, not {}", common::shown(body)));
@@ -60,14 +60,14 @@ fn ask(client: &mut Client, path: &str) -> Vec<u8> {
     client.read_response().expect_status(&[200]).body.clone()
 }
 
-/// Changes the file in one of the ways there are, to another content of the same size, and with the times it had where
-/// that can be done: a cache that looked at size and mtime alone would see nothing.
+/// Changes the file in one of several ways, to other content of the same size, and with its old mtime if possible: a
+/// cache that looked only at size and mtime would notice nothing.
 fn change(path: &Path, way: usize, bytes: &[u8]) {
     let before = fs::metadata(path).unwrap();
     let times = FileTimes::new().set_modified(before.modified().unwrap()).set_accessed(before.accessed().unwrap());
     let beside = path.with_extension("new");
     match way % 5 {
-        // Overwritten where it stands.
+        // Overwritten in place.
         0 => File::options().write(true).open(path).unwrap().write_all(bytes).unwrap(),
         // Truncated, then written.
         1 => fs::write(path, bytes).unwrap(),
@@ -76,12 +76,12 @@ fn change(path: &Path, way: usize, bytes: &[u8]) {
             fs::write(&beside, bytes).unwrap();
             fs::rename(&beside, path).unwrap();
         }
-        // Removed, then made anew: it may well get the same inode.
+        // Removed, then made again: it may get the same inode.
         3 => {
             fs::remove_file(path).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        // Replaced by a symbolic link to another one.
+        // Replaced by a symbolic link to another file.
         _ => {
             fs::write(path.with_extension("target"), bytes).unwrap();
             symlink(path.with_extension("target").file_name().unwrap(), &beside).unwrap();
@@ -91,7 +91,7 @@ fn change(path: &Path, way: usize, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().set_times(times).unwrap();
 }
 
-/// One thread changes, others read over connections that they keep; `swap` makes change number n.
+/// One thread changes the file, others read it over kept connections. `swap` makes change number n.
 fn read_while_changing(server: &Server, path: &str, extent: &Extent, split: bool, mut swap: impl FnMut(usize)) {
     let (begun, completed, over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let read = || {
@@ -116,7 +116,7 @@ fn read_while_changing(server: &Server, path: &str, extent: &Extent, split: bool
             begun.store(number, SeqCst);
             swap(number);
             completed.store(number, SeqCst);
-            // Every eighth version stays for long enough to get into the cache and be served from it.
+            // Every eighth version stays long enough to get into the cache and be served from it.
             thread::sleep(Duration::from_micros(if number % 8 == 0 { 1000 } else { 50 }));
             if Instant::now() > until || readers.iter().any(|reader| reader.is_finished()) {
                 break;
@@ -147,7 +147,7 @@ on_every_engine! {
             thread::sleep(SETTLED);
             for number in 0..extent.files {
                 let path = format!("/{}", name(number));
-                // Twice: the first may put it into the cache, the second finds it there.
+                // Twice: the first request may put it into the cache, the second finds it there.
                 for _ in 0..2 {
                     assert_eq!(version(&ask(&mut client, &path)), (round - 1) * 2, "{path}");
                 }
@@ -155,7 +155,7 @@ on_every_engine! {
             for number in 0..extent.files {
                 let path = format!("/{}", name(number));
                 let (file, size) = (place.join("site").join(name(number)), SIZES[usize::from(number % 10 == 9)]);
-                // And at once again, within the same tick of the file system's clock.
+                // And changed again at once, within the same tick of the file system's clock.
                 for version_now in [round * 2 - 1, round * 2] {
                     let way = number / 10 + number + version_now;
                     change(&file, way, &content(version_now, size));
@@ -195,7 +195,7 @@ on_every_engine! {
         let server = serve(&place, engine);
         let mut away: Vec<String> = (0..VERSIONS).map(|number| number.to_string()).collect();
         read_while_changing(&server, "/now/file", &extent, false, |number| {
-            // The directory that goes takes the path of the one that comes.
+            // The old directory gets the path that the new one had.
             let (comes, goes) = (number % VERSIONS, (number - 1) % VERSIONS);
             let (from, to) = (place.join(&away[comes]), place.join("site/now"));
             renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE).unwrap();
@@ -203,7 +203,8 @@ on_every_engine! {
         });
     }
 
-    /// What one request has changed the next one sees, though both came at once (RFC 9112, section 9.3.2).
+    /// A request sees what the request before it has changed, even if both arrived in one packet (RFC 9112, section
+    /// 9.3.2).
     fn a_request_sees_what_the_one_before_has_changed(engine: Engine) {
         let place = TempDir::new();
         place.write("site/file", "old");
@@ -235,7 +236,7 @@ on_every_engine! {
         }
     }
 
-    /// The end of the head is what counts as the moment of sending, however long before its beginning came.
+    /// The end of the head counts as the moment of sending, however long before its beginning arrived.
     fn a_request_is_as_young_as_its_last_byte(engine: Engine) {
         let extent = Extent { readers: extent(engine).readers * 4, ..extent(engine) };
         let extent = if engine == Engine::Iterative { Extent { readers: 1, ..extent } } else { extent };
@@ -253,7 +254,8 @@ on_every_engine! {
         });
     }
 
-    /// No time of the file changes: on tmpfs no store through a mapping changes any, elsewhere only the first to a page does.
+    /// Such a store may change no time of the file: on tmpfs it never does, elsewhere only the first store to a page
+    /// does.
     fn what_is_stored_through_a_mapping_shows_soon(engine: Engine) {
         if !common::python::has_python() {
             return;
@@ -301,7 +303,7 @@ on_every_engine! {
     }
 }
 
-/// A folder that is removed in the end.
+/// A directory that is removed when the test ends.
 struct Removed(PathBuf);
 
 impl Drop for Removed {

@@ -1,5 +1,5 @@
-//! An entity tag is another whenever the content is another, though the file has the mtime and the size that it had: as
-//! after `npm ci` (every file is of 1985), a reproducible build, `rsync -t --inplace`, tar, or `touch -r`.
+//! An entity tag changes whenever the content changes, even if the file keeps its mtime and size: as after `npm ci`
+//! (every file is of 1985), a reproducible build, `rsync -t --inplace`, tar, or `touch -r`.
 
 mod common;
 
@@ -9,12 +9,12 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Files of the site. An inode that has become free is used again for one of the next.
+/// The number of files. A freed inode is used again for one of the next.
 const FILES: usize = 75;
-/// When npm says that every file was modified.
+/// The mtime that npm gives every file.
 const NPM: Duration = Duration::from_secs(499_162_500);
 
-/// Every file of one size: one small, one compressible, one above the size that is read whole.
+/// All versions of a file have the same size: one file is small, one compressible, one too large to be read whole.
 fn content(number: usize, version: usize) -> String {
     let line = format!("export const file = {number:03}, version = '1.0.{version}'\n");
     line.repeat(match number % 25 {
@@ -29,14 +29,14 @@ fn set_mtime(path: &Path) {
     File::options().write(true).open(path).unwrap().set_times(times).unwrap();
 }
 
-/// Writes all files anew, in one of the ways there are.
+/// Writes all files anew, in one of several ways.
 fn install(place: &TempDir, version: usize) {
     for number in 0..FILES {
         let path = place.join(format!("site/{number}.js"));
         let text = content(number, version);
         match (version, number % 3) {
             (0, _) => drop(place.write(format!("site/{number}.js"), &text)),
-            // Where it stands, as rsync --inplace does.
+            // In place, as rsync --inplace does.
             (_, 0) => File::options().write(true).open(&path).unwrap().write_all(text.as_bytes()).unwrap(),
             _ => {
                 fs::remove_file(&path).unwrap();
@@ -110,7 +110,7 @@ on_every_engine! {
         for round in 0..40 {
             let seen = tag(&ask(&mut client, "GET", "/files/a", "", ""));
             if round % 2 == 0 {
-                // Somebody else, at once and of the same size.
+                // Another program changes the file at once, to the same size.
                 fs::write(place.join("site/a"), format!("{round:03}")).unwrap();
                 for method in ["PUT", "DELETE"] {
                     let answer = ask(&mut client, method, "/files/a", &format!("If-Match: {seen}\r\n"), "two");
@@ -141,13 +141,13 @@ on_every_engine! {
             let third = ask(&mut client, "PUT", "/files/a", &format!("If-Unmodified-Since: {date}\r\n"), "third");
             assert_eq!(third.status, 412, "the second change would have been lost");
         }
-        // The date of a single change is good at once.
+        // The date of a single change can be used at once.
         let first = ask(&mut client, "PUT", "/files/alone", "", "first");
         assert_eq!(first.status, 201);
         let seen = ask(&mut client, "GET", "/files/alone", "", "");
         let fields = format!("If-Unmodified-Since: {}\r\n", seen.field("Last-Modified").unwrap());
         assert_eq!(ask(&mut client, "PUT", "/files/alone", &fields, "second").status, 204);
-        // So is a date of long ago.
+        // So can an old date.
         let old = File::options().write(true).open(place.join("site/a")).unwrap();
         old.set_times(FileTimes::new().set_modified(UNIX_EPOCH + NPM)).unwrap();
         let seen = ask(&mut client, "GET", "/files/a", "", "");
@@ -168,7 +168,7 @@ on_every_engine! {
         };
         let equal = |[one, other]: [String; 2]| one == other;
         assert!(equal(tags("content", [0, 0])) && !equal(tags("content", [0, 1])));
-        // Of more than 256 KiB only mtime and size are looked at, and the tag says so.
+        // Above 256 KiB the tag depends only on mtime and size, and is weak.
         let [one, other] = tags("content", [24, 24]);
         assert!(one == other && one.starts_with("W/"), "{one} {other}");
         assert!(equal(tags("mtime-size", [0, 0])) && equal(tags("mtime-size", [24, 24])));

@@ -1,4 +1,4 @@
-//! DELETE /files/{name}, where a flag allows it.
+//! DELETE /files/{name}, if a flag allows it.
 
 mod common;
 
@@ -44,7 +44,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/files/old").status, 404);
         assert_eq!(delete(&server, "/files/old", "").status, 404);
         assert_eq!(delete(&server, "/files/sub/inner", "").status, 204);
-        // A body means nothing to DELETE and does no harm.
+        // Content has no meaning in a DELETE. It is read and ignored.
         assert_eq!(delete(&server, "/files/kept", "Content-Length: 5\r\n\r\nhello").status, 204);
         let elsewhere = delete(&server, "/echo/x", "");
         assert_eq!((elsewhere.status, elsewhere.lists("Allow", "DELETE")), (405, false));
@@ -68,7 +68,7 @@ on_every_engine! {
             assert_eq!(delete(&server, &format!("/files/{name}"), "").status, 409, "{name}");
         }
         assert_eq!(place.entries(), before);
-        // A link is removed, and the file that it leads to stays.
+        // The link is removed, and its target stays.
         assert_eq!(delete(&server, "/files/link", "").status, 204);
         assert!(fs::symlink_metadata(place.join("store/link")).is_err());
         assert!(place.join("store/kept").exists());

@@ -1,5 +1,4 @@
-//! `/files/{name}` with `--directory`: reading and writing a store, and that an upload that fails leaves nothing
-//! behind.
+//! `/files/{name}` with `--directory`: reading and writing a store. An upload that fails leaves nothing.
 
 mod common;
 
@@ -8,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-/// A store with a secret beside it: a request that gets out of the store finds the secret.
+/// A store with a secret file beside it, which only a request that leaves the store could reach.
 struct Place {
     outside: TempDir,
     store: PathBuf,
@@ -53,7 +52,7 @@ fn upload(server: &Server, method: &str, path: &str, body: &[u8]) -> Response {
     exchange(server, [head.as_bytes(), body].concat())
 }
 
-/// Targets that try to leave the store, or name something that is no plain file in it.
+/// Targets that try to leave the store, or that name something else than a regular file in it.
 const ESCAPES: &[&str] = &[
     "/files/../secret",
     "/files/./../secret",
@@ -226,14 +225,14 @@ on_every_engine! {
         for target in ESCAPES {
             for method in ["PUT", "POST"] {
                 let answer = upload(&server, method, target, b"written");
-                // A backslash or a semicolon is a byte like any other in a name here; dot segments may be resolved
-                // first, and then the route is another one.
+                // In a file name, a backslash or a semicolon is an ordinary byte. Dot segments may be resolved first,
+                // and then another route answers.
                 answer.expect_status(&[201, 204, 400, 404, 405]);
                 assert_eq!(outside(&place), before, "{method} {target}");
                 assert_eq!(fs::read(place.outside.join("secret")).unwrap(), b"SECRET", "{method} {target}");
             }
         }
-        // Whatever was taken is a plain file of the store.
+        // Everything that was stored is a regular file of the store.
         assert!(place.names().iter().all(|name| name == "sub" || place.store.join(name).is_file()));
     }
 
@@ -264,7 +263,7 @@ on_every_engine! {
         let answer = upload(&server, "PUT", &target, b"written");
         answer.expect_status(&[400, 404, 414]);
         place.settles_to(&UNTOUCHED);
-        // The longest name that the disk takes works: the name of the temporary file does not depend on it.
+        // The longest name that the disk allows works: the name of the temporary file does not depend on it.
         let longest = "n".repeat(255);
         assert_eq!(upload(&server, "PUT", &format!("/files/{longest}"), b"written").status, 201);
         assert_eq!(place.read(&longest), b"written");
@@ -443,7 +442,7 @@ on_every_engine! {
     }
 
     fn a_full_disk_is_told_and_leaves_nothing(engine: Engine) {
-        // A tmpfs of 256 KiB that only the server sees. It takes the right to mount.
+        // A tmpfs of 256 KiB that only the server sees. Mounting it needs a privilege.
         let mount = ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=256k none \"$PLACE\" && exec \"$@\"", "sh"];
         let tried = std::process::Command::new("unshare").args(["-m", "true"]).output();
         if !tried.is_ok_and(|outcome| outcome.status.success()) {

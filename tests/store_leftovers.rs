@@ -1,5 +1,6 @@
-//! What is left of uploads when a server is killed: nothing without a name, and what has a temporary name is removed by the
-//! next server or by the next upload into the directory. A server never removes what another one is writing.
+//! What a killed server leaves of its uploads: a file without a name leaves nothing, and a file with a temporary name
+//! is removed by the next server, or by the next upload into the directory. A server never removes what another one is
+//! writing.
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::PathBuf;
 
-/// Where there is no /proc, files have a temporary name from the beginning. It takes the right to mount.
+/// Without /proc, files have a temporary name from the beginning. Hiding it needs the right to mount.
 const WITHOUT_PROC: [&str; 6] = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc && exec \"$@\"", "sh"];
 const LEFT: &str = ".dustdevil-1-0123456789abcdef.tmp";
 
@@ -38,7 +39,7 @@ fn put(server: &Server, name: &str) -> Response {
     exchange(server, format!("PUT /files/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nnew"))
 }
 
-/// An upload of ten bytes that has begun and of which half has been sent.
+/// A running upload of ten bytes, half of which have been sent.
 fn begin(server: &Server, name: &str) -> Client {
     let mut client = Client::connect(server);
     client.send(format!("PUT /files/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n"));
@@ -47,7 +48,7 @@ fn begin(server: &Server, name: &str) -> Client {
     client
 }
 
-/// Temporary files, wherever they are.
+/// All temporary files, in any directory.
 fn left(place: &TempDir) -> Vec<PathBuf> {
     let is_temporary = |path: &PathBuf| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -91,7 +92,7 @@ on_every_engine! {
             assert_eq!(left(&place).len(), 1, "{name}: the test shows nothing");
             let next = serve(&place, engine, &[]);
             expect_nothing_left(&place);
-            // The journal goes when it has served its purpose.
+            // The journal is removed once its directories have been scanned.
             eventually("no journal", || (!place.join(".dustdevil-journal").exists()).then_some(()));
             drop(next);
         }
@@ -108,7 +109,7 @@ on_every_engine! {
                 let mut client = begin(&first, name);
                 let before = left(&place);
                 assert_eq!(before.len(), usize::from(!wrapper.is_empty()));
-                // What is dead goes, so that the second one is seen to have looked.
+                // The leftover is removed: this shows that the second server has scanned the directory.
                 place.write(PathBuf::from(name).with_file_name(LEFT), "dead");
                 let second = serve(&place, engine, &[]);
                 eventually("the dead to be removed", || (left(&place) == before).then_some(()));
@@ -136,10 +137,10 @@ on_every_engine! {
         }
         let server = serve(&place, engine, &[]);
         eventually("three of four to be removed", || (left(&place) == [PathBuf::from("other").join(LEFT)]).then_some(()));
-        // And there when an upload next enters it.
+        // Another directory is scanned when the next upload enters it.
         assert_eq!(put(&server, "other/new").status, 201);
         expect_nothing_left(&place);
-        // Also in a running server, where it has been looked through before.
+        // Also by a running server that has scanned the directory before.
         for folder in ["", "other"] {
             place.write(PathBuf::from(folder).join(LEFT), "whole");
             assert_eq!(put(&server, PathBuf::from(folder).join("new").to_str().unwrap()).status / 100, 2);
@@ -172,14 +173,14 @@ on_every_engine! {
             eprintln!("skipped: no right to be another user here");
             return;
         }
-        // Another user's: neither the journal nor the store's own directory can be written.
+        // Files of another user: this server can write neither the journal nor the store's own directory.
         let journal = place.write(".dustdevil-journal", "\0other\0");
         place.write(PathBuf::from("sub").join(LEFT), "whole");
         let server = serve(&place, engine, &["setpriv", "--reuid=1003", "--regid=1003", "--clear-groups"]);
         for (name, status) in [("sub/a", 201), ("sub/b", 201), ("sub/a", 204), ("a", 403), ("other/a", 403)] {
             assert_eq!(put(&server, name).status, status, "{name}");
         }
-        // Made by another user, in a directory that is this server's.
+        // The leftover belongs to another user, but its directory to this server.
         expect_nothing_left(&place);
         server.expect_stderr("cannot be written");
         assert_eq!(server.stderr().matches("dustdevil-journal").count(), 1);

@@ -1,5 +1,5 @@
-//! Lost updates: of several clients that change one state of a file, one succeeds and the others are told, on every engine
-//! and with two servers on one store.
+//! Lost updates: if several clients change one state of a file, one succeeds and the others get an error, on every
+//! engine and with two servers on one store.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn serve(place: &TempDir, engine: Engine) -> Server {
     setup.start()
 }
 
-/// A store with one file, old enough that a date tells it from what replaces it.
+/// A store with one file, old enough for its date to differ from that of a new one.
 fn place() -> TempDir {
     let place = TempDir::new();
     renew(&place);
@@ -42,9 +42,9 @@ fn if_match(server: &Server) -> String {
     format!("If-Match: {}\r\n", get(server, "/files/file").field("ETag").unwrap())
 }
 
-/// Sends requests up to their last byte, then all last bytes one after the other: they end at the same time. A request that
-/// is answered 503 was not carried out: on a busy machine the holder of the lock may not run for a second. It is sent
-/// again, as a client would.
+/// Sends requests up to their last byte, then all last bytes one after the other: so they end at the same time. A
+/// request that was answered 503 was not carried out: on a busy machine the holder of the lock may not run for a
+/// second. It is sent again, as a client would do.
 fn at_once<'a>(requests: impl IntoIterator<Item = (&'a Server, String)>) -> Vec<Response> {
     let mut clients: Vec<_> = requests
         .into_iter()
@@ -56,10 +56,10 @@ fn at_once<'a>(requests: impl IntoIterator<Item = (&'a Server, String)>) -> Vec<
         })
         .collect();
     for (client, last, ..) in &mut clients {
-        // One that is refused already takes no more.
+        // If the request has been refused already, this fails.
         let _ = client.try_send([*last]);
     }
-    // Each goes when it has its answer: one that is refused early would be waited for, to read it.
+    // Each client closes when it has its answer: if a request was refused early, the server waits for the rest of it.
     let answers = clients.into_iter().map(|(mut client, _, server, request)| {
         let mut answer = client.read_response();
         // A minute of refusals is a fault, however busy the machine is.
@@ -81,7 +81,7 @@ fn statuses(answers: &[Response]) -> Vec<u16> {
     statuses
 }
 
-/// Two clients change one state in `TRIES` states, in turn by the same server and by two.
+/// Two clients change one state, `TRIES` times, in turn by the same server and by two servers.
 fn one_of_two_wins(engine: Engine, requests: impl Fn(&str) -> [String; 2], condition: impl Fn(&Server) -> String) {
     let place = place();
     let servers = [serve(&place, engine), serve(&place, engine)];
@@ -171,7 +171,7 @@ on_every_engine! {
         let place = place();
         let server = serve(&place, engine);
         for request in [put(""), delete("")] {
-            // On a machine that stands still for a second the server may be right to give up.
+            // On a machine that stops for a second, the server may rightly give up.
             let is_made = (0..10).any(|_| {
                 let held = File::open(place.join("store")).unwrap();
                 flock(&held, FlockOperation::LockExclusive).unwrap();

@@ -1,4 +1,4 @@
-//! What a file that replaces another has of it, and what is said when an upload cannot be kept.
+//! What a file takes over from the file that it replaces, and the answers if an upload cannot be kept.
 
 mod common;
 
@@ -31,7 +31,7 @@ fn rights(place: &TempDir) -> (u32, u32, u32) {
 
 on_every_engine! {
     fn a_file_keeps_its_permissions_when_it_is_replaced(engine: Engine) {
-        // A file that nobody may write is replaced too: that is a change of its directory.
+        // A file that nobody may write is replaced too: only its directory has to be writable.
         for (before, after) in [(0o640, 0o640), (0o600, 0o600), (0o444, 0o444), (0o664, 0o664), (0o4755, 0o755)] {
             let place = place(before);
             let server = serve(&place, engine, &[]);
@@ -67,7 +67,7 @@ on_every_engine! {
         own(&kept);
         assert_eq!(put(&serve(&kept, engine, &[]), "file", ""), 204);
         assert_eq!(rights(&kept), (1001, 1002, 0o754));
-        // Another user's server, in a directory of its own.
+        // A server of another user, in a directory of that user.
         for (groups, after) in [("--clear-groups", (1003, 1003, 0o744)), ("--groups=1002", (1003, 1002, 0o754))] {
             let place = place(0o640);
             own(&place);

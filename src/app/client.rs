@@ -1,5 +1,5 @@
-//! Who asks: the client, or one for whom a trusted proxy asks. A proxy's fields about the client are believed if its
-//! address is trusted.
+//! Who sends a request: the peer, or the client behind a trusted proxy. Fields about the client count only if the
+//! peer's address is trusted.
 
 use crate::config::proxy::{TrustedProxy, is_trusted};
 use crate::http::forwarded;
@@ -23,9 +23,9 @@ impl Clients {
         is_trusted(&self.trusted, request.peer)
     }
 
-    /// The client for whom a trusted proxy asks: the last address of X-Forwarded-For that is not itself trusted. Where all
-    /// are trusted it is the first: the proxies vouch for it. `None`, so that the peer is the client: the peer is not
-    /// trusted, it names no client, or an element before that address is not an address.
+    /// The client behind a trusted proxy: the last address of X-Forwarded-For that is not itself trusted. If all are
+    /// trusted it is the first, since the proxies vouch for it. `None`, so that the peer counts as the client, if the
+    /// peer is not trusted, if it names no client, or if an element before that address is not an address.
     #[inline]
     pub fn behind(&self, peer: IpAddr, head: &Head, bytes: &[u8]) -> Option<IpAddr> {
         if self.trusted.is_empty() { None } else { self.walk(peer, head, bytes) }

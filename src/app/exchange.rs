@@ -1,7 +1,7 @@
 //! What a handler returns and what a request still waits for: plain values, held by the session.
 //!
-//! A handler never blocks and never runs twice. What it cannot finish it returns as the value that
-//! carries on.
+//! A handler never blocks and is called once for a request. If it cannot finish the answer, it returns a value that
+//! continues it.
 
 use crate::app::body::{Body, Reply};
 use crate::app::forward::Forward;
@@ -11,16 +11,16 @@ use crate::app::receive::delay::{Delay, Then};
 use crate::app::receive::prepare::Preparation;
 use std::time::Instant;
 
-/// What a handler leaves to be done.
+/// The result of a handler.
 #[derive(Debug)]
 pub enum Next {
-    /// Nothing but, at most, the response's content.
+    /// The answer. At most the response's content is still to be sent.
     Reply(Reply),
-    /// The request's content is wanted before the response.
+    /// The request's content has to be received before the response.
     Receive(Receive),
-    /// The response is not to be written yet.
+    /// The response is written at a later moment.
     Sleep(Delay),
-    /// The response cannot be written before it is prepared.
+    /// The response has to be prepared in steps before it can be written.
     Prepare(Box<Preparation>),
     /// Another process answers.
     Forward(Box<Forward>),
@@ -42,7 +42,7 @@ impl From<Finish> for Next {
     }
 }
 
-/// What the request at hand waits for.
+/// What the current request waits for.
 #[derive(Debug, Default)]
 pub enum Exchange {
     #[default]
@@ -55,7 +55,7 @@ pub enum Exchange {
 }
 
 impl Exchange {
-    /// The moment before which there is nothing to do, if time is all it waits for.
+    /// The moment it waits for, if it waits for nothing else.
     #[inline]
     pub fn due(&self) -> Option<Instant> {
         match self {

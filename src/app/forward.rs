@@ -1,6 +1,6 @@
-//! A request that an upstream answers: an HTTP server, or a Python worker of our own. A `Forward` owns the buffers for the
-//! upstream and the state of the protocol spoken there. It has no socket and no clock. `Protocol` hides what differs
-//! between the protocols: neither session nor engine knows which one is spoken.
+//! A request that an upstream answers: an HTTP server, or a Python worker of our own. A `Forward` owns the buffers for
+//! the upstream and the state of the protocol spoken with it. It has no socket and no clock. `Protocol` hides the
+//! differences between the protocols: neither session nor engine knows which one is spoken.
 //!
 //! ```text
 //!  Gathering ──content whole──► Unconnected ──► Connecting ──first byte written──► Open ──► Over ──► released
@@ -135,7 +135,7 @@ impl Forward {
         Some(forward)
     }
 
-    // ---- what it wants of the session
+    // ---- what the session has to do next
 
     pub fn stage(&self) -> Stage {
         self.stage
@@ -182,7 +182,7 @@ impl Forward {
         }
     }
 
-    /// Whether the upstream is to be read. `client_backlog`: bytes that the client has not taken yet.
+    /// Whether the upstream should be read. `client_backlog`: bytes that the client has not taken yet.
     pub fn wants_input(&self, client_backlog: usize) -> bool {
         let has_room = match self.stage {
             Stage::Open => self.spool_retry.is_none(),
@@ -193,21 +193,21 @@ impl Forward {
         has_room && !inbound.is_closed() && input.len() < self.protocol.largest_head()
     }
 
-    /// Whether the upstream of a tunnel has ended, and the client has been passed all that it sent: the client's socket is
-    /// to be shut down for writing.
+    /// Whether the upstream of a tunnel has closed its side, and all that it sent has been passed to the client. Then
+    /// the client's socket has to be shut down for writing.
     pub fn has_upstream_ended(&self) -> bool {
         self.is_tunnel() && self.attempt.inbound.is_closed() && self.attempt.input.is_empty()
     }
 
-    /// Whether the upstream's socket is to be shut down for writing: the client of a tunnel has ended.
+    /// Whether the client of a tunnel has closed its side. Then the upstream's socket has to be shut down for writing.
     pub fn wants_upstream_shut_down(&self) -> bool {
         self.is_tunnel() && self.content_ended && self.output.is_empty() && self.attempt.outbound == Outbound::Open
     }
 
-    /// How long the present stage may last without progress.
+    /// How long the current stage may last without progress.
     pub fn timeout(&self) -> Duration {
         match self.stage {
-            // The addresses of a host are tried in turn, all of them within the time for one.
+            // The addresses of a host are tried in turn, and share the time for connecting.
             Stage::Unconnected | Stage::Queued | Stage::Connecting | Stage::Dropping => {
                 self.group.connect_timeout / self.lease.addresses
             }
@@ -217,9 +217,9 @@ impl Forward {
 
     // ---- buffers for the driver's calls, and their results
 
-    /// Where the next bytes from the upstream go, and the descriptors that come with them.
+    /// The buffer for the next bytes from the upstream, and the vector for the descriptors that come with them.
     pub fn room(&mut self) -> (&mut [u8], &mut Vec<OwnedFd>) {
-        // Room is zeroed before a read, and most answers fit in less.
+        // The buffer is zeroed before a read, and most answers fit in a smaller one.
         let size = if self.has_answered() { ROOM } else { FIRST_ROOM };
         (self.attempt.input.room(size), &mut self.attempt.files)
     }
@@ -248,7 +248,7 @@ impl Forward {
         self.attempt.progress != Progress::Nothing
     }
 
-    /// What is written next, and the descriptor that goes with its first byte.
+    /// The next bytes to write, and the descriptor that is sent with the first of them.
     pub fn unsent(&self) -> (&[u8], Option<BorrowedFd<'_>>) {
         let file = match &self.gathered {
             Some((gathered, _)) if !self.has_written() && self.protocol.passes_files() => gathered.file(),
@@ -276,7 +276,7 @@ impl Forward {
         self.stage = Stage::Connecting;
     }
 
-    /// There is a socket, and the request has been sent. `received`: the beginning of the answer.
+    /// The engine has connected a socket and sent the request. `received`: the beginning of the answer.
     pub fn on_sent(&mut self, received: Received) {
         self.on_connected(true);
         self.on_written(self.output.len());
@@ -308,7 +308,7 @@ impl Forward {
         self.rest.take()
     }
 
-    /// In which state the worker's thread is given back; `None` for an upstream that is not a worker.
+    /// How the worker's thread is given back; `None` if the upstream is not a worker.
     pub fn take_handback(&mut self) -> Option<Handback> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         let attempt = &mut self.attempt;
@@ -316,7 +316,7 @@ impl Forward {
             || Received { bytes: attempt.input.filled().to_vec(), files: std::mem::take(&mut attempt.files) };
         Some(match () {
             _ if self.stage == Stage::Dropping => Handback::NotBegun,
-            // Before `is_closed`: if the worker has ended since, the bytes are answers that it had given before.
+            // Checked before `is_closed`: if the worker has ended since, the bytes are answers that it sent before.
             _ if wsgi.is_free() => Handback::Free(received()),
             _ if wsgi.is_broken() || attempt.inbound.is_closed() => Handback::Broken,
             _ if attempt.progress == Progress::Nothing => Handback::Unsent,
@@ -332,7 +332,7 @@ impl Forward {
         })
     }
 
-    /// The answer is not wanted any more.
+    /// The session no longer needs the answer.
     pub fn abandon(&mut self) {
         self.stage = Stage::Over { keep: false };
     }

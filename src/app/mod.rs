@@ -1,20 +1,20 @@
-//! What the server serves: configuration made ready, routes, logs. It may touch files, never sockets.
+//! What the server serves: the prepared configuration, routes, logs. It may touch files, never sockets.
 //!
 //! A file imports only from floors below its own and from its own folder (`tests/guard_floors.rs`):
 //!
 //! | floor | what is there |
 //! |---|---|
 //! | [`App`] | limits, timeouts, the table of routes, the log |
-//! | [`routes`] | `find` decides which route a request belongs to, and what the table says of its method; `answer` acts |
+//! | [`routes`] | `find` decides which route a request belongs to, and checks the method; `answer` acts on that |
 //! | [`handlers`] | what answers a route: a struct with its data |
-//! | [`rules`] | what a route decides for its requests, whatever answers them |
-//! | [`exchange`] | what a handler leaves to be done, as a value that the session holds |
+//! | [`rules`] | the rules of a route, whichever handler answers |
+//! | [`exchange`] | the result of a handler, as a value that the session holds |
 //! | [`receive`] | what a response waits for: the request's content, a time, or a listing that is made in steps |
 //! | [`reply`], [`forward`] | whole answers that wait for nothing; a request that another process answers |
 //! | [`upstreams`] | which of several equal upstreams is next, and the addresses of their names |
-//! | [`body`], [`observe`] | where content comes from or is kept; what is told of a response that has ended |
+//! | [`body`], [`observe`] | where content comes from or is kept; logs and metrics of responses that have ended |
 //! | [`files`] | the disk |
-//! | [`compress`], [`client`] | content codings; who asks |
+//! | [`compress`], [`client`] | content codings; which client sends a request |
 
 pub mod body;
 pub mod client;
@@ -45,7 +45,7 @@ use crate::start_error::StartError;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Everything that all connections share. Not changed after the start.
+/// Everything that all connections share. It does not change after the start.
 #[derive(Debug)]
 pub struct App {
     pub limits: Limits,
@@ -60,12 +60,12 @@ pub struct App {
     stores: Vec<Arc<Writable>>,
     /// The processes of Python applications.
     pub wsgi: Option<Host>,
-    /// What is kept for all clients in temporary files, and in memory instead.
+    /// The account of temporary files, and of content in memory that may move to one.
     pub spool: Arc<SpoolAccount>,
 }
 
 impl App {
-    /// Opens what is to be served.
+    /// Opens the directories and files that the configuration names.
     ///
     /// # Errors
     /// A directory, an error page or the access log cannot be opened.
@@ -101,8 +101,9 @@ impl App {
         self.access_log.next_flush(now).into_iter().chain(discarded).chain(expiries).chain(sweeps).min()
     }
 
-    /// What no request asks for: writes the access log's `lines`, and those that waited for their reader, and gives back
-    /// memory and disk that nobody uses any more, what a killed server has left among it, a piece of it at a time.
+    /// Does the work that no request asks for. Writes the access log's `lines`, and those that waited for a slow reader
+    /// of the log. Frees memory and disk space that is no longer needed, with the leftovers of killed servers, a piece
+    /// at a time.
     pub fn do_chores(&self, lines: &mut Vec<u8>, now: Instant) {
         self.access_log.flush(lines, now);
         self.spool.free_some();

@@ -88,7 +88,7 @@ pub struct Route {
 pub struct Routes {
     routes: Vec<Route>,
     rules: RulesTable,
-    /// A line for each route that this server answers itself, for people.
+    /// A line for people for each route that this server answers itself.
     lines: Vec<String>,
     names: Arc<Names>,
     /// Whether TRACE is answered.
@@ -199,7 +199,7 @@ impl Routes {
         Ok(Routes { routes, rules, lines, names, trace: config.trace_method })
     }
 
-    /// The names of upstreams, which an engine has looked up.
+    /// The host names of upstreams, for an engine to look up.
     pub fn names(&self) -> &Names {
         &self.names
     }
@@ -437,7 +437,7 @@ impl Table {
             let site = Site::new(prefix, open(&rules.site, path)?, rules.site.clone(), config.limits.cache, coders)?;
             Ok::<_, StartError>(Serve::Site(Box::new(site)))
         };
-        // An application or an upstream at / has these addresses for itself.
+        // An application or an upstream at / answers these paths itself.
         let taken = config.applications.iter().any(|mount| mount.prefix == "/")
             || config.upstreams.iter().any(|mount| mount.prefix == "/");
         if config.endpoints && !taken {

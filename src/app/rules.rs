@@ -1,5 +1,5 @@
-//! The rules of routes, made ready at start. A request has those of its route. One whose head is refused before its route
-//! is known has the server's own.
+//! The rules of routes, prepared at start. A request follows the rules of its route. If its head is refused before the
+//! route is known, it follows the server's own rules.
 
 use crate::app::reply::{cors, page};
 use crate::config::responses::HeaderField;
@@ -8,17 +8,17 @@ use crate::proto::responder::{Common, SERVER};
 use crate::start_error::StartError;
 use std::path::Path;
 
-/// What holds for the requests of a route, whatever answers them.
+/// The rules for the requests of a route, whichever handler answers.
 #[derive(Debug)]
 pub struct Rules {
     pub common: Common,
-    /// Bytes of a request's content. `u64::MAX` means no limit.
+    /// Limit of a request's content, in bytes. `u64::MAX` means no limit.
     pub body_size: u64,
-    /// Whether scripts of other sites may ask: preflights are answered.
+    /// Whether scripts of other origins may send requests: then preflights are answered.
     pub cors: bool,
 }
 
-/// Names the rules of a route in the table of routes. The default names the server's own.
+/// The position of a route's rules in the table. The default is the server's own rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RulesId(u16);
 
@@ -27,10 +27,10 @@ pub struct RulesId(u16);
 pub struct RulesTable(Vec<Rules>);
 
 impl Rules {
-    /// `root`: where pages of errors are looked for beside the current directory.
+    /// `root`: error pages are looked for there, besides the current directory.
     ///
     /// # Errors
-    /// The page of an error cannot be read.
+    /// An error page cannot be read.
     pub fn new(rules: &RouteRules, root: Option<&Path>) -> Result<Rules, StartError> {
         let responses = &rules.responses;
         let mut common = Common::new(SERVER);
@@ -40,7 +40,7 @@ impl Rules {
         if let Some(origin) = &responses.cors {
             cors::add_fields(origin, &mut common);
         }
-        // Of two pages for one status the last counts, as with every flag: it is found first.
+        // The last rule for a status is the one that counts, as with every flag, so it is put first.
         for page in responses.error_pages.iter().rev() {
             common.error_pages.push(page::read_error_page(page, root)?);
         }

@@ -1,11 +1,11 @@
-//! The upstreams that requests can be forwarded to: groups of equal upstreams, and which one of a group is next. No
-//! socket is here: an engine opens those, and knows an upstream by its `id`.
-//! An upstream has one address. The host of a URL given by name may have several: then each is an upstream, and they come
-//! and go as the name is looked up again (`names`).
+//! The upstreams that requests can be forwarded to: groups of equal upstreams, and the choice of the next one in a
+//! group. There are no sockets here: an engine opens them, and knows an upstream by its `id`.
+//! An upstream has one address. The host name of a URL may have several addresses: then each is an upstream of its own.
+//! They come and go as the name is looked up again (`names`).
 //!
-//! Next is the healthy upstream with the fewest requests in flight; among several such, each in turn. Health is
-//! passive: an upstream that could not be reached, or gave no answer, is avoided for `PENALTY`, unless the others are
-//! no better. Then one request tries it, and the others avoid it until that request is answered.
+//! The next upstream is the healthy one with the fewest requests in flight; if several have equally few, they take
+//! turns. Health is passive: an upstream that could not be reached, or gave no answer, is avoided for `PENALTY`, unless
+//! all others are ailing too. Then one request tries it, and the others avoid it until that request is answered.
 //!
 //! ```text
 //!  well ──no connection, no answer──► ailing ──PENALTY over: picked──► ailing, with one request on its way
@@ -54,10 +54,10 @@ pub enum Reuse {
 pub struct Upstream {
     /// Different for every upstream of the server, from 0.
     pub id: usize,
-    /// Its name in the log: as the user wrote it.
+    /// As the user wrote it. For the log.
     pub name: String,
     pub address: Address,
-    /// The name that its address was found by.
+    /// The name whose lookup gave its address, if any.
     host: Option<HostName>,
     in_flight: AtomicUsize,
     ailing_until: Mutex<Option<Instant>>,
@@ -69,13 +69,14 @@ impl Upstream {
         Upstream { id, name, address, host: None, in_flight, ailing_until }
     }
 
-    /// One of the addresses that a name stands for.
+    /// An upstream for one of the addresses of a name.
     fn found(host: &HostName, address: SocketAddr) -> Upstream {
         let (id, name) = (host.new_id(), format!("{} ({address})", host.text()));
         Upstream { host: Some(host.clone()), ..Upstream::new(id, name, Address::Tcp(address)) }
     }
 
-    /// Call this when it could not be reached, or gave no answer. Its name may stand for another address by now.
+    /// Call this when the upstream could not be reached, or gave no answer. Has its name looked up again, because the
+    /// address may have changed.
     pub fn on_failed(&self, now: Instant) {
         *self.ailing_until() = Some(now + PENALTY);
         if let Some(host) = &self.host {
@@ -83,7 +84,7 @@ impl Upstream {
         }
     }
 
-    /// Call this when it has begun to answer.
+    /// Call this when the upstream has begun to answer.
     pub fn on_answer(&self) {
         if self.ailing_until().take().is_some() {
             log::info!("upstream {}: answers again", self.name);
@@ -94,11 +95,11 @@ impl Upstream {
         self.ailing_until().is_some_and(|until| until > now)
     }
 
-    /// Call this when it is given a request.
+    /// Call this when the upstream is chosen for a request.
     fn on_picked(&self, now: Instant) {
         let mut until = self.ailing_until();
         if until.is_some() {
-            // This request finds out whether it is well. The others avoid it until then.
+            // This request shows whether the upstream is well. The others avoid it until then.
             *until = Some(now + PENALTY);
         }
     }
@@ -129,11 +130,11 @@ impl From<LeaseError> for ConnectError {
     }
 }
 
-/// Equal upstreams, and how long a request waits for them.
+/// Equal upstreams, and how long a request waits for one of them.
 #[derive(Debug)]
 pub struct Group {
     members: Mutex<Members>,
-    /// The hosts that are given by name.
+    /// The host names of its upstreams.
     hosts: Vec<HostName>,
     /// How long getting a connection may take.
     pub connect_timeout: Duration,
@@ -141,14 +142,14 @@ pub struct Group {
     pub timeout: Duration,
     /// Counts the temporary files of requests and answers that are under way.
     pub spool: Arc<SpoolAccount>,
-    /// Counts requests: the search begins at another upstream each time.
+    /// Counts requests, so that the search begins at another upstream each time.
     turn: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Members {
     all: Vec<Member>,
-    /// The generation of the names that `all` is made from.
+    /// The generation of the host names that `all` was made from.
     generation: usize,
 }
 
@@ -172,18 +173,18 @@ impl Group {
         Group { members, hosts, connect_timeout, timeout, spool: spool.clone(), turn }
     }
 
-    /// Adds an upstream for each address that these names stand for, whenever one is picked.
+    /// Adds an upstream for each address of these names. The addresses are updated whenever an upstream is picked.
     pub fn with_hosts(self, hosts: Vec<HostName>) -> Group {
         Group { hosts, ..self }
     }
 
-    /// The next upstream that is not in `tried`; `None` when all have been tried, or no name is found.
+    /// The next upstream that is not in `tried`; `None` if all have been tried, or no address is known.
     pub fn pick(&self, now: Instant, tried: &[usize]) -> Option<InFlight> {
         let mut members = lock(&self.members);
         members.follow(&self.hosts);
         let (all, count) = (&members.all, members.all.len());
         let turn = if count > 1 { self.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        // Begin at another one each time: `min_by_key` takes the first of equals.
+        // Begins at another upstream each time: `min_by_key` takes the first of equals.
         let in_turn = (0..count).map(|offset| &all[(turn + offset) % count]);
         let untried = in_turn.filter(|member| !tried.contains(&member.upstream.id));
         let load = |upstream: &Upstream| upstream.in_flight.load(Ordering::Relaxed);
@@ -203,8 +204,8 @@ impl Group {
 }
 
 impl Members {
-    /// Takes over what names stand for now. An address that stays keeps its upstream, with its health and its idle
-    /// connections.
+    /// Takes over the present addresses of the names. An address that stays keeps its upstream, with its health and its
+    /// idle connections.
     fn follow(&mut self, hosts: &[HostName]) {
         let Some(generation) = hosts.first().map(HostName::generation).filter(|now| *now != self.generation) else {
             return;
@@ -215,7 +216,7 @@ impl Members {
             let is_of = |member: &Member| member.upstream.host.as_ref() == Some(host);
             let is_at = |member: &Member, address: &SocketAddr| member.upstream.address == Address::Tcp(*address);
             self.all.retain(|member| !is_of(member) || addresses.iter().any(|address| is_at(member, address)));
-            // One server with addresses of both kinds, as localhost is: most listen on the older.
+            // Addresses of both kinds belong to one server, as with localhost. Most servers listen on IPv4.
             let has_ipv4 = addresses.iter().any(SocketAddr::is_ipv4);
             for address in &addresses {
                 let is_spare = has_ipv4 && address.is_ipv6();

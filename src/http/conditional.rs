@@ -1,14 +1,14 @@
-//! Preconditions: whether a request goes on, is answered 304 or 412, and whether its Range counts (RFC 9110,
+//! Preconditions: whether a request proceeds or is answered 304 or 412, and whether its Range field applies (RFC 9110,
 //! section 13).
 //!
-//! Left to the caller: to ask only where the answer would otherwise be a success (section 13.2.1), to choose the
-//! representation first (the validators are those of the one it would send, content coding included), and the fields
-//! a 304 carries.
+//! The caller must evaluate only if the answer would otherwise be a success (section 13.2.1), and must choose the
+//! representation first: the validators are those of the representation that it would send, content coding included.
+//! The caller also writes the fields of a 304.
 
 use crate::http::date;
 use crate::http::etag::{ETag, Member, Tag, members};
 
-/// What we know of the current representation.
+/// The validators of the current representation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
     pub etag: Option<ETag>,
@@ -30,18 +30,18 @@ pub struct Conditions<L> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Proceed,
-    /// When to answer 304, to a GET or HEAD.
+    /// The caller answers 304. Only for GET and HEAD.
     NotModified,
-    /// When to answer 412 and change nothing.
+    /// The caller answers 412 and changes nothing.
     PreconditionFailed,
 }
 
 impl<'a, L: Iterator<Item = &'a [u8]> + Clone> Conditions<L> {
     /// Evaluates in the order of section 13.2.2, whose steps are numbered below.
     ///
-    /// `current` is None where there is no representation yet, as for an upload that creates one. `now_unix` serves
-    /// two-digit years only: a date in the future is compared like any other. (RFC 2616 called it invalid for
-    /// If-Modified-Since. Section 13.1.3 has dropped that, and lists what makes the field ignored.)
+    /// `current`: None if there is no representation yet, as for an upload that creates one. `now_unix` is only needed
+    /// for two-digit years: a date in the future is compared like any other. (RFC 2616 called it invalid for
+    /// If-Modified-Since. Section 13.1.3 no longer says so, and lists what makes the field ignored.)
     pub fn evaluate(&self, get_or_head: bool, current: Option<&Validators>, now_unix: u64) -> Outcome {
         // A resource without a modification date ignores conditions on it (sections 13.1.3 and 13.1.4).
         let last_modified = current.and_then(|current| current.last_modified);
@@ -58,7 +58,7 @@ impl<'a, L: Iterator<Item = &'a [u8]> + Clone> Conditions<L> {
             return Outcome::PreconditionFailed;
         }
 
-        // 3. and 4. The presence of If-None-Match alone silences If-Modified-Since, however malformed it is.
+        // 3. and 4. If-None-Match disables If-Modified-Since, even if its own value is malformed.
         if is_present(&self.if_none_match) {
             if any_listed(&self.if_none_match, current, |own, tag| own.weak_eq(tag)) {
                 return if get_or_head { Outcome::NotModified } else { Outcome::PreconditionFailed };
@@ -74,8 +74,8 @@ impl<'a, L: Iterator<Item = &'a [u8]> + Clone> Conditions<L> {
         Outcome::Proceed
     }
 
-    /// Step 5: whether a Range field counts. Without If-Range it does; with several of them, which is malformed, it
-    /// does not, and the whole representation is always a right answer.
+    /// Step 5: whether a Range field applies. Without If-Range it does. With several If-Range fields, which is
+    /// malformed, it does not: the whole representation is always a valid answer.
     pub fn range_applies(&self, current: &Validators, now_unix: u64) -> bool {
         let mut lines = self.if_range.clone();
         match (lines.next(), lines.next()) {
@@ -86,8 +86,8 @@ impl<'a, L: Iterator<Item = &'a [u8]> + Clone> Conditions<L> {
     }
 }
 
-/// Whether an If-Range value names the current representation, byte for byte (section 13.1.5): an entity-tag by strong
-/// comparison, a date by being exactly the Last-Modified and old enough.
+/// Whether an If-Range value matches the current representation (section 13.1.5): an entity tag by strong comparison; a
+/// date if it equals the Last-Modified and that is a strong validator.
 pub fn if_range_holds(value: &[u8], current: &Validators, now_unix: u64) -> bool {
     if let Some(tag) = Tag::parse(value) {
         return current.etag.is_some_and(|own| own.tag().strong_eq(&tag));
@@ -95,8 +95,8 @@ pub fn if_range_holds(value: &[u8], current: &Validators, now_unix: u64) -> bool
     let Some(last_modified) = current.last_modified else {
         return false;
     };
-    // A file may change again within the second that its Last-Modified names. Only when that second is over does the
-    // date tell one content from another (section 8.8.2.2, taking this response's Date).
+    // A file may change again within the second that its Last-Modified names. Only after that second does the date
+    // distinguish two contents (section 8.8.2.2, with the Date of this response).
     let is_strong = last_modified < now_unix;
     is_strong && date::parse(value, now_unix) == Some(last_modified)
 }
@@ -105,11 +105,11 @@ fn is_present<'a>(lines: &(impl Iterator<Item = &'a [u8]> + Clone)) -> bool {
     lines.clone().next().is_some()
 }
 
-/// Whether one of the listed tags is the current one's, all lines of the field being one list.
+/// Whether one of the listed tags matches the current one. All lines of the field are one list.
 ///
-/// `*` stands for any current representation, but only alone: the grammar is `"*" / #entity-tag`. A malformed element
-/// matches nothing. Thus a malformed If-Match ends in 412 and a malformed If-None-Match in the whole answer: no state
-/// changes and no cache is confirmed by guessing.
+/// `*` matches any current representation, but only if it is the only element: the grammar is `"*" / #entity-tag`. A
+/// malformed element matches nothing. So a malformed If-Match gives 412, and a malformed If-None-Match gives the whole
+/// answer: neither changes a state or confirms a cache entry by a guess.
 fn any_listed<'a>(
     lines: &(impl Iterator<Item = &'a [u8]> + Clone),
     current: Option<&Validators>,
@@ -131,7 +131,7 @@ fn any_listed<'a>(
     all_any == Some(true)
 }
 
-/// The date of a field that may be there once; a field given twice is not valid and therefore ignored.
+/// The date of a field that may occur once. If it occurs twice it is invalid, and therefore ignored.
 fn only_date<'a>(lines: &(impl Iterator<Item = &'a [u8]> + Clone), now_unix: u64) -> Option<u64> {
     let mut lines = lines.clone();
     let value = lines.next()?;
@@ -157,7 +157,7 @@ mod tests {
         Validators { etag: Some(ETag::strong(&[1, 2, 3])), last_modified: Some(MODIFIED) }
     }
 
-    /// Lines such as `If-Match: "x"`; GET where there is something to get, else PUT.
+    /// `head`: lines such as `If-Match: "x"`.
     fn evaluate(get_or_head: bool, current: Option<Validators>, head: &[&str]) -> Outcome {
         with(head, |conditions| conditions.evaluate(get_or_head, current.as_ref(), NOW))
     }

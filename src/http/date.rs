@@ -1,7 +1,7 @@
 //! HTTP dates: read in the three forms of RFC 9110, section 5.6.7; written in the preferred form and in that of Common
 //! Log Format.
 //!
-//! The calendar itself is the httpdate crate's. What the time is, the caller says: nothing here reads a clock.
+//! The calendar is the httpdate crate's. The caller passes the time: nothing here reads a clock.
 
 use std::io::Write;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ pub const IMF_LEN: usize = 29;
 /// `06/Nov/1994:08:49:37 +0000`
 pub const CLF_LEN: usize = 26;
 
-/// The last second that four digits of a year can name. httpdate panics on later ones.
+/// The last second of the year 9999. httpdate panics on later ones.
 const LAST_SECOND: u64 = 253_402_300_799;
 const FIFTY_YEARS: u64 = 50 * 31_556_952;
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -19,16 +19,16 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 /// Reads an HTTP-date into seconds since 1970; None if it is not valid. Names of days and months are case-sensitive.
 /// Dates before 1970 are valid and count as 0, older than every file we send.
 ///
-/// The day name must be one, but need not be the date's: day, month and year say the same without it. A date that is not
-/// valid is ignored, and with it the condition that it states (RFC 9110, section 13.1.4): an upload guarded by
-/// If-Unmodified-Since would replace what it was not to replace. nginx, Apache and Go read such a date too.
+/// The day name must be valid, but need not match the date: day, month and year determine it without the name. If such
+/// a date were refused, the condition that it states would be ignored (RFC 9110, section 13.1.4), and an upload with
+/// If-Unmodified-Since could replace what it must not replace. nginx, Apache and Go accept such a date too.
 ///
-/// `now_unix` is for the two-digit years of the rfc850 form alone.
+/// `now_unix` is only needed for the two-digit years of the rfc850 form.
 ///
-/// All forms are brought to IMF-fixdate first, so that httpdate's leniencies (it trims any white space) and its fixed
-/// pivot for two-digit years are out of reach.
+/// All forms are converted to IMF-fixdate first. That excludes httpdate's leniencies (it trims any white space) and its
+/// fixed pivot for two-digit years.
 pub fn parse(value: &[u8], now_unix: u64) -> Option<u64> {
-    // The three forms have no length in common.
+    // Each form has lengths of its own.
     match value.len() {
         IMF_LEN => parse_imf(value.try_into().ok()?),
         24 => parse_imf(&from_asctime(value.try_into().ok()?)?),
@@ -37,11 +37,11 @@ pub fn parse(value: &[u8], now_unix: u64) -> Option<u64> {
     }
 }
 
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, from year 0000 to 9999, under any name of a day.
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, from year 0000 to 9999, with any day name.
 fn parse_imf(form: &[u8; IMF_LEN]) -> Option<u64> {
     parse_exactly(form).or_else(|| {
         DAYS.iter().find(|day| day.as_bytes() == &form[..3])?;
-        // httpdate compares the name with the date. One of the seven is right.
+        // httpdate compares the day name with the date, so all seven are tried.
         let mut form = *form;
         DAYS.iter().find_map(|day| {
             form[..3].copy_from_slice(day.as_bytes());
@@ -50,21 +50,21 @@ fn parse_imf(form: &[u8; IMF_LEN]) -> Option<u64> {
     })
 }
 
-/// As `parse_imf`, but the day name must be the date's.
+/// Like `parse_imf`, but the day name must match the date.
 fn parse_exactly(form: &[u8; IMF_LEN]) -> Option<u64> {
     if !form[0].is_ascii_alphabetic() || !form[12..16].iter().all(u8::is_ascii_digit) {
         return None;
     }
     let mut form = *form;
 
-    // A leap second is in the grammar, and at this time of the day only. Unix time has no number for it.
+    // The grammar allows a leap second, at this time of the day only. Unix time has no number for it.
     let leap_second = form[17..25] == *b"23:59:60";
     if leap_second {
         form[23..25].copy_from_slice(b"59");
     }
 
-    // httpdate knows no year before 1970. The calendar, day names included, repeats itself after 400 years: validate
-    // the date there.
+    // httpdate does not accept a year before 1970. The calendar, day names included, repeats after 400 years: validate
+    // the date in a later year.
     let year = form[12..16].iter().fold(0, |year, digit| year * 10 + u32::from(digit - b'0'));
     let before_1970 = year < 1970;
     if before_1970 {
@@ -97,8 +97,8 @@ fn from_asctime(value: &[u8; 24]) -> Option<[u8; IMF_LEN]> {
 /// `Sunday, 06-Nov-94 08:49:37 GMT`
 ///
 /// "Recipients MUST interpret a timestamp that appears to be more than 50 years in the future as representing the most
-/// recent year in the past that had the same last two digits." Within these 50 years the day name decides if it fits
-/// one of the centuries; it never fits both. Otherwise the sentence above decides alone.
+/// recent year in the past that had the same last two digits." Within these 50 years two centuries are possible. The
+/// day name decides if it matches one of them (it never matches both). Otherwise the sentence above alone decides.
 fn parse_rfc850(value: &[u8], now_unix: u64) -> Option<u64> {
     const NAMES: [&[u8]; 7] = [b"Monday", b"Tuesday", b"Wednesday", b"Thursday", b"Friday", b"Saturday", b"Sunday"];
 
@@ -129,7 +129,8 @@ fn parse_rfc850(value: &[u8], now_unix: u64) -> Option<u64> {
     read(parse_exactly).or_else(|| read(parse_imf))
 }
 
-/// Writes IMF-fixdate, the one form a sender may generate. Years past 9999 are written as its last second.
+/// Writes IMF-fixdate, the only form that a sender may generate. A year past 9999 is written as the last second of
+/// 9999.
 pub fn write_imf(unix: u64, out: &mut [u8; IMF_LEN]) {
     let time = UNIX_EPOCH + Duration::from_secs(unix.min(LAST_SECOND));
     // httpdate always writes 29 bytes, and a slice of 29 takes them.
@@ -144,7 +145,7 @@ pub fn write_clf(unix: u64, out: &mut [u8; CLF_LEN]) {
     *out = clf_of(&imf);
 }
 
-/// Both forms have the same parts in the same widths: no second calendar is needed.
+/// Both forms have the same parts in the same widths, so the digits are copied.
 fn clf_of(imf: &[u8; IMF_LEN]) -> [u8; CLF_LEN] {
     let mut clf = *b"00/Mmm/0000:00:00:00 +0000";
     clf[..2].copy_from_slice(&imf[5..7]);
@@ -154,7 +155,7 @@ fn clf_of(imf: &[u8; IMF_LEN]) -> [u8; CLF_LEN] {
     clf
 }
 
-/// The time of one turn of an engine, with the two renderings every response and log line needs.
+/// The time of one turn of an engine, with the two renderings that every response and log line needs.
 ///
 /// The engine passes in the time that it has read from the clock. A thousand responses in one second render the date
 /// once.
@@ -201,7 +202,7 @@ impl Now {
     }
 }
 
-/// A clock set before 1970 is a machine without a clock battery, not a reason to stop.
+/// If the clock is set before 1970 (a machine without a clock battery), the time is 0: not a reason to stop.
 fn unix_secs(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

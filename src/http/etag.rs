@@ -1,6 +1,6 @@
-//! Entity tags: read from fields, compared, and made of numbers (RFC 9110, section 8.8.3).
+//! Entity tags: parsed from fields, compared, and made from numbers (RFC 9110, section 8.8.3).
 //!
-//! What follows from a comparison is decided in `conditional`.
+//! `conditional` decides what follows from a comparison.
 
 use crate::http::chars::{is_ows, trim_ows};
 
@@ -19,7 +19,7 @@ impl<'a> Tag<'a> {
         rest.is_empty().then_some(tag)
     }
 
-    /// Reads the tag that `bytes` begin with; the rest comes back beside it.
+    /// Reads the tag at the start of `bytes`, and returns it with the rest.
     fn parse_prefix(bytes: &'a [u8]) -> Option<(Tag<'a>, &'a [u8])> {
         let (weak, bytes) = match bytes.strip_prefix(b"W/") {
             Some(rest) => (true, rest),
@@ -38,14 +38,14 @@ impl<'a> Tag<'a> {
         !self.weak && !other.weak && self.opaque == other.opaque
     }
 
-    /// Equal, weak or not: the one may stand for the other.
+    /// Equal, weak or not: one representation may replace the other.
     pub fn weak_eq(&self, other: &Tag) -> bool {
         self.opaque == other.opaque
     }
 }
 
-/// etagc: VCHAR without the double quote, and obs-text. A backslash is a byte like any other and escapes nothing, a
-/// comma is one too: an entity-tag is not a quoted-string.
+/// etagc: VCHAR without the double quote, and obs-text. A backslash escapes nothing and a comma separates nothing: an
+/// entity tag is not a quoted-string.
 const fn is_etagc(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..)
 }
@@ -56,7 +56,7 @@ pub enum Member<'a> {
     /// `*`
     Any,
     Tag(Tag<'a>),
-    /// Neither. It matches nothing, and the elements around it still count.
+    /// Neither of them. It matches nothing, and the elements around it still count.
     Malformed,
 }
 
@@ -82,7 +82,7 @@ impl<'a> Iterator for Members<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        // A tag may hold commas, so it is read before the next comma is looked for.
+        // A tag may contain commas, so it is parsed before the next comma is searched.
         let tag = Tag::parse_prefix(self.rest);
         let behind = tag.map_or(self.rest, |(_, behind)| behind);
         let comma = memchr::memchr(b',', behind).unwrap_or(behind.len());
@@ -96,10 +96,11 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-/// The longest we make: `W/`, two quotes, three numbers in hex (16, 8 and 16 digits), two dashes, and `-deflate`.
+/// The longest tag that we make: `W/`, two quotes, three numbers in hex (16, 8 and 16 digits), two dashes, and
+/// `-deflate`.
 const CAPACITY: usize = 54;
 
-/// The entity-tag of one of our representations, quotes included. A value to copy, no allocation.
+/// The entity tag of one of our representations, quotes included. It can be copied and needs no allocation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ETag {
     bytes: [u8; CAPACITY],
@@ -108,12 +109,12 @@ pub struct ETag {
 }
 
 impl ETag {
-    /// A strong tag: `numbers` are others whenever a byte of the representation is another.
+    /// A strong tag. `numbers` must differ whenever a byte of the representation differs.
     pub fn strong(numbers: &[u64]) -> ETag {
         ETag::of(b"\"", numbers)
     }
 
-    /// A weak tag: `numbers` are the same for representations that may stand for each other.
+    /// A weak tag. `numbers` must be equal for representations that may replace each other.
     pub fn weak(numbers: &[u64]) -> ETag {
         ETag::of(b"W/\"", numbers)
     }
@@ -132,13 +133,13 @@ impl ETag {
         tag
     }
 
-    /// The tag of this representation in a content coding: other bytes, therefore another strong tag (section
+    /// The tag of this representation in a content coding. Its bytes differ, so it needs another strong tag (section
     /// 8.8.3.3). `coding` is one of our own names, such as `gzip`.
     pub fn with_coding(&self, coding: &str) -> ETag {
         debug_assert!(coding.bytes().all(is_etagc));
         let mut tag = *self;
         tag.len -= 1;
-        // Room for the closing quote is kept, however long the name.
+        // Room for the closing quote is kept, however long the name is.
         let room = CAPACITY - 1 - usize::from(tag.len);
         for byte in [b'-'].into_iter().chain(coding.bytes()).take(room) {
             tag.push(byte);
@@ -261,7 +262,7 @@ mod tests {
         let deflate = tag.with_coding("deflate");
         assert_eq!(deflate.as_bytes().len(), tag.as_bytes().len() + "-deflate".len());
         assert!(deflate.as_bytes().ends_with(b"-deflate\""));
-        // Even a name too long keeps the quotes.
+        // A name that is too long is cut, and the quotes stay.
         assert!(Tag::parse(tag.with_coding("a-coding-with-a-long-name").as_bytes()).is_some());
         assert!(Tag::parse(deflate.with_coding("gzip").with_coding("gzip").as_bytes()).is_some());
     }

@@ -1,14 +1,15 @@
-//! Fields in which a proxy says who the client is, how it came, and what it asked for: `Forwarded` (RFC 7239) and its many
-//! older relatives. Frameworks believe them, so only a proxy that is trusted may say them: what comes from any other
-//! address reaches neither an upstream nor an application.
+//! Fields in which a proxy says who the client is, how it connected, and what it requested: `Forwarded` (RFC 7239) and
+//! its many older relatives. Frameworks believe them, so only a trusted proxy may send them: from any other address
+//! they reach neither an upstream nor an application.
 //!
-//! Names are compared as a gateway would that makes variables of them (CGI, RFC 3875, section 4.1.18): there `X_Real_IP`
-//! is the same name as `X-Real-IP`. Values are read from the plain names only: `X_Forwarded_For` may be anybody's.
+//! Names are compared as a gateway does that makes variables of them (CGI, RFC 3875, section 4.1.18): there `X_Real_IP`
+//! is the same name as `X-Real-IP`. Values are read from the names with hyphens only: an untrusted client may have sent
+//! `X_Forwarded_For` through a proxy that does not know this spelling.
 //!
-//! Proxies add to these lists at their right end, so that is where reading begins: an element counts as long as the proxy
-//! that added it, which is the one to its right, is trusted. Of host, port, scheme and prefix the last element counts, the
-//! one that the proxy next to this server wrote. A value that is not valid is as good as absent. `Forwarded` is passed on
-//! and never read: a client's could pass a proxy that writes only the older fields.
+//! Proxies add to these lists at the right end, so they are read from there: an element counts if the proxy that added
+//! it, whose address is the element to its right, is trusted. Of host, port, scheme and prefix the last element counts:
+//! the proxy next to this server wrote it. An invalid value counts as absent. `Forwarded` is passed on and never read:
+//! a client's own `Forwarded` could pass through a proxy that writes only the older fields.
 //!
 //! ```
 //! use dustdevil::http::forwarded;
@@ -25,11 +26,11 @@ use crate::http::target::is_host_and_port;
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-/// How such names begin. Whole families, since every proxy adds its own: X-Forwarded-Prefix, X-Original-Host.
+/// Prefixes of such names. Every proxy adds its own names to these families: X-Forwarded-Prefix, X-Original-Host.
 const FAMILIES: [&str; 4] = ["x-forwarded", "forwarded", "x-real-", "x-original-"];
-/// Such names that belong to no family.
+/// Names that belong to no family.
 const NAMES: [&str; 28] = [
-    // The scheme (Microsoft's ISA, TMG and ARR, WebObjects, CloudFront, nginx's habits).
+    // The scheme (Microsoft's ISA, TMG and ARR, WebObjects, CloudFront, common nginx configurations).
     "front-end-https",
     "x-front-end-https",
     "x-https",
@@ -62,18 +63,18 @@ const NAMES: [&str; 28] = [
     "x-envoy-external-address",
 ];
 
-/// Whether a field says for whom the request is made, or as what it began.
+/// Whether a field says which client a request is for, or what the client's original request was.
 pub fn speaks_for_a_client(name: &[u8]) -> bool {
     FAMILIES.iter().any(|start| begins_with(name, start)) || is_one_of(&NAMES, name)
 }
 
-/// Whether a name is one of these, which are in lower case, or would become the same variable.
+/// Whether `name` is one of `names` (in lower case), or would become the same variable as one of them.
 pub fn is_one_of(names: &[&str], name: &[u8]) -> bool {
     names.iter().any(|one| one.len() == name.len() && begins_with(name, one))
 }
 
-/// What is neither letter nor digit becomes `_` in a variable; some gateways do so with the hyphen only, PHP with the dot
-/// too, Apache's older ones with everything.
+/// Compares as names of variables. A byte that is neither letter nor digit becomes `_` there: some gateways convert
+/// only the hyphen, PHP the dot too, older versions of Apache every such byte.
 fn begins_with(name: &[u8], start: &str) -> bool {
     let same = |(byte, other): (&u8, u8)| match other {
         b'-' => !byte.is_ascii_alphanumeric(),
@@ -84,15 +85,15 @@ fn begins_with(name: &[u8], start: &str) -> bool {
 
 // ---- what they say
 
-/// The elements of a list in all its field lines, the last first.
+/// The elements of a list over all its field lines, the last first.
 pub fn from_right<'a>(head: &'a Head, bytes: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let lines = head.fields.iter().rev().filter(|field| field.name.of(bytes).eq_ignore_ascii_case(name.as_bytes()));
     let all = lines.flat_map(move |field| field.value.of(bytes).rsplit(|&byte| byte == b','));
     all.map(trim_ows).filter(|element| !element.is_empty())
 }
 
-/// The address that an element of X-Forwarded-For names, in its plain form. Some proxies add the port, and some write an
-/// IPv6 address in brackets or with its zone: these are dropped. `None` for `unknown`, `_hidden` and anything else.
+/// The address in an element of X-Forwarded-For. Some proxies add a port, and some write an IPv6 address in brackets or
+/// with its zone: these are dropped. `None` for `unknown`, `_hidden` and anything else.
 pub fn address(element: &[u8]) -> Option<IpAddr> {
     let text = str::from_utf8(element).ok()?;
     if let Some(rest) = text.strip_prefix('[') {
@@ -129,7 +130,7 @@ fn port(text: &[u8]) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| *port > 0)
 }
 
-/// How the client made the request, as a trusted proxy says. What is absent was not said, or not validly.
+/// The client's original request, as a trusted proxy describes it. `None`: the field is absent or invalid.
 #[derive(Debug, Default)]
 pub struct Told<'a> {
     /// `http` or `https`.
@@ -137,7 +138,7 @@ pub struct Told<'a> {
     /// A host, and maybe a port.
     pub host: Option<&'a [u8]>,
     pub port: Option<u16>,
-    /// What a proxy has taken away from the front of the path: decoded, begins with a slash, does not end in one.
+    /// The prefix that a proxy has removed from the path: decoded, begins with a slash, does not end in one.
     pub prefix: Option<Cow<'a, [u8]>>,
 }
 
@@ -154,7 +155,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// A WebSocket's schemes are what it began as.
+/// `ws` and `wss` count as the schemes that the connection began with.
 fn scheme(value: &[u8]) -> Option<&'static str> {
     let is = |name: &str| value.eq_ignore_ascii_case(name.as_bytes());
     if is("https") || is("wss") {
@@ -163,7 +164,7 @@ fn scheme(value: &[u8]) -> Option<&'static str> {
     (is("http") || is("ws")).then_some("http")
 }
 
-/// A prefix becomes the beginning of links: it must not name another host, lead elsewhere, or end a line.
+/// Applications put the prefix in front of links: so it must not name another host, climb, or end a line.
 fn prefix(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let value = value.strip_suffix(b"/").unwrap_or(value);
     let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@%/".contains(byte);

@@ -1,13 +1,13 @@
-//! The head of a request: request line and field section (RFC 9112, sections 3 and 5), parsed once, when
-//! its CRLFCRLF is there, into spans over the bytes; nothing is copied and nothing is allocated for a field.
+//! The head of a request: request line and field section (RFC 9112, sections 3 and 5). It is parsed once, when its
+//! CRLFCRLF has arrived, into spans over the bytes: nothing is copied, and no field needs an allocation.
 //!
-//! Before that the lines that are complete are looked at each time one more is, so that what is no HTTP is
-//! answered at its first bad line and not at a timeout. Lines are judged in the order of their bytes and the
-//! limits by their position, so the answer is the same however the bytes were cut.
+//! Before that, each time one more line is complete, the complete lines are checked. So bytes that are not HTTP are
+//! answered at the first bad line and not at a timeout. Lines are judged in the order of their bytes, and limits by
+//! position, so the answer does not depend on how the bytes were split into reads.
 //!
-//! Lines end in CRLF. RFC 9112 lets a recipient take a lone LF as well; in a request we refuse it everywhere (start
-//! line, fields, chunks, trailers), because a proxy before us may not, and two readings of where a line
-//! ends are what request smuggling is made of.
+//! Lines end in CRLF. RFC 9112 allows a recipient to accept a lone LF as well. In a request we refuse it everywhere
+//! (start line, fields, chunks, trailers), because a proxy in front may not accept it: request smuggling needs two
+//! readings of where a line ends.
 
 use crate::http::chars::{field_value_end, is_field_value_byte, is_ows, is_tchar};
 use crate::http::method::Method;
@@ -15,7 +15,7 @@ use crate::http::violation::Violation;
 use memchr::memchr;
 use std::ops::Range;
 
-/// How much of a head is read.
+/// The limits of a head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
     /// Bytes, from the first of the request line to the last of CRLFCRLF.
@@ -26,7 +26,7 @@ pub struct HeadLimits {
     pub fields: usize,
 }
 
-/// Where a part of the head lies in its bytes.
+/// The position of a part of the head in its bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Span {
     start: u32,
@@ -35,7 +35,7 @@ pub struct Span {
 
 impl Span {
     pub(super) fn new(range: Range<usize>) -> Span {
-        // A head is bounded by HeadLimits::size, far below 4 GiB.
+        // A head is limited by HeadLimits::size, far below 4 GiB.
         Span { start: range.start as u32, end: range.end as u32 }
     }
 
@@ -44,7 +44,7 @@ impl Span {
     }
 }
 
-/// The field names that the server itself looks at; they are told apart once, while scanning.
+/// The field names that the server itself uses. They are recognised once, during the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Name {
@@ -113,7 +113,8 @@ impl Name {
             30 => ("access-control-request-headers", Name::AccessControlRequestHeaders),
             _ => return Name::Other,
         };
-        // Of the bytes of a token only a letter of either case becomes that letter, and only a dash a dash.
+        // `| 0x20` is safe here: of the bytes of a token, only the two cases of a letter map to that letter, and only a
+        // dash to a dash.
         let is_it = name.iter().zip(text.as_bytes()).all(|(&byte, &letter)| byte | 0x20 == letter);
         if is_it { known } else { Name::Other }
     }
@@ -143,7 +144,7 @@ pub struct Field {
     pub value: Span,
 }
 
-/// A parsed head. One is kept and filled again for every request, so that its vector stays.
+/// A parsed head. It is reused for every request, so that its vector keeps its memory.
 #[derive(Debug)]
 pub struct Head {
     pub method: Method,
@@ -152,9 +153,9 @@ pub struct Head {
     /// The y of HTTP/1.y.
     pub minor: u8,
     pub fields: Vec<Field>,
-    /// A bit for each Name that occurs.
+    /// One bit for each `Name` that occurs.
     present: u32,
-    /// Bytes the head took, CRLFCRLF included.
+    /// The length of the head, CRLFCRLF included.
     pub len: usize,
 }
 
@@ -173,12 +174,12 @@ impl Default for Head {
 }
 
 impl Head {
-    /// Parses the head at the start of `bytes` into `self`; `false` when its end has not arrived.
-    /// The empty lines that may come before a request line are skipped by the caller.
-    /// `scanned` is how much an earlier call has seen of it; it is kept by the caller between calls.
+    /// Parses the head at the start of `bytes` into `self`; `false` if its end has not arrived. The caller skips the
+    /// empty lines that may come before a request line. `scanned`: how many bytes an earlier call has seen; the caller
+    /// keeps it between calls.
     pub fn parse(&mut self, bytes: &[u8], limits: &HeadLimits, scanned: &mut usize) -> Result<bool, Violation> {
         check_first_bytes(bytes)?;
-        // Lines are looked at when one more is complete, not again at every byte.
+        // Lines are checked when one more is complete, not again at every byte.
         let news = *scanned == 0 || memchr(b'\n', &bytes[*scanned..]).is_some();
         let end = if news { self.parse_lines(bytes, limits)? } else { None };
         *scanned = if end.is_some() { 0 } else { bytes.len() };
@@ -189,12 +190,12 @@ impl Head {
         Ok(end.is_some())
     }
 
-    /// Whether a field of this name is there at all.
+    /// Whether the head has a field of this name.
     pub fn has(&self, name: Name) -> bool {
         self.present & (1 << name as u32) != 0
     }
 
-    /// Whether a field of any of these names is there.
+    /// Whether the head has a field of any of these names.
     pub fn has_any(&self, names: NameSet) -> bool {
         self.present & names.0 != 0
     }
@@ -205,7 +206,7 @@ impl Head {
         fields.iter().filter(move |field| field.known == name).map(|field| field.value.of(bytes))
     }
 
-    /// Parses the lines that are complete; where the head ends, if they are all of it.
+    /// Parses the complete lines. Returns where the head ends, if its end is among them.
     fn parse_lines(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, Violation> {
         self.fields.clear();
         self.present = 0;
@@ -217,7 +218,7 @@ impl Head {
         loop {
             let (name, value, next) = match plain_field(bytes, at) {
                 Some(field) if field.2 <= limits.size && self.fields.len() < limits.fields => field,
-                // Whatever else it is: the empty line, one that is broken or breaks a limit, one that has not all come.
+                // The empty line, a line that is malformed or exceeds a limit, or one that is incomplete.
                 _ => {
                     let Some(lf) = memchr(b'\n', &bytes[at..]).map(|found| at + found) else { return Ok(None) };
                     let line = line_before(lf, bytes, at, limits)?;
@@ -271,7 +272,7 @@ fn check_first_bytes(bytes: &[u8]) -> Result<(), Violation> {
     }
 }
 
-/// What the limits say of a head whose end has not arrived.
+/// Checks the limits for a head whose end has not arrived.
 fn check_unfinished(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
     if memchr(b'\n', bytes).is_none() {
         check_target_length(bytes, limits)?;
@@ -279,8 +280,8 @@ fn check_unfinished(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> 
     if bytes.len() >= limits.size { Err(too_large(bytes, limits)) } else { Ok(()) }
 }
 
-/// A head that is larger than the limit. Where the method leaves no room for even the shortest rest, it is the method
-/// that is too long: longer than any that this server knows, which is 501 (RFC 9112, section 3).
+/// The violation for a head that is larger than the limit. If the method alone leaves no room for the shortest rest of
+/// a head, the method is too long: longer than any that this server knows, which is 501 (RFC 9112, section 3).
 fn too_large(bytes: &[u8], limits: &HeadLimits) -> Violation {
     let most = limits.size.saturating_sub(b" / HTTP/1.1\r\n\r\n".len());
     let is_method = bytes.iter().take(most + 1).all(|&byte| is_tchar(byte));
@@ -289,14 +290,14 @@ fn too_large(bytes: &[u8], limits: &HeadLimits) -> Violation {
 
 /// 414 as soon as the target, complete or not, is longer than the limit or than the whole head may be.
 fn check_target_length(line: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
-    // A target that reaches the limit of the head has no end within it.
+    // A target that reaches the limit of the head does not end within it.
     if line.len() <= limits.target && line.len() < limits.size {
         return Ok(());
     }
     let Some(method_end) = memchr(b' ', &line[..line.len().min(limits.size)]) else { return Ok(()) };
     let rest = &line[method_end + 1..];
     let len = memchr(b' ', rest).unwrap_or(rest.len());
-    // Told by the bytes up to the limit alone, so that what comes behind, now or later, changes nothing.
+    // Only the bytes up to the limit decide, so that later bytes cannot change the answer.
     if len > limits.target || method_end + 1 + len >= limits.size {
         return Err(match too_large(line, limits) {
             Violation::MethodTooLong => Violation::MethodTooLong,
@@ -324,7 +325,7 @@ fn line_before(lf: usize, bytes: &[u8], at: usize, limits: &HeadLimits) -> Resul
     }
 }
 
-/// A field line in which nothing is wrong, as nearly all are, in one pass: name, value, and where the next line begins.
+/// A valid field line, as nearly all are, in one pass: name, value, and where the next line begins.
 fn plain_field(bytes: &[u8], at: usize) -> Option<(Span, Span, usize)> {
     let colon = at + bytes[at..].iter().position(|&byte| !is_tchar(byte))?;
     if colon == at || bytes[colon] != b':' {
@@ -371,13 +372,13 @@ fn is_space_then_colon(rest: &[u8]) -> bool {
     rest.iter().find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':')
 }
 
-/// The y of HTTP/1.y; the version is read as RFC 9112, section 2.3 writes it: one digit, a dot, one digit.
+/// The y of HTTP/1.y. The version must be as in RFC 9112, section 2.3: one digit, a dot, one digit.
 pub(super) fn parse_version(version: &[u8]) -> Result<u8, Violation> {
     match version {
         [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
             match major {
                 b'1' => Ok(minor - b'0'),
-                // HTTP/0.9 had no version to name: who names it does not speak it.
+                // HTTP/0.9 has no version in its request line, so 0.x is never valid.
                 b'0' => Err(Violation::Version),
                 _ => Err(Violation::MajorVersion),
             }

@@ -12,7 +12,7 @@ pub enum Method {
     Trace,
     Connect,
     Patch,
-    /// A well-formed token that names no method of ours.
+    /// A well-formed token that is none of the methods above.
     Unknown,
 }
 

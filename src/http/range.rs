@@ -1,41 +1,44 @@
-//! Byte ranges: a Range value and a length give the parts to send, and what frames these parts (RFC 9110, section 14).
+//! Byte ranges: from a Range value and a length to the parts to send, and the framing of these parts (RFC 9110, section
+//! 14).
 //!
-//! Left to the caller: that ranges apply to GET alone, If-Range (see `conditional`), statuses, and the bytes
-//! themselves.
+//! The caller must apply ranges to GET only, evaluate If-Range (see `conditional`), choose the status, and send the
+//! bytes.
 
 use std::io::Write;
 
 use crate::http::list;
 use crate::http::number;
 
-/// No client needs more ranges than this in one field: a guess, not a measurement. It bounds the quadratic work below.
+/// Limit of ranges in one field: more than any client needs, by a guess and not a measurement. It bounds the quadratic
+/// work below.
 const MAX_RANGES: usize = 64;
-/// From this number on, ranges out of order count as abuse. Also a guess: section 17.15 says "many".
+/// From this number on, ranges out of order are treated as an attack. Also a guess: section 17.15 says "many".
 const MAX_UNORDERED: usize = 16;
-/// Ranges with no more than this many bytes between them become one: a part's own head is about as long (section
-/// 15.3.7.2 speaks of 80). With 0, only those that overlap or touch.
+/// Ranges with at most this many bytes between them are joined. A part's own head has about 80 bytes (section
+/// 15.3.7.2), so joining over such a gap could save bytes. With 0, only ranges that overlap or touch are joined.
 pub const COALESCE_GAP: u64 = 0;
 
 /// What the caller sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// When to ignore the field: 200 with the whole representation.
+    /// The caller ignores the field: 200 with the whole representation.
     Whole,
-    /// When to answer 416.
+    /// The caller answers 416.
     Unsatisfiable,
     /// 206 with one range, both ends included.
     One { first: u64, last: u64 },
-    /// 206 with multipart/byteranges: at least two `(first, last)`, neither overlapping nor close to each other, in
-    /// the order asked for.
+    /// 206 with multipart/byteranges: at least two `(first, last)`, which neither overlap nor are close to each other,
+    /// in the order of the request.
     Many(Vec<(u64, u64)>),
 }
 
 /// Which bytes of a representation of `len` bytes a Range value asks for.
 ///
-/// An unknown unit must be ignored (section 14.2), a malformed value may be; so may what section 17.15 calls an attack:
-/// more than two overlapping ranges, or many out of order. We ignore all of these, since the whole representation is an
-/// answer that every client understands and that costs no more than an ordinary GET. For the same reason we ignore the field
-/// where there are no bytes: players and downloaders ask for `0-` of everything, and take 416 for a failure.
+/// An unknown unit must be ignored (section 14.2). A malformed value may be ignored, and so may what section 17.15
+/// calls an attack: more than two overlapping ranges, or many out of order. All of these are ignored here, because
+/// every client understands the whole representation, and it costs no more than an ordinary GET. The field is also
+/// ignored if the representation is empty: players and downloaders send `0-` for every file, and treat 416 as a
+/// failure.
 pub fn resolve(value: &[u8], len: u64) -> Ranges {
     let Some(set) = byte_range_set(value).filter(|_| len > 0) else {
         return Ranges::Whole;
@@ -64,7 +67,7 @@ pub fn resolve(value: &[u8], len: u64) -> Ranges {
     }
 }
 
-/// What stands behind `bytes=`. Range units are case-insensitive (section 14.1).
+/// What follows `bytes=`. Range units are case-insensitive (section 14.1).
 fn byte_range_set(value: &[u8]) -> Option<&[u8]> {
     let (unit, rest) = value.split_at_checked(b"bytes".len())?;
     if !unit.eq_ignore_ascii_case(b"bytes") {
@@ -77,7 +80,7 @@ fn byte_range_set(value: &[u8]) -> Option<&[u8]> {
 enum RangeSpec {
     /// `first-` or `first-last`
     Int { first: u64, last: Option<u64> },
-    /// `-length`, counted from the end.
+    /// `-length`: the last bytes.
     Suffix { length: u64 },
 }
 
@@ -97,7 +100,7 @@ impl RangeSpec {
         (first <= last).then_some(RangeSpec::Int { first, last: Some(last) })
     }
 
-    /// The bytes that exist, None where the range is unsatisfiable.
+    /// The bytes of the range that exist; None if it is unsatisfiable.
     fn within(self, len: u64) -> Option<(u64, u64)> {
         let end = len.checked_sub(1)?;
         match self {
@@ -108,7 +111,7 @@ impl RangeSpec {
     }
 }
 
-/// Digits only, at least one. A number past u64 is past every length as well and saturates.
+/// Only digits, at least one. A number above u64::MAX saturates: it is past every length as well.
 fn position(digits: &[u8]) -> Option<u64> {
     if !number::is_digits(digits) {
         return None;
@@ -124,7 +127,8 @@ fn is_abusive(ranges: &[(u64, u64)]) -> bool {
     overlapping.count() > 2 || (ranges.len() > MAX_UNORDERED && !ranges.is_sorted())
 }
 
-/// Joins ranges that overlap or nearly touch. A joined range stands where the first of its members was asked for.
+/// Joins ranges that overlap or nearly touch. A joined range takes the place of the first of its members in the
+/// request.
 fn coalesce(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     let is_near = |one: (u64, u64), other: (u64, u64)| {
         let distance = one.0.saturating_sub(other.1).max(other.0.saturating_sub(one.1));
@@ -133,7 +137,7 @@ fn coalesce(ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     let mut parts: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
     for mut range in ranges {
         let mut place = parts.len();
-        // A range grown by one neighbour may reach the next: look again until none is near.
+        // A range that has grown may reach another one: search until none is near.
         while let Some(found) = parts.iter().position(|&part| is_near(part, range)) {
             let part = parts.remove(found);
             range = (range.0.min(part.0), range.1.max(part.1));
@@ -158,12 +162,12 @@ pub fn write_unsatisfied_range(total: u64, out: &mut Vec<u8>) {
 /// The framing of a multipart/byteranges body (RFC 9110, section 14.6; RFC 2046, section 5.1.1).
 ///
 /// For each range `write_part_head` and its bytes, then `write_end`; `content_length` is the sum in advance. Each
-/// delimiter begins with CRLF, also the first, where it is an empty preamble.
+/// delimiter begins with CRLF. Before the first one this makes an empty preamble.
 #[derive(Clone, Copy, Debug)]
 pub struct Multipart<'a> {
-    /// 1 to 70 characters that need no quotes (letters and digits), unlikely in the content.
+    /// 1 to 70 characters that need no quotes (letters and digits), which are unlikely in the content.
     pub boundary: &'a str,
-    /// The representation's own type; empty where it has none, and then left out.
+    /// The representation's media type; left out if empty.
     pub content_type: &'a str,
     /// The length of the whole representation.
     pub total: u64,
@@ -189,7 +193,7 @@ impl Multipart<'_> {
 
     /// The exact length of the body that carries these ranges.
     pub fn content_length(&self, ranges: &[(u64, u64)]) -> u64 {
-        // The heads are short and few: writing them is simpler than counting digits, and cannot disagree.
+        // The heads are short and few: writing them is simpler than counting digits, and always gives the right length.
         let mut scratch = Vec::with_capacity(256);
         self.write_end(&mut scratch);
         let mut length = scratch.len() as u64;
@@ -301,7 +305,7 @@ mod tests {
         assert_eq!(of(&format!("bytes=0-9,{second}-5000"), 9_000), Many(vec![(0, 9), (second, 5_000)]));
         assert_eq!(of(&format!("bytes=0-9,{}-5000", second - 1), 9_000), one(0, 5_000));
         assert_eq!(of("bytes=5000-5099,0-9,5100-", 9_000), Many(vec![(5_000, 8_999), (0, 9)]));
-        // The last closes the gap between the first two.
+        // The third range closes the gap between the first two.
         assert_eq!(of("bytes=0-99,300-399,100-299", 9_000), one(0, 399));
     }
 

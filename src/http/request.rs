@@ -19,7 +19,7 @@ impl Default for Ends {
     }
 }
 
-/// The head of a request, its target parsed, and who sent it.
+/// The head of a request, with its target parsed, and its sender.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     pub bytes: &'a [u8],
@@ -27,7 +27,7 @@ pub struct Request<'a> {
     pub target: Target<'a>,
     /// The address at the other end of the connection: the client's, or a proxy's.
     pub peer: IpAddr,
-    /// The client for whom a trusted proxy asks.
+    /// The client behind a trusted proxy, if the peer is one.
     pub behind: Option<IpAddr>,
     /// The peer's port, and the address that it connected to.
     pub ends: Ends,
@@ -40,7 +40,7 @@ impl<'a> Request<'a> {
         self.head.method
     }
 
-    /// The address of the client, for all that is said or decided of it.
+    /// The client's address, for logs and decisions.
     pub fn client(&self) -> IpAddr {
         self.behind.unwrap_or(self.peer)
     }
@@ -55,12 +55,12 @@ impl<'a> Request<'a> {
         self.values(name).next()
     }
 
-    /// The values of all fields of this name; a list may be spread over several (RFC 9110, section 5.3).
+    /// The values of all fields of this name: a list may be spread over several fields (RFC 9110, section 5.3).
     pub fn values(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         self.head.values(self.bytes, name)
     }
 
-    /// Every field as it came: its name and its value.
+    /// Every field as received: name and value.
     pub fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
         let bytes = self.bytes;
         self.head.fields.iter().map(move |field: &Field| (field.name.of(bytes), field.value.of(bytes)))
@@ -83,7 +83,7 @@ impl<'a> Request<'a> {
         &self.bytes[..end]
     }
 
-    /// Host as the client meant it: the authority of an absolute-form target goes before the field.
+    /// The host that the client meant: the authority of an absolute-form target takes precedence over the Host field.
     pub fn host(&self) -> &[u8] {
         self.target.authority.or_else(|| self.field(Name::Host)).unwrap_or_default()
     }

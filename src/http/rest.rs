@@ -1,5 +1,5 @@
-//! The path of a request as a path of files: percent-decoded, with several slashes in a row merged into one. And the
-//! rest of a request's path behind a route's own path, which the handler gets.
+//! The path of a request as a file path: percent-decoded, with several slashes in a row merged into one. And the rest
+//! of a request's path behind a route's own path, which the handler gets.
 
 use crate::http::escape;
 use crate::http::target::Target;
@@ -13,7 +13,8 @@ pub struct Rest<'a> {
     /// Decoded. `None` if a segment holds an encoded slash, because no file name holds a slash, or if the route is a
     /// proxy or an application.
     pub decoded: Option<Cow<'a, [u8]>>,
-    /// As it came, for a route that passes requests on; as `encoded` where the route's own path came in another spelling.
+    /// As received, for a route that passes requests on. Equal to `encoded` if the request has the route's own path in
+    /// another spelling.
     pub raw: &'a [u8],
 }
 
@@ -31,8 +32,8 @@ impl<'a> Rest<'a> {
         Rest { encoded, decoded, raw: encoded }
     }
 
-    /// What follows the path of a route that passes requests on. `is_raw`: the path as it came begins with the route's
-    /// own path, too.
+    /// The rest for a route that passes requests on. `is_raw`: the path as received also begins with the route's own
+    /// path.
     pub fn passed_on(target: &'a Target, at: usize, is_raw: bool) -> Rest<'a> {
         let encoded = &target.path[at..];
         Rest { encoded, decoded: None, raw: if is_raw { &target.raw_path()[at..] } else { encoded } }

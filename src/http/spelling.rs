@@ -1,16 +1,16 @@
 //! How else a path could be read: by a server behind this one that decodes once more, drops path parameters, takes a
-//! backslash for a slash, or is lenient in another known way. Nothing is passed on as this reading has it. It only
-//! shows whether some server would find a `..` in the path, or find it below another prefix.
+//! backslash for a slash, or is lenient in another known way. This reading is never passed on. It only shows whether
+//! some server would find a `..` in the path, or match the path with another prefix.
 //!
-//! | spelling | who reads it so |
+//! | spelling | which software reads it so |
 //! |---|---|
 //! | `..;x`, `;x` | Tomcat, Jetty and others drop the parameters of a segment (RFC 3986, section 3.3) |
-//! | `%252e`, `%25252f` | whoever decodes again what has been decoded before it |
+//! | `%252e`, `%25252f` | software that decodes again what another part has already decoded |
 //! | `\`, `%5C` | Windows, and frameworks that have files there |
 //! | `%C0%AE`, `%E0%80%AF` | decoders of UTF-8 that allow overlong forms |
 //! | `%EF%BC%8F`, `%25u002e` | Windows, where a code page has the nearest character only; IIS's own escapes |
-//! | `..%20`, `..%09`, `x.` | Windows, `trim`, and URL parsers that take control characters out |
-//! | `..%253F`, `..%2500`, `..:` | whoever looks for the query, the end of a C string or a stream after decoding |
+//! | `..%20`, `..%09`, `x.` | Windows, `trim`, and URL parsers that remove control characters |
+//! | `..%253F`, `..%2500`, `..:` | software that finds the query, the end of a C string or a stream only after decoding |
 //!
 //! ```
 //! use dustdevil::http::spelling::read_leniently;
@@ -21,7 +21,7 @@
 use crate::http::target::hex;
 use memchr::{memchr2, memmem};
 
-/// Sequences of UTF-8 that compatibility forms or code pages make ASCII of: full-width and other stops and slashes.
+/// UTF-8 sequences that compatibility forms or code pages convert to ASCII: full-width and other stops and slashes.
 const LOOKALIKES: [(&[u8], &[u8]); 10] = [
     (b"\xe2\x80\xa4", b"."),
     (b"\xe2\x80\xa5", b".."),
@@ -42,7 +42,7 @@ pub fn is_ambiguous(path: &[u8], plain: bool) -> bool {
 }
 
 /// The path as the most lenient server reads it: decoded until nothing is left to decode, without parameters, control
-/// characters, and segments that are empty or stand for their own directory. `None`: it climbs.
+/// characters, and segments that are empty or `.`. `None`: it has a `..`.
 pub fn read_leniently(path: &[u8]) -> Option<Vec<u8>> {
     let decoded = decode_all(path);
     let mut read = Vec::with_capacity(decoded.len());
@@ -69,7 +69,7 @@ pub fn read_leniently(path: &[u8]) -> Option<Vec<u8>> {
     Some(read)
 }
 
-/// Whether some server takes a decoded segment for `..`. Three dots and nothing else are a name like any other.
+/// Whether some server takes a decoded segment for `..`. Three dots and nothing else are an ordinary name.
 fn climbs(segment: &[u8]) -> bool {
     let name = segment.split(|byte| b";?#:\0".contains(byte)).next().unwrap_or_default();
     let mut visible = name.iter().filter(|byte| byte.is_ascii_graphic());
@@ -77,19 +77,19 @@ fn climbs(segment: &[u8]) -> bool {
     visible.all(|byte| *byte == b'.') && (dots == 2 || (dots > 2 && dots < name.len()))
 }
 
-/// Decodes what is an escape, and what becomes one by that, and leaves control characters out but NUL. One pass: an escape
-/// can end at the last byte only.
+/// Decodes escapes, and those that decoding produces, and drops control characters except NUL. One pass is enough: each
+/// time a byte is added, only an escape that ends with this byte can be new.
 fn decode_all(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     for &byte in path {
         out.push(byte);
-        // Each round makes it shorter.
+        // Each round makes `out` shorter.
         while decode_end(&mut out) {}
     }
     out
 }
 
-/// Puts what the last bytes stand for in their place; whether they stand for anything.
+/// Replaces an escape at the end of `out` by what it stands for. Returns whether there was one.
 fn decode_end(out: &mut Vec<u8>) -> bool {
     let value = |digits: &[u8]| digits.iter().try_fold(0, |value, digit| Some(value << 4 | u32::from(hex(*digit)?)));
     let (mut room, len) = ([0; 4], out.len());
@@ -120,8 +120,8 @@ fn decode_end(out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The ASCII byte that an overlong sequence at the end stands for, and the sequence's length. After C0 and C1 some decoders
-/// take control characters too, by their last six bits.
+/// If `out` ends in an overlong sequence: its length, and the ASCII byte that it stands for. After C0 and C1 some
+/// decoders accept control characters too, by their last six bits.
 fn overlong(out: &[u8]) -> Option<(usize, u8)> {
     const LEADS: [&[u8]; 4] = [b"\xe0", b"\xf0\x80", b"\xf8\x80\x80", b"\xfc\x80\x80\x80"];
     let [before @ .., high, low] = out else { return None };

@@ -1,15 +1,14 @@
-//! The request target (RFC 9112, section 3.2): its form, its normalised path, its query, its authority;
-//! and the `Host` field, which shares the authority's grammar.
+//! The request target (RFC 9112, section 3.2): its form, its normalised path, its query, its authority; and the `Host`
+//! field, which shares the authority's grammar.
 //!
-//! The path stays percent-encoded here, normalised by RFC 3986, section 6.2.2: escapes of unreserved
-//! bytes decoded, the others in upper case, `.` segments (plain and encoded) removed. A client resolves `..`
-//! before it sends (section 5.2.4); one that did not wants out of somewhere, and the routes find nothing
-//! there. What else a path means is for the routes too. A path that needs none of this, nearly every one, is borrowed
-//! as it came.
+//! The path stays percent-encoded here, normalised by RFC 3986, section 6.2.2: escapes of unreserved bytes are decoded,
+//! the others are in upper case, `.` segments (plain and encoded) are removed. A client resolves `..` before it sends
+//! (section 5.2.4). A path that still has a `..` segment tries to leave a directory, and the routes answer it with 404.
+//! The routes decide what else a path means. A path that needs no change, as nearly every one, is borrowed.
 //!
-//! A byte above 0x7F in path or query, which no URI holds, is read as its escape: clients send names in UTF-8 as they
-//! are typed (curl, Go, links in pages without a charset), and nginx, Apache and Go take them. From here on it is an
-//! escape, for routes, upstreams and applications alike. An authority holds no such byte.
+//! A byte above 0x7F in path or query, which is not valid in a URI, is read as its escape: clients send names in UTF-8
+//! as they are typed (curl, Go, links in pages without a charset), and nginx, Apache and Go accept them. From here on
+//! it is an escape, for routes, upstreams and applications alike. In an authority such a byte is refused.
 
 use crate::http::escape;
 use crate::http::method::Method;
@@ -23,9 +22,9 @@ pub enum Form {
     Origin,
     /// `http://host/path?query`: its authority replaces `Host`.
     Absolute,
-    /// `*`, of OPTIONS: the server as a whole.
+    /// `*`, only with OPTIONS: the server as a whole.
     Asterisk,
-    /// `host:port`, of CONNECT.
+    /// `host:port`, only with CONNECT.
     Authority,
 }
 
@@ -34,14 +33,14 @@ pub struct Target<'a> {
     pub form: Form,
     /// Begins with `/`; still percent-encoded. `*` in asterisk-form, empty in authority-form.
     pub path: Cow<'a, [u8]>,
-    /// Path and query as they came, but for bytes above 0x7F, which are escaped.
+    /// Path and query as received, except that bytes above 0x7F are escaped.
     raw: Cow<'a, [u8]>,
-    /// Where the query's `?` stands in `raw`, or its end.
+    /// The position of the query's `?` in `raw`, or the end of `raw`.
     path_end: usize,
     pub authority: Option<&'a [u8]>,
-    /// Whether the path has a `..` segment: such a path names nothing.
+    /// Whether the path has a `..` segment: such a path leads to no resource.
     pub has_dot_dot: bool,
-    /// Whether the path has no escape, no empty segment, and none that begins with a dot: it is what it says.
+    /// Whether the path has no escape, no empty segment, and none that begins with a dot: then it needs no decoding.
     pub plain: bool,
 }
 
@@ -49,7 +48,7 @@ impl<'a> Target<'a> {
     pub fn parse(method: Method, raw: &'a [u8]) -> Result<Target<'a>, Violation> {
         let has_high = check_bytes(raw)?;
         if method == Method::Connect {
-            // Authority-form has a port, always (RFC 9110, section 9.3.6).
+            // Authority-form always has a port (RFC 9110, section 9.3.6).
             let valid =
                 is_host_and_port(raw) && raw.iter().rposition(|&b| b == b':').is_some_and(|at| at + 1 < raw.len());
             return match valid {
@@ -68,7 +67,7 @@ impl<'a> Target<'a> {
         }
         let rest = match (strip_scheme(raw, b"http://"), strip_scheme(raw, b"https://")) {
             (Some(rest), _) => rest,
-            // RFC 9110, section 7.4: what is asked for over TLS must not be given without it.
+            // RFC 9110, section 7.4: an https resource must not be served over a connection without TLS.
             (None, Some(_)) => return Err(Violation::Misdirected),
             (None, None) => return Err(Violation::TargetForm),
         };
@@ -85,13 +84,13 @@ impl<'a> Target<'a> {
         Target::with_path(Form::Absolute, Some(authority), path, has_high)
     }
 
-    /// The path as it came, for an upstream.
+    /// The path as received, for an upstream.
     pub fn raw_path(&self) -> &[u8] {
         let path = &self.raw[..self.path_end];
         if path.is_empty() { b"/" } else { path }
     }
 
-    /// Without its `?`; as it came.
+    /// The query as received, without its `?`.
     pub fn query(&self) -> Option<&[u8]> {
         self.raw.get(self.path_end + 1..)
     }
@@ -128,8 +127,9 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Visible ASCII but `#`, and bytes above 0x7F; whether there are such. A URI holds no other byte (RFC 3986, section 2);
-/// what browsers leave unencoded in spite of it (`|`, `{`, `"`, `^`) does no harm and passes.
+/// Checks that the target has only visible ASCII without `#`, and bytes above 0x7F. Returns whether there are any of
+/// the latter. These are more bytes than a URI allows (RFC 3986, section 2): what browsers send unencoded nevertheless
+/// (`|`, `{`, `"`, `^`) is harmless and passes.
 fn check_bytes(raw: &[u8]) -> Result<bool, Violation> {
     // Nearly every target is visible ASCII.
     match raw.iter().find(|&&byte| byte == b'#' || !byte.is_ascii_graphic()) {
@@ -148,7 +148,7 @@ fn check_unusual_bytes(raw: &[u8]) -> Result<bool, Violation> {
     }
 }
 
-/// Whether nothing in the path has to be read as something else.
+/// Whether the path needs no decoding: no escape, no empty segment, no segment that begins with a dot.
 fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;
     path.iter().all(|&byte| {
@@ -214,8 +214,8 @@ const fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
-/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty is valid: that is how a target without
-/// an authority is told (RFC 9112, section 3.2); a port without a host is not, no http URI has one.
+/// Whether `value` is `uri-host [ ":" port ]` (RFC 9110, section 7.2). Empty is valid: a client sends an empty Host if
+/// its target has no authority (RFC 9112, section 3.2). A port without a host is invalid, because no http URI has one.
 pub fn is_host_and_port(value: &[u8]) -> bool {
     // Nearly every host is letters, digits, dots, and a port.
     let plain = value.iter().position(|&byte| !REG_NAME[byte as usize]).unwrap_or(value.len());
@@ -268,9 +268,9 @@ fn is_ip_literal(literal: &[u8]) -> bool {
     text.parse::<std::net::Ipv6Addr>().is_ok() && zone.is_none_or(is_zone)
 }
 
-/// The zone of a link-local address, behind its `%`. In a URI it is `%25` and a ZoneID: unreserved bytes and escapes, one
-/// at least (RFC 6874, section 2). Clients send it with the bare `%` too, as the user typed it. What a zone means is the
-/// client's to know: nothing here reads it.
+/// The zone of a link-local address, behind its `%`. In a URI it is `%25` and a ZoneID: unreserved bytes and escapes,
+/// at least one (RFC 6874, section 2). Clients also send the bare `%`, as the user typed it. A zone has a meaning only
+/// on the client's machine, so it is not used here.
 fn is_zone(zone: &[u8]) -> bool {
     let mut rest = zone.strip_prefix(b"25").unwrap_or(zone);
     if rest.is_empty() {
@@ -290,7 +290,7 @@ const fn is_sub_delim(byte: u8) -> bool {
     matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
-/// What stands for itself in a reg-name, and a comma does not.
+/// The bytes of a reg-name that need no escape, without the comma.
 const REG_NAME: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0;
@@ -301,8 +301,8 @@ const REG_NAME: [bool; 256] = {
     table
 };
 
-/// A reg-name (RFC 3986, section 3.2.2), but without a comma: no host has one in its name, and two Host fields that
-/// something before us has joined to one do.
+/// A reg-name (RFC 3986, section 3.2.2), but without a comma: no host name has one, and a comma appears if a server in
+/// front has joined two Host fields into one.
 fn is_reg_name(name: &[u8]) -> bool {
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {

@@ -1,14 +1,16 @@
-//! Files served lately, with what is said about them and their compressed variants: the smallest in memory, larger ones
-//! as a copy that sendfile can send, the largest open. Bounded in bytes; the least recently used go first.
+//! Recently served files, with their header fields and their compressed variants. Small content is kept in memory,
+//! larger content as a copy that sendfile can send, the largest as an open file. Limited in bytes; the least recently
+//! used entries are dropped first.
 //!
-//! Its one rule: **an answer is never older than its request.** The file system is asked by one stat whether path, device,
-//! inode, size, mtime and ctime are what they were, and that answer counts for all requests that had been read by then.
-//! An engine that reads several before it answers them asks once for all of them; and where `watch` knows that nothing has
-//! changed since a file was last asked for, it need not be. Three things make "the same stat" mean "the same bytes":
-//! - the content was read between two equal stats;
-//! - no program stores to it through a mapping (mmap(2)), which no stat tells: hence content is compared once in a second;
-//! - its ctime lies back by more than `tags::SETTLED`: before Linux 6.13 a file's times tick every few
-//!   milliseconds, and two writes within one tick look alike. Younger files are read anew each time.
+//! Its one rule: **an answer is never older than its request.** One stat asks the file system whether path, device,
+//! inode, size, mtime and ctime are unchanged. Its result counts for all requests that had been read by then: an engine
+//! that reads several requests before it answers them asks once for all. If `watch` knows that nothing has changed
+//! since the last stat, there is no stat at all. Three things make "the same stat" mean "the same bytes":
+//! - The content was read between two equal stats.
+//! - A store through a shared mapping (mmap(2)) may not change the stat: so the content itself is compared once a
+//!   second.
+//! - The ctime is older than `tags::SETTLED`: before Linux 6.13 a file's times tick every few milliseconds, so two
+//!   writes within one tick look alike. A file that is not settled is read again for each request.
 
 use crate::app::compress::Compressor;
 use crate::app::files::content::{Content, WHOLE};
@@ -34,53 +36,53 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-/// Content up to here goes out of memory. From 12 KiB on sendfile costs less, at 100 KiB a third
-/// less (measured on loopback).
+/// Content up to this size is sent from memory. From 12 KiB on sendfile costs less, at 100 KiB a third less (measured
+/// on loopback).
 const IN_MEMORY: usize = 12 * 1024;
-/// Compressed variants are kept of files up to here.
+/// Compressed variants are kept for files up to this size.
 const VARIANTS: u64 = 4 * 1024 * 1024;
-/// How every file in gzip begins (RFC 1952, section 2.3.1).
+/// The first bytes of every gzip file (RFC 1952, section 2.3.1).
 const GZIP_START: [u8; 2] = [0x1f, 0x8b];
-/// How often a file is read that changes while it is read.
+/// How often reading is tried if the file changes while it is read.
 const READS: u32 = 3;
-/// What an open descriptor counts as: a cache of 64 MiB then holds no more than a thousand.
+/// The bytes that an open descriptor counts as. With 64 KiB, a cache of 64 MiB holds at most a thousand.
 const DESCRIPTOR: usize = 64 * 1024;
-/// How long a content is trusted that was read: a store to a shared mapping changes it and no time of the file, on tmpfs
-/// never, elsewhere only the first one to a page.
+/// How long content is trusted before it is compared with the file. A store to a shared mapping changes the content and
+/// may not change the times: on tmpfs it never does, elsewhere only the first store to a page does.
 const COMPARED: Duration = Duration::from_secs(1);
-/// How long what was used counts as recently used.
+/// An entry is moved to the front of the LRU list at most once in this time.
 const RECENT: Duration = Duration::from_secs(1);
-/// What an entry costs besides its content: path, stat, tag, links.
+/// The bytes that an entry counts as besides its content: path, stat, tag, links.
 const OVERHEAD: usize = 512;
 
-/// A file as it was when it was read, with what goes out about it.
+/// A file as it was when it was read, with its header fields.
 #[derive(Debug)]
 pub struct Stored {
-    /// Below the root; for the index of a directory, the index file's.
+    /// Below the root. For the index of a directory it is the index file's path.
     pub path: Box<[u8]>,
-    /// Where it was found: what is looked for beside it is looked for there.
+    /// The root below which it was found. Its precompressed files are looked up below the same root.
     pub root: Arc<Root>,
     pub meta: Meta,
-    /// `None` while its times do not tell whether its content is another.
+    /// `None` while a change of the content may leave its times unchanged.
     pub etag: Option<ETag>,
-    /// Of the content, where that was read whole.
+    /// The hash of the content, if that was read whole.
     hash: Option<u64>,
     pub content_type: Box<str>,
     pub cache_control: Option<Box<str>>,
     pub compressible: bool,
-    /// The coding that the content itself is in, as that of an .svgz file: it is sent so to every client.
+    /// The coding of the stored content itself, such as gzip for an .svgz file. Every client gets it in this coding.
     pub coding: Option<Coding>,
-    /// What its answers say when it is sent as it is, rendered by the first of them.
+    /// The field lines of a response in identity coding, rendered for the first one.
     pub lines: OnceLock<FieldLines>,
     pub content: Content,
     gzip: Variant,
     deflate: Variant,
-    /// Of the cache that it is in: bytes by which variants have grown or shrunk since it last counted. `None` for a file
-    /// that is not kept, or is too large for its variants to be: what is made of it is for one client.
+    /// The cache's count of bytes by which variants have grown or shrunk since they were last counted. `None` if the
+    /// file is not in the cache, or is too large to keep variants of: then each client compresses for itself.
     uncounted: Option<Arc<AtomicUsize>>,
 }
 
-/// Field lines, the last of them the length of the whole.
+/// Rendered field lines. Content-Length, for the whole file, is the last.
 #[derive(Debug)]
 pub struct FieldLines {
     all: Box<[u8]>,
@@ -104,7 +106,7 @@ impl FieldLines {
 #[derive(Debug)]
 pub struct Cache {
     limit: usize,
-    /// Files that may be held open.
+    /// How many files may be held open.
     most_open: usize,
     uncounted: Arc<AtomicUsize>,
     inner: Mutex<Inner>,
@@ -113,31 +115,31 @@ pub struct Cache {
 #[derive(Debug)]
 struct Inner {
     entries: LruCache<Box<[u8]>, Entry>,
-    /// The sum of what the entries count as.
+    /// The sum of `cost` over the entries.
     bytes: usize,
-    /// Those of them that hold a descriptor.
+    /// How many entries hold a descriptor.
     open: usize,
     watch: Option<Watch>,
-    /// The path that was last found to lead to nothing, and when.
+    /// The last path that led to no file, and when that was found.
     missing: (Vec<u8>, Option<Instant>),
 }
 
 #[derive(Debug)]
 struct Entry {
     stored: Arc<Stored>,
-    /// Before it was last known to be true.
+    /// The entry was known to be up to date at some time after this moment.
     checked: Instant,
-    /// Before its content was last read.
+    /// The content was last read after this moment.
     compared: Instant,
     watched: Option<Watched>,
-    /// When it was last put before the others.
+    /// When it was last moved to the front of the LRU list.
     used: Instant,
-    /// What it counts as. A variant that is being made makes it more, and is counted later (`uncounted`).
+    /// The bytes that it counts as. A variant that is being made adds to that later (`uncounted`).
     cost: usize,
 }
 
 impl Stored {
-    /// Takes in a file as it is now: its content when it is not large, otherwise its descriptor.
+    /// Loads a file as it is now: its content if it is small, otherwise its descriptor.
     pub fn load(
         root: &Arc<Root>,
         path: &[u8],
@@ -148,7 +150,7 @@ impl Stored {
         let read = read_whole(&file, meta);
         let hash = read.as_ref().map(|(_, bytes)| tags::hash_of(bytes));
         let meta = read.as_ref().map_or(meta, |(meta, _)| *meta);
-        // Of a file system that does not answer nothing is known.
+        // If the file system cannot be asked, the weakest guarantee is assumed.
         let kind = root.systems.kind(meta.dev, &file).unwrap_or(Kind::Coarse);
         let tells = tags::tells(&meta, kind, now_unix);
         let etag = tags::tag(root.etag, &meta, hash, tells);
@@ -174,8 +176,8 @@ impl Stored {
         }
     }
 
-    /// The same where its name says that it is in gzip, and `content_type` is what it is when it is decoded. A file that
-    /// does not begin as gzip does stays what it was.
+    /// If the content begins as gzip does, this file with gzip as its coding and with `content_type`, the type of the
+    /// decoded content. Otherwise the file unchanged. Called for a file whose name says that it is in gzip.
     pub fn decoded_as(self, content_type: &str) -> Stored {
         let mut start = [0; GZIP_START.len()];
         let read = self.content.read(0, start.len(), |bytes| {
@@ -188,7 +190,7 @@ impl Stored {
         Stored { content_type: content_type.into(), compressible: false, coding: Some(Coding::Gzip), ..self }
     }
 
-    /// What it costs to take it in, in the units of `cost`.
+    /// What loading it cost, in the units of `cost`.
     pub fn load_cost(&self) -> usize {
         match &self.content {
             Content::Memory(bytes) => cost::LOADED_BYTE * bytes.len(),
@@ -197,7 +199,7 @@ impl Stored {
         }
     }
 
-    /// The same, made ready to be sent often: content that is not small becomes a file, if there is a descriptor for it.
+    /// This file, prepared to be sent often: content above `IN_MEMORY` becomes a memory file, if a descriptor is left.
     fn made_ready(mut self) -> Stored {
         if let Content::Memory(bytes) = &self.content
             && bytes.len() > IN_MEMORY
@@ -208,19 +210,19 @@ impl Stored {
         self
     }
 
-    /// The whole content as `compressor` makes it, once somebody has put it here.
+    /// The whole content compressed by `compressor`, if it has been made.
     pub fn variant(&self, compressor: Compressor) -> Option<&Arc<[u8]>> {
         self.place_of(compressor).made()
     }
 
-    /// Keeps what `compressor` has made of the whole content, if the file is kept.
+    /// Keeps `bytes`, the whole content compressed by `compressor`, if the file is in the cache.
     pub fn keep_variant(&self, compressor: Compressor, bytes: Arc<[u8]>) {
         if let Some(uncounted) = &self.uncounted {
             self.place_of(compressor).set(bytes, uncounted);
         }
     }
 
-    /// One more client wants that from its beginning, and will `leave`; see `Variant::join`.
+    /// A client begins to receive the variant, and must call `leave` later; see `Variant::join`.
     pub fn join(&self, compressor: Compressor, begin: impl FnOnce() -> Option<Compressing>) -> Joined {
         match &self.uncounted {
             Some(uncounted) => self.place_of(compressor).join(uncounted, begin),
@@ -228,14 +230,14 @@ impl Stored {
         }
     }
 
-    /// A client that has joined is done; see `Variant::leave`.
+    /// A client that has joined no longer receives the variant; see `Variant::leave`.
     pub fn leave(&self, compressor: Compressor, keep: bool) {
         if let Some(uncounted) = &self.uncounted {
             self.place_of(compressor).leave(uncounted, keep);
         }
     }
 
-    /// What a client that has joined takes next; see `Variant::pull`.
+    /// Gives a client that has joined the next piece; see `Variant::pull`.
     ///
     /// # Errors
     /// The content cannot be read, or has become shorter.
@@ -251,7 +253,7 @@ impl Stored {
         }
     }
 
-    /// Whether the file has the same content, read anew.
+    /// Reads the file again and returns whether it still has this content.
     fn is_in(&self, root: &Root, cost: &mut usize) -> bool {
         let Ok(Located::File { file, meta }) = root.find_at_cost(&self.path, cost) else { return false };
         *cost += cost::LOADED_BYTE * meta.size.min(WHOLE) as usize;
@@ -274,9 +276,9 @@ impl Stored {
 }
 
 impl Cache {
-    /// A cache of at most `limit` bytes; 0 keeps nothing. `inotify`: reports changes, if there is one.
+    /// A cache of at most `limit` bytes; 0 keeps nothing. `inotify`: reports changes, if available.
     pub fn new(limit: usize, inotify: Option<Arc<Inotify>>) -> Cache {
-        // Connections and uploads need the others; none known is no limit.
+        // A quarter of the descriptors: connections and uploads need the others. `None` means that there is no limit.
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         Cache {
             limit,
@@ -292,12 +294,13 @@ impl Cache {
         }
     }
 
-    /// What is kept for `path`, if that is still what is there below `root` for a request that was read before `read`.
-    /// Adds to `cost` what it cost to ask the file system, but for a stat.
+    /// The entry for `path`, if it is still up to date for a request that was read before `read`. Adds to `cost` what
+    /// asking the file system cost, except for one stat.
     pub fn find(&self, path: &[u8], root: &RootPath, read: Instant, cost: &mut usize) -> Option<Arc<Stored>> {
         let mut inner = self.lock();
         let Inner { entries, watch, .. } = &mut *inner;
-        // To put each before the others when it is used would touch its neighbours' memory as well.
+        // `peek_mut` and not `get_mut`: to move an entry to the front of the LRU list writes to its neighbours' memory
+        // as well.
         let entry = entries.peek_mut(path)?;
         if entry.checked < read {
             match entry.standing(watch, root, read, cost) {
@@ -322,8 +325,8 @@ impl Cache {
         Some(stored)
     }
 
-    /// Keeps a file, unless it is too young to be trusted or too large to be worth it, and gives back what is to be sent.
-    /// `path` is what it will be asked for by; it was looked at after `read`.
+    /// Keeps a file, unless it is not settled or takes more than a quarter of the cache. Returns the file to send.
+    /// `path`: the path of the request. The file was looked at after `read`.
     pub fn keep(&self, path: &[u8], stored: Stored, read: Instant, now_unix: u64) -> Arc<Stored> {
         if !tags::is_settled(&stored.meta, now_unix) || path.len() + stored.cost() > self.limit / 4 {
             return Arc::new(stored);
@@ -344,8 +347,8 @@ impl Cache {
         stored
     }
 
-    /// Counts what is being made of the files since this was last done, once it is much: to look at all of them costs little
-    /// against making so much.
+    /// Counts what variants have added to the entries, once that may be a sixteenth of the limit: then looking at all
+    /// entries costs little compared with the compressing.
     fn count_variants(&self, inner: &mut Inner) {
         if self.uncounted.load(Ordering::Relaxed) > self.limit / 16 {
             self.uncounted.store(0, Ordering::Relaxed);
@@ -354,13 +357,13 @@ impl Cache {
         }
     }
 
-    /// Whether `path` was looked for since `read` and led to nothing.
+    /// Whether `path` was looked up after `read` and led to no file.
     pub fn is_missing(&self, path: &[u8], read: Instant) -> bool {
         let (missing, since) = &self.lock().missing;
         since.is_some_and(|since| since >= read) && missing == path
     }
 
-    /// `path` was looked for after `read` and leads to nothing.
+    /// Notes that `path` was looked up after `read` and leads to no file.
     pub fn note_missing(&self, path: &[u8], read: Instant) {
         let (missing, since) = &mut self.lock().missing;
         missing.clear();
@@ -373,15 +376,15 @@ impl Cache {
     }
 }
 
-/// A file that exists in memory alone.
+/// A copy of the content in a memfd.
 fn copy_to_file(bytes: &[u8]) -> io::Result<File> {
     let mut file = File::from(memfd_create("dustdevil-copy", MemfdFlags::CLOEXEC)?);
     file.write_all(bytes)?;
     Ok(file)
 }
 
-/// The content of a small file, and the stat that belongs to it; `None` when it is not small, cannot be
-/// read, or does not stand still.
+/// The content of a small file, and the stat that belongs to it. `None` if it is not small, cannot be read, or keeps
+/// changing.
 fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
     for _ in 0..READS {
         if meta.size > WHOLE {
@@ -398,11 +401,11 @@ fn read_whole(file: &File, mut meta: Meta) -> Option<(Meta, Arc<[u8]>)> {
     None
 }
 
-/// Whether an entry is what its path leads to.
+/// Whether an entry is still what its path leads to.
 enum Standing {
     True,
     Changed,
-    /// What was kept is below a directory that is not the root any more.
+    /// The entry is below a directory that is no longer the root.
     OfAnotherRoot,
 }
 
@@ -427,7 +430,7 @@ impl Inner {
         }
     }
 
-    /// Counts what has been added to the entries since they were put in.
+    /// Counts all entries again, with what variants have added to them.
     fn count_anew(&mut self) {
         self.bytes = 0;
         for (path, entry) in self.entries.iter_mut() {
@@ -446,7 +449,7 @@ impl Inner {
 }
 
 impl Entry {
-    /// Whether the path still leads to this: by what is known of changes, else by asking.
+    /// Whether the path still leads to this entry: from the watch if that knows, otherwise from a stat.
     fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant, cost: &mut usize) -> Standing {
         if let (Some(watched), Some(watch)) = (&self.watched, &mut *watch)
             && watch.vouches_for(watched, read)
@@ -457,7 +460,7 @@ impl Entry {
         let Some(current) = root.at(read).filter(|current| Arc::ptr_eq(current, own)) else {
             return Standing::OfAnotherRoot;
         };
-        // What has happened to the way to the root has to be among the events too.
+        // Only if changes on the way to the root are reported as well.
         if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
             self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
         }

@@ -1,15 +1,15 @@
-//! What caches are told about a file: nothing, unless the user asked for it.
+//! The Cache-Control of files: none, unless the user asked for it.
 
 use crate::config::site::CacheRule;
 
-/// For names that never stand for another content (RFC 8246). A year is the longest that caches honour.
+/// For names whose content never changes (RFC 8246). A year is the longest that caches honour.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 /// The rules of a site.
 #[derive(Debug)]
 pub struct CacheControl {
     rules: Vec<CacheRule>,
-    /// Whether names with a hash in them are for good.
+    /// Whether files with a hash in their name are immutable.
     immutable: bool,
 }
 
@@ -18,8 +18,8 @@ impl CacheControl {
         CacheControl { rules, immutable }
     }
 
-    /// The Cache-Control of the file at `path` below the root. A hash goes before the rules, so that
-    /// `--immutable --cache-control '**=no-cache'` says what it seems to.
+    /// The Cache-Control of the file at `path` below the root. A hash in the name takes precedence over the rules, so
+    /// that `--immutable --cache-control '**=no-cache'` does what it seems to.
     pub fn of(&self, path: &[u8]) -> Option<&str> {
         if self.immutable && has_hash(path.rsplit(|&b| b == b'/').next().unwrap_or_default()) {
             return Some(IMMUTABLE);
@@ -30,13 +30,12 @@ impl CacheControl {
 
 /// Whether a file's name holds a hash of its content, as bundlers write it.
 ///
-/// The name is cut at its dots. The hash is a whole piece that is neither the first nor the last (the
-/// extension), as in `app.3f2a9c1b.js`, or what follows the last dash of the first piece, as in
-/// `index-BdG3kz9a.css`; with more pieces behind it, as in `app.3f2a9c1b.js.map`. An identifier in the form of
-/// a UUID is no hash.
+/// The name is split at its dots. The hash is a whole piece, but not the first or the last (the extension), as in
+/// `app.3f2a9c1b.js`. Or it follows the last dash of the first piece, as in `index-BdG3kz9a.css`. More pieces may come
+/// after it, as in `app.3f2a9c1b.js.map`. A UUID is not taken for a hash.
 ///
-/// A hash that is missed costs a revalidation. A name that is wrongly taken for one is stale for a year:
-/// hence the strictness of `is_hash`.
+/// A hash that is missed costs a revalidation. A name that is wrongly taken for a hash makes a file stale for a year:
+/// so `is_hash` is strict.
 fn has_hash(name: &[u8]) -> bool {
     let mut pieces = name.split(|&b| b == b'.');
     let first = pieces.next().unwrap_or_default();
@@ -47,10 +46,10 @@ fn has_hash(name: &[u8]) -> bool {
     pieces.chain(dashed.filter(|_| !ends_in_uuid(first))).any(is_hash)
 }
 
-/// Either 8 to 64 hex digits in lower case, or exactly 8 letters and digits, as bundlers cut base64 and base32.
-/// Letters and digits have to be mixed as no word, date or version is: hex changes between them twice at
-/// least (`decade20` and `2024beef` do not), the other between upper case, lower case and digits four times
-/// (`Version2` and `iPhone15` do not).
+/// Either 8 to 64 hex digits in lower case, or exactly 8 letters and digits, as bundlers cut base64 and base32. Letters
+/// and digits must be mixed as in no word, date or version. Hex must change between letters and digits at least twice
+/// (`decade20` and `2024beef` do not). The other form must change between upper case, lower case and digits at least
+/// four times (`Version2` and `iPhone15` do not).
 fn is_hash(piece: &[u8]) -> bool {
     let is_hex = piece.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let has_digit = piece.iter().any(u8::is_ascii_digit);

@@ -1,17 +1,18 @@
-//! The bytes of a file that is served: in memory, or behind a descriptor.
+//! The bytes of a file that is served: in memory, or readable through a descriptor.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Files up to here are taken in whole: what is sent of them is one version, however they are written to meanwhile.
+/// Files up to this size are read whole before the response begins: the response then is one version, even if the file
+/// is written to meanwhile.
 pub const WHOLE: u64 = 256 * 1024;
 
 #[derive(Clone, Debug)]
 pub enum Content {
     Memory(Arc<[u8]>),
-    /// A file of our own in memory (memfd_create(2)), which nobody else can write to.
+    /// A copy in memory that sendfile can send (memfd_create(2)). No other process can write to it.
     Copy(Arc<File>),
     /// The file itself.
     Open(Arc<File>),
@@ -25,7 +26,7 @@ impl Content {
     pub fn read(&self, at: u64, want: usize, take: impl FnOnce(&[u8]) -> io::Result<()>) -> io::Result<()> {
         match self {
             Content::Memory(bytes) => {
-                // What is in memory has fewer bytes than an usize counts.
+                // A position in memory fits into a usize.
                 let piece = bytes.get(at as usize..).and_then(|rest| rest.get(..want));
                 take(piece.ok_or(io::ErrorKind::UnexpectedEof)?)
             }
@@ -37,7 +38,7 @@ impl Content {
         }
     }
 
-    /// The descriptor that holds them, if one does.
+    /// The descriptor, unless the content is in memory.
     pub fn file(&self) -> Option<&Arc<File>> {
         match self {
             Content::Memory(_) => None,

@@ -1,19 +1,20 @@
-//! Large files that nobody needs any more, freed in pieces: all of 1 GiB in one call takes 86 ms on ext4, and the event loop
-//! would stand still for as long.
+//! Large files that are no longer needed, freed in pieces: to free 1 GiB in one call takes 86 ms on ext4, during which
+//! the event loop would stand still.
 //!
-//! Only for files without a name that nobody else can have open: they are made shorter.
+//! Only for files that have no name and that no other process can have open: each piece is freed by truncating the
+//! file.
 
 use crate::sync;
 use std::fs::File;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that are freed at once.
+/// Bytes that are freed in one call.
 pub(super) const PIECE: u64 = 4 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub struct Discarded {
-    /// Each with its size.
+    /// Each file with its size.
     files: Mutex<Vec<(File, u64)>>,
     count: AtomicUsize,
 }
@@ -29,7 +30,7 @@ impl Discarded {
         sync::lock(&self.files).push((file, size));
     }
 
-    /// Frees a piece of one file. The lock is not held meanwhile: other threads discard theirs.
+    /// Frees a piece of one file. The mutex is not held while it does, so that other threads can add theirs.
     pub fn free_some(&self) {
         if self.is_empty() {
             return;

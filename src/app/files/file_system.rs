@@ -1,8 +1,8 @@
-//! What is known of the file systems on which files are found: whether the sizes that they tell are true, and whether
-//! their times tell two contents apart however soon one follows the other.
+//! What is known of the file systems that served files are on: whether their sizes are true, and whether two contents
+//! always have different times, however soon one follows the other.
 //!
-//! A file system is asked once and remembered by its device number for some lookups: such a number is given to another when
-//! a file system is unmounted.
+//! The answer of a file system is remembered under its device number for `FRESH` lookups, not for good: after an
+//! unmount the kernel gives the number to another file system.
 
 use crate::sync;
 use rustix::fs::fstatfs;
@@ -10,13 +10,13 @@ use rustix::io::Errno;
 use std::os::fd::AsFd;
 use std::sync::{Mutex, OnceLock};
 
-/// For how many lookups an answer counts: to ask takes a tenth of a lookup.
+/// For how many lookups an answer is used. Asking takes a tenth of a lookup.
 const FRESH: u32 = 64;
-/// File systems that are remembered. Beyond, all are forgotten: a site seldom has more than two.
+/// How many file systems are remembered. If there are more, all are forgotten: a site seldom has more than two.
 const MOST: usize = 64;
 
-/// File systems whose files the kernel makes while they are read (statfs(2), linux/magic.h). Their sizes are 0 or a page,
-/// and to read one to its end can block, or act.
+/// File systems whose files the kernel generates when they are read (statfs(2), linux/magic.h). Their sizes are 0 or a
+/// page. To read one to its end can block, or have side effects.
 const MADE: [(i64, &str); 26] = [
     (0x9fa0, "procfs"),
     (0x9fa1, "openpromfs"),
@@ -45,14 +45,14 @@ const MADE: [(i64, &str); 26] = [
     (0x5345_434d, "secretmem"),
     (0x6c6f_6f70, "binder"),
 ];
-/// File systems whose times are multigrain from Linux 6.13 on: a change that comes after somebody has asked for the times
-/// gets another time than the one that was told. ext, XFS, Btrfs, tmpfs.
+/// File systems with multigrain times from Linux 6.13 on: once a program has read a file's times, the next change gets
+/// different ones. ext, XFS, Btrfs, tmpfs.
 const MULTIGRAIN: [i64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994];
 
-/// What a file system is to a server of files.
+/// What a file system means for a server of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Its files are made while they are read, and their sizes are not true. Its name.
+    /// Its files are generated when they are read, and their sizes are not true. Holds its name.
     Made(&'static str),
     /// After a file was looked at, every change gives it another ctime.
     Multigrain,
@@ -69,14 +69,14 @@ pub struct FileSystems {
 struct Known {
     dev: u64,
     kind: Kind,
-    /// For how many lookups it has counted.
+    /// For how many lookups the answer has been used.
     used: u32,
-    /// Whether the log has been told that its files are not served.
-    is_told: bool,
+    /// Whether the warning that its files are not served has been logged.
+    is_logged: bool,
 }
 
 impl FileSystems {
-    /// What the file system with the device number `dev`, on which `place` is, is.
+    /// The kind of the file system that `place` is on. `dev`: its device number.
     pub fn kind(&self, dev: u64, place: impl AsFd) -> Result<Kind, Errno> {
         let mut known = sync::lock(&self.known);
         let mut found = known.iter_mut().find(|known| known.dev == dev);
@@ -89,24 +89,24 @@ impl FileSystems {
         let kind = ask(place)?;
         match found {
             Some(known) => {
-                known.is_told &= known.kind == kind;
+                known.is_logged &= known.kind == kind;
                 (known.kind, known.used) = (kind, 0);
             }
             None => {
                 if known.len() >= MOST {
                     known.clear();
                 }
-                known.push(Known { dev, kind, used: 0, is_told: false });
+                known.push(Known { dev, kind, used: 0, is_logged: false });
             }
         }
         Ok(kind)
     }
 
-    /// Tells the log, once for each file system, that `path` is not served.
+    /// Logs, once for each file system, that `path` is not served.
     pub fn refuse(&self, dev: u64, name: &str, path: &[u8]) {
         let mut known = sync::lock(&self.known);
         if let Some(known) = known.iter_mut().find(|known| known.dev == dev)
-            && !std::mem::replace(&mut known.is_told, true)
+            && !std::mem::replace(&mut known.is_logged, true)
         {
             log::warn!(
                 "\"{}\" is not served and gets 404: it is on {name}, whose files are made while they are read and have no \
@@ -118,7 +118,7 @@ impl FileSystems {
 }
 
 fn ask(place: impl AsFd) -> Result<Kind, Errno> {
-    // The type differs from one architecture to the next.
+    // The field's type differs from one architecture to the next.
     #[allow(clippy::unnecessary_cast)]
     let magic = fstatfs(place)?.f_type as i64 & 0xffff_ffff;
     Ok(match MADE.iter().find(|(made, _)| *made == magic) {

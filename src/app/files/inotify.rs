@@ -1,5 +1,6 @@
-//! What the kernel tells of changes (inotify(7)): one instance for a root, asked once for all requests that were read by
-//! then. Two kinds of change are told apart: of what is kept (`watch`), and of the way by name to the root (`root_path`).
+//! Changes that the kernel reports (inotify(7)): one instance for a root, read once for all requests that were read by
+//! then. It counts two kinds of changes: those of cached files (`watch`), and those of the names on the way to the root
+//! (`root_path`).
 
 use crate::sync;
 use rustix::fs::inotify::{self, CreateFlags, Event, ReadFlags, Reader, WatchFlags};
@@ -11,96 +12,96 @@ use std::time::Instant;
 
 /// File systems whose changes all go through this kernel (statfs(2)): ext, XFS, Btrfs, tmpfs, F2FS.
 const LOCAL: [i64; 5] = [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0xf2f5_2010];
-/// Its directories tell of names that come and go, as those of the file systems above do; its files may be others than
-/// those that are written to.
+/// Overlayfs reports names that come and go in a directory, as the file systems above do. For a file it may report
+/// nothing, because a write can go to another inode (a copy in the upper layer).
 const OVERLAY: i64 = 0x794c_7630;
 
-/// A watch on a name in a directory: the number of the watch on the directory, and the name.
+/// A watched name: the number of the watch on its directory, and the name.
 pub type Name = (i32, Vec<u8>);
 
 #[derive(Debug)]
 pub struct Inotify {
     inotify: OwnedFd,
-    told: Mutex<Told>,
+    reported: Mutex<Reported>,
 }
 
 #[derive(Debug, Default)]
-struct Told {
-    /// Before the kernel was last asked.
+struct Reported {
+    /// The kernel was last asked after this moment.
     asked: Option<Instant>,
-    /// How often something has changed, whatever it was.
+    /// The number of reads that brought any change.
     changes: u64,
-    /// How often one of `names` has.
+    /// The number of reads that brought a change of one of `names`.
     changes_of_names: u64,
-    /// Of a directory with one of these only the names count.
+    /// If a watched directory has names in this list, only events of these names count.
     names: Vec<Name>,
 }
 
 impl Inotify {
-    /// `None` where the kernel has no more for us.
+    /// `None` if the kernel's limit of instances is reached.
     pub fn new() -> Option<Inotify> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok()?;
-        Some(Inotify { inotify, told: Mutex::default() })
+        Some(Inotify { inotify, reported: Mutex::default() })
     }
 
-    /// How often something has changed before `read`, at least.
+    /// The number of changes before `read`. It differs from an earlier result if anything has changed in between.
     pub fn changes(&self, read: Instant) -> u64 {
         self.ask(read).changes
     }
 
-    /// How often one of the names that are followed has changed before `read`, at least.
+    /// The number of changes of followed names before `read`.
     pub fn changes_of_names(&self, read: Instant) -> u64 {
         self.ask(read).changes_of_names
     }
 
-    /// Watches what `place` is, by its descriptor: whatever the path leads to by now, this is what is watched.
+    /// Watches the inode of the descriptor `place`, whatever its path leads to by now.
     pub fn watch(&self, place: impl AsFd, what: WatchFlags) -> Option<i32> {
         let path = format!("/proc/self/fd/{}", place.as_fd().as_raw_fd());
         inotify::add_watch(&self.inotify, path, what | WatchFlags::MASK_ADD).ok()
     }
 
-    /// Watches a directory for the names that come and go in it; which of them count is told by `follow`.
+    /// Watches a directory for names that come and go in it. `follow` sets which of the names count.
     pub fn watch_names(&self, directory: impl AsFd) -> Option<i32> {
         let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_FROM | WatchFlags::MOVED_TO;
         self.watch(directory, names)
     }
 
-    /// Ends a watch, unless it is of a name that is followed.
+    /// Ends a watch, unless it belongs to a followed name.
     pub fn end(&self, watch: i32) {
-        if !sync::lock(&self.told).has(watch) {
+        if !sync::lock(&self.reported).has(watch) {
             self.remove(watch);
         }
     }
 
-    /// Follows these names, and no others any more.
+    /// Follows these names, and no longer any others.
     pub fn follow(&self, names: Vec<Name>) {
-        let mut told = sync::lock(&self.told);
-        let before = std::mem::replace(&mut told.names, names);
-        before.iter().filter(|(watch, _)| !told.has(*watch)).for_each(|(watch, _)| self.remove(*watch));
+        let mut reported = sync::lock(&self.reported);
+        let before = std::mem::replace(&mut reported.names, names);
+        before.iter().filter(|(watch, _)| !reported.has(*watch)).for_each(|(watch, _)| self.remove(*watch));
     }
 
     fn remove(&self, watch: i32) {
-        // It fails where the file is gone, and its watch with it.
+        // An error is ignored: if the file is gone, the kernel has removed the watch.
         let _ = inotify::remove_watch(&self.inotify, watch);
     }
 
-    fn ask(&self, read: Instant) -> MutexGuard<'_, Told> {
-        let mut told = sync::lock(&self.told);
-        if told.asked.is_none_or(|asked| asked < read) {
-            self.take(&mut told);
-            told.asked = Some(read);
+    fn ask(&self, read: Instant) -> MutexGuard<'_, Reported> {
+        let mut reported = sync::lock(&self.reported);
+        if reported.asked.is_none_or(|asked| asked < read) {
+            self.take(&mut reported);
+            reported.asked = Some(read);
         }
-        told
+        reported
     }
 
-    fn take(&self, told: &mut Told) {
+    fn take(&self, reported: &mut Reported) {
         let mut room = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut room);
         let (mut any, mut names) = (false, false);
         loop {
             match reader.next() {
                 Ok(event) => {
-                    let of_names = told.counts(&event);
+                    let of_names = reported.counts(&event);
                     names |= of_names == Some(true);
                     any |= of_names.is_some();
                 }
@@ -112,17 +113,17 @@ impl Inotify {
                 }
             }
         }
-        told.changes += u64::from(any);
-        told.changes_of_names += u64::from(names);
+        reported.changes += u64::from(any);
+        reported.changes_of_names += u64::from(names);
     }
 }
 
-impl Told {
+impl Reported {
     fn has(&self, watch: i32) -> bool {
         self.names.iter().any(|(of, _)| *of == watch)
     }
 
-    /// `None`: the event does not matter. `Some(true)`: it is of a name that is followed.
+    /// `None`: the event does not matter. `Some(true)`: it is of a followed name. `Some(false)`: any other change.
     fn counts(&self, event: &Event) -> Option<bool> {
         let is_lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
         let is_over = event.events().contains(ReadFlags::IGNORED);
@@ -133,7 +134,7 @@ impl Told {
                 let is_followed = |(watch, of): &Name| *watch == event.wd() && of == name.to_bytes();
                 self.names.iter().any(is_followed).then_some(true)
             }
-            // A watch has ended; what ended it was told before, or was `end`.
+            // A watch has ended: the kernel reported the cause in an earlier event, or we called `end`.
             _ if is_over => None,
             _ => Some(false),
         }
@@ -151,7 +152,7 @@ pub fn tells_of_names(directory: impl AsFd) -> bool {
 }
 
 fn system(place: impl AsFd) -> Option<i64> {
-    // The type differs from one architecture to the next.
+    // The field's type differs from one architecture to the next.
     #[allow(clippy::unnecessary_cast)]
     rustix::fs::fstatfs(place).ok().map(|system| system.f_type as i64 & 0xffff_ffff)
 }

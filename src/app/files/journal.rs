@@ -1,16 +1,19 @@
-//! Which directories of a store may hold temporary files: a start finds what a killed server has left there without
-//! walking the tree.
+//! Which directories of a store may hold temporary files. With it, a start finds what a killed server has left there
+//! without walking the tree.
 //!
-//! The journal is a file in the store's own directory, `.dustdevil-journal`, which is never served or listed. A record is a
-//! NUL, the path of a directory below the store, and a NUL. No name holds a NUL, and the NUL in front ends a record that was
-//! cut short. Empty records mean nothing. The store's own directory has no record: every start looks through it.
+//! The journal is a file in the store's own directory, `.dustdevil-journal`, which is never served or listed. A record
+//! is a NUL, the path of a directory below the store, and a NUL. No name holds a NUL, and the NUL in front ends a
+//! record that was cut short. Empty records mean nothing. The store's own directory has no record: every start scans
+//! it.
 //!
-//! Its one rule: **a directory is in the journal before an upload into it begins.** There is no fsync: a killed server
-//! loses nothing, a power cut may lose the newest records, and then the next upload into that directory finds what was left.
+//! Its one rule: **a directory is in the journal before an upload into it begins.** There is no fsync. If the server is
+//! killed, no record is lost. A power cut may lose the newest records; then the next upload into such a directory finds
+//! the leftovers.
 //!
-//! Servers share a store, on one machine or in several containers, where process ids say nothing. Each holds a shared
-//! flock(2) on the journal as long as it lives. The journal is removed when its directories have been looked through, and
-//! only by a server that gets the exclusive lock, which is then the only one. At `LIMIT` no record is added any more.
+//! Several servers may share a store, on one machine or in several containers, where process ids say nothing. Each
+//! holds a shared flock(2) on the journal while it runs. After all of its directories have been scanned, the journal is
+//! removed, but only by a server that gets the exclusive lock: then no other server uses the journal. At `LIMIT` bytes
+//! no record is added any more.
 
 use crate::sync;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, fstat, openat, statat, unlinkat};
@@ -23,7 +26,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
 const NAME: &str = ".dustdevil-journal";
-/// Bytes: a thousand directories and more. A start looks through each of them.
+/// Bytes: enough for more than a thousand directories. At start each of them is scanned.
 const LIMIT: u64 = 64 * 1024;
 /// How often the journal is opened when another server removes it at that moment.
 const TRIES: usize = 4;
@@ -40,15 +43,15 @@ struct State {
     file: Option<File>,
     /// Bytes of the file that have been read; a record ends there.
     read: u64,
-    /// Where other servers' records count as well.
+    /// The directories that the journal names, from the records of all servers.
     folders: HashSet<Box<[u8]>>,
-    /// Uploads of this server under way: the journal is not removed meanwhile.
+    /// Running uploads of this server. While there are any, the journal is not removed.
     uploads: usize,
-    /// Whether the log has been told that the journal cannot be written.
-    is_told: bool,
+    /// Whether the warning that the journal cannot be written has been logged.
+    is_logged: bool,
 }
 
-/// An upload under way, in a directory that the journal names.
+/// A running upload, in a directory that the journal names.
 #[derive(Debug)]
 pub struct JournalEntry(Arc<Journal>);
 
@@ -59,14 +62,14 @@ impl Drop for JournalEntry {
 }
 
 impl Journal {
-    /// Names `folder`, a path below the store, for as long as an upload into it takes and after. An upload goes on without
-    /// its record where the journal cannot be written; the log says so, once.
+    /// Adds `folder`, a path below the store, to the journal. The record stays when the upload ends. If the journal
+    /// cannot be written, the upload continues without a record; the log says so, once.
     pub fn enter(self: &Arc<Journal>, store: &OwnedFd, folder: &[u8]) -> JournalEntry {
         let mut state = sync::lock(&self.state);
         state.uploads += 1;
         if !folder.is_empty()
             && let Err(error) = state.add(store, folder)
-            && !std::mem::replace(&mut state.is_told, true)
+            && !std::mem::replace(&mut state.is_logged, true)
         {
             log::warn!(
                 "{NAME} in the store cannot be written: {error}; an upload that is cut by the server's death may leave a \
@@ -76,26 +79,27 @@ impl Journal {
         JournalEntry(Arc::clone(self))
     }
 
-    /// The directories that it names, of all servers; none where there is no journal.
+    /// The directories that the journal names, from the records of all servers; empty if there is no journal.
     pub fn folders(&self, store: &OwnedFd) -> Vec<Box<[u8]>> {
         let mut state = sync::lock(&self.state);
-        // Where it cannot be opened or read there is nothing that could be done at a start.
+        // An error is ignored: at start nothing could be done about it. `enter` reports it.
         let _ = state.open(store, OFlags::empty()).and_then(|()| state.read_on());
         state.folders.iter().cloned().collect()
     }
 
-    /// Whether its directories should be looked through, so that it can be removed, before no record fits any more.
+    /// Whether the journal is half full: then its directories should be scanned, so that it can be removed before it is
+    /// full.
     pub fn is_long(&self) -> bool {
         sync::lock(&self.state).read >= LIMIT / 2
     }
 
-    /// Removes the journal, all of whose `count` directories have been looked through. Not while another server has it
-    /// open, or an upload is under way, or it names more directories by now.
+    /// Removes the journal after all of its `count` directories have been scanned. It stays if another server has it
+    /// open, if an upload runs, or if it names more directories by now.
     pub fn remove_if_alone(&self, store: &OwnedFd, count: usize) {
         let mut state = sync::lock(&self.state);
         let Some(file) = &state.file else { return };
         if state.uploads > 0 || flock(file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            // A conversion that fails may lose the lock that was held (flock(2)).
+            // A failed conversion of the lock may lose the shared one (flock(2)).
             let _ = flock(file, FlockOperation::NonBlockingLockShared);
             return;
         }
@@ -116,7 +120,7 @@ impl State {
         self.folders.clear();
     }
 
-    /// Opens the file unless that has been done and it still has its name.
+    /// Opens the journal, unless it is open and still has its name.
     fn open(&mut self, store: &OwnedFd, more: OFlags) -> io::Result<()> {
         if let Some(file) = &self.file
             && fstat(file)?.st_nlink > 0
@@ -124,16 +128,16 @@ impl State {
             return Ok(());
         }
         self.forget();
-        // Nothing is followed, and a FIFO of that name does not block.
+        // O_NOFOLLOW: a symbolic link is refused. O_NONBLOCK: a FIFO of this name does not block.
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         for _ in 0..TRIES {
             let file = openat(store, NAME, flags | OFlags::CLOEXEC | more, Mode::from_raw_mode(0o666))?;
             if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
                 return Err(Errno::INVAL.into());
             }
-            // Where there are no locks the file is never removed.
+            // If the file system has no locks, the journal is never removed, so it can be used without one.
             let is_busy = flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK);
-            // It may have been removed between the two calls.
+            // Another server may have removed the journal between open and flock.
             if !is_busy && fstat(&file)?.st_nlink > 0 {
                 self.file = Some(File::from(file));
                 return Ok(());
@@ -150,13 +154,13 @@ impl State {
             return Ok(());
         }
         if let Some(file) = &mut self.file {
-            // One call: with O_APPEND records of two servers do not mix.
+            // One call: O_APPEND then keeps the records of two servers apart.
             file.write_all(&record)?;
         }
         self.read_on()
     }
 
-    /// Reads the records that have been added, by whatever server.
+    /// Reads the records that this server or another has added.
     fn read_on(&mut self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let end = file.metadata()?.len().min(LIMIT);
@@ -165,7 +169,7 @@ impl State {
         }
         let mut bytes = vec![0; (end - self.read) as usize];
         let len = file.read_at(&mut bytes, self.read)?;
-        // A record without its end may be one that is being written.
+        // A record without its final NUL may still be being written.
         let Some(last) = memchr::memrchr(0, &bytes[..len]) else { return Ok(()) };
         let records = bytes[..last].split(|&byte| byte == 0).filter(|record| !record.is_empty());
         self.folders.extend(records.map(Box::from));
@@ -229,7 +233,7 @@ mod tests {
         assert_eq!(folders(&journal, &store), ["a"]);
         drop(journal.enter(&store, b"new"));
         assert_eq!(folders(&journal, &store), ["a", "new", "sub/fold"]);
-        // One that is written in two parts counts when it is whole.
+        // A record that is written in two parts counts only when it is complete.
         let mut file = File::options().append(true).open(dir.root().join(NAME)).unwrap();
         file.write_all(b"\0la").unwrap();
         assert_eq!(folders(&journal, &store), ["a", "new", "sub/fold"]);
@@ -270,7 +274,7 @@ mod tests {
         assert!(!dir.root().join(NAME).exists());
         drop(other.enter(&store, b"c"));
         assert_eq!((bytes(&dir), folders(&other, &store)), (b"\0c\0".to_vec(), vec!["c".to_owned()]));
-        // Somebody clears up.
+        // The administrator removes the journal.
         std::fs::remove_file(dir.root().join(NAME)).unwrap();
         drop(other.enter(&store, b"c"));
         assert_eq!(bytes(&dir), b"\0c\0");

@@ -1,23 +1,25 @@
-//! One change of a directory at a time: a precondition is checked and the change that rests on it is made in one step.
+//! One change of a directory at a time: the check of a precondition and the change that depends on it happen under one
+//! lock.
 //!
-//! What is promised: **a PUT, POST or DELETE with If-Match or If-Unmodified-Since succeeds only if the state that it named
-//! is the state that it replaces.** It holds among all clients of this server, on every engine, and among all servers of
-//! this kind on this machine that write to the same directory, whatever path leads them to it. Changes without a condition
-//! take the lock as well: no conditional one can overwrite them unseen. (If-None-Match: * needs no lock: taking a free name
-//! is one system call.)
+//! What is promised: **a PUT, POST or DELETE with If-Match or If-Unmodified-Since succeeds only if the state that it
+//! named is the state that it replaces.** This holds among all clients of this server, on every engine, and among all
+//! dustdevil servers on this machine that write to the same directory, by whatever path. Changes without a condition
+//! take the lock as well: otherwise one could slip in between the check and the change of a conditional request.
+//! (If-None-Match: * needs no lock: taking a free name is one system call.)
 //!
-//! The lock between servers is flock(2) on the directory in which a name changes. There is no lock file that would have to
-//! be made, hidden and protected, and nothing is left behind: the kernel lets go of the lock of a server that crashes or is
-//! killed. It is held for one check and one rename, never while content arrives. Whoever may read the directory may take
-//! it: `flock DIRECTORY COMMAND` keeps the store still for as long as a command runs, and changes of it get 503 after
-//! `PATIENCE`.
+//! Between servers the lock is flock(2) on the directory in which a name changes. So there is no lock file to make,
+//! hide and protect, and none is left behind: when a server crashes or is killed, the kernel releases its lock. The
+//! lock is held for one check and one rename, never while content arrives. Any user who may read the directory can take
+//! the lock: `flock DIRECTORY COMMAND` blocks changes of the directory while the command runs, and such requests get
+//! 503 after `PATIENCE`.
 //!
-//! The lock is only ever tried. A change that does not get it is tried again after a pause; nothing waits in a system call.
-//! Threads of one server take turns by a mutex before that, so that they do not contend for the directory. It is held for
-//! as long as a few system calls take, and the event loop, which is one thread, never finds it taken.
+//! The lock is taken without waiting (LOCK_NB). A change that does not get it is tried again after a pause, so no
+//! system call blocks. The threads of one server take a mutex first, so that they do not compete for the directory's
+//! lock. The mutex is held for a few system calls. The event engine has one thread, so there the mutex is always free.
 //!
-//! Not guarded against: programs that write without the lock (cp, rsync, an editor), and other servers where the file
-//! system cannot lock a directory (NFS, some of FUSE) or the server may not read it. The log says so, once.
+//! Not covered: programs that write without the lock (cp, rsync, an editor); and other servers, if the file system
+//! cannot lock a directory (NFS, some of FUSE) or this server may not read it. In the second case the log says so,
+//! once.
 
 use crate::sync;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
@@ -27,21 +29,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-/// How long a change is tried. Another server holds the lock for microseconds, so this is somebody who keeps the store
-/// still, and the client is better told.
+/// How long a change is tried before the client gets 503. Another server holds the lock for microseconds. A lock held
+/// for longer is `flock DIRECTORY COMMAND` or the like, and may stay for any time.
 pub const PATIENCE: Duration = Duration::from_secs(1);
-/// From the first try to the second; then twice as long each time, up to `LONGEST_PAUSE`. Two servers meet for
-/// microseconds; and thousands of uploads that wait for somebody who keeps the store still try seldom.
+/// The pause between the first try and the second. Each further pause is twice as long, up to `LONGEST_PAUSE`. The
+/// first is short because another server holds the lock for microseconds; the longest is long enough that thousands of
+/// waiting uploads cost little.
 pub const FIRST_PAUSE: Duration = Duration::from_millis(1);
 pub const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// The lock of a store, on all its directories.
 #[derive(Debug, Default)]
 pub struct Lock {
-    /// Taken before a directory's lock.
+    /// Excludes the other threads of this server. Taken before a directory's lock.
     own: Mutex<()>,
-    /// Whether the log has been told that other servers are not guarded against.
-    is_told: AtomicBool,
+    /// Whether the warning that a directory cannot be locked has been logged.
+    is_logged: AtomicBool,
 }
 
 /// The right to change a directory, until it is dropped.
@@ -53,7 +56,8 @@ pub struct Held<'a> {
 }
 
 impl Lock {
-    /// Takes the lock of `dir`, a place; `None` if that is not possible at this moment.
+    /// Tries to take the lock of the directory `dir`, an O_PATH descriptor. `None` if another thread or server holds
+    /// it.
     pub fn try_hold(&self, dir: impl AsFd) -> Option<Held<'_>> {
         let own = sync::lock(&self.own);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -64,7 +68,7 @@ impl Lock {
             Err(Errno::WOULDBLOCK | Errno::INTR | Errno::MFILE | Errno::NFILE | Errno::NOMEM) => None,
             Err(errno) => {
                 // NOENT: the directory has been removed, and the change will fail.
-                if errno != Errno::NOENT && !self.is_told.swap(true, Ordering::Relaxed) {
+                if errno != Errno::NOENT && !self.is_logged.swap(true, Ordering::Relaxed) {
                     log::warn!(
                         "a directory of the store cannot be locked: {errno}; If-Match and If-Unmodified-Since hold among \
                          this server's clients only: let no other server write to this store"
@@ -78,7 +82,8 @@ impl Lock {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // By itself and not by closing: a process that is being started shares our descriptors for a moment.
+        // Unlocked explicitly, because closing may not be enough: a child process that is being started has copies of
+        // our descriptors until its exec.
         if let Some(dir) = &self.dir {
             let _ = flock(dir, FlockOperation::Unlock);
         }
@@ -98,7 +103,7 @@ mod tests {
         let root = Root::open(&scratch.root(), Symlinks::Inside, false).unwrap();
         let (top, _) = root.parent(b"file").unwrap();
         let (sub, _) = root.parent(b"sub/file").unwrap();
-        // Two servers, and a third whose store is the folder within.
+        // Two servers of one store, and a third server whose store is the directory within it.
         let (one, other) = (Lock::default(), Lock::default());
         let within = Root::open(&scratch.root().join("sub"), Symlinks::Inside, false).unwrap();
         let (same, _) = within.parent(b"file").unwrap();
@@ -114,11 +119,11 @@ mod tests {
     fn where_a_directory_cannot_be_locked_its_own_clients_are_still_guarded() {
         let scratch = Scratch::new();
         scratch.file("file", "");
-        // As good as a file system that has no locks: no directory is opened here.
+        // A regular file stands for a directory that cannot be locked: `openat` of "." in it fails.
         let file = std::fs::File::open(scratch.root().join("file")).unwrap();
         let lock = Lock::default();
         let held = lock.try_hold(&file).unwrap();
-        assert!(held.dir.is_none() && lock.is_told.load(Ordering::Relaxed));
+        assert!(held.dir.is_none() && lock.is_logged.load(Ordering::Relaxed));
         assert!(lock.own.try_lock().is_err());
         drop(held);
         assert!(lock.try_hold(&file).is_some());

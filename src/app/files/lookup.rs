@@ -1,20 +1,19 @@
 //! From a request path to an open file: the one resolver for every route, upload and listing.
 //!
-//! Takes the path below the root as bytes, decoded, dot segments resolved; trusts neither and
-//! refuses what the target parser should have removed. A segment that held an encoded slash is
-//! refused by the caller, who alone can see it. Content, validators, index files and the status of
-//! an answer are other modules' work.
+//! Input: the path below the root as bytes, decoded, dot segments resolved. The resolver trusts neither and refuses
+//! what the target parser should have removed. The caller refuses a segment that held an encoded slash, because only
+//! the caller can see it. Content, validators, index files and the status of an answer belong to other modules.
 //!
-//! Its one rule: **a file is reached only by an open that cannot leave the root.** The last open of
-//! every lookup is openat2 with RESOLVE_BENEATH, or, where the kernel lacks it, a walk that follows
-//! no link. Names are also checked as text, but nothing rests on that alone. Only
-//! [`Symlinks::All`] lifts the rule: there the owner vouches for every link.
+//! Its one rule: **a file is reached only by an open that cannot leave the root.** The last open of every lookup is
+//! openat2 with RESOLVE_BENEATH, or, if the kernel lacks it, a walk that follows no link. Names are also checked as
+//! text, but no guarantee rests on that alone. Only [`Symlinks::All`] lifts the rule: then the owner of the tree
+//! vouches for every link.
 //!
-//! **Only a regular file is opened to be read**, and none of those that the kernel makes while they are read (procfs, sysfs,
-//! and their like: `file_system`). To open a FIFO would let its writer go on and lose
-//! what it writes; to open a device can do anything. So a path is opened as a place first (O_PATH,
-//! which opens nothing), and when that is a regular file, this very inode is opened through
-//! /proc/self/fd: whatever the name leads to by then.
+//! **Only a regular file is opened for reading**, and none of those that the kernel generates when they are read
+//! (procfs, sysfs and the like: `file_system`). To open a FIFO would let its writer continue and lose what it writes;
+//! to open a device can have any side effect. So a path is first opened as a *place* (an O_PATH descriptor, which opens
+//! no content). If the place is a regular file, this very inode is opened through /proc/self/fd, whatever the name
+//! leads to by then.
 //!
 //! ```text
 //!  path ─► check ─► Inside: openat2(BENEATH) ──────────────────────┬─► fstat ─► file: open it
@@ -41,64 +40,58 @@ use crate::config::site::EtagRule;
 pub use crate::config::site::Symlinks;
 use crate::cost;
 
-/// Names beginning so belong to uploads under way, and to their journal. They are no resource, not
-/// even with `hidden`: half a file is never served, and an upload cannot aim at another one's
-/// temporary file.
+/// The prefix of temporary files and of the journal. Such a name is no resource, not even with `hidden`: so half a file
+/// is never served, and an upload cannot overwrite another upload's temporary file.
 pub(super) const TEMPORARY: &[u8] = b".dustdevil-";
 
-/// NAME_MAX of Linux. The kernel checks it as well, but only below an existing directory, and we
-/// add suffixes.
+/// NAME_MAX of Linux. The kernel checks it as well, but only below an existing directory, and we add suffixes.
 const NAME_MAX: usize = 255;
 
-/// openat2 says EAGAIN when a `..` inside a link met a rename anywhere on the system. More than a
-/// few in a row is a writer in a tight loop; then the real path is opened instead, which holds no
-/// `..` and cannot fail so.
+/// How often openat2 is tried again after EAGAIN, which it returns if any rename on the system happens while it
+/// resolves a `..` in a link. More than a few in a row mean that a program renames in a tight loop. Then the path is
+/// resolved by name: the real path has no `..`, so EAGAIN cannot happen.
 const TRIES: usize = 4;
 
-/// O_NONBLOCK: a file that another process has leased (fcntl(2)) is refused at once, and nothing
-/// that is not a regular file blocks the loop or becomes our terminal where there is no /proc.
+/// O_NONBLOCK: if another process holds a lease on the file (fcntl(2)), the open fails at once. If there is no /proc, a
+/// FIFO or device that replaced the file does not block the loop; O_NOCTTY: nor does it become our terminal.
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
-/// O_PATH: a place in the tree without the right to read it: enough to stat it, or to open
-/// something below it.
+/// O_PATH: a place in the tree, without the right to read it. Enough to stat it, or to open something below it.
 const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 
-/// A directory that is served, and the rules it is served by.
+/// A directory that is served, and the rules by which it is served.
 #[derive(Debug)]
 pub struct Root {
     dir: OwnedFd,
-    /// Where `dir` was when it was opened, no link in it. Only a hint for links that leave the root
-    /// textually: if the directory is moved since, those links are not found, and nothing else
-    /// changes.
+    /// The path of `dir` when it was opened, without links. Only a hint, for absolute links and links that leave the
+    /// root by name: if the directory is moved, these are no longer found, and nothing else changes.
     real: PathBuf,
     symlinks: Symlinks,
     hidden: bool,
-    /// What the tags of its files are made of.
+    /// The rule for the entity tags of its files.
     pub(super) etag: EtagRule,
     pub(super) systems: FileSystems,
-    /// False where the kernel (before 5.6) or a seccomp filter refuses openat2: then the tree is
-    /// walked.
+    /// False if the kernel (before 5.6) or a seccomp filter refuses openat2. Then `walk` replaces it.
     openat2: bool,
-    /// /proc/self/fd, where there is one.
+    /// /proc/self/fd as a place, if /proc is mounted.
     descriptors: Option<OwnedFd>,
 }
 
-/// What a path led to. Sockets, FIFOs and devices are never found.
+/// What a path leads to. Sockets, FIFOs and devices are never returned.
 #[derive(Debug)]
 pub enum Located {
     File {
         file: File,
         meta: Meta,
     },
-    /// `dir` is a place (O_PATH): to look below it, or to open it anew to list it.
+    /// `dir` is a place (O_PATH): to look below it, or to open it again for a listing.
     Directory {
         dir: OwnedFd,
         meta: Meta,
     },
 }
 
-/// Identity and state of a file. Two equal values of one file mean unchanged content, as far as the
-/// kernel's clock can tell: two writes within one tick (1 to 4 ms; finer from 6.13 on) may leave
-/// the same times.
+/// Identity and state of a file. Two equal values mean the same file with unchanged content, as far as the kernel's
+/// clock can tell: two writes within one tick (1 to 4 ms; finer from Linux 6.13 on) may leave the same times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     pub dev: u64,
@@ -107,50 +100,49 @@ pub struct Meta {
     pub size: u64,
     /// Seconds since the epoch, may be negative, and nanoseconds.
     pub mtime: (i64, u32),
-    /// The same of the last change of content, name, mode or link count. No user can set it back.
+    /// The time of the last change of content, name, mode or link count. No program can set it.
     pub ctime: (i64, u32),
 }
 
-/// Why a path led nowhere.
+/// Why a path leads to no file or directory.
 #[derive(Debug)]
 pub enum Refused {
-    /// There is no such resource, or the rules say so: the two look the same from outside.
+    /// There is no such resource, or the rules hide it: a client cannot tell which.
     NotFound,
-    /// The file is there and the server's user may not have it.
+    /// The file exists, but the server's user may not open it.
     Forbidden,
-    /// The name of the root leads to no directory: a moment's trouble, 503.
+    /// The name of the root leads to no directory at the moment: 503.
     Gone,
-    /// The process or the system has no descriptor left: a moment's trouble, 503.
+    /// The process or the system has no descriptor left: temporary, 503.
     TooManyFiles,
     /// The disk or the file system failed.
     Other(io::Error),
 }
 
 impl Root {
-    /// Opens the directory at `path`. ENOTDIR when it is none. That it can be listed is not asked
-    /// here.
+    /// Opens the directory at `path`. ENOTDIR if it is no directory. Does not check that it can be listed.
     pub fn open(path: &Path, symlinks: Symlinks, hidden: bool) -> io::Result<Root> {
         let (dir, real) = open_by_real_path(path)?;
-        // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators:
-        // all mean "walk".
+        // ENOSYS from an old kernel, EPERM from a container's filter, EINVAL from some emulators: after any of them,
+        // `walk` is used.
         let probe = rustix::fs::openat2(&dir, ".", PLACE, Mode::empty(), ResolveFlags::BENEATH);
         let (etag, systems) = (EtagRule::default(), FileSystems::default());
         Ok(Root { dir, real, symlinks, hidden, etag, systems, openat2: probe.is_ok(), descriptors: own_descriptors() })
     }
 
-    /// Whether `path` leads to it just now.
+    /// Whether `path` leads to this directory now.
     pub fn is_at(&self, path: &Path) -> bool {
         let identity = |stat: Stat| (stat.st_dev, stat.st_ino);
         let (there, own) = (rustix::fs::stat(path), rustix::fs::fstat(&self.dir));
         there.is_ok_and(|there| own.is_ok_and(|own| identity(own) == identity(there)))
     }
 
-    /// Whether the two are one directory, opened by the same real path.
+    /// Whether both are the same directory, opened by the same real path.
     pub fn is_same(&self, other: &Root) -> bool {
         self.real == other.real && self.is_at(&self.real) && other.is_at(&self.real)
     }
 
-    /// The same, with another rule for the entity tags of its files.
+    /// This root, with another rule for the entity tags of its files.
     pub fn with_etag(self, etag: EtagRule) -> Root {
         Root { etag, ..self }
     }
@@ -160,23 +152,23 @@ impl Root {
         self.hidden
     }
 
-    /// The directory itself, as a place.
+    /// The directory as a place.
     pub(super) fn dir(&self) -> &OwnedFd {
         &self.dir
     }
 
-    /// /proc/self/fd as a place, where there is one.
+    /// /proc/self/fd as a place, if /proc is mounted.
     pub(super) fn descriptors(&self) -> Option<&OwnedFd> {
         self.descriptors.as_ref()
     }
 
-    /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself.
-    /// No slash at the front, no empty segment.
+    /// Opens what `path` names: `a/b.txt`, `a/` (a directory only), or empty for the root itself. No slash at the
+    /// front, no empty segment.
     pub fn find(&self, path: &[u8]) -> Result<Located, Refused> {
         self.find_at_cost(path, &mut 0)
     }
 
-    /// The same, and adds to `cost` what it has cost, in the units of `cost`.
+    /// Like `find`, and adds to `cost` what it cost, in the units of `cost`.
     pub fn find_at_cost(&self, path: &[u8], cost: &mut usize) -> Result<Located, Refused> {
         self.check(path)?;
         for _ in 0..TRIES {
@@ -192,7 +184,7 @@ impl Root {
                 return Err(Refused::NotFound);
             }
             if let Some(file) = self.open_file(path, &place, &stat, cost)? {
-                // Asked anew: on NFS only an open brings the state up to date.
+                // fstat of the opened file: on NFS only an open brings the attributes up to date.
                 let meta = Meta::of_file(&file).map_err(Refused::Other)?;
                 return Ok(Located::File { file, meta });
             }
@@ -200,9 +192,8 @@ impl Root {
         Err(Refused::NotFound)
     }
 
-    /// Opens a regular file that was looked at as a `place`. `None` where there is no /proc, and
-    /// `path` leads to something else by now. Only there a FIFO that is put in the file's place
-    /// between two system calls is opened; it is not read.
+    /// Opens the regular file that `place` is. `None` if there is no /proc and `path` leads to another file by now.
+    /// Only without /proc, a FIFO that replaces the file between two system calls is opened; it is not read.
     fn open_file(&self, path: &[u8], place: &OwnedFd, seen: &Stat, cost: &mut usize) -> Result<Option<File>, Errno> {
         if let Some(descriptors) = &self.descriptors {
             *cost += cost::STAT;
@@ -218,46 +209,43 @@ impl Root {
         Ok(is_same.then(|| File::from(fd)))
     }
 
-    /// What `find` would tell of a file or directory, without the right to read it. The same
-    /// confinement: openat2 with O_PATH, fstat, close. fstat and not statx: it holds all five
-    /// values, and is there where statx is filtered.
+    /// The state of a file or directory, without the right to read it, under the same confinement as `find`: openat2
+    /// with O_PATH, fstat, close. fstat and not statx: it has all five values, and works where a filter refuses statx.
     pub fn stat(&self, path: &[u8]) -> Result<Meta, Refused> {
         self.status(path, &mut 0).map(|(_, meta)| meta)
     }
 
-    /// Whether `path`, which `find` once led to `seen`, still leads to the same, unchanged file: one
-    /// system call where [`stat`](Root::stat) takes three (0.54 and 1.1 us here, three segments
-    /// deep). The kernel has no confined stat, so this one follows any link. It is still safe: it
-    /// says yes only for a file that was inside the root when it was found. What it cannot see is a
-    /// directory moved out of the root with a link to it left in its place.
+    /// Whether `path`, which `find` once led to `seen`, still leads to the same, unchanged file. One system call;
+    /// [`stat`](Root::stat) takes three (0.54 and 1.1 us here, three segments deep). The kernel has no confined stat,
+    /// so this one follows any link. It is still safe: it returns true only for a file that was inside the root when
+    /// `find` found it. It does not notice that a directory was moved out of the root and replaced by a link to it.
     pub fn unchanged(&self, path: &[u8], seen: &Meta) -> bool {
         self.check(path).is_ok() && self.meta(path).is_ok_and(|meta| meta == *seen)
     }
 
-    /// What `path` leads to through no link at all, as a place.
+    /// What `path` leads to, as a place, if no symbolic link is on the way.
     pub(super) fn place(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.open_beneath(path, PLACE | OFlags::NOFOLLOW, ResolveFlags::NO_SYMLINKS)
     }
 
-    /// What `path` leads to just now, through whatever links.
+    /// The state of what `path` leads to now, through any links, even out of the root.
     pub(super) fn meta(&self, path: &[u8]) -> Result<Meta, Errno> {
         rustix::fs::statat(&self.dir, or_dot(path), AtFlags::empty()).map(|stat| Meta::of(&stat))
     }
 
-    /// The directory an upload to `path` goes to, opened by the same rules (O_PATH), and the file's
-    /// name in it. A missing directory is NotFound: none is made. Nothing is said about the name's
-    /// being taken.
+    /// The directory of an upload to `path`, opened by the same rules (O_PATH), and the file's name in it. A missing
+    /// directory is NotFound; none is made. Whether the name is taken is not checked.
     pub fn parent<'p>(&self, path: &'p [u8]) -> Result<(OwnedFd, &'p [u8]), Refused> {
         self.check(path)?;
         let (directory, name) = split(path);
-        // `.well-known` is a place to look into, not a name to write.
+        // `.well-known` is served, but it is not a name for an upload.
         if name.is_empty() || (name[0] == b'.' && !self.hidden) {
             return Err(Refused::NotFound);
         }
         Ok((self.resolve(directory, PLACE | OFlags::DIRECTORY, &mut 0)?, name))
     }
 
-    /// Kind and state of a file or directory, for the listing; adds to `cost` what that has cost.
+    /// Kind and state of a file or directory, for the listing. Adds to `cost` what it cost.
     pub(super) fn status(&self, path: &[u8], cost: &mut usize) -> Result<(FileType, Meta), Refused> {
         self.check(path)?;
         let stat = rustix::fs::fstat(self.resolve(path, PLACE, cost)?)?;
@@ -267,8 +255,8 @@ impl Root {
         }
     }
 
-    /// The path as text. A dotfile is one by its name in the request; a link may lead to one, its
-    /// owner meant it to.
+    /// Checks the path as text. Only names in the request are checked for a leading dot: a link may lead to a dotfile,
+    /// because the owner of the tree made the link.
     fn check(&self, path: &[u8]) -> Result<(), Refused> {
         if path.is_empty() {
             return Ok(());
@@ -291,16 +279,15 @@ impl Root {
     /// Opens a checked path by the root's rule for links.
     fn resolve(&self, path: &[u8], mut flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
         *cost += cost::LOOKUP;
-        // A slash at the end means "a directory", here for the walk and for the real path, which
-        // both lose it.
+        // A final slash means "a directory". The walk and the real path both lose it, so the flag replaces it.
         let path = path.strip_suffix(b"/").inspect(|_| flags |= OFlags::DIRECTORY).unwrap_or(path);
         let path = or_dot(path);
         match self.symlinks {
             Symlinks::All => rustix::fs::openat(&self.dir, path, flags, Mode::empty()),
             Symlinks::None => self.open_beneath(path, flags, ResolveFlags::NO_SYMLINKS),
             Symlinks::Inside => match self.open_beneath(path, flags, ResolveFlags::NO_MAGICLINKS) {
-                // An absolute link, or one that leaves the root and may come back; or renames
-                // without end.
+                // XDEV: an absolute link, or one that leaves the root and may come back. AGAIN: renames in a tight loop
+                // (`TRIES`).
                 Err(Errno::XDEV | Errno::AGAIN) => self.open_real(path, flags, cost),
                 // The walk met a link: ELOOP at the end of the path, ENOTDIR within it.
                 Err(Errno::LOOP | Errno::NOTDIR) if !self.openat2 => self.open_real(path, flags, cost),
@@ -324,10 +311,9 @@ impl Root {
         rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), rule)
     }
 
-    /// Opens where the links of `path` lead by name, if that is below the root. The name may be out
-    /// of date as soon as it is known; that is harmless, as it is opened beneath the root and
-    /// through no link at all. Where a link was switched in between it is looked up anew, so that a
-    /// link replaced atomically is never missing.
+    /// Resolves the links of `path` by name, and opens the result if it is below the root. The name may be out of date
+    /// as soon as it is known. That is harmless: it is opened beneath the root and through no link. If a link was
+    /// switched in between, the path is resolved again, so that a link that is replaced atomically never seems missing.
     fn open_real(&self, path: &[u8], flags: OFlags, cost: &mut usize) -> Result<OwnedFd, Errno> {
         let mut last = Errno::NOENT;
         for _ in 0..TRIES {
@@ -342,16 +328,16 @@ impl Root {
                     };
                     let below = or_dot(below.as_os_str().as_bytes());
                     match self.open_beneath(below, flags, ResolveFlags::NO_SYMLINKS) {
-                        // Where there was no link, there is one now.
+                        // A name that was no link has become one.
                         Err(Errno::LOOP) => continue,
                         Err(errno @ (Errno::NOENT | Errno::NOTDIR)) => errno,
                         other => return other,
                     }
                 }
-                // Whatever is wrong outside the root (no right, nothing there) is not told apart.
+                // All errors outside the root (no right, no such name) look the same to the client.
                 Err(_) => Errno::NOENT,
             };
-            // Most links that lead nowhere do so for good: there is nothing to try again.
+            // If no link has changed, the result is final. Most links that lead nowhere are simply broken.
             if links.are_unchanged() {
                 break;
             }
@@ -359,20 +345,20 @@ impl Root {
         Err(last)
     }
 
-    /// openat2 by hand: one component at a time from an open directory, following no link. `path`
-    /// holds no `..`.
+    /// Does what openat2 does, one component at a time from an open directory, and follows no link. `path` holds no
+    /// `..`.
     fn walk(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let (directories, name) = split(path);
         let mut dir: Option<OwnedFd> = None;
         for segment in directories.split(|&b| b == b'/').filter(|segment| !segment.is_empty()) {
             let at = dir.as_ref().unwrap_or(&self.dir);
-            // O_PATH | O_DIRECTORY | O_NOFOLLOW on a link is ENOTDIR, not the link.
+            // For a link, O_PATH | O_DIRECTORY | O_NOFOLLOW gives ENOTDIR; it does not open the link.
             let next = PLACE | OFlags::DIRECTORY | OFlags::NOFOLLOW;
             dir = Some(rustix::fs::openat(at, segment, next, Mode::empty())?);
         }
         let at = dir.as_ref().unwrap_or(&self.dir);
         let fd = rustix::fs::openat(at, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
-        // O_PATH | O_NOFOLLOW alone opens the link itself; openat2 would say ELOOP.
+        // O_PATH | O_NOFOLLOW opens a link itself; openat2 would return ELOOP.
         if flags.contains(OFlags::PATH) && kind_of(&fd)? == FileType::Symlink {
             return Err(Errno::LOOP);
         }
@@ -408,9 +394,9 @@ impl From<Errno> for Refused {
     fn from(errno: Errno) -> Refused {
         match errno {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::XDEV => Refused::NotFound,
-            // A socket; a device without a driver.
+            // ENXIO: a socket. ENODEV: a device without a driver.
             Errno::NXIO | Errno::NODEV => Refused::NotFound,
-            // A name this file system cannot hold (vfat, ntfs, case-folding ext4).
+            // A name that this file system cannot hold (vfat, ntfs, case-folding ext4).
             Errno::INVAL | Errno::ILSEQ => Refused::NotFound,
             Errno::ACCESS | Errno::PERM | Errno::ROFS => Refused::Forbidden,
             Errno::MFILE | Errno::NFILE => Refused::TooManyFiles,
@@ -419,7 +405,8 @@ impl From<Errno> for Refused {
     }
 }
 
-/// The directory to which `path` leads, and its path without links. A link on the way may be switched meanwhile.
+/// Opens the directory that `path` leads to, and returns it with its path without links. If a link is switched
+/// meanwhile, it tries again.
 fn open_by_real_path(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     let mut tries = 1..TRIES;
     loop {
@@ -431,8 +418,8 @@ fn open_by_real_path(path: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     }
 }
 
-/// The directory in which the kernel shows each of our descriptors as a link to what it is. Opened
-/// once: from it, one more name leads there.
+/// /proc/self/fd: the kernel shows each of our descriptors there as a link to its file. Opened once, so that a lookup
+/// has to resolve only the number below it.
 fn own_descriptors() -> Option<OwnedFd> {
     let dir = rustix::fs::open("/proc/self/fd", PLACE | OFlags::DIRECTORY, Mode::empty()).ok()?;
     // In a chroot anybody may have made a directory of this name.
@@ -444,7 +431,7 @@ fn kind_of(fd: impl AsFd) -> Result<FileType, Errno> {
     Ok(FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode))
 }
 
-/// Directory and last name of a path; the directory is empty where there is no slash.
+/// Directory and last name of a path. The directory is empty if there is no slash.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -452,7 +439,7 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// The kernel takes no empty path; the root itself is `.` there.
+/// System calls refuse an empty path. The root itself is `.`.
 fn or_dot(path: &[u8]) -> &[u8] {
     if path.is_empty() { b"." } else { path }
 }

@@ -1,32 +1,31 @@
-//! The media type of a file, from its name's extension, whether it is worth compressing, and whether its name says that
-//! it is compressed already.
+//! The media type of a file by its name's extension, whether it is worth compressing, and whether its name says that it
+//! is compressed already.
 //!
-//! mime_guess knows the extensions. What is decided here: which types get a charset, the few current types that its
-//! tables give under a retired name, and which suffixes stand for the gzip form of another type. What the user says
-//! about an extension goes before all of that. The bytes themselves are not looked at.
+//! mime_guess knows the extensions. This module decides which types get a charset, replaces the few retired names in
+//! its tables by the current types, and knows which suffixes stand for the gzip form of another type. The user's own
+//! rules take precedence. The content is not looked at.
 //!
-//! The rule for the charset: `text/*` gets `charset=utf-8` or what the user chose instead, because HTTP's receivers guess
-//! otherwise and the web's text is UTF-8. A type whose files declare their own encoding gets none, since the parameter
-//! would override the declaration: XML (RFC 7303, section 3) under any name, and SGML. JSON has no such parameter
-//! (RFC 8259, section 11). HTML may declare its encoding and most of it does not: it gets one.
+//! The rule for the charset: `text/*` gets `charset=utf-8`, or the charset that the user chose, because without one a
+//! receiver may guess another and most texts are UTF-8. A type whose files declare their own encoding gets none,
+//! because the parameter would override the declaration: XML (RFC 7303, section 3) under any name, and SGML. JSON has
+//! no such parameter (RFC 8259, section 11). HTML could declare its encoding, but most files do not: it gets a charset.
 
 use std::borrow::Cow;
 
 use crate::config::site::{CharsetRule, MimeRule};
 
-/// The type of a file of which nothing is known (RFC 9110 section 8.3 lets the receiver guess from
-/// there).
+/// The type of an unknown extension (RFC 9110, section 8.3: the receiver may examine the content).
 pub const UNKNOWN: &str = "application/octet-stream";
 
 /// Types of `text` whose files declare their own encoding.
 const DECLARED: &[&str] =
     &["text/xml", "text/mathml", "text/sgml", "text/vnd.wap.wml", "text/x-opml", "text/x-suse-ymp"];
 
-/// Extensions that stand for the gzip form of another one.
+/// Extensions that stand for the gzip form of another type.
 const GZIPPED: &[(&str, &str)] = &[("svgz", "svg"), ("emz", "emf"), ("wmz", "wmf")];
 
-/// Extensions of what browsers load as a page or a part of one. Behind these, `.gz` is their gzip form; behind all
-/// others it is an archive, which is sent as such.
+/// Extensions of what browsers load as a page or as a part of one. `.gz` behind one of these means its gzip form.
+/// Behind any other it means an archive, which is sent as such.
 const PARTS_OF_PAGES: &[&str] = &["html", "htm", "xhtml", "xht", "css", "js", "mjs", "svg", "wasm"];
 
 /// The types of a site: the user's own, then the known ones.
@@ -57,7 +56,7 @@ impl Types {
         }
     }
 
-    /// The type that a file at `path` has behind the gzip coding, if its name says that it is in that coding.
+    /// If the name of `path` says that the file is in gzip: the type of the decoded content.
     pub fn behind_gzip(&self, path: &[u8]) -> Option<Cow<'_, str>> {
         let extension = extension(path)?;
         if self.own_rule(extension).is_some() {
@@ -76,7 +75,7 @@ impl Types {
         self.own.iter().rfind(|rule| rule.extension.eq_ignore_ascii_case(extension))
     }
 
-    /// The charset of a text: of the first pattern that matches, else of the last rule without a pattern.
+    /// The charset of a text: from the first pattern that matches, otherwise from the last rule without a pattern.
     fn charset(&self, path: &[u8]) -> Option<&str> {
         let of_pattern = self.charsets.iter().find(|rule| rule.glob.as_ref().is_some_and(|glob| glob.matches(path)));
         let rule = of_pattern.or_else(|| self.charsets.iter().rfind(|rule| rule.glob.is_none()));
@@ -84,13 +83,13 @@ impl Types {
     }
 }
 
-/// The media type for a file of this name, without parameters; directories before the name do no harm.
+/// The media type for a file name, without parameters. The name may have directories in front.
 fn media_type(name: &[u8]) -> &'static str {
     let Some(extension) = extension(name) else {
         return UNKNOWN;
     };
     match mime_guess::from_ext(extension).first_raw().unwrap_or(UNKNOWN) {
-        // RFC 9239; mime_guess still gives this for .mjs.
+        // RFC 9239; mime_guess still has this for .mjs.
         "application/javascript" => "text/javascript",
         // RFC 8081.
         "application/font-woff" => "font/woff",
@@ -98,7 +97,7 @@ fn media_type(name: &[u8]) -> &'static str {
         // RFC 7903.
         "application/x-msmetafile" if extension.eq_ignore_ascii_case("emf") => "image/emf",
         "application/x-msmetafile" => "image/wmf",
-        // What HLS players ask for; TypeScript sources share the extension and come off no worse.
+        // HLS players expect this. TypeScript sources have the same extension; for them it is no worse.
         "video/vnd.dlna.mpeg-tts" => "video/mp2t",
         other => other,
     }
@@ -108,7 +107,7 @@ fn takes_charset(media_type: &str) -> bool {
     media_type.starts_with("text/") && !DECLARED.contains(&media_type)
 }
 
-/// No allocation for the types below, which are nearly all texts that sites hold.
+/// These literals need no allocation. They are nearly all texts that sites hold.
 fn with_utf8(media_type: &'static str) -> Cow<'static, str> {
     Cow::Borrowed(match media_type {
         "text/html" => "text/html; charset=utf-8",
@@ -126,8 +125,8 @@ fn with_utf8(media_type: &'static str) -> Cow<'static, str> {
     })
 }
 
-/// Whether gzip makes such a representation notably smaller. Images, video, audio, archives and
-/// WOFF are compressed already: they would cost time and gain nothing.
+/// Whether gzip makes content of this type notably smaller. Images, video, audio, archives and WOFF are compressed
+/// already: gzip would take time and gain nothing.
 pub fn is_compressible(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     let Some((kind, subtype)) = essence.split_once('/') else {
@@ -142,7 +141,7 @@ pub fn is_compressible(content_type: &str) -> bool {
         || (is(kind, &["font"]) && is(subtype, &["ttf", "otf", "sfnt", "collection"]))
 }
 
-/// Subtypes of `application` that are text by another name, or binary with air in it.
+/// Subtypes of `application` that are text, or binary with much redundancy.
 const APPLICATION: &[&str] = &[
     "javascript",
     "x-javascript",
@@ -179,8 +178,7 @@ const APPLICATION: &[&str] = &[
     "x-mpegurl",
 ];
 
-/// What follows the last dot of the last segment; a dot in front makes a hidden file, not an
-/// extension.
+/// What follows the last dot of the last segment. A leading dot makes a hidden file, not an extension.
 fn extension(name: &[u8]) -> Option<&str> {
     let name = name.rsplit(|&b| b == b'/').next()?;
     let dot = name.iter().rposition(|&b| b == b'.').filter(|&dot| dot > 0)?;
@@ -291,7 +289,7 @@ mod tests {
             (&["*.html=windows-1251"], "a.txt", "text/plain; charset=utf-8"),
             (&["old/**=off", "*.html=koi8-r"], "old/a.html", "text/html"),
             (&["old/**=off", "*.html=koi8-r"], "new/a.html", "text/html; charset=koi8-r"),
-            // Neither has a charset of its own: a declaration, or what the user wrote.
+            // These types get no charset: their files declare it, or the user wrote the whole type.
             (&["**=koi8-r"], "a.xml", "text/xml"),
             (&["**=koi8-r"], "a.json", "application/json"),
             (&["koi8-r"], "a.png", "image/png"),

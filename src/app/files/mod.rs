@@ -1,4 +1,4 @@
-//! The disk: from a path below a root to bytes that may be sent, and changes of what is there.
+//! The disk: from a path below a root to bytes that can be sent, and changes of files.
 
 pub mod cache;
 pub mod cache_control;
@@ -24,7 +24,7 @@ pub mod variant;
 mod watch;
 pub mod writable;
 
-/// A directory of one test's own, removed when the test ends, passed or failed.
+/// A directory for one test. It is removed when the test ends, even if it fails.
 #[cfg(test)]
 pub(crate) mod scratch {
     use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub(crate) mod scratch {
     pub struct Scratch(PathBuf);
 
     impl Scratch {
-        /// `root/` to serve and `outside/secret.txt` which must never be reached from it.
+        /// `root/` to serve, and `outside/secret.txt`, which a request must never reach.
         pub fn new() -> Scratch {
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let n = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,13 +50,13 @@ pub(crate) mod scratch {
         pub fn outside(&self) -> PathBuf {
             self.0.join("outside")
         }
-        /// Writes `root/path`, its directories first.
+        /// Writes `root/path`, and makes its directories.
         pub fn file(&self, path: impl AsRef<Path>, content: &str) {
             let path = self.root().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        /// Makes `root/path` a symbolic link that says `target`.
+        /// Makes `root/path` a symbolic link to `target`.
         pub fn link(&self, target: impl AsRef<Path>, path: impl AsRef<Path>) {
             std::os::unix::fs::symlink(target, self.root().join(path)).unwrap();
         }

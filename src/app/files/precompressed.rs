@@ -1,7 +1,7 @@
 //! Files that were compressed beforehand: `file.br`, `file.zst` and `file.gz` beside `file`.
 //!
-//! They are found by the same resolver as everything else, so one outside the root is not found. One that is
-//! older than its original is left alone: its content may be another.
+//! They are found by the same resolver as every file, so one outside the root is not found. One that is older than its
+//! original is ignored: its content may differ from the original's.
 
 use crate::app::files::cache::Stored;
 use crate::app::files::lookup::{Located, Meta};
@@ -11,27 +11,27 @@ use std::fs::File;
 /// The codings of precompressed files, the smallest result first.
 const CODINGS: [Coding; 3] = [Coding::Br, Coding::Zstd, Coding::Gzip];
 
-/// Where the precompressed files of a file would be.
+/// The precompressed files that a file may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Precompressed<'a> {
     original: &'a Stored,
 }
 
 impl<'a> Precompressed<'a> {
-    /// How many a file can have.
+    /// The most precompressed files that one file can have.
     pub const MOST: usize = CODINGS.len();
 
     pub fn new(original: &'a Stored) -> Precompressed<'a> {
         Precompressed { original }
     }
 
-    /// The codings there are, in the order of preference. All are looked for, also those that this client
-    /// does not take: `Vary` has to say that others would get another answer.
+    /// The codings that exist, in the order of preference. All are looked up, also those that this client does not
+    /// accept: they decide whether the response needs `Vary`.
     pub fn codings(&self) -> impl Iterator<Item = Coding> {
         CODINGS.into_iter().filter(|&coding| self.open(coding).is_some())
     }
 
-    /// The file in this coding, if it is as new as the original.
+    /// The file in this coding, if it is not older than the original.
     pub fn open(&self, coding: Coding) -> Option<(File, Meta)> {
         let path = [&*self.original.path, coding.suffix()?.as_bytes()].concat();
         match self.original.root.find(&path) {

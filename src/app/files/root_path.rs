@@ -1,12 +1,13 @@
-//! The name of a directory that is served, and what it leads to: a directory that is replaced (`rm -rf dist; mkdir dist`),
-//! and a symbolic link on the way that is switched to another release, show in the next request.
+//! Follows the path of a directory that is served. If the directory is replaced (`rm -rf dist; mkdir dist`), or a
+//! symbolic link on the way is switched to another release, the next request sees the new directory.
 //!
-//! Its one rule: **one request sees one root.** It asks once, and all that it looks up is below what it was told.
+//! Its one rule: **one request sees one root.** A request calls `at` once, and looks up everything below the root that
+//! it returns.
 //!
-//! Every name on the way is watched in its directory, those on the way of a symbolic link too (inotify(7)): while
-//! nothing happens to them, nothing is asked. Where a directory cannot be watched (no right to read it, a file system that
-//! others write to), or there is no inotify, the name is asked for by one stat for all requests that have been read by then.
-//! That something is mounted over a name is not told: hence `FRESH`.
+//! Every name on the way is watched in its directory, those on the way of a symbolic link too (inotify(7)). While none
+//! of them changes, the file system is not asked. If a directory cannot be watched (no right to read it, a file system
+//! that other machines write to), or there is no inotify, one stat asks for all requests that have been read by then.
+//! inotify does not report that something is mounted over a name: hence `FRESH`.
 
 use crate::app::files::inotify::{self, Inotify, Name};
 use crate::app::files::lookup::{Root, Symlinks};
@@ -21,12 +22,12 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long the name is trusted when no event has come.
+/// How long the path is trusted while no event comes.
 const FRESH: Duration = Duration::from_secs(1);
 /// MAXSYMLINKS of Linux.
 const LINKS: usize = 40;
 
-/// By which rules a root is served.
+/// The rules by which a root is served.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RootRules {
     pub symlinks: Symlinks,
@@ -44,24 +45,26 @@ pub struct RootPath {
 
 #[derive(Debug)]
 struct Known {
-    /// `None` while the name leads to no directory.
+    /// `None` while the path leads to no directory.
     root: Option<Arc<Root>>,
-    /// Before it was last known that the name leads there, and before the file system was last asked.
+    /// `checked`: the root was known to be right at some time after this moment. `asked`: the same, for the last
+    /// question to the file system.
     checked: Option<Instant>,
     asked: Option<Instant>,
-    /// How often the names on the way had changed when they were last looked at.
+    /// The count of changes on the way to the root, when `watch_way` was last called.
     changes: u64,
-    /// Whether all of them are watched.
+    /// Whether every name on the way is watched.
     is_watched: bool,
 }
 
 impl RootPath {
-    /// Opens the directory at `path`, and begins to follow its name.
+    /// Opens the directory at `path`, and begins to follow its path.
     ///
     /// # Errors
-    /// It is not there, or is no directory, or may not be opened.
+    /// It does not exist, is no directory, or may not be opened.
     pub fn open(path: &Path, rules: RootRules) -> io::Result<RootPath> {
-        // The current directory may be replaced too. Where its own name is of no use, it is what does not change.
+        // An absolute path, because the current directory may be replaced too. If the current directory has no path
+        // that leads to it, the relative path stays.
         let absolute = std::path::absolute(path).ok().filter(|path| path.is_dir());
         let path = absolute.unwrap_or_else(|| path.to_owned());
         let inotify = Inotify::new().map(Arc::new);
@@ -71,14 +74,14 @@ impl RootPath {
         Ok(RootPath { path, rules, inotify, known: Mutex::new(known) })
     }
 
-    /// The directory to which the name leads for a request that was read before `read`; `None` while it leads to none.
+    /// The directory that the path leads to for a request that was read before `read`; `None` while it leads to none.
     pub fn at(&self, read: Instant) -> Option<Arc<Root>> {
         let mut known = sync::lock(&self.known);
         if known.checked.is_none_or(|checked| checked < read) {
             let changes = self.inotify.as_ref().map_or(0, |inotify| inotify.changes_of_names(read));
             if changes != known.changes {
                 known.changes = changes;
-                // Before the directory is opened: what happens behind this is an event.
+                // Watched before the directory is opened, so that every later change is an event.
                 known.is_watched = self.inotify.as_ref().is_some_and(|inotify| watch_way(inotify, &self.path));
                 self.look(&mut known, true, read);
             } else if !known.is_watched || known.asked.is_none_or(|asked| asked + FRESH <= read) {
@@ -89,22 +92,24 @@ impl RootPath {
         known.root.clone()
     }
 
-    /// The directory to which the name led when that was last asked.
+    /// The directory that was found last, without asking again.
     pub fn known(&self) -> Option<Arc<Root>> {
         sync::lock(&self.known).root.clone()
     }
 
-    /// What tells of changes, if a change of the way to the root is certain to be among them.
+    /// The instance that reports changes. Only if `is_watched`, changes on the way to the root are certain to be among
+    /// them.
     pub fn inotify(&self) -> Option<Arc<Inotify>> {
         self.inotify.clone()
     }
 
-    /// Whether every change of the way to the root is reported.
+    /// Whether every change on the way to the root is reported.
     pub fn is_watched(&self) -> bool {
         sync::lock(&self.known).is_watched
     }
 
-    /// Asks the file system. `is_changed`: one of the names has changed, so that the same directory may have another path.
+    /// Asks the file system. `is_changed`: a name on the way has changed, so even the same directory may have another
+    /// real path.
     fn look(&self, known: &mut Known, is_changed: bool, read: Instant) {
         known.asked = Some(read);
         if !is_changed && known.root.as_ref().is_some_and(|root| root.is_at(&self.path)) {
@@ -135,7 +140,8 @@ fn open(path: &Path, rules: RootRules) -> io::Result<Root> {
     Ok(Root::open(path, rules.symlinks, rules.hidden)?.with_etag(rules.etag))
 }
 
-/// Watches every name on the way of `path`, through whatever links, as far as it leads. Whether no change of it can escape.
+/// Watches every name on the way of `path`, through all links, as far as it leads. Returns whether every change on the
+/// way will be reported.
 fn watch_way(inotify: &Inotify, path: &Path) -> bool {
     let mut names = Vec::new();
     let is_whole = watch_names(inotify, path, &mut names).is_some();
@@ -171,14 +177,14 @@ fn watch_names(inotify: &Inotify, path: &Path, names: &mut Vec<Name>) -> Option<
                 prepend(&mut rest, &target);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(()),
-            // No link.
+            // Not a link.
             Err(_) => at.push(name),
         }
     }
     Some(())
 }
 
-/// Puts the names of `path` before the others.
+/// Puts the names of `path` before those in `rest`.
 fn prepend(rest: &mut VecDeque<OsString>, path: &Path) {
     for component in path.components().rev() {
         match component {
@@ -205,7 +211,7 @@ mod tests {
     }
 
     impl Place {
-        /// `root/way/to` is a link to `root/releases/1`, by a link to `releases` on the way.
+        /// `root/way/to` is a link to `root/releases/1`; on the way is a link to `releases`.
         fn new(inotify: bool) -> Place {
             let scratch = Scratch::new();
             scratch.file("releases/1/name", "1");
@@ -232,7 +238,7 @@ mod tests {
             assert_eq!(found.as_deref(), content);
         }
 
-        /// How often the file system was asked: each time at another moment.
+        /// When the file system was last asked: a new moment each time.
         fn asked(&self) -> Option<Instant> {
             sync::lock(&self.path.known).asked
         }
@@ -250,12 +256,12 @@ mod tests {
             place.reads(Some("1"));
             switch("../current/2", "way/to");
             place.reads(Some("2"));
-            // A link on the way of the link.
+            // A link on the way of the other link.
             fs::create_dir_all(root.join("others/2")).unwrap();
             fs::write(root.join("others/2/name"), "others").unwrap();
             switch("others", "current");
             place.reads(Some("others"));
-            // The directory itself, removed and made anew; and one above it, moved away and back.
+            // The directory itself, removed and made again; then one above it, moved away and back.
             fs::remove_dir_all(root.join("others/2")).unwrap();
             place.reads(None);
             place.scratch.file("others/2/name", "anew");

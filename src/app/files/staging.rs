@@ -1,13 +1,14 @@
-//! The file that an upload is written to before it takes its name.
+//! The file that receives an upload's content before it gets the name from the request.
 //!
-//! It has no name at all (O_TMPFILE) where the file system makes such files and /proc is there to link them: whatever ends
-//! the server, nothing is left. A free name is then taken by one link. A file without a name cannot replace another, so for
-//! that it has a temporary name for the moment between a link and a rename. Elsewhere (NFS, some of FUSE, a chroot without
-//! /proc) it has a temporary name, `.dustdevil-<pid>-<random>.tmp`, from the beginning.
+//! If the file system supports O_TMPFILE and /proc is mounted (needed to link such a file), the file has no name:
+//! however the server ends, nothing is left. If the requested name is free, one link gives it to the file. linkat(2)
+//! cannot replace another file, so to replace one the file gets a temporary name, which is then renamed. Otherwise
+//! (NFS, some of FUSE, a chroot without /proc) the file has a temporary name, `.dustdevil-<pid>-<random>.tmp`, from the
+//! beginning.
 //!
-//! **Whoever sees a temporary name finds the file locked** (flock(2)) as long as its maker lives: `sweep` removes what is
-//! not. A file without a name is locked before it has one. A file that begins with a name is not locked for a moment; if it
-//! is taken for dead in that moment, another is made.
+//! **A file with a temporary name is locked** (flock(2)) while its upload runs. `sweep` removes files with temporary
+//! names that are not locked. A file without a name is locked before it gets a temporary one. A file that begins with a
+//! name is unlocked for a moment; if `sweep` of another server removes it in that moment, another file is made.
 
 use super::discarded::{Discarded, PIECE};
 use super::journal::identity;
@@ -26,26 +27,26 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Pieces from here up are written as they come.
+/// The size of the write buffer. Pieces at least as long go to the file directly.
 pub(super) const BUFFER: usize = 4096;
-/// How often a file that begins with a name is made anew.
+/// How many files are made before an upload fails because `sweep` of another server removes each of them.
 const TRIES: usize = 8;
 
-/// A file that is not there yet. Dropped, it never was.
+/// A file without its final name. If it is dropped, nothing of it is left.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub dir: OwnedFd,
-    /// Buffered: a client can make chunks of one byte, and a system call for each would hold the loop up.
+    /// Buffered: a client can send chunks of one byte, and one system call for each would hold up the event loop.
     pub file: BufWriter<File>,
-    /// Its temporary name, where it has one, ours to remove.
+    /// The temporary name, if the file has one. It is removed on drop.
     temporary: Option<Vec<u8>>,
-    /// Whether it has taken its name: then it is others' to open.
+    /// Whether the file has its final name. From then on others may have it open, so it must not be truncated.
     is_there: bool,
     discarded: Arc<Discarded>,
 }
 
 impl Staged {
-    /// Makes an empty file for `dir`. `old`: what has the name that it will take.
+    /// Makes an empty file in `dir`. `old`: the file that has the final name now, if any.
     pub fn create(store: &Writable, root: &Root, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
         let nameless = if root.descriptors().is_some() { nameless(&dir)? } else { None };
         match nameless {
@@ -54,9 +55,9 @@ impl Staged {
         }
     }
 
-    /// The same with a temporary name from the beginning.
+    /// Like `create`, with a temporary name from the beginning.
     pub fn create_named(store: &Writable, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
-        // Under its temporary name it can be read by no more people than what it replaces.
+        // Under the temporary name, no user can read the file who could not read the file that it replaces.
         let mode = old.map_or(0o666, |old| old.st_mode & 0o666);
         let (file, name) = named(&dir, Mode::from_raw_mode(mode))?;
         Ok(Staged::new(store, dir, file, Some(name)))
@@ -67,12 +68,13 @@ impl Staged {
         Staged { dir, file, temporary, is_there: false, discarded }
     }
 
-    /// Takes `name` if it is free, in one step; EEXIST if not.
+    /// Gives the file `name` if that is free, in one step; EEXIST if not.
     pub fn take_free_name(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
         match &self.temporary {
             None => self.link(root, name)?,
             Some(temporary) => match renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::NOREPLACE) {
-                // NFS and many FUSE file systems have no such rename. A second name is as atomic: Drop removes the first.
+                // NFS and many FUSE file systems have no RENAME_NOREPLACE. linkat is as atomic; Drop then removes the
+                // temporary name.
                 Err(Errno::INVAL | Errno::NOSYS) => linkat(&self.dir, temporary, &self.dir, name, AtFlags::empty())?,
                 Err(errno) => return Err(errno),
                 Ok(()) => self.temporary = None,
@@ -82,7 +84,7 @@ impl Staged {
         Ok(())
     }
 
-    /// Takes `name` from the file that has it, in one step. `now`: the time in seconds since 1970.
+    /// Gives the file `name`, which another file has, in one step. `now`: the time in seconds since 1970.
     pub fn replace(&mut self, root: &Root, name: &[u8], now: u64) -> Result<(), Errno> {
         self.resemble(name, now)?;
         if self.temporary.is_none() {
@@ -96,7 +98,7 @@ impl Staged {
     }
 
     fn take_temporary_name(&self, root: &Root) -> Result<Vec<u8>, Errno> {
-        // Where there are no locks, nothing is removed either.
+        // If the file system has no locks, this fails; then `sweep` removes nothing either.
         let _ = flock(self.file.get_ref(), FlockOperation::NonBlockingLockExclusive);
         loop {
             let name = temporary_name();
@@ -107,15 +109,15 @@ impl Staged {
         }
     }
 
-    /// Links a file without a name.
+    /// Links a file that has no name yet.
     fn link(&self, root: &Root, name: &[u8]) -> Result<(), Errno> {
         let descriptors = root.descriptors().ok_or(Errno::NOENT)?;
         let own = DecInt::from_fd(self.file.get_ref());
         linkat(descriptors, own, &self.dir, name, AtFlags::SYMLINK_FOLLOW)
     }
 
-    /// Takes over permissions, and owner and group where the system permits it, from the file that has `name`. A link there
-    /// has none of its own.
+    /// Copies the permissions, and the owner and group if the system permits it, from the file that has `name`. If that
+    /// is a symbolic link, nothing is copied: a link has no permissions of its own.
     fn resemble(&self, name: &[u8], now: u64) -> Result<(), Errno> {
         let old = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => old,
@@ -123,12 +125,13 @@ impl Staged {
             Err(errno) => return Err(errno),
         };
         let new = fstat(self.file.get_ref())?;
-        // The owner first: the mode may let the group read what another group should not.
+        // The owner first: the mode may let the old group read what another group must not.
         let has_group = self.belong(&new, &old)?;
-        // Set-id bits are never taken over: they were given to other content.
+        // Set-id bits are never copied: they were given to other content.
         let mut mode = old.st_mode & 0o777;
         if !has_group {
-            // To another group than it was meant for it says no more than to everybody.
+            // The file keeps another group than the old one. That group gets no permission that the old mode does not
+            // give to everybody.
             mode = mode & 0o707 | mode & (mode & 0o007) << 3;
         }
         if mode != new.st_mode & 0o7777 {
@@ -138,17 +141,18 @@ impl Staged {
         Ok(())
     }
 
-    /// Two changes within a second would have the same Last-Modified, and If-Unmodified-Since could not tell them apart. So
-    /// the second one is dated after that second.
+    /// Two changes within a second would have the same Last-Modified, and If-Unmodified-Since could not tell them
+    /// apart. So the second one is dated after that second.
     fn date_after(&self, old: &Stat, now: u64) {
         if u64::try_from(old.st_mtime).is_ok_and(|secs| secs >= now) {
             let modified = UNIX_EPOCH + Duration::from_secs(now + 1);
-            // A file system that refuses it has no times to tell changes apart by.
+            // An error is ignored: if the file system refuses to set times, its times are of no use to
+            // If-Unmodified-Since anyway.
             let _ = self.file.get_ref().set_modified(modified);
         }
     }
 
-    /// Sets owner and group, or the group alone; whether it is the group of `old`.
+    /// Sets owner and group, or the group alone. Returns whether the file now has the group of `old`.
     fn belong(&self, new: &Stat, old: &Stat) -> Result<bool, Errno> {
         let group = (new.st_gid != old.st_gid).then(|| Gid::from_raw(old.st_gid));
         if new.st_uid != old.st_uid && self.chown(Some(Uid::from_raw(old.st_uid)), group)? {
@@ -159,7 +163,7 @@ impl Staged {
 
     fn chown(&self, owner: Option<Uid>, group: Option<Gid>) -> Result<bool, Errno> {
         match fchown(self.file.get_ref(), owner, group) {
-            // INVAL: an owner that does not exist in this container.
+            // EINVAL: the owner has no mapping in this container's user namespace.
             Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
             other => other.map(|()| true),
         }
@@ -169,10 +173,11 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // Nobody is left to be told of a failure; the name is never served.
+            // An error is ignored: no request waits for it, and a temporary name is never served.
             let _ = unlinkat(&self.dir, temporary, AtFlags::empty());
         }
-        // Closing it would free all of it at once. A second name may have been given to it by others.
+        // Closing a large file would free all of its blocks at once, so `Discarded` frees it in pieces. Not if another
+        // process has linked it.
         let file = self.file.get_ref();
         if !self.is_there
             && let Ok(stat) = fstat(file)
@@ -185,9 +190,9 @@ impl Drop for Staged {
     }
 }
 
-/// `None` where the file system makes no such files.
+/// A file without a name. `None` if the file system does not support O_TMPFILE.
 fn nameless(dir: &OwnedFd) -> Result<Option<File>, Errno> {
-    // Without O_EXCL, which would forbid the link.
+    // Without O_EXCL, which would forbid to link the file later.
     let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
     match openat(dir, ".", flags, Mode::from_raw_mode(0o666)) {
         Ok(file) => Ok(Some(file.into())),
@@ -212,23 +217,23 @@ fn named(dir: &OwnedFd, mode: Mode) -> Result<(File, Vec<u8>), Errno> {
     Err(Errno::AGAIN)
 }
 
-/// Whether a file that was made with a name is locked and was not taken for dead before that.
+/// Locks a file that was made with a name. Returns whether `sweep` of another server has left it alone until then.
 fn lock_new(dir: &OwnedFd, file: &File, name: &[u8]) -> Result<bool, Errno> {
     if flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
         return Ok(false);
     }
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(identity(&stat) == identity(&fstat(file)?)),
-        // The directory's removal looks the same: making the next file tells.
+        // The removal of the whole directory also gives NOENT. Then making the next file fails with the real error.
         Err(Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno),
     }
 }
 
-/// Random rather than counted: in a container every run has the same process id, and a name that the last one left must not
-/// stand in the way.
+/// Random and not a counter: in a container the server often has the same process id in every run, and the temporary
+/// names of the last run must not collide with new ones.
 fn temporary_name() -> Vec<u8> {
-    // RandomState is the standard library's only source of chance, and good enough to avoid 2 in 2^64.
+    // RandomState is the only source of randomness in the standard library. 64 bits are enough to avoid collisions.
     let chance = RandomState::new().build_hasher().finish();
     let mut name = TEMPORARY.to_vec();
     name.extend(format!("{}-{chance:016x}", std::process::id()).bytes());
@@ -253,7 +258,7 @@ mod tests {
         Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
     }
 
-    /// One without a name, and one with a name from the beginning.
+    /// One staged file without a name, and one with a name from the beginning.
     fn root(store: &Writable) -> Arc<Root> {
         store.root.known().unwrap()
     }
@@ -273,7 +278,7 @@ mod tests {
         names
     }
 
-    /// Another server starts on the store and looks through it.
+    /// Another server starts on the same store and sweeps it.
     fn sweep(dir: &Scratch) {
         let (store, now) = (store(dir), Instant::now());
         while store.next_chore(now).is_some() {
@@ -326,7 +331,7 @@ mod tests {
             fchmod(named.file.get_ref(), Mode::from_raw_mode(mode)).unwrap();
             let path = dir.root().join(String::from_utf8(name).unwrap());
             let kept = dir.outside().join("kept");
-            // As if it had been killed: its lock goes, and nothing is tidied up.
+            // Simulates a kill: the lock is released, and Drop does not find the file under its name.
             fs::rename(&path, &kept).unwrap();
             drop(named);
             fs::rename(&kept, &path).unwrap();
@@ -357,7 +362,8 @@ mod tests {
             store.do_chore(now);
             assert_eq!(store.next_chore(now), None);
         }
-        // What took its name is left as it is, though it has lost that again and somebody reads it.
+        // A file that got its final name is not truncated, even if it has lost that name again: somebody may still read
+        // it.
         for which in 0..2 {
             let mut staged = both(&store).into_iter().nth(which).unwrap();
             staged.file.get_ref().set_len(3 * PIECE).unwrap();
@@ -373,7 +379,7 @@ mod tests {
         let dir = Scratch::new();
         let (place, _) = root(&store(&dir)).parent(OLD.as_bytes()).map(|(dir, name)| (dir, name.to_vec())).unwrap();
         let make = || File::create(dir.root().join(OLD)).unwrap();
-        // The other one has the lock, or has removed the name, or somebody else has it by now.
+        // `sweep` of another server has the lock, or has removed the name, or the name belongs to another file by now.
         let file = make();
         let other = make();
         flock(&other, FlockOperation::LockExclusive).unwrap();

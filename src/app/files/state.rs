@@ -1,5 +1,4 @@
-//! The state of a file that a change of the store is made for: checked before the change begins, and once more under the
-//! lock.
+//! The state of a file that a conditional change refers to: checked before the change begins, and again under the lock.
 
 use crate::app::files::cache::Stored;
 use crate::app::files::lookup::{Located, Meta, Refused, Root};
@@ -11,14 +10,15 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct State {
     pub meta: Meta,
-    /// Of a file whose tag was asked for, if it has one.
+    /// Only if the tag was asked for and the file has one.
     pub etag: Option<ETag>,
     /// Whether equal times mean equal content.
     is_settled: bool,
 }
 
 impl State {
-    /// What `path` leads to. Its tag may need its content: it is only worked out on demand. Adds to `cost` what that cost.
+    /// Looks at the file that `path` leads to. A tag may need the file's content, so it is computed only if
+    /// `is_tag_asked`. Adds the cost to `cost`.
     pub fn look(
         root: &Arc<Root>,
         path: &[u8],
@@ -41,8 +41,8 @@ impl State {
         })
     }
 
-    /// Whether `path` still leads to this. The times of a file that had only just changed are not enough: then its content
-    /// is looked at once more.
+    /// Whether `path` still leads to the same file in the same state. If the file had only just changed, its times are
+    /// not enough: then its content is hashed again.
     pub fn still_holds(&self, root: &Arc<Root>, path: &[u8], now_unix: u64, cost: &mut usize) -> bool {
         let has_to_tell = !self.is_settled && self.etag.is_some();
         State::look(root, path, has_to_tell, now_unix, cost)

@@ -1,11 +1,12 @@
 //! Removes the temporary files that a killed server has left in its store.
 //!
-//! Every start looks through the store's own directory and those that the journal names; a directory into which an upload
-//! begins is looked through as well. It is done in steps, so that a directory of any size holds nobody up.
+//! At start the server scans the store's own directory and the directories that the journal names. When an upload
+//! begins, its directory is scanned as well. A scan is done in small steps, so that a large directory does not hold up
+//! the event loop.
 //!
-//! Its one rule: **a temporary file that is locked belongs to an upload under way, of whatever server, and stays.** The
-//! maker holds flock(2) on it from before the first moment in which it could be taken for dead; the kernel lets go of the
-//! lock of a server that ends in any way. Where the file system has no locks nothing is removed.
+//! Its one rule: **a locked temporary file belongs to a running upload, of this server or another, and stays.** A
+//! server holds flock(2) on its temporary file before a sweep could take the file for a leftover. When a server ends,
+//! in whatever way, the kernel releases its locks. If the file system has no locks, nothing is removed.
 
 use super::discarded::PIECE;
 use super::journal::{Journal, identity};
@@ -21,44 +22,45 @@ use std::time::{Duration, Instant};
 
 /// How the name of a temporary file ends.
 pub(super) const SUFFIX: &[u8] = b".tmp";
-/// A step: a tenth of a millisecond, or what it takes to remove two files.
+/// The cost of one step: a tenth of a millisecond, or two removed files.
 const STEP: usize = 2 * cost::NAME;
-/// From one look through a directory to the next, while uploads go on: this, or for each of its entries a hundred times
-/// what it takes to read one.
+/// The shortest time between two scans of one directory while uploads go on: `PAUSE`, or `ENTRY_PAUSE` for each of its
+/// entries if that is longer. `ENTRY_PAUSE` is a hundred times what it takes to read an entry.
 const PAUSE: Duration = Duration::from_secs(1);
 const ENTRY_PAUSE: Duration = Duration::from_micros(50);
-/// From one look through all directories to the next, where the journal is long: this, or the same for each entry.
+/// The shortest time between two scans of all directories while the journal is long: `ROUND_PAUSE`, or `ENTRY_PAUSE`
+/// for each entry if that is longer.
 const ROUND_PAUSE: Duration = Duration::from_secs(60);
-/// Most directories that wait, and most that are remembered.
+/// Limit of the directories that wait for a scan, and of the directories whose last scan is remembered.
 const FOLDERS: usize = 1024;
 
-/// What is still to be looked through.
+/// The directories that are still to be scanned.
 #[derive(Debug, Default)]
 pub struct Sweep {
     scan: Option<Scan>,
-    /// The directories that the journal named when the round began, how many they were, and whether one of them could not be
-    /// read.
+    /// A round scans all directories of the journal. `round`: those still to scan. `round_size`: how many the journal
+    /// named when the round began. `is_incomplete`: one of them could not be read.
     round: VecDeque<Box<[u8]>>,
     round_size: Option<usize>,
     is_incomplete: bool,
     round_entries: u32,
     next_round: Option<Instant>,
-    /// Those into which uploads have begun, and when each is due.
+    /// Directories into which uploads have begun, each with the time of its scan.
     entered: Vec<(Instant, Box<[u8]>)>,
-    /// When a directory may be looked through again.
+    /// The time before which a directory is not scanned again.
     rested: HashMap<Box<[u8]>, Instant>,
     removed: usize,
 }
 
 impl Sweep {
-    /// Begins to look through all directories of the journal, and the store's own.
+    /// Begins to scan all directories of the journal, and the store's own.
     pub fn begin_round(&mut self, folders: Vec<Box<[u8]>>) {
         (self.round_size, self.is_incomplete, self.round_entries) = (Some(folders.len()), false, 0);
         self.round = folders.into();
         self.round.push_front(Box::default());
     }
 
-    /// The same, because the journal is long: not more often than `ROUND_PAUSE`.
+    /// Like `begin_round`, but not more often than `ROUND_PAUSE`. Called while the journal is long.
     pub fn begin_round_if_rested(&mut self, folders: impl FnOnce() -> Vec<Box<[u8]>>, now: Instant) {
         if self.round_size.is_none() && self.next_round.is_none_or(|next| next <= now) {
             self.begin_round(folders());
@@ -74,7 +76,7 @@ impl Sweep {
         }
     }
 
-    /// When `step` is to be called.
+    /// When `step` has to be called next.
     pub fn next(&self, now: Instant) -> Option<Instant> {
         if self.scan.is_some() || self.round_size.is_some() {
             return Some(now);
@@ -82,7 +84,7 @@ impl Sweep {
         self.entered.iter().map(|(due, _)| *due).min()
     }
 
-    /// Goes on, for about a tenth of a millisecond.
+    /// Continues the scan for about a tenth of a millisecond.
     pub fn step(&mut self, root: &Root, journal: &Journal, now: Instant) {
         let mut cost = 0;
         while cost < STEP {
@@ -132,12 +134,13 @@ impl Sweep {
     }
 }
 
-/// One directory.
+/// The scan of one directory.
 struct Scan {
     folder: Box<[u8]>,
     dir: Dir,
     seen: u32,
-    /// A large file that is freed in pieces, locked meanwhile, and its size.
+    /// A large file that is freed in pieces before its name is removed, with its name and size. Dropping the file
+    /// releases its lock.
     shrinking: Option<(File, Box<[u8]>, u64)>,
 }
 
@@ -149,7 +152,7 @@ impl Scan {
         Ok(Scan { folder, dir, seen: 0, shrinking: None })
     }
 
-    /// Goes on; `true` at the end of the directory. What fails is left: the next look finds it again.
+    /// Continues; `true` at the end of the directory. An entry that fails is skipped: the next scan finds it again.
     fn step(&mut self, cost: &mut usize, removed: &mut usize) -> bool {
         if let Some((file, name, size)) = self.shrinking.take() {
             *cost += STEP;
@@ -187,20 +190,21 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// Locks the temporary file of that name, if nobody else has, and says how much of it may be freed before it is removed:
-/// nothing where the file has another name as well.
+/// Locks the temporary file `name`, unless an upload holds the lock. Returns the file, and how many of its bytes can be
+/// freed before the name is removed: 0 if the file is not writable, or has a second name under which its content stays.
 fn claim(dir: BorrowedFd, name: &[u8]) -> Result<(File, u64), Errno> {
     if FileType::from_raw_mode(statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode) != FileType::RegularFile {
         return Err(Errno::INVAL);
     }
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    // To be written: NFS locks no other for its holder alone. A file that has its mode already may be read-only.
+    // Opened for writing, because NFS gives an exclusive lock only on a writable descriptor. A file that already has
+    // its final mode may be read-only.
     let (file, is_writable) = match openat(dir, name, flags | OFlags::RDWR, Mode::empty()) {
         Err(Errno::ACCESS) => (openat(dir, name, flags | OFlags::RDONLY, Mode::empty())?, false),
         other => (other?, true),
     };
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    // The name may have been given up, and taken anew, before the lock.
+    // Between the open and the lock, the name may have been removed and given to another file.
     let stat = fstat(&file)?;
     if identity(&stat) != identity(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?) {
         return Err(Errno::NOENT);
@@ -220,7 +224,7 @@ mod tests {
         Root::open(&dir.root(), Symlinks::Inside, false).unwrap()
     }
 
-    /// As many steps as it takes; how many.
+    /// Runs steps until the sweep is done, and returns their number.
     fn run(sweep: &mut Sweep, root: &Root, journal: &Journal, now: Instant) -> usize {
         let mut steps = 0;
         while sweep.next(now).is_some_and(|next| next <= now) {

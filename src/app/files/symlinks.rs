@@ -1,8 +1,8 @@
-//! Where the symbolic links of a path lead, by name: what realpath(3) tells, and which links said so.
+//! Resolves the symbolic links of a path by name, as realpath(3) does, and records which links were read.
 //!
-//! Leaves every decision to the resolver. A name may be out of date as soon as it is known, so it is only ever opened
-//! beneath the root and through no link. The links that were read are kept: a target that is missing while they still
-//! say the same is really missing, and was not replaced by an atomic switch of a link.
+//! The resolver makes every decision. A resolved name may be out of date as soon as it is known, so it is only ever
+//! opened beneath the root and through no link. The record of links makes broken links certain: if a target is missing
+//! and all links still have the same content, it is really missing, and not replaced by an atomic switch of a link.
 
 use rustix::fs::{CWD, readlinkat};
 use rustix::io::Errno;
@@ -11,7 +11,7 @@ use std::ffi::CString;
 /// MAXSYMLINKS of Linux.
 const MOST: usize = 40;
 
-/// The links that were read on the way of a path, each with what it said.
+/// The links that were read while a path was resolved, each with its target.
 #[derive(Debug, Default)]
 pub(super) struct ReadLinks(Vec<(Vec<u8>, CString)>);
 
@@ -19,14 +19,15 @@ impl ReadLinks {
     /// The path without links that `path` below `root` leads to; `root` has no link in it.
     ///
     /// # Errors
-    /// What the kernel says of this path: NOENT, NOTDIR, LOOP, ACCESS, ...
+    /// What the kernel returns for this path: NOENT, NOTDIR, LOOP, ACCESS, ...
     pub fn resolve(&mut self, root: &[u8], path: &[u8]) -> Result<Vec<u8>, Errno> {
         let root = root.strip_suffix(b"/").unwrap_or(root);
         let mut at = root.to_vec();
-        // The segments still to go, the next one last.
+        // The segments that are still to resolve, the next one last.
         let mut rest = Vec::new();
         add_segments(path, &mut rest);
-        // The links whose targets are being followed: each by its place in `self.0`, and how many segments come after it.
+        // The links whose targets are being resolved: each as its index in `self.0`, and the number of segments behind
+        // it.
         let mut followed: Vec<(usize, usize)> = Vec::new();
         while let Some(segment) = rest.pop() {
             while followed.pop_if(|(_, after)| *after > rest.len()).is_some() {}
@@ -35,14 +36,15 @@ impl ReadLinks {
             at.extend_from_slice(&segment);
             match read_link(&at) {
                 Ok(_) if self.0.len() == MOST => return Err(Errno::LOOP),
-                // Found early: forty rounds are much work for a link that leads nowhere.
+                // A loop is found early: forty rounds are much work for a link that leads nowhere.
                 Ok(_) if followed.iter().any(|(link, _)| self.0[*link].0 == at) => return Err(Errno::LOOP),
                 Ok(target) => {
                     let link = at.clone();
                     followed.push((self.0.len(), rest.len()));
                     let bytes = target.as_bytes();
                     at.truncate(if bytes.starts_with(b"/") { 0 } else { parent });
-                    // Most absolute links lead into the root, whose own name need not be looked at.
+                    // Most absolute links lead into the root. Then the root's own path, which has no link, is not
+                    // resolved again.
                     let below = bytes.strip_prefix(root).filter(|below| below.starts_with(b"/"));
                     if below.is_some() {
                         at.extend_from_slice(root);
@@ -50,7 +52,7 @@ impl ReadLinks {
                     add_segments(below.unwrap_or(bytes), &mut rest);
                     self.0.push((link, target));
                 }
-                // No link. That `file/..` and `file/.` are NOTDIR is told by their being read.
+                // EINVAL: not a link. For `file/..` and `file/.` the kernel has already returned NOTDIR.
                 Err(Errno::INVAL) if segment == b"." => at.truncate(parent),
                 Err(Errno::INVAL) if segment == b".." => {
                     at.truncate(parent);
@@ -66,13 +68,13 @@ impl ReadLinks {
         Ok(at)
     }
 
-    /// Whether every link says what it said when it was read.
+    /// Whether every link still has the target that was read.
     pub fn are_unchanged(&self) -> bool {
         self.0.iter().all(|(link, target)| read_link(link).as_ref() == Ok(target))
     }
 }
 
-/// Puts the segments of `path` before those in `rest`. A slash at the end asks for a directory, as `/.` does.
+/// Puts the segments of `path` before those in `rest`. A final slash asks for a directory, as `/.` does.
 fn add_segments(path: &[u8], rest: &mut Vec<Vec<u8>>) {
     let last: &[u8] = if path.ends_with(b"/") { b"." } else { b"" };
     let segments = path.split(|&byte| byte == b'/').chain([last]).filter(|segment| !segment.is_empty());

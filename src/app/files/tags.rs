@@ -1,18 +1,20 @@
 //! The entity tag of a file, by the rule of `--etag`.
 //!
-//! With `inode` **a tag is another whenever the content may be another**. It is made of device, inode, ctime and size, and
-//! of a hash of the content where that is read whole:
-//! - ctime and not mtime: programs set mtime to what they like (npm, rsync, tar, touch), and no program can set ctime. It is
-//!   told of an inode that is used again too: a new file's ctime is no older than the file. Hence no time of birth.
-//! - The hash, because times alone are not enough for a file that has just changed: the kernel gives a file its new time
-//!   before the bytes are there, and before Linux 6.13 two changes within one tick (1 to 4 ms) leave the same time.
-//! - A large file is not hashed. Its tag is told once its ctime lies back by more than `SETTLED`, and at once where each
-//!   change is certain to leave another ctime than the one that was told (`Kind::Multigrain`). Until then it has none.
+//! With `inode` **the tag changes whenever the content may have changed**. It is made of device, inode, ctime and size,
+//! and of a hash of the content if the file is small enough to be read whole:
+//! - ctime and not mtime: programs set mtime as they like (npm, rsync, tar, touch), and no program can set ctime. It
+//!   also tells apart two files that had the same inode one after the other: a new file's ctime is no older than the
+//!   file. So the birth time is not needed.
+//! - The hash, because times alone do not tell for a file that has just changed: the kernel sets the new time before it
+//!   writes the bytes, and before Linux 6.13 two changes within one tick (1 to 4 ms) leave the same time.
+//! - A large file is not hashed. It gets a tag once its ctime is older than `SETTLED`, or at once if every change is
+//!   certain to give another ctime than the one that was read (`Kind::Multigrain`). Until then it has no tag.
 //!
-//! A changed mode, owner or number of links makes another tag of the same content, which costs a transfer.
+//! A new mode, owner or number of links changes the tag of unchanged content, which costs one transfer.
 //!
-//! With `content` equal files have equal tags on all servers: size and hash. A large file has a weak tag of mtime and size,
-//! so that nothing is put together of two files. With `mtime-size` the tag is what other servers make of it.
+//! With `content` equal files have equal tags on all servers: size and hash. A large file has a weak tag of mtime and
+//! size: weak, so that a client never combines parts of two files. With `mtime-size` the tag is like the one of other
+//! servers.
 
 use crate::app::files::content::WHOLE;
 use crate::app::files::file_system::Kind;
@@ -20,14 +22,13 @@ use crate::app::files::lookup::Meta;
 use crate::config::site::EtagRule;
 use crate::http::etag::ETag;
 
-/// How many seconds a file must have been left alone before its times can be trusted. On FAT they tick every two seconds.
+/// How many seconds a file must be unchanged before its times can be trusted. On FAT times tick every two seconds.
 pub const SETTLED: i64 = 2;
 
-/// Odd, and without a pattern: the fraction of the square roots of 2, 3, 5 and 7.
+/// Odd numbers without a pattern: the fractions of the square roots of 2, 3, 5 and 7.
 const KEYS: [u64; 4] = [0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
 
-/// The tag of a file, where it has one. `content`: its hash, where it was read in one piece. `tells`: whether the next
-/// change of the file is certain to leave another ctime (`tells`).
+/// The tag of a file, if it has one. `content`: its hash, if it was read whole. `tells`: the result of `tells`.
 pub fn tag(rule: EtagRule, meta: &Meta, content: Option<u64>, tells: bool) -> Option<ETag> {
     let size = meta.size;
     let modified = [meta.mtime.0.cast_unsigned(), u64::from(meta.mtime.1), size];
@@ -35,7 +36,7 @@ pub fn tag(rule: EtagRule, meta: &Meta, content: Option<u64>, tells: bool) -> Op
         (EtagRule::MtimeSize, _) => Some(ETag::strong(&modified)),
         (EtagRule::Inode, Some(content)) => Some(ETag::strong(&[size, fold(identity(meta) | 1, content) ^ content])),
         (EtagRule::Content, Some(content)) => Some(ETag::strong(&[size, content])),
-        // It is small and yet was not read in one piece: it is being written to.
+        // A small file that could not be read whole is being written to.
         (_, None) if size <= WHOLE || !tells => None,
         (EtagRule::Inode, None) => Some(ETag::strong(&[size, identity(meta)])),
         (EtagRule::Content, None) => Some(ETag::weak(&modified)),
@@ -47,12 +48,12 @@ pub fn tells(meta: &Meta, kind: Kind, now_unix: u64) -> bool {
     kind == Kind::Multigrain || is_settled(meta, now_unix)
 }
 
-/// Whether a file has been left alone for long enough that its next change shows in its times.
+/// Whether a file has been unchanged for long enough that its next change shows in its times.
 pub fn is_settled(meta: &Meta, now_unix: u64) -> bool {
     meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now_unix).unwrap_or(i64::MAX)
 }
 
-/// A number for which file this is, in which state.
+/// A hash of device, inode, ctime and size.
 fn identity(meta: &Meta) -> u64 {
     let numbers = [meta.dev, meta.ino, meta.ctime.0.cast_unsigned(), u64::from(meta.ctime.1)];
     let numbers = numbers.map(u64::to_le_bytes);
@@ -64,8 +65,9 @@ pub fn hash_of(content: &[u8]) -> u64 {
     hash(0, content)
 }
 
-/// A hash of 64 bits, by multiplying and folding as wyhash does, 64 bytes a round: a tenth of what SipHash takes. It is the
-/// same on every machine. Two contents of one hash do not come about by chance; they can be made on purpose.
+/// A hash of 64 bits, by multiplying and folding as wyhash does, 64 bytes a round. It takes a tenth of the time of
+/// SipHash, and is the same on every machine. Two contents do not get the same hash by chance, but somebody can
+/// construct them.
 fn hash(seed: u64, bytes: &[u8]) -> u64 {
     let mut lanes = KEYS.map(|key| seed ^ key);
     let (rounds, rest) = bytes.as_chunks();
@@ -82,7 +84,7 @@ fn mix(lanes: &mut [u64; 4], round: &[u8; 64]) {
     let words = round.as_chunks().0;
     for (at, lane) in lanes.iter_mut().enumerate() {
         let (first, second) = (u64::from_le_bytes(words[2 * at]), u64::from_le_bytes(words[2 * at + 1]));
-        // A product of 0 must not make the rounds before forgotten.
+        // If the product is 0, the lane must still depend on the rounds before.
         *lane = fold(first ^ KEYS[at], second ^ *lane) ^ lane.rotate_left(29) ^ first;
     }
 }
@@ -115,7 +117,7 @@ mod tests {
                 assert!(seen.insert(hash(0, &other)), "bit {bit} of {length} bytes");
             }
         }
-        // Each word of a round as one that makes a product of 0.
+        // Words that make the product 0.
         let mut bytes = [7; 192];
         let before = hash(0, &bytes);
         for (lane, key) in KEYS.iter().enumerate() {

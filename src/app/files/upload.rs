@@ -1,16 +1,15 @@
-//! An upload on its way to the disk: a temporary file beside its target, which takes the target's
-//! name at the end.
+//! An upload on its way to the disk: a temporary file in the target's directory, which gets the target's name at the
+//! end.
 //!
-//! Leaves the decision whether the upload is wanted (route, size, preconditions), the body's
-//! framing and the status to others. Makes no directories. Its one rule: **a reader sees the old
-//! file or the whole new one, and a broken upload leaves nothing.** `staging` makes the file and
-//! gives it its name; the journal names the directory, should the server be killed.
+//! Others decide whether the upload is wanted (route, size, preconditions), decode the body's framing and choose the
+//! status. Makes no directories. Its one rule: **a reader sees the old file or the whole new one, and a broken upload
+//! leaves nothing.** `staging` makes the file and gives it its name. The journal names the directory, so that leftovers
+//! of a killed server are found.
 //!
-//! Nothing is followed at the final name: a symbolic link there is itself replaced. A file that
-//! replaces another has its permissions, and its owner and group where the system permits that, but
-//! not its set-id bits, access control lists and extended attributes. A file that replaces none has
-//! the mode 0666 less the umask. There is no fsync: it would stop the loop for the disk's time.
-//! After a power cut the name may stand for an empty file.
+//! If the final name is a symbolic link, the link itself is replaced, not its target. A file that replaces another gets
+//! its permissions, and its owner and group if the system permits that, but not its set-id bits, access control lists
+//! and extended attributes. A file that replaces none has the mode 0666 less the umask. There is no fsync: it would
+//! block the event loop until the disk has written. After a power cut the name may lead to an empty file.
 
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -24,7 +23,7 @@ use super::lookup::{Refused, Root};
 use super::staging::Staged;
 use super::writable::Writable;
 
-/// An upload that has begun. Dropped before its commit it was never there.
+/// A running upload. If it is dropped before `commit`, nothing of it is left.
 #[derive(Debug)]
 pub struct Incoming {
     staged: Staged,
@@ -33,32 +32,30 @@ pub struct Incoming {
     _entry: JournalEntry,
 }
 
-/// What commit does about a file that has the name already.
+/// What `commit` does if the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// Leaves it alone, decided in the same moment as the rename: `If-None-Match: *`.
+    /// Leaves the existing file (`If-None-Match: *`). The check and the rename are one system call.
     CreateOnly,
     Replace,
 }
 
-/// What commit has done.
+/// What `commit` did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Committed {
     Created,
-    /// The name was taken. (If someone deletes the old file within the commit it is still called
-    /// replaced.)
+    /// The name was taken. (If another process removes the old file during the commit, the result is still `Replaced`.)
     Replaced,
-    /// The name was taken, and `CreateOnly` left it. The upload is gone.
+    /// The name was taken, and `CreateOnly` left the existing file. The upload has been dropped.
     Exists,
 }
 
-/// Why an upload cannot be kept. The io errors of `write` and `commit` become one by `?`.
+/// Why an upload cannot be kept. `?` converts the io errors of `write` and `commit` to this.
 #[derive(Debug)]
 pub enum UploadError {
-    /// The place is refused by the resolver, or by the file system: NotFound, Forbidden (also
-    /// read-only), ...
+    /// The resolver or the file system refuses the path: NotFound, Forbidden (also for a read-only file system), ...
     Refused(Refused),
-    /// The name stands for a directory.
+    /// The path leads to a directory.
     Directory,
     /// No space, no inode, over quota, or over the largest file allowed: 507.
     Full,
@@ -68,7 +65,7 @@ impl Incoming {
     /// Begins an upload to `path` below the root. Its directory has to exist.
     pub fn create(store: &Writable, root: &Arc<Root>, path: &[u8]) -> Result<Incoming, UploadError> {
         let (dir, name) = root.parent(path)?;
-        // Known before the body is sent; commit finds out again, for one made meanwhile.
+        // Refused before the content arrives. `commit` checks again, for a directory that is made meanwhile.
         let old = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW).ok();
         if old.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode).is_dir()) {
             return Err(UploadError::Directory);
@@ -80,27 +77,25 @@ impl Incoming {
 
     /// Appends all of `bytes`.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Goes on after EINTR and short writes; a write of nothing, which would not end, is an
-        // error.
+        // write_all repeats after EINTR and short writes. A write of 0 bytes is an error and not an endless loop.
         self.staged.file.write_all(bytes)
     }
 
-    /// The directory in which it takes its name.
+    /// The directory in which the file gets its name.
     pub fn dir(&self) -> &OwnedFd {
         &self.staged.dir
     }
 
-    /// Writes what is still held back, so that `commit` need not.
+    /// Writes what is still buffered, so that `commit` need not.
     pub fn flush(&mut self) -> io::Result<()> {
         self.staged.file.flush()
     }
 
-    /// Gives the file its name below `root`, in one step. On an error, a directory in its place
-    /// among them, the upload is gone. `now`: the time in seconds since 1970.
+    /// Gives the file its name below `root`, in one step. On an error (for example, a directory has the name) nothing
+    /// of the upload is left. `now`: the time in seconds since 1970.
     pub fn commit(mut self, root: &Root, mode: Commit, now: u64) -> io::Result<Committed> {
         self.flush()?;
-        // Tried first even to replace: of two uploads that create the same file exactly one is told
-        // so.
+        // Tried first even for `Replace`: if two uploads create the same file, exactly one gets `Created`.
         match self.staged.take_free_name(root, &self.name) {
             Ok(()) => Ok(Committed::Created),
             Err(Errno::EXIST) if mode == Commit::CreateOnly => Ok(Committed::Exists),
@@ -265,7 +260,7 @@ mod tests {
         std::fs::create_dir(dir.root().join("sub")).unwrap();
         let store = store(&dir);
         assert!(matches!(Incoming::create(&store, &root(&store), b"sub"), Err(UploadError::Directory)));
-        // One that appears while the body is on its way.
+        // A directory that appears while the content arrives.
         let incoming = Incoming::create(&store, &root(&store), b"late").unwrap();
         std::fs::create_dir(dir.root().join("late")).unwrap();
         let error = incoming.commit(&root(&store), Commit::Replace, NOW).unwrap_err();
@@ -302,7 +297,7 @@ mod tests {
     fn a_full_disk_has_its_own_error_and_leaves_nothing() {
         let dir = Scratch::new();
         let store = store(&dir);
-        // Told by the write, or at the end where the content was short enough to be kept back.
+        // The error comes from `write`, or from `commit` if the content was short enough to stay in the buffer.
         for length in [BUFFER, 1] {
             let mut incoming = Incoming::create(&store, &root(&store), b"a").unwrap();
             let full = File::options().write(true).open("/dev/full").unwrap();

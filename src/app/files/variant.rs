@@ -1,4 +1,4 @@
-//! A file in a content coding that the server makes: once, for all clients that want it.
+//! A file in a content coding that the server makes: compressed once for all clients that receive it.
 //!
 //! ```text
 //!  absent ──join──► being made ──the end is made──► made
@@ -6,9 +6,9 @@
 //!    └─the last leaves┘   └─the file cannot be read─► failed ─the last leaves─► absent
 //! ```
 //!
-//! A client that wants more than there is makes the next piece, for all. Thus it is made as fast as the fastest of them
-//! takes it; none waits for a slower one, and what one has begun the others finish. When the last client leaves before
-//! the end, what there is stays for the next one, unless coders are scarce.
+//! A client that has received all that has been made makes the next piece, for all clients. So the fastest client sets
+//! the pace, and none waits for a slower one. If the client that began leaves, the others go on. If the last client
+//! leaves before the end, what was made stays for the next client, unless coders are scarce.
 
 use crate::app::compress::{CODER_MEMORY, Coder};
 use crate::app::files::content::Content;
@@ -18,12 +18,12 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
-/// Bytes that go out for one pull of what is made already.
+/// The most bytes that one pull copies of what is made already.
 const COPIED: usize = 32 * 1024;
-/// Bytes that are compressed in one go. They cost what a session may spend before others have their turn.
+/// The bytes that are compressed in one go. They cost what a session may spend before others have their turn.
 const STEP: usize = cost::ADVANCE / cost::COMPRESSED_BYTE;
 
-/// A content on its way through a coder.
+/// Content that is being compressed.
 #[derive(Debug)]
 pub struct Compressing {
     coder: Coder,
@@ -35,10 +35,10 @@ pub struct Compressing {
 
 #[derive(Debug, Default)]
 pub struct Variant {
-    /// Complete. What is kept is served from here, without a lock.
+    /// The complete variant. Once it is set, it is served without a lock.
     made: OnceLock<Arc<[u8]>>,
     making: Mutex<Option<Box<Making>>>,
-    /// The memory that it takes: readable without the lock, which is held while compressing.
+    /// The memory that the variant takes. Readable without the lock, which is held during compression.
     memory: AtomicUsize,
 }
 
@@ -46,30 +46,30 @@ pub struct Variant {
 struct Making {
     /// What has been made so far.
     bytes: Vec<u8>,
-    /// `None` when it has failed: clients that have the beginning of it get no end.
+    /// `None` after an error: clients that have received the beginning get no end.
     compressing: Option<Compressing>,
-    /// Clients that take it.
+    /// The number of clients that receive it.
     clients: usize,
 }
 
-/// What `join` came to.
+/// The result of `join`.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Joined {
-    /// The client may `pull`, and has to `leave`.
+    /// The client may call `pull`, and must call `leave`.
     Shared,
-    /// There is no coder to begin with.
+    /// No coder is free.
     Busy,
-    /// It is not shared, or was begun and failed: the client needs a coder of its own.
+    /// The variant is not shared, or an attempt to make it has failed: the client needs a coder of its own.
     Alone,
 }
 
 impl Compressing {
-    /// Begins with a content of `size` bytes.
+    /// Begins with content of `size` bytes.
     pub fn new(coder: Coder, size: u64) -> Compressing {
         Compressing { coder, at: 0, size, finished: false }
     }
 
-    /// Goes on until there is output, the end, or one slice of work is done. What it has cost.
+    /// Continues until there is output, the end is reached, or one slice of work is done. Returns the cost.
     ///
     /// # Errors
     /// The content cannot be read, or has become shorter.
@@ -90,12 +90,12 @@ impl Compressing {
         Ok(cost)
     }
 
-    /// What was made and is yet to be taken out.
+    /// The output that has not been taken out yet.
     pub fn output(&mut self) -> &mut Vec<u8> {
         self.coder.output()
     }
 
-    /// Whether the end is among what was made.
+    /// Whether all of the content is compressed. The last of it may still be in `output`.
     pub fn is_finished(&self) -> bool {
         self.finished
     }
@@ -106,7 +106,7 @@ impl Variant {
         self.made.get()
     }
 
-    /// Puts what was made elsewhere here. Another thread may have been first; what it made is the same.
+    /// Sets the variant to `bytes`, which were made elsewhere. If another thread was first, its equal bytes stay.
     pub fn set(&self, bytes: Arc<[u8]>, changed: &AtomicUsize) {
         let len = bytes.len();
         if self.made.set(bytes).is_ok() {
@@ -114,12 +114,12 @@ impl Variant {
         }
     }
 
-    /// The memory that it takes at the moment.
+    /// The memory that the variant takes now.
     pub fn memory(&self) -> usize {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// One more client wants it from its beginning. `begin` is called when there is nothing to join.
+    /// A client begins to receive the variant. `begin` is called if nobody is making it.
     pub fn join(&self, changed: &AtomicUsize, begin: impl FnOnce() -> Option<Compressing>) -> Joined {
         let mut place = self.lock();
         if self.made.get().is_some() {
@@ -137,10 +137,11 @@ impl Variant {
         Joined::Shared
     }
 
-    /// A client has taken it, or has left before. `keep`: whether what no client wants may wait for the next.
+    /// A client no longer receives the variant, whether it got all of it or not. `keep`: if no client is left, an
+    /// unfinished variant stays for the next one.
     pub fn leave(&self, changed: &AtomicUsize, keep: bool) {
         let mut place = self.lock();
-        // When it is made there is no `Making` any more.
+        // Once the variant is complete, there is no `Making`.
         let Some(making) = place.as_mut() else { return };
         making.clients -= 1;
         if making.clients == 0 && (making.compressing.is_none() || !keep) {
@@ -149,11 +150,11 @@ impl Variant {
         }
     }
 
-    /// Writes what comes behind the first `at` bytes to `out`, and makes it first if nobody has. What it has cost, and
-    /// whether that was the end.
+    /// Appends what follows the first `at` bytes to `out`. If the client has all that has been made, compresses more
+    /// first. Returns the cost, and whether the end was reached.
     ///
     /// # Errors
-    /// The content cannot be read, or has become shorter, be it for this client or for another that was ahead of it.
+    /// The content cannot be read, or has become shorter, in this call or in one for another client.
     pub fn pull(
         &self,
         at: &mut usize,
@@ -174,18 +175,18 @@ impl Variant {
                 }
                 let made: Arc<[u8]> = std::mem::take(&mut making.bytes).into();
                 cost += made.len();
-                // Before the lock is given back: no other thread may find neither the one nor the other.
+                // Before the lock is released: another thread must find one of the two.
                 self.set(made, changed);
                 *place = None;
             }
         }
-        // It was made by now, here or while this waited for the lock.
+        // The variant is complete: by this call, or by another thread while this one waited for the lock.
         let made = self.made.get().ok_or(io::ErrorKind::UnexpectedEof)?;
         cost += copy(made, at, out);
         Ok((cost, *at == made.len()))
     }
 
-    /// Notes how much memory it takes now, and that this has changed.
+    /// Notes the memory that the variant takes now, and adds the difference to `changed`.
     fn count(&self, memory: usize, changed: &AtomicUsize) {
         let before = self.memory.swap(memory, Ordering::Relaxed);
         changed.fetch_add(before.abs_diff(memory), Ordering::Relaxed);
@@ -216,7 +217,7 @@ impl Making {
     }
 }
 
-/// Copies some of what comes behind the first `at` bytes.
+/// Copies the next piece of `bytes` after the first `at` bytes.
 fn copy(bytes: &[u8], at: &mut usize, out: &mut Vec<u8>) -> usize {
     let piece = &bytes[*at..bytes.len().min(*at + COPIED)];
     out.extend_from_slice(piece);
@@ -231,7 +232,7 @@ mod tests {
     use std::fs::File;
     use std::io::Read;
 
-    /// A content, what its variant takes, and coders to make it with.
+    /// Content, its variant, and coders to make the variant with.
     struct Fixture {
         content: Content,
         size: u64,
@@ -240,7 +241,7 @@ mod tests {
         coders: Arc<Coders>,
     }
 
-    /// How far a client is, and what it has.
+    /// The position of a client, and what it has received.
     #[derive(Default)]
     struct Client {
         at: usize,
@@ -250,7 +251,7 @@ mod tests {
 
     impl Fixture {
         fn new(most_coders: usize) -> Fixture {
-            // Words without an order, so that what is made is long as well.
+            // Random letters, so that the compressed content is long as well.
             let mut seed = 1_u32;
             let mut next = || {
                 seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -273,7 +274,7 @@ mod tests {
             self.variant.join(&self.changed, || Some(Compressing::new(coder()?, self.size)))
         }
 
-        /// Moves a client on by one pull. What that has cost besides the copying.
+        /// One pull of a client. Returns the cost without the copying.
         fn pull(&self, client: &mut Client) -> io::Result<usize> {
             let before = client.taken.len();
             let (cost, complete) =
@@ -303,7 +304,7 @@ mod tests {
         let mut clients: Vec<Client> = (0..100).map(|_| Client::default()).collect();
         assert!(clients.iter().all(|_| place.join() == Joined::Shared), "with one coder");
         let mut cost = 0;
-        // The fastest takes two pieces where others take one; the last begins when it is made.
+        // The fastest client pulls twice in each round. The last client begins when the variant is complete.
         while clients[..99].iter().any(|client| !client.complete) {
             cost += place.pull(&mut clients[0]).unwrap();
             for client in &mut clients[..99] {

@@ -1,16 +1,16 @@
-//! Whether anything has changed on the way to the files that are kept: the kernel is asked once for all of them
-//! (inotify(7)), where otherwise each is asked for by itself.
+//! Whether anything has changed on the way to the cached files: one question to the kernel answers for all of them
+//! (inotify(7)). Without it, each file needs a stat of its own.
 //!
-//! It only ever says that nothing has changed. After an event of whatever kind, or where a file cannot be watched, files are
-//! asked for one by one, as without it.
+//! It only ever says that nothing has changed. After any event, or if a file cannot be watched, the files are asked for
+//! one by one, as without it.
 //!
-//! What is watched is a file's inode and those of the directories between it and the root; the way to the root itself is
-//! followed by `root_path`. A change of the content, the times or the number of links, and a move, show on the inode,
-//! whatever name they were made by; the event is there before the call that made the change has returned. Not watched is a
-//! way with a symbolic link in it, or a file system that others than this kernel write to.
+//! Watched are a file's inode, and the inodes of the directories between it and the root; `root_path` follows the way
+//! to the root itself. A change of the content, the times or the number of links, and a move, is an event of the inode,
+//! by whichever name the change was made. The event is there before the call that made the change has returned. A path
+//! with a symbolic link in it is not watched, nor a file on a file system that other machines write to.
 //!
-//! Three things inotify does not tell: stores to a shared mapping, the completion of Linux AIO, and something being mounted
-//! over a directory. Hence `FRESH`.
+//! inotify does not report three things: stores to a shared mapping, the completion of Linux AIO, and a mount over a
+//! directory. Hence `FRESH`.
 
 use crate::app::files::inotify::{self, Inotify};
 use crate::app::files::lookup::{Meta, Root};
@@ -19,22 +19,23 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long an answer of the file system is trusted when no event has come.
+/// How long the result of a stat is trusted while no event comes.
 const FRESH: Duration = Duration::from_secs(1);
-/// Watched directories: more than most sites have, and far below what the kernel allows a user.
+/// Limit of watched directories: more than most sites have, and far below what the kernel allows a user.
 const DIRECTORIES: usize = 1024;
-/// Watched files, likewise.
+/// Limit of watched files, for the same reasons.
 const FILES: usize = 4096;
-/// Of a directory only itself matters: what comes and goes in it, unless it is on the way to a kept file, does not.
+/// Events of a directory itself. Names that come and go in it do not matter: a name on the way to a cached file is
+/// watched as an inode of its own.
 const ITSELF: WatchFlags = WatchFlags::ATTRIB.union(WatchFlags::MOVE_SELF).union(WatchFlags::DELETE_SELF);
 
 #[derive(Debug)]
 pub struct Watch {
-    /// How often something has changed is the epoch.
+    /// Its count of changes is the epoch.
     inotify: Arc<Inotify>,
     /// By their paths below the root.
     directories: HashMap<Box<[u8]>, Directory>,
-    /// The watches of files.
+    /// The watch numbers of files.
     files: HashSet<i32>,
 }
 
@@ -44,15 +45,15 @@ struct Directory {
     watch: i32,
     /// Device and inode.
     identity: (u64, u64),
-    /// In which its path was seen to lead to it.
+    /// The epoch in which its path was seen to lead to it.
     epoch: u64,
 }
 
-/// A file that is watched, and on what terms.
+/// A watched file, and how long the watch may replace a stat.
 #[derive(Debug)]
 pub struct Watched {
     watch: i32,
-    /// In which it was seen to be what it is.
+    /// The epoch in which the file was seen to be unchanged.
     epoch: u64,
     until: Instant,
 }
@@ -67,8 +68,8 @@ impl Watch {
         watched.until > read && watched.epoch == self.inotify.changes(read)
     }
 
-    /// Begins to watch the file that `path` leads to, or renews what was agreed. The caller looks at the file behind this
-    /// call, and forgets it if it is not the one that was `seen`.
+    /// Begins to watch the file that `path` leads to, or renews the watch. The caller must stat the file after this
+    /// call, and call `forget` if it is not the one in `seen`.
     pub fn renew(
         &mut self,
         watched: Option<Watched>,
@@ -81,7 +82,7 @@ impl Watch {
         let until = read + FRESH;
         match watched {
             Some(watched) if watched.epoch == epoch => Some(Watched { until, ..watched }),
-            // Where there is always something going on, watching anew each time costs more than it saves.
+            // If events come all the time, a new watch for each request would cost more than it saves.
             Some(watched) if watched.until > read => Some(watched),
             other => {
                 if let Some(watched) = other {
@@ -98,7 +99,8 @@ impl Watch {
         self.inotify.end(watched.watch);
     }
 
-    /// From the top down: once a directory is watched and its path leads to it, a later change of that way is an event.
+    /// From the top down: once a directory is watched and its path leads to it, every later change on that way is an
+    /// event.
     fn add(&mut self, root: &Root, path: &[u8], seen: &Meta, epoch: u64) -> Option<i32> {
         if self.files.len() >= FILES {
             return None;
@@ -111,7 +113,7 @@ impl Watch {
             return None;
         }
         let watch = self.inotify.watch(&file, ITSELF | WatchFlags::MODIFY)?;
-        // An inode has one watch, which can be ended once: it belongs to the first path that leads to it.
+        // An inode has one watch, which can be ended only once: it belongs to the first path that leads to it.
         self.files.insert(watch).then_some(watch)
     }
 
@@ -119,7 +121,8 @@ impl Watch {
         let leads_to = |identity| root.meta(path).is_ok_and(|meta| (meta.dev, meta.ino) == identity);
         let known = self.directories.get(path).copied();
         match known {
-            // A directory that is removed while somebody stands in it tells so only when it is left.
+            // The path is checked by a stat as well: if a removed directory is still some process's current directory,
+            // its event comes only when the process leaves.
             Some(known) if known.epoch == epoch && leads_to(known.identity) => return Some(()),
             None if self.directories.len() >= DIRECTORIES => {
                 self.forget_directories(|directory| directory.epoch != epoch)
@@ -149,7 +152,7 @@ impl Watch {
         gone.into_iter().for_each(|watch| self.end_unused(watch));
     }
 
-    /// Ends the watch of a directory, unless another path is known to lead to it.
+    /// Ends the watch of a directory, unless another known path leads to it.
     fn end_unused(&self, watch: i32) {
         if !self.directories.values().any(|directory| directory.watch == watch) {
             self.inotify.end(watch);
@@ -167,7 +170,7 @@ mod tests {
 
     const PATH: &[u8] = b"a/b/file";
 
-    /// A file that is watched, in a directory of its own.
+    /// A watched file in a directory of its own.
     struct Fixture {
         scratch: Scratch,
         root: Root,

@@ -1,5 +1,5 @@
-//! A directory that requests may change: its root, the lock under which each change is made, and what removes the temporary
-//! files that a killed server has left.
+//! A directory that requests may change: its root, the lock under which each change is made, and the sweep that removes
+//! the temporary files of killed servers.
 
 use crate::app::files::discarded::Discarded;
 use crate::app::files::journal::{Journal, JournalEntry};
@@ -16,11 +16,11 @@ use std::time::Instant;
 pub struct Writable {
     pub root: RootPath,
     pub lock: Lock,
-    /// What uploads that were cut had written.
+    /// Files of cancelled uploads, whose blocks are freed in pieces.
     pub discarded: Arc<Discarded>,
-    /// `None` until a directory is there.
+    /// `None` until the root is found for the first time.
     tidying: Mutex<Option<Tidying>>,
-    /// Whether the sweep has something to do: asked in every turn.
+    /// Whether the sweep has work to do. An atomic, because every turn of the loop reads it.
     is_sweeping: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Writable {
         self.tidying(root, |tidying| tidying.journal.enter(root.dir(), split(path).0))
     }
 
-    /// Has the directory in which an upload to `path` has begun looked through for what others have left.
+    /// Has the directory of an upload to `path` scanned for leftovers of other servers.
     pub fn look_around(&self, root: &Arc<Root>, path: &[u8], now: Instant) {
         self.tidying(root, |Tidying { journal, sweep, .. }| {
             sweep.enter(split(path).0, now);
@@ -47,7 +47,8 @@ impl Writable {
         });
     }
 
-    /// The journal and the sweep of the directory that is served: begun anew when the root's name leads to another one.
+    /// Runs `act` on the journal and the sweep of `root`. If the root's name leads to another directory now, both begin
+    /// anew.
     fn tidying<T>(&self, root: &Arc<Root>, act: impl FnOnce(&mut Tidying) -> T) -> T {
         let mut tidying = sync::lock(&self.tidying);
         let tidying = match &mut *tidying {
@@ -65,15 +66,14 @@ impl Writable {
         if !self.is_sweeping.load(Ordering::Relaxed) {
             return None;
         }
-        // Stored under the lock, as in `look_around`: what is added meanwhile is not forgotten.
+        // Stored under the lock, as in `look_around`: so work that another thread adds at this moment is not forgotten.
         let tidying = sync::lock(&self.tidying);
         let next = tidying.as_ref().and_then(|tidying| tidying.sweep.next(now));
         self.is_sweeping.store(next.is_some(), Ordering::Relaxed);
         next
     }
 
-    /// Frees some of what is not needed any more, and looks for temporary files that have been left, for about a tenth of a
-    /// millisecond.
+    /// Frees a piece of a discarded file and continues the sweep, for about a tenth of a millisecond.
     pub fn do_chore(&self, now: Instant) {
         self.discarded.free_some();
         if self.is_sweeping.load(Ordering::Relaxed)
@@ -85,7 +85,7 @@ impl Writable {
     }
 }
 
-/// What removes the temporary files that are left below one root.
+/// The journal and the sweep of one root.
 #[derive(Debug)]
 struct Tidying {
     root: Arc<Root>,

@@ -1,5 +1,5 @@
-//! One attempt to have the request answered: what is known of one connection to one upstream. The next attempt begins
-//! with a new value.
+//! One attempt to have the request answered, over one connection to one upstream. The next attempt begins with a new
+//! value.
 
 use crate::app::forward::protocol::Failure;
 use crate::proto::buffer::Buffer;
@@ -20,7 +20,7 @@ pub(super) struct Attempt {
     pub files: Vec<OwnedFd>,
 }
 
-/// How much the two sides have said.
+/// How far the exchange of bytes has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Progress {
     #[default]

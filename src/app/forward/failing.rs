@@ -71,14 +71,14 @@ impl Forward {
         }
     }
 
-    /// Tries again where that can do no harm, else fails:
-    /// - A worker has ended and had not begun with the request: the request goes to another worker.
+    /// Tries again if that can do no harm, otherwise fails:
+    /// - A worker ended before it began with the request: the request goes to another worker.
     /// - Nothing has been written: the request goes to another upstream.
-    /// - It was written to a connection that had been idle, and nothing was received: most likely the upstream has closed
-    ///   the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is sent once
-    ///   more, on a new connection.
-    /// - It was written to a new connection, and the upstream ended it without a byte of an answer: a request that may be
-    ///   repeated goes to another upstream. Each is asked once.
+    /// - The request was written to a connection that had been idle, and nothing was received: most likely the upstream
+    ///   closed the connection before the request arrived. A request that may be repeated (RFC 9110, section 9.2.2) is
+    ///   sent once more, on a new connection.
+    /// - The request was written to a new connection, and the upstream closed it without a byte of an answer: a request
+    ///   that may be repeated goes to another upstream. Each upstream is asked once.
     pub(super) fn fail(&mut self, failure: Failure, now: &Now) -> Flow {
         let is_final = self.has_answered() || self.attempt.fault == Some(Fault::Cut);
         if is_final || matches!(self.stage, Stage::Over { .. }) {
@@ -90,7 +90,8 @@ impl Forward {
         let repeats = is_its_fault && self.protocol.may_repeat_now(self.gathered.is_some());
         let Attempt { new_only, reused, fault, .. } = self.attempt;
         if fault == Some(Fault::NotBegun) && self.tried.len() < MOST_TRIED {
-            // Other workers may have ended as well. A worker that has ended is not leased again, so this comes to an end.
+            // Other workers may have ended as well. An ended worker is not leased again, so this repeats a limited
+            // number of times.
             log::debug!("upstream {}: a worker ended before it took the request, trying another", self.lease.name);
             self.tried.push(self.lease.id);
             self.attempt = Attempt::again(new_only);

@@ -1,5 +1,5 @@
-//! Which fields pass a proxy, and which it writes (RFC 9110, section 7.6): those that are about one
-//! connection stay on it, those that tell who stands in between are ours to say.
+//! Which fields a proxy passes on, and which it writes itself (RFC 9110, section 7.6). Fields about one connection are
+//! not passed on. Fields about the servers in between (`Via`, `Forwarded`) are written here.
 
 use crate::app::forward::protocol::ResponseSink;
 use crate::app::forward::rewrite::Rewriting;
@@ -17,11 +17,11 @@ use crate::proto::client::ResponseContent;
 use std::io::Write;
 use std::net::IpAddr;
 
-/// Fields that do not pass either: the framing and `Via` are written anew, and `HTTP2-Settings` goes with an upgrade that
-/// is never passed on.
+/// More fields that are not passed on: the framing and `Via` are written anew, and `HTTP2-Settings` belongs to an
+/// upgrade that is never passed on.
 const NOT_PASSED: [&str; 3] = ["content-length", "http2-settings", "via"];
-/// Fields of a request that are written anew; and `Proxy`, which no client sends and a CGI script would take for
-/// its HTTP_PROXY.
+/// Request fields that are written anew. `Proxy` is dropped: no client needs it, and a CGI script would take it for its
+/// HTTP_PROXY.
 const OURS: [&str; 9] = [
     "expect",
     "forwarded",
@@ -36,7 +36,7 @@ const OURS: [&str; 9] = [
 /// The name under which this server appears in `Via`.
 const PSEUDONYM: &str = "dustdevil";
 
-/// The fields that pass: neither of one connection, nor named by `Connection`.
+/// The fields that are passed on: neither hop-by-hop fields, nor those that `Connection` names.
 fn passing<'a>(fields: &'a [Field], bytes: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
     let listed = |name: &[u8]| {
         let connections = fields.iter().filter(|field| field.known == Name::Connection);
@@ -67,15 +67,15 @@ fn append(mut list: Vec<u8>, element: &[u8]) -> Vec<u8> {
 /// What the fields of a request depend on besides the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Passing<'a> {
-    /// The protocols to change to.
+    /// The protocols that the client asks to upgrade to.
     pub upgrade: Option<&'a [u8]>,
     /// The client is a trusted proxy.
     pub trusted: bool,
-    /// The value of X-Forwarded-Prefix: empty if there is nothing to tell.
+    /// The value of X-Forwarded-Prefix; empty if the field is not sent.
     pub prefix: &'a [u8],
 }
 
-/// Writes the request's fields, all but those that frame its content.
+/// Writes the request's fields, without those that frame its content.
 pub fn write_request(request: &Request, passing_on: Passing, out: &mut Vec<u8>) {
     let Passing { upgrade, trusted, prefix } = passing_on;
     push_line(out, b"Host", request.host());
@@ -109,14 +109,14 @@ pub fn write_request(request: &Request, passing_on: Passing, out: &mut Vec<u8>) 
     }
 }
 
-/// The value of X-Forwarded-Host: what a trusted proxy says, or what the client asked for.
+/// The value of X-Forwarded-Host: from the request if a trusted proxy sent it, otherwise the request's host.
 pub fn forwarded_host(request: &Request, trusted: bool) -> Vec<u8> {
     let said = if trusted { joined(request.fields(), "x-forwarded-host") } else { Vec::new() };
     if said.is_empty() { request.host().to_vec() } else { said }
 }
 
-/// The value of X-Forwarded-Prefix: what servers before this one and this one have taken off the path. `own`: what this
-/// one takes off. They are one path, since applications read it as one.
+/// The value of X-Forwarded-Prefix: the prefixes that this server and trusted proxies before it have removed from the
+/// path. `own`: what this server removes. They are joined to one path, because applications read it as one.
 pub fn forwarded_prefix(request: &Request, trusted: bool, own: &str) -> Vec<u8> {
     let said = if trusted { joined(request.fields(), "x-forwarded-prefix") } else { Vec::new() };
     if own.is_empty() {
@@ -130,7 +130,7 @@ pub fn forwarded_prefix(request: &Request, trusted: bool, own: &str) -> Vec<u8> 
     prefix
 }
 
-/// How often a request has passed a server of this name (RFC 9110, section 7.6.3): a loop shows there.
+/// How many servers of this name a request has passed (RFC 9110, section 7.6.3). Many mean a loop.
 pub fn times_passed_here(request: &Request) -> usize {
     let via = request.fields().filter(|(name, _)| name.eq_ignore_ascii_case(b"via"));
     via.flat_map(|(_, value)| list::elements(value)).filter(|hop| hop.ends_with(PSEUDONYM.as_bytes())).count()
@@ -142,7 +142,7 @@ pub fn max_forwards(request: &Request) -> Option<u64> {
     number::parse(value)
 }
 
-/// RFC 7239, section 4. An IPv6 address and a host with a port need quotes.
+/// The element of Forwarded (RFC 7239, section 4). An IPv6 address and a host with a port need quotes.
 fn forwarded(peer: IpAddr, host: &[u8]) -> Vec<u8> {
     let mut element = Vec::new();
     // Writing to a Vec cannot fail.
@@ -150,7 +150,7 @@ fn forwarded(peer: IpAddr, host: &[u8]) -> Vec<u8> {
         IpAddr::V4(address) => write!(element, "for={address}"),
         IpAddr::V6(address) => write!(element, "for=\"[{address}]\""),
     };
-    // A host is checked: neither a quote nor a backslash is in it.
+    // The host has been checked: it contains no quote and no backslash.
     if !host.is_empty() {
         element.extend_from_slice(b";host=\"");
         element.extend_from_slice(host);
@@ -166,9 +166,8 @@ fn via(minor: u8) -> Vec<u8> {
 
 // ---- the response
 
-/// Writes the head of the final response, framed for the client; `Date` and `Server` are the upstream's, and all
-/// that is about its content: codings, validators, ranges.
-/// `rewriting`: how the upstream's places are named here.
+/// Writes the head of the final response, framed for the client. `Date`, `Server` and all fields about the content
+/// (codings, validators, ranges) are the upstream's. `rewriting`: how the upstream's places are named for the client.
 pub fn relay(
     head: &ResponseHead,
     bytes: &[u8],
@@ -190,7 +189,7 @@ pub fn relay(
         push_line(&mut lines, b"Date", sink.now.imf());
     }
     write_via(head, bytes, &mut lines);
-    // What HEAD and 304 tell of the length is about another response.
+    // For HEAD and 304, Content-Length is the length that a 200 to GET would have.
     let told = head.values(bytes, Name::ContentLength).next().and_then(number::parse);
     let mut fields = sink.responder().relay(Status(head.status), head.reason.of(bytes), false);
     fields.lines(&lines);
@@ -211,7 +210,7 @@ pub fn write_interim(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
     out.push(&lines);
 }
 
-/// Writes 101: behind it the connection speaks the protocol that `Upgrade` names.
+/// Writes 101. From then on the connection speaks the protocol that `Upgrade` names.
 pub fn write_switch(head: &ResponseHead, bytes: &[u8], out: &mut Buffer) {
     let mut lines = Vec::new();
     write_status_line(head, bytes, &mut lines);

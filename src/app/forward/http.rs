@@ -5,7 +5,7 @@
 //!   ├────101───► tunnel    only if the request asked for it
 //!   └──final───► Content ──► End
 //! ```
-//! Both messages are framed anew from what was parsed: no byte of one side's framing is passed to the other.
+//! Both messages are framed anew from the parsed parts: no byte of one side's framing is passed to the other.
 
 use crate::app::forward::fields;
 use crate::app::forward::protocol::{Failure, ResponseSink, Step, UpstreamInput};
@@ -21,7 +21,7 @@ use crate::proto::responder::decimal;
 
 /// How many 1xx responses an upstream may send before its answer.
 const INTERIM: u8 = 32;
-/// The limits of a response head. Such heads are larger than those of clients: they set cookies and policies.
+/// The limits of a response head. They are larger than those of a request: servers set cookies and policies.
 const LIMITS: HeadLimits = HeadLimits { size: crate::app::forward::protocol::ROOM, target: 0, fields: 256 };
 
 /// The sentence for a violation in a response. Some sentences of `Violation` speak of requests.
@@ -58,7 +58,7 @@ pub struct HttpExchange {
     /// How the upstream's places are named for the client.
     pub rewriting: Option<Rewriting>,
     state: State,
-    /// Whether content has been written that is not kept.
+    /// Whether content has been written that is not kept, so that it could not be sent again.
     has_pushed: bool,
     scanned: usize,
     interim: u8,
@@ -118,7 +118,7 @@ impl HttpExchange {
         self.is_idempotent && (gathered || matches!(self.framing, Framing::Nothing | Framing::Length(0)))
     }
 
-    /// Whether the request may be sent again as things stand: of content that is not kept, nothing has been written.
+    /// Whether the request may be sent again now: no content has been written that is not kept.
     pub fn may_repeat_now(&self, gathered: bool) -> bool {
         self.is_idempotent && (gathered || !self.has_pushed)
     }
@@ -175,7 +175,8 @@ impl HttpExchange {
         if sink.conn.minor == 0 {
             return Ok(Step::Moved);
         }
-        // RFC 9110, section 15.2: 1xx responses are passed on, unless the proxy itself asked for them. This one never does.
+        // RFC 9110, section 15.2: 1xx responses are passed on, unless the proxy itself asked for them. This one never
+        // does.
         fields::write_interim(head, bytes, sink.output);
         if head.status == 100 {
             sink.conn.wants_continue = false;

@@ -8,8 +8,8 @@
 //! | `/api=http://host/v1/` | `/v1/` | `/v1/` | `/v1/x` | `/v1//x` |
 //! | `/api/=http://host/v1`, or `/v1/` | not below the prefix | `/v1/` | `/v1/x` | `/v1//x` |
 //!
-//! So a final slash of the prefix or of the URL never joins two segments into one, as it does with nginx, and never takes a
-//! slash away.
+//! So a final slash of the prefix or of the URL never joins two segments into one, as it does with nginx, and never
+//! removes a slash.
 
 use std::borrow::Cow;
 
@@ -22,9 +22,9 @@ pub struct Paths {
     outer: String,
     /// What replaces it, without a final slash.
     inner: String,
-    /// What the path becomes that is the prefix and nothing more.
+    /// The upstream's path if the request's path is exactly the prefix.
     whole: String,
-    /// What the prefix becomes where more of the path follows.
+    /// What replaces the prefix if more of the path follows.
     start: String,
 }
 
@@ -34,27 +34,27 @@ impl Paths {
         let bare = |path: &str| path.strip_suffix('/').unwrap_or(path).to_owned();
         let (outer, inner) = (bare(prefix), bare(replacement));
         let (whole, start) = match prefix.ends_with('/') {
-            // Its own path has a slash at the end: it keeps it.
+            // The prefix ends in a slash, so the replacement does too.
             true => (format!("{inner}/"), format!("{inner}/")),
             false => (replacement.to_owned(), inner.clone()),
         };
         Paths { prefix: prefix.to_owned(), outer, inner, whole, start }
     }
 
-    /// The part of a path here that the upstreams do not see: empty when nothing is taken off.
+    /// The part of a request's path that the upstreams do not see; empty if the path is passed on unchanged.
     pub fn taken_off(&self) -> &str {
         if self.outer == self.inner { "" } else { &self.outer }
     }
 
-    /// Writes the path for the upstream. `rest`: what follows the prefix. It is passed on to the byte.
+    /// Writes the path for the upstream. `rest`: what follows the prefix; its bytes are not changed.
     pub fn write(&self, rest: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(if rest.is_empty() { self.whole.as_bytes() } else { self.start.as_bytes() });
         out.extend_from_slice(rest);
     }
 
-    /// Where a path of an upstream is here; query and fragment may follow. `None`: nowhere, or it could be read as another
-    /// host's name (`//`). `told`: the prefix that the upstream was told of. A path below it is left: an upstream that heeds
-    /// X-Forwarded-Prefix has put it there.
+    /// The path here for a path of an upstream; a query and fragment may follow. `None` if there is none, or if it
+    /// could be read as another host's name (`//`). `told`: the prefix that the upstream was told in
+    /// X-Forwarded-Prefix. A path below it is left unchanged: an upstream that heeds the field has added it.
     pub fn here<'a>(&self, path: &'a [u8], told: &[u8]) -> Option<Cow<'a, [u8]>> {
         let behind = below(path, &self.inner)?;
         if self.outer == self.inner || self.is_here(path, told) {
@@ -65,7 +65,8 @@ impl Paths {
         (!matches!(here[..], [b'/', b'/' | b'\\', ..])).then_some(Cow::Owned(here))
     }
 
-    /// The path of a cookie. One for all that an upstream has is for all of the prefix, with and without a slash behind it.
+    /// The path here for a cookie's `Path`. A cookie for all paths of the upstream is for the whole prefix, with and
+    /// without a slash behind it.
     pub fn here_for_cookie<'a>(&self, path: &'a [u8], told: &[u8]) -> Option<Cow<'a, [u8]>> {
         let is_all = matches!(below(path, &self.inner)?, b"" | b"/");
         match is_all && self.outer != self.inner && !self.is_here(path, told) {
@@ -74,14 +75,15 @@ impl Paths {
         }
     }
 
-    /// Whether a path is below the prefix that the upstream was told of, which itself could be a path of the upstream.
+    /// Whether a path is below the prefix `told`, if that prefix could itself be a path of the upstreams. If it could
+    /// not, `here` never rewrites a path below it.
     fn is_here(&self, path: &[u8], told: &[u8]) -> bool {
         let told = std::str::from_utf8(told).unwrap_or_default();
         !told.is_empty() && below(told.as_bytes(), &self.inner).is_some() && below(path, told).is_some()
     }
 }
 
-/// What follows the start, if the path ends there or a slash, a query or a fragment is next.
+/// What follows `start`, if the path ends there or continues with a slash, a query or a fragment.
 fn below<'a>(path: &'a [u8], start: &str) -> Option<&'a [u8]> {
     path.strip_prefix(start.as_bytes()).filter(|behind| matches!(behind, [] | [b'/' | b'?' | b'#', ..]))
 }

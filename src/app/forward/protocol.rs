@@ -1,5 +1,5 @@
-//! What a protocol spoken with an upstream gets and gives: bytes from there, room for the response, and how far a step has
-//! come.
+//! The types between `Forward` and a protocol spoken with an upstream: the input, the sink for the response, and the
+//! result of a step.
 
 use crate::app::body::Body;
 use crate::app::body::spool::Spool;
@@ -18,12 +18,12 @@ use std::os::fd::OwnedFd;
 /// Bytes of a read from the upstream.
 pub const ROOM: usize = 64 * 1024;
 
-/// Where content goes in the step at hand.
+/// Where the content of this step goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// To the client's output.
     Output,
-    /// To the spool, which has reserved for all of the input.
+    /// To the spool, which has reserved room for the whole input.
     Spool,
 }
 
@@ -123,8 +123,8 @@ impl Failure {
         }
     }
 
-    /// A connection cannot be made. 503 if this machine lacks something (descriptors, memory, ports), 502 if the upstream
-    /// refuses.
+    /// A connection cannot be made. 503 if this machine lacks something (descriptors, memory, ports), 502 if the
+    /// upstream refuses.
     pub(super) fn of_refusal(error: &io::Error) -> Failure {
         use rustix::io::Errno;
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
@@ -133,7 +133,7 @@ impl Failure {
         Failure { status, reason: format!("cannot connect: {error}") }
     }
 
-    /// A temporary file cannot be had, or not be written or read.
+    /// A temporary file cannot be made, written or read.
     pub fn of_disk(error: io::Error) -> Failure {
         if NoRoom::is_cause_of(&error) {
             return Failure { status: Status::SERVICE_UNAVAILABLE, reason: error.to_string() };

@@ -76,7 +76,7 @@ impl Protocol {
         }
     }
 
-    /// Whether it may be sent again now, since nothing of it was sent that is not kept.
+    /// Whether the request may be sent again now: everything that was sent is kept.
     pub(super) fn may_repeat_now(&self, gathered: bool) -> bool {
         match self {
             Protocol::Http(http) => http.may_repeat_now(gathered),

@@ -1,13 +1,14 @@
-//! Fields in which an upstream names its own places, as its clients find them here. Without this, a redirect or a cookie of
-//! an upstream below a replaced prefix is for a path that is somebody else's.
+//! Rewrites fields in which an upstream names its own places, so that they are right for the client. Otherwise a
+//! redirect or a cookie of an upstream below a replaced prefix would lead to a path that belongs to another route.
 //!
 //! | field | what is rewritten |
 //! |---|---|
 //! | `Location`, `Content-Location`, `Refresh` | the path of a bare reference, or of a URL under the request's host; a URL under the upstream's own host and port becomes a bare path |
 //! | `Set-Cookie` | the attribute `Path`; not of a cookie `__Host-`, which browsers take with `Path=/` only |
 //!
-//! These are the fields that `proxy_redirect` and `proxy_cookie_path` of nginx and `ProxyPassReverse` of Apache rewrite. All
-//! else is left as it came: what is not below the upstreams' path, relative references, other hosts, `Domain`.
+//! These are the fields that `proxy_redirect` and `proxy_cookie_path` of nginx and `ProxyPassReverse` of Apache
+//! rewrite. All else is passed on unchanged: paths that are not below the upstreams' path, relative references, other
+//! hosts, `Domain`.
 
 use crate::app::forward::paths::Paths;
 use std::borrow::Cow;
@@ -24,18 +25,18 @@ pub struct Mapping {
     pub rewrites: bool,
 }
 
-/// What one request adds to that: under which names it came.
+/// The mapping, and what one request adds to it: the names under which this server was addressed.
 #[derive(Debug)]
 pub struct Rewriting {
     pub mapping: Arc<Mapping>,
-    /// Hosts under which this server was asked, as the upstream was told.
+    /// The hosts under which the client addressed this server, as the upstream was told.
     pub hosts: Vec<Vec<u8>>,
-    /// The prefix that the upstream was told of.
+    /// The prefix that the upstream was told in X-Forwarded-Prefix.
     pub told: Vec<u8>,
 }
 
 impl Rewriting {
-    /// The value of a response's field as it is right here.
+    /// The value of a response's field for the client.
     pub fn value<'a>(&self, name: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         if !self.mapping.rewrites {
@@ -56,7 +57,7 @@ impl Rewriting {
         Cow::Borrowed(value)
     }
 
-    /// The value with a part of it rewritten, where there is anything to rewrite.
+    /// The value with `part` rewritten, if that is a reference that has to be.
     fn replaced<'a>(
         &self,
         value: &'a [u8],
@@ -69,9 +70,9 @@ impl Rewriting {
         }
     }
 
-    /// A URI reference. `None`: it is left as it came.
+    /// Rewrites a URI reference. `None`: it is passed on unchanged.
     fn reference(&self, reference: &[u8]) -> Option<Vec<u8>> {
-        // Browsers take tabs out of a URL, and so could see another one.
+        // Browsers remove tabs from a URL, and so could see another URL than this function.
         if reference.iter().any(u8::is_ascii_control) {
             return None;
         }
@@ -134,7 +135,7 @@ fn with_port(authority: &[u8], scheme: Scheme) -> Vec<u8> {
     [authority, port].concat()
 }
 
-/// Where the URL of a `Refresh` is: `5; url=/x`, `5, '/x'` (HTML, section 4.2.5.3).
+/// The position of the URL in a `Refresh`: `5; url=/x`, `5, '/x'` (HTML, section 4.2.5.3).
 fn refresh_target(value: &[u8]) -> Range<usize> {
     let none = value.len()..value.len();
     let skip_space = |from: usize| from + value[from..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -155,7 +156,7 @@ fn refresh_target(value: &[u8]) -> Range<usize> {
     }
 }
 
-/// Where the value of the last `Path` of a Set-Cookie is: browsers take the last one (RFC 6265, section 5.2).
+/// The position of the value of the last `Path` of a Set-Cookie: browsers use the last one (RFC 6265, section 5.2).
 fn cookie_path(value: &[u8]) -> Option<Range<usize>> {
     let mut found = None;
     let mut at = memchr::memchr(b';', value)? + 1;
@@ -264,7 +265,7 @@ mod tests {
         ] {
             check(&rewriting(prefix, "/"), "Location", value, expected);
         }
-        // A prefix that is kept: only the upstream's own host is wrong.
+        // The prefix is not replaced: only the upstream's own host is wrong.
         for (value, expected) in [
             ("http://app.internal:8000/api/x", "/api/x"),
             ("http://app.internal:8000/x", "http://app.internal:8000/x"),

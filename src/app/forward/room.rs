@@ -7,16 +7,16 @@ use crate::proto::buffer::Buffer;
 use crate::proto::conn::HIGH_WATER;
 use std::time::{Duration, Instant};
 
-/// How soon a full spool is tried again: another client may have given room back, and no event tells. Only the upstream
-/// waits for it. A client that reads empties its own spool, and then needs no more room.
+/// How soon a full spool is tried again. Another client may have freed room, and no event tells. Only reading from the
+/// upstream waits for this. When the client reads, its own spool empties, and the exchange then needs no more room.
 const SPOOL_RETRY: Duration = Duration::from_millis(500);
 
 impl Forward {
-    /// Reserves room for the content of the next step; `None` while there is none.
+    /// Reserves room for the content of the next step; `None` if there is none now.
     pub(super) fn make_room(&mut self, client_backlog: usize, now: &Now) -> Option<Room> {
         let room = match () {
             _ if self.spool.is_empty() && client_backlog < HIGH_WATER => Some(Room::Output),
-            // With an empty input, for one byte: the upstream is read only if the spool has room.
+            // If the input is empty, room for one byte: the upstream is read only if the spool has room.
             _ => self.spool.reserve(self.attempt.input.len().max(1)).then_some(Room::Spool),
         };
         self.spool_retry = room.is_none().then(|| now.instant + SPOOL_RETRY);

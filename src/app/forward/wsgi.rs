@@ -1,6 +1,6 @@
-//! One request to a Python worker and its response, as a protocol of `forward`. It is spoken in frames, not in HTTP. The
-//! framing of the response is decided here, the application's Content-Length is checked, and `Date` and `Server` are added
-//! where the application left them out.
+//! One request to a Python worker and its response, as a protocol of `forward`. The protocol uses frames, not HTTP.
+//! This decides the framing of the response to the client, checks the application's Content-Length, and adds `Date` and
+//! `Server` if the application did not send them.
 //!
 //! ```text
 //!  Waiting ──DATA, FULL, FILE: a head──► Held ──content, or the end──► Begun { left } ──END──► over

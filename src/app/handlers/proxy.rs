@@ -1,4 +1,4 @@
-//! The reverse proxy: how a request goes to an upstream, and with what head.
+//! The reverse proxy: which upstream gets a request, and with which head.
 
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
@@ -26,27 +26,28 @@ use crate::proto::responder::Responder;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// Servers of this name that a request may have passed: more than any chain has, less than a loop makes.
+/// How many servers of this name a request may have passed: more than any real chain has, and few enough to end a loop
+/// soon.
 const HOPS: usize = 16;
 
 /// A prefix, and the upstreams that answer below it.
 #[derive(Debug)]
 pub struct Proxy {
     pub prefix: String,
-    /// Where its paths are at the upstreams, and theirs here.
+    /// How paths here correspond to paths of the upstreams.
     mapping: Arc<Mapping>,
     group: Arc<Group>,
-    /// What the upstreams are, for people.
+    /// The upstreams, for people.
     pub shown: String,
     clients: Arc<Clients>,
-    /// Whether content is buffered before an upstream sees it.
+    /// Whether content is received whole before an upstream gets the request.
     buffer: bool,
-    /// Which paths pass.
+    /// Which paths are passed on.
     pub paths: PathRule,
 }
 
 impl Proxy {
-    /// Every prefix that is proxied. `names`: where the names of upstreams are added, to be looked up later.
+    /// All proxy routes. `names`: the names of upstreams are added there, and looked up later.
     pub fn all(
         mounts: &[Mount],
         rules: &ProxyRules,
@@ -70,7 +71,7 @@ impl Proxy {
                 };
                 upstreams.push(Arc::new(Upstream::new(names.new_id(), text.clone(), address)));
             }
-            // Without its scheme: what the banner shows as a URL is where this server listens.
+            // Without its scheme: a URL in the banner is an address where this server listens.
             let bare = |origin: &UpstreamUrl| origin.text.trim_start_matches("http://").to_owned();
             let shown = origins.iter().map(bare).collect::<Vec<_>>().join(", ");
             let replacement = origins.first().and_then(|origin| origin.path.as_deref());
@@ -96,7 +97,7 @@ impl Proxy {
         match Forward::new(self.group.clone(), protocol, gathers, now.instant) {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
-                // Of an upstream's name no address is known.
+                // No address is known for the upstream's name.
                 let failure = Failure::bad_gateway("the name has no address that is known");
                 log::warn!("upstream {}: {} ({})", self.shown, failure.reason, failure.status.0);
                 page::error(Format::of(request), responder, failure.status, failure.sentence()).into()
@@ -115,7 +116,7 @@ impl Proxy {
         let prefix = fields::forwarded_prefix(request, trusted, self.mapping.paths.taken_off());
         let passing = Passing { upgrade: upgrade.as_deref(), trusted, prefix: &prefix };
         fields::write_request(request, passing, &mut head);
-        // The session has checked the framing before it asked.
+        // The session has checked the framing before it called the handler.
         let framing = match framing::content_length(request.head, request.bytes) {
             Ok(ContentLength::Chunked) => Framing::Chunked,
             Ok(ContentLength::Bytes(0)) if !request.head.has(Name::ContentLength) => Framing::Nothing,
@@ -137,8 +138,8 @@ impl Proxy {
         exchange
     }
 
-    /// The target in origin-form, its prefix replaced, the rest as it came: what an escape stands for is the upstream's to
-    /// say, within what `PathRule` allows.
+    /// The target in origin-form, with its prefix replaced and the rest unchanged: within what `PathRule` allows, the
+    /// upstream decides what an escape means.
     fn write_target(&self, request: &Request, rest: &Rest, out: &mut Vec<u8>) {
         self.mapping.paths.write(rest.raw, out);
         if let Some(query) = request.target.query() {
@@ -154,7 +155,7 @@ fn is_idempotent(request: &Request) -> bool {
     [&b"GET"[..], b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"].contains(&token)
 }
 
-/// The protocols that the client asks to change to, where that can be: not in HTTP/1.0, not with content.
+/// The protocols that the client asks to upgrade to. None in HTTP/1.0, and none if the request has content.
 fn upgrade(request: &Request) -> Option<Vec<u8>> {
     let mut options = request.values(Name::Connection).flat_map(list::elements);
     if request.head.minor == 0 || request.has_content || !options.any(|one| one.eq_ignore_ascii_case(b"upgrade")) {
@@ -165,9 +166,9 @@ fn upgrade(request: &Request) -> Option<Vec<u8>> {
     (!wanted.is_empty()).then(|| wanted.join(&b", "[..]))
 }
 
-/// Whether an upstream may be asked for a protocol: `protocol-name ["/" protocol-version]`, both tokens (RFC 9110, section
-/// 7.8), and not HTTP itself, be it a draft of it or within TLS. What went through such a tunnel would pass every
-/// rule of this server by. What is no such member is dropped: an upstream could read it in its own way.
+/// Whether the upstream may be asked for a protocol. It must be `protocol-name ["/" protocol-version]`, both tokens
+/// (RFC 9110, section 7.8): another element is dropped, because an upstream could read it in its own way. It must not
+/// be HTTP itself, in a draft or within TLS: requests in such a tunnel would bypass every rule of this server.
 fn may_be_tunnelled(protocol: &[u8]) -> bool {
     let mut parts = protocol.splitn(2, |&byte| byte == b'/');
     let name = parts.next().unwrap_or_default();

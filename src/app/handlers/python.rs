@@ -1,4 +1,4 @@
-//! Python applications as handlers: how a request is passed to a worker. The processes are the business of `crate::wsgi`.
+//! Python applications as handlers: how a request is passed to a worker. `crate::wsgi` manages the processes.
 
 use crate::app::body::temporary::SpoolAccount;
 use crate::app::client::Clients;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-/// A request may wait for a worker at least this long: it may be that all workers have to be started again.
+/// The least time that a request waits for a worker: all workers may have to be started again.
 const QUEUE: Duration = Duration::from_secs(10);
 
 /// The processes of all applications.
@@ -33,7 +33,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Finds the interpreter; starts nothing yet. `None` when there is no application.
+    /// Finds the interpreter and starts no process. `None` if there is no application.
     ///
     /// # Errors
     /// The folder of the applications cannot be entered.
@@ -56,7 +56,7 @@ pub struct Python {
     shown: String,
     group: Arc<Group>,
     clients: Arc<Clients>,
-    /// The serial of the next request: an answer must carry the same.
+    /// The serial of the next request. The answer must carry the same serial.
     serial: AtomicU32,
 }
 
@@ -73,7 +73,7 @@ impl Python {
         apps.collect()
     }
 
-    /// Where it answers: `/`, or a path that does not end in a slash.
+    /// The prefix: `/`, or a path that does not end in a slash.
     pub fn prefix(&self) -> &str {
         if self.prefix.is_empty() { "/" } else { &self.prefix }
     }

@@ -1,4 +1,4 @@
-//! A site: which file stands for a path, and what is answered where none does.
+//! A site: which file answers a path, and what the answer is if there is none.
 //!
 //! ```text
 //!  path ─► a file ────────────────────────────────────────────► sent
@@ -37,35 +37,35 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// A directory served as a site, and by which rules.
+/// A directory served as a site, and its rules.
 #[derive(Debug)]
 pub struct Site {
-    /// What its addresses begin with; begins and ends with a slash.
+    /// The path prefix of the site; begins and ends with a slash.
     prefix: String,
     root: RootPath,
-    /// Whether a directory without an index shows its names.
+    /// Whether a directory without an index is listed.
     listing: bool,
-    /// What stands for a directory: the first of these that is there.
+    /// The names of index files, in order of preference.
     index: Vec<Vec<u8>>,
-    /// Whether `/about` may be about.html.
+    /// Whether `/about` may be answered with about.html.
     try_html: bool,
-    /// The page that answers navigations to nothing, a path below the root.
+    /// The page, a path below the root, that answers navigations to paths without a file.
     spa: Option<Vec<u8>>,
-    /// Whether file.br may stand for file.
+    /// Whether file.br may be sent in place of file.
     precompressed: bool,
     types: Types,
     cache_control: CacheControl,
     cache: Cache,
-    /// Listings that requests share; they have their part of what the cache may take.
+    /// Listings that requests share. They use a part of the cache's memory.
     listings: Arc<Shelf>,
     coders: Arc<Coders>,
 }
 
 impl Site {
-    /// `memory`: bytes that may be kept of what was served lately.
+    /// `memory`: bytes for the cache and for kept listings.
     ///
     /// # Errors
-    /// The page of `--spa` is not there: every address would be 404.
+    /// The page of `--spa` does not exist.
     pub fn new(
         prefix: &str,
         root: RootPath,
@@ -73,7 +73,7 @@ impl Site {
         memory: usize,
         coders: &Arc<Coders>,
     ) -> Result<Site, StartError> {
-        // The page of an application is in ROOT.
+        // The page of a single-page application is in ROOT.
         rules.spa = rules.spa.filter(|_| prefix == "/");
         if let Some(path) = &rules.spa
             && !root.known().is_some_and(|root| matches!(root.find(path), Ok(Located::File { .. })))
@@ -110,7 +110,7 @@ impl Site {
             && let Some(stored) = search.navigation(request)
         {
             answer = Answer::File(stored);
-            // To another client the same address is 404.
+            // A client that does not ask for HTML gets 404 for the same path.
             vary = Vary::ACCEPT;
         }
         responder.spend(search.cost);
@@ -140,48 +140,48 @@ impl Site {
         }
     }
 
-    /// Its listings, which forget those that nobody asks for any more.
+    /// The site's listings: the caller frees those that are too old to be shared.
     pub fn listings(&self) -> &Arc<Shelf> {
         &self.listings
     }
 
-    /// A file that was served lately, if `path` still leads to it.
+    /// The cached file, if `path` still leads to it.
     fn cached(&self, path: &[u8], now: &Now, cost: &mut usize) -> Option<Arc<Stored>> {
         self.cache.find(path, &self.root, now.instant, cost)
     }
 
     fn represent<'a>(&'a self, stored: &'a Arc<Stored>) -> Representation<'a> {
         let mut representation = Representation::new(stored);
-        // What is in a coding already has no other form beside it.
+        // A file that is already in a coding has no precompressed files.
         let has_forms = self.precompressed && stored.coding.is_none();
         representation.precompressed = has_forms.then(|| Precompressed::new(stored));
         representation
     }
 }
 
-/// What a path of the request came to.
+/// What a path leads to.
 enum Answer {
     File(Arc<Stored>),
-    /// A directory, its address without the slash at its end.
+    /// A directory, and the path has no slash at its end.
     Redirect,
     Listing(Arc<Root>, OwnedFd, Meta),
-    /// A directory whose names are not shown.
+    /// A directory without an index, on a site that lists none.
     Unlisted,
     Nothing(Refused),
 }
 
-/// The way from a path to what stands for it.
+/// The search for the file or directory that answers a path.
 struct Search<'a> {
     site: &'a Site,
     now: &'a Now,
-    /// Below which all of it is looked up, once it is asked for.
+    /// Set by the first lookup: the whole request is looked up below this root.
     root: Option<Arc<Root>>,
-    /// What it has cost so far. What is kept costs nothing.
+    /// The cost so far. A cached file costs nothing.
     cost: usize,
 }
 
 impl Search<'_> {
-    /// What a path comes to: from what is kept, or by looking it up.
+    /// What a path leads to: from the cache, or by looking it up.
     fn resolve(&mut self, path: &[u8]) -> Answer {
         let (site, now) = (self.site, self.now);
         if let Some(stored) = site.cached(path, now, &mut self.cost) {
@@ -197,8 +197,8 @@ impl Search<'_> {
         answer
     }
 
-    /// Kept is only what is found first: while it is there, nothing that comes later in the order could stand
-    /// for the path instead.
+    /// Looks a path up. Only the first choice of each order (the file itself, the first index name) is cached: while it
+    /// exists, no later choice can replace it.
     fn look_up(&mut self, path: &[u8]) -> Answer {
         let (site, now) = (self.site, self.now);
         let has_slash = path.is_empty() || path.ends_with(b"/");
@@ -228,7 +228,7 @@ impl Search<'_> {
         }
     }
 
-    /// The index file of a directory, or else its listing.
+    /// The index file of a directory, otherwise its listing.
     fn index(&mut self, directory: &[u8], root: Arc<Root>, (dir, meta): (OwnedFd, Meta)) -> Answer {
         let (site, now) = (self.site, self.now);
         for (place, name) in site.index.iter().enumerate() {
@@ -248,8 +248,8 @@ impl Search<'_> {
         if site.listing { Answer::Listing(root, dir, meta) } else { Answer::Unlisted }
     }
 
-    /// The page of `--spa`, where the request is a person's way to a page and not a script's to a file: it says
-    /// that it wants HTML, and its last segment has no extension.
+    /// The page of `--spa`, if the request is a navigation and not a script's request for a file: Accept names HTML,
+    /// and the last path segment has no extension.
     fn navigation(&mut self, request: &Request) -> Option<Arc<Stored>> {
         let path = self.site.spa.as_ref()?;
         let last = request.path().rsplit(|&b| b == b'/').next().unwrap_or_default();
@@ -262,7 +262,7 @@ impl Search<'_> {
         }
     }
 
-    /// What is at `path`, and the root below which that is: the same for all of the request.
+    /// What is at `path`, and the root below which it was found: one root for the whole request.
     fn find(&mut self, path: &[u8]) -> Result<(Arc<Root>, Located), Refused> {
         let root = match &self.root {
             Some(root) => root,
@@ -272,7 +272,7 @@ impl Search<'_> {
         Ok((Arc::clone(root), located))
     }
 
-    /// Takes in the file at `path` below `root`.
+    /// Loads the file at `path` below `root`.
     fn load(&mut self, root: &Arc<Root>, path: &[u8], file: (File, Meta)) -> Stored {
         let Site { types, cache_control, .. } = self.site;
         let stored = Stored::load(root, path, file, (&types.of(path), cache_control.of(path)), self.now.unix);
@@ -287,8 +287,8 @@ impl Search<'_> {
     }
 }
 
-/// To the same directory with a slash, so that relative links in it work. The path is encoded anew from
-/// its decoded segments and begins with one slash: it cannot name another host.
+/// Redirects to the same directory with a slash, so that relative links in its page work. The path is encoded anew from
+/// its decoded segments and begins with exactly one slash, so it cannot name another host.
 fn redirect(prefix: &str, request: &Request, path: &[u8], responder: Responder) -> Reply {
     let mut location = prefix.trim_end_matches('/').as_bytes().to_vec();
     for segment in path.split(|&b| b == b'/') {

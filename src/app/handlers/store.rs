@@ -1,5 +1,6 @@
-//! `/files/{name}`: GET and HEAD read the store, POST and PUT fill it, DELETE empties it. Content streams to a temporary
-//! file beside its target, which takes the target's name when it is whole; a broken upload leaves nothing.
+//! `/files/{name}`: GET and HEAD read the store, POST and PUT write to it, DELETE removes from it. Content goes to a
+//! temporary file in the target's directory, which gets the target's name when it is complete. A broken upload leaves
+//! nothing.
 
 use crate::app::compress::Coders;
 use crate::app::exchange::Next;
@@ -21,7 +22,7 @@ use crate::http::status::Status;
 use crate::proto::responder::Responder;
 use std::sync::Arc;
 
-/// The store of files, and the coders for what is read from it.
+/// The store of files, and the coders for responses from it.
 #[derive(Debug)]
 pub struct Store {
     pub directory: Arc<Writable>,

@@ -1,5 +1,6 @@
-//! A change of the store that is ready to be made: a whole upload takes its name, a file is removed. The precondition is
-//! checked and the change made under the lock of their directory; while somebody else has it the change is tried again.
+//! A change of the store that is ready to be made: a complete upload gets its name, or a file is removed. The
+//! precondition is checked and the change is made under the lock of the directory. While another thread or process
+//! holds the lock, the change is tried again.
 
 use crate::app::body::Reply;
 use crate::app::files::delete::{self, Standing};
@@ -24,26 +25,28 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct Change {
     directory: Arc<Writable>,
-    /// The directory that was served when it began. In another one nothing of it would be found.
+    /// The root when the request began. If the root's name leads to another directory by now, the change is refused:
+    /// the new directory would not show it.
     root: Arc<Root>,
     what: What,
     path: Vec<u8>,
-    /// What the client said it changes: checked under the lock.
+    /// The state that the client named in a precondition: checked again under the lock.
     seen: Option<State>,
-    /// When it is no longer tried, once it has been, and how long before it is tried next.
+    /// `give_up`: when the change fails if it never gets the lock; set by the first try. `pause`: the time before the
+    /// next try.
     give_up: Option<Instant>,
     pause: Duration,
 }
 
-/// What is to be done.
+/// The change to make.
 #[derive(Debug)]
 pub enum What {
     Upload {
         incoming: Incoming,
         commit: Commit,
-        /// The value of `Location`, should it be created.
+        /// The value of `Location` if the file is created.
         location: Vec<u8>,
-        /// Whether a file that was replaced is called created, as after a POST.
+        /// Whether the answer is 201 even if a file was replaced, as after a POST.
         always_created: bool,
     },
     Remove {
@@ -52,11 +55,11 @@ pub enum What {
     },
 }
 
-/// What a change has come to, or what had to come before it.
+/// The result of a try.
 #[derive(Debug)]
 pub enum Finish {
     Reply(Reply),
-    /// Somebody else has the directory's lock: the change is tried again then.
+    /// The directory's lock is taken: the change is tried again at `until`.
     Locked {
         until: Instant,
         change: Box<Change>,
@@ -83,7 +86,7 @@ impl<E: Into<UploadError>> From<E> for Refusal {
 }
 
 impl Change {
-    /// `seen`: the state of `path` that the change is made for, where the client named one.
+    /// `seen`: the state of `path` that the client named in a precondition, if any.
     pub fn new(directory: Arc<Writable>, root: Arc<Root>, what: What, path: &[u8], seen: Option<State>) -> Change {
         Change { directory, root, what, path: path.to_vec(), seen, give_up: None, pause: FIRST_PAUSE }
     }
@@ -116,7 +119,7 @@ impl Change {
         Reply::Done.into()
     }
 
-    /// Under the lock: checks the precondition and makes the change. What was created, where something was.
+    /// Under the lock: checks the precondition and makes the change. Returns the `Location` if a file was created.
     fn make(self, now: &Now, spent: &mut usize) -> Result<Option<Vec<u8>>, Refusal> {
         let root = &self.root;
         if !self.directory.root.at(now.instant).is_some_and(|current| Arc::ptr_eq(&current, root)) {
@@ -140,7 +143,7 @@ impl Change {
         }
     }
 
-    /// Somebody else has the lock.
+    /// Called if the lock is taken: says when to try again, or answers 503.
     fn later(mut self, format: Format, responder: Responder, now: &Now) -> Finish {
         let give_up = *self.give_up.get_or_insert(now.instant + PATIENCE);
         if give_up <= now.instant {
@@ -185,7 +188,8 @@ pub fn removal(
     Ok(Change::new(Arc::clone(store), root, what, path, seen.filter(|_| names_a_state(request))))
 }
 
-/// Whether the request may go on, with what `path` leads to; and what that is. Adds to `spent` what it cost.
+/// Evaluates the request's preconditions for the file at `path`. Returns the file's state if they hold; `None` if there
+/// is no file. Adds to `spent` what it cost.
 pub fn check(
     root: &Arc<Root>,
     path: &[u8],
@@ -206,7 +210,7 @@ pub fn check(
     }
 }
 
-/// Whether the request is for the state alone that was checked.
+/// Whether the request has a precondition that names one state of the file.
 pub fn names_a_state(request: &Request) -> bool {
     request.head.has(Name::IfMatch) || request.head.has(Name::IfUnmodifiedSince)
 }

@@ -1,4 +1,5 @@
-//! What goes on at a later moment. Nothing sleeps: the session is told the moment, and comes back.
+//! An exchange that continues at a later moment. No thread sleeps: the session waits until the moment, and then calls
+//! `finish`.
 
 use crate::app::receive::change::{Change, Finish};
 use crate::app::reply::page::Format;
@@ -7,19 +8,19 @@ use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::time::Instant;
 
-/// An exchange that goes on when its time has come.
+/// An exchange that continues at `until`.
 #[derive(Debug)]
 pub struct Delay {
     pub until: Instant,
     then: Then,
 }
 
-/// What goes on.
+/// What happens then.
 #[derive(Debug)]
 pub enum Then {
-    /// An answer that has its time.
+    /// An answer that is sent at a set time.
     Answer(Timed),
-    /// A change of the store that could not be made when it was ready.
+    /// A change of the store whose directory was locked.
     Change(Box<Change>),
 }
 
@@ -28,7 +29,7 @@ impl Delay {
         Delay { until, then }
     }
 
-    /// The time has come: answers, or says what the answer waits for next.
+    /// The moment has come: answers, or returns what the answer waits for next.
     pub fn finish(self, format: Format, responder: Responder, now: &Now) -> Finish {
         match self.then {
             Then::Answer(answer) => answer.finish(responder, now).into(),

@@ -1,5 +1,5 @@
-//! A request's content, received whole to be shown or sent back. It is bounded, and beyond what all clients together may
-//! have in memory it is in a file.
+//! A request's content, received whole, to be shown or sent back. Its size is limited. If the content of all clients
+//! together takes too much memory, it is in a temporary file.
 
 use crate::app::body::buffered::{Buffered, EchoedContent};
 use crate::app::body::shown::{Shown, TextCheck};
@@ -14,7 +14,7 @@ use crate::proto::responder::Responder;
 use std::io;
 use std::sync::Arc;
 
-/// More than people read. What is larger can be stored at /files/.
+/// More than people read. Larger content can be stored at /files/.
 const LIMIT: u64 = 1024 * 1024;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub struct Gather {
     purpose: Purpose,
     content: Buffered,
     text: TextCheck,
-    /// More came than is taken.
+    /// The client sent more than the limit.
     is_too_large: bool,
 }
 
@@ -35,10 +35,10 @@ pub enum Purpose {
     Inspect { json: Vec<u8> },
 }
 
-/// Takes the request's content, unless its length alone is too much.
+/// Prepares to receive the request's content.
 ///
 /// # Errors
-/// It is too much, which is answered.
+/// Content-Length is above the limit: returns the answer.
 pub fn begin(
     purpose: Purpose,
     spool: &Arc<SpoolAccount>,
@@ -66,11 +66,11 @@ impl Gather {
         self.content.write(data)
     }
 
-    /// The content is whole: answers with it.
+    /// The content is complete: answers with it.
     pub fn finish(self, responder: Responder) -> Reply {
         let Gather { purpose, content, text, .. } = self;
         let mut fields = responder.start(Status::OK);
-        // What a browser would run must not be told from its bytes.
+        // A browser must not guess a type from the bytes and run them as a script or a page.
         fields.field("X-Content-Type-Options", "nosniff");
         match purpose {
             Purpose::Echo { content_type } => {
@@ -95,7 +95,7 @@ impl Gather {
         }
     }
 
-    /// The content could not be taken: answers.
+    /// The content could not be kept: answers.
     pub fn fail(self, error: io::Error, format: Format, responder: Responder) -> Reply {
         match self.is_too_large {
             true => too_large(format, responder),

@@ -1,4 +1,4 @@
-//! What a response waits for: the request's content, a time, or work that is done in steps.
+//! What a response can wait for: the request's content, a moment, or work that is done in steps.
 
 pub mod change;
 pub mod delay;
@@ -15,7 +15,7 @@ use crate::http::date::Now;
 use crate::proto::responder::Responder;
 use std::io;
 
-/// What takes a request's content.
+/// The receiver of a request's content.
 #[derive(Debug)]
 pub enum Receive {
     Upload(Box<Upload>),
@@ -39,7 +39,7 @@ impl Receive {
         }
     }
 
-    /// The content could not be taken: answers.
+    /// The content could not be kept: answers.
     pub fn fail(self, error: io::Error, format: Format, responder: Responder<'_>) -> Reply {
         match self {
             Receive::Upload(_) => upload::refuse(error, format, responder),

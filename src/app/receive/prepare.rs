@@ -1,5 +1,5 @@
-//! An answer that is prepared in steps before its head can be written: a directory that is listed. The session does the
-//! steps, so that others have their turn between them; what the answer needs of the request is kept until then.
+//! An answer that is prepared in steps before its head can be written: a directory listing. The session runs the steps
+//! and serves other clients between them. What the answer needs of the request is kept until then.
 
 use crate::app::body::{Body, Reply};
 use crate::app::compress::{Coder, Coders};
@@ -22,10 +22,10 @@ use crate::http::vary::Vary;
 use crate::proto::responder::Responder;
 use std::sync::Arc;
 
-/// What the choice of a listing depends on.
+/// The request fields that select a form of the listing.
 const VARY: Vary = Vary::ACCEPT.and(Vary::ACCEPT_ENCODING);
 
-/// A listing, and what is to be said of it to one client.
+/// A listing that is being made, and what the answer to one client needs.
 #[derive(Debug)]
 pub struct Preparation {
     listing: Arc<Listing>,
@@ -38,14 +38,14 @@ pub struct Preparation {
     if_none_match: Vec<Box<[u8]>>,
 }
 
-/// A listing that is answered with, or that has to be made first.
+/// The answer, or a listing that has to be finished first.
 #[derive(Debug)]
 pub enum Listed {
     Reply(Reply),
     Unmade(Box<Preparation>),
 }
 
-/// Answers with a listing, which may still have to be made.
+/// Answers with a listing, or returns it if it has to be finished first.
 pub fn listing(
     listing: Result<Arc<Listing>, ListingFailure>,
     shelf: &Arc<Shelf>,
@@ -80,7 +80,7 @@ pub fn listing(
     }
 }
 
-/// Plain bytes, unless the client excludes them.
+/// Identity coding, unless the client excludes it.
 fn negotiate(request: &Request) -> Option<Coding> {
     let offers: [&[Coding]; 2] = [&[Coding::Identity], &[Coding::Gzip, Coding::Deflate]];
     offers.into_iter().find_map(|offered| match accept::negotiate(request.values(Name::AcceptEncoding), offered) {
@@ -90,14 +90,14 @@ fn negotiate(request: &Request) -> Option<Coding> {
 }
 
 impl Preparation {
-    /// Does a step, and says what it cost. `true`: the answer can be written.
+    /// Does a step, and returns its cost. `true`: the answer can be written.
     pub fn step(&mut self, now: &Now) -> (usize, bool) {
         let cost = self.listing.step(now);
         (cost, self.listing.outcome().is_some())
     }
 
-    /// Answers 200 with the listing, unless a precondition fails (RFC 9110, section 13). A HEAD is told no length: to
-    /// know it, the page would have to be written.
+    /// Answers 200 with the listing, unless a precondition fails (RFC 9110, section 13). The answer to HEAD has no
+    /// length: to know it, the whole page would have to be rendered.
     pub fn finish(self, format: Format, mut responder: Responder, now: &Now) -> Reply {
         let Some(etag) = self.listing.etag(self.form) else {
             let failure = self.listing.outcome().and_then(Result::err);
@@ -129,7 +129,7 @@ impl Preparation {
         let mut fields = responder.start(Status::OK);
         fields.field("ETag", etag.as_bytes());
         fields.field("Content-Type", self.form.content_type());
-        // An array of JSON has no place for this that every client of it would leave alone.
+        // In a field and not in the JSON: that is an array, in which clients would not ignore an extra element.
         if self.listing.is_cut() {
             fields.field("Listing-Truncated", "?1");
         }
@@ -145,7 +145,7 @@ impl Preparation {
         fn lines(values: &[Box<[u8]>]) -> impl Iterator<Item = &[u8]> + Clone {
             values.iter().map(|value| &**value)
         }
-        // A listing has no date and no parts.
+        // A listing has no Last-Modified and no ranges.
         let conditions = Conditions {
             if_match: lines(&self.if_match),
             if_none_match: lines(&self.if_none_match),

@@ -1,5 +1,5 @@
-//! An upload under way. Content streams to a temporary file beside its target, which takes the target's name when it is
-//! whole; a broken upload leaves nothing.
+//! A running upload. Content goes to a temporary file in the target's directory, which gets the target's name when it
+//! is complete. A broken upload leaves nothing.
 
 use crate::app::body::Reply;
 use crate::app::files::lookup::Root;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Upload {
     store: Arc<Writable>,
-    /// Where it began.
+    /// The root when the upload began.
     root: Arc<Root>,
     incoming: Incoming,
     /// The request path, for `Location`.
@@ -28,7 +28,7 @@ pub struct Upload {
     path: Vec<u8>,
     method: Method,
     commit: Commit,
-    /// What the client said it replaces: checked again before the rename.
+    /// The state that the client named in a precondition: checked again before the rename.
     replaces: Option<State>,
 }
 
@@ -63,7 +63,7 @@ impl Upload {
         self.incoming.write(data)
     }
 
-    /// The content is whole: gives it its name.
+    /// The content is complete: gives the file its name.
     pub fn finish(self, format: Format, responder: Responder, now: &Now) -> Finish {
         let what = What::Upload {
             incoming: self.incoming,
@@ -75,7 +75,7 @@ impl Upload {
     }
 }
 
-/// The request's path as a URI reference that stays on this server: encoded anew, whatever it held.
+/// The request's path as a URI reference to this server, encoded anew from the decoded path.
 fn location(path: &[u8]) -> Vec<u8> {
     let mut location = Vec::new();
     for segment in path.split(|&b| b == b'/').filter(|segment| !segment.is_empty()) {

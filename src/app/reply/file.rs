@@ -1,5 +1,5 @@
-//! A file as a response: which coding of it, whether the client has it already, which part of it
-//! (RFC 9110, sections 12 to 14, in the order of section 13.2.2).
+//! A file as a response: in which coding, whether the client has it already, and which part of it (RFC 9110, sections
+//! 12 to 14, in the order of section 13.2.2).
 
 use crate::app::body::coded::Coded;
 use crate::app::body::{Body, FileRange, Reply, Segment};
@@ -28,44 +28,45 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-/// Content up to here is copied behind its head; beyond, it costs less to write it from where it lies.
+/// Content up to this size is copied into the output behind its head. Above, writing it from its own buffer costs less.
 const COPIED: usize = 4 * 1024;
-/// Content up to here is compressed at once: for what one connection may spend before others have their turn.
+/// Content up to this size is compressed within the turn: its cost is what one connection may spend before others have
+/// their turn.
 const COMPRESSED_AT_ONCE: usize = cost::SLICE / cost::COMPRESSED_BYTE;
-/// Below this, compressing saves no packet.
+/// Below this size, compressing saves no packet.
 const WORTH_COMPRESSING: u64 = 256;
 
-/// The fields by which a client asks for less than the whole. Few requests have one.
+/// The fields of conditional and range requests. Few requests have one.
 const SELECTIVE: NameSet =
     NameSet::of(&[Name::IfMatch, Name::IfNoneMatch, Name::IfModifiedSince, Name::IfUnmodifiedSince, Name::Range]);
 
-/// What can be made of a file while it is sent.
+/// The codings that the server can make while it sends.
 const MADE: [Coding; 2] = [Coding::Gzip, Coding::Deflate];
 
-/// A file that is to be sent, with what is said about it.
+/// A file to send, with what its response depends on.
 #[derive(Debug)]
 pub struct Representation<'a> {
     stored: Cow<'a, Arc<Stored>>,
-    /// The file as it is, whatever form of it is sent.
+    /// The file in identity coding, whichever coding is sent.
     original: &'a Arc<Stored>,
-    /// Where it may be had in codings, made beforehand.
+    /// Its precompressed files, if they may be sent.
     pub precompressed: Option<Precompressed<'a>>,
-    /// What the choice of this file depended on, before its coding is chosen.
+    /// The request fields that the choice of this file depended on, without those for its coding.
     pub vary: Vary,
 }
 
-/// What content negotiation came to.
+/// The result of content negotiation.
 #[derive(Clone, Copy, Debug)]
 struct Negotiated {
     coding: Coding,
-    /// Whether the coding is still to be made; `None` where the file is sent as it is.
+    /// The coder, if the content is still to be compressed; `None` if the file is sent as it is stored.
     compressor: Option<Compressor>,
 }
 
 impl Negotiated {
     const AS_IT_IS: Negotiated = Negotiated { coding: Coding::Identity, compressor: None };
 
-    /// The validators of what is sent: each coding of a file has an entity-tag of its own.
+    /// The validators of the selected representation: each coding of a file has an entity tag of its own.
     fn validators(&self, stored: &Stored, now: &Now) -> Validators {
         let etag = match self.coding {
             Coding::Identity => stored.etag,
@@ -87,7 +88,7 @@ impl<'a> Representation<'a> {
         self.answer_in(negotiated, coders, request, responder, now)
     }
 
-    /// Answers in the coding that was chosen, or where there is no coder for it, as it is.
+    /// Answers in the negotiated coding. If no coder is free for it, sends the file as it is.
     #[inline(always)] // On every file's way: a call that moves it all costs a fiftieth of the answer.
     fn answer_in(
         mut self,
@@ -110,7 +111,7 @@ impl<'a> Representation<'a> {
             Outcome::Proceed => {}
             Outcome::NotModified => {
                 let mut fields = responder.start(Status::NOT_MODIFIED);
-                // Section 15.4.5: what the 200 would say of these, and of Last-Modified only without an ETag.
+                // Section 15.4.5: these fields as in a 200, and Last-Modified only if there is no ETag.
                 match &validators.etag {
                     Some(etag) => fields.field("ETag", etag.as_bytes()),
                     None => write_last_modified(&validators, &mut fields),
@@ -126,8 +127,8 @@ impl<'a> Representation<'a> {
                 return page::finish_error(Format::of(request), fields, Status::PRECONDITION_FAILED, sentence);
             }
         }
-        // A coding made on the fly has no known length to divide, and a part of a coded file is of no use to a client that
-        // wanted a part of the file.
+        // A representation that is compressed while it is sent has no known length, and a range of it is of no use to a
+        // client that wants a range of the file.
         let ranges = match negotiated.coding {
             Coding::Identity => ranges(&self.stored, &validators, request, now),
             _ => Ranges::Whole,
@@ -141,11 +142,11 @@ impl<'a> Representation<'a> {
         }
     }
 
-    /// Whether the request asks for a part of the file, and may have it as it is, though another coding would do for the
-    /// whole. A client that goes on with a broken download can use nothing else.
+    /// Whether the request asks for ranges of the file, and can have them in identity coding, although a 200 would be
+    /// in another coding. A client that continues a broken download needs this.
     ///
-    /// Where the request's conditions hold for the form that was `negotiated` and not for the file as it is, that form is
-    /// what the client knows.
+    /// False if the request's conditions match the coding that was `negotiated` and not the file as it is: then the
+    /// client has the file in that coding.
     #[cold]
     fn is_divided(&self, negotiated: &Negotiated, request: &Request, now: &Now) -> bool {
         let validators = Negotiated::AS_IT_IS.validators(self.original, now);
@@ -159,17 +160,17 @@ impl<'a> Representation<'a> {
             && outcome(&negotiated.validators(&self.stored, now)) != Outcome::NotModified
     }
 
-    /// Compressed when the client likes it and it is worth it or was done beforehand; otherwise as it is;
-    /// and in a coding that is not worth it only when the client takes nothing else.
+    /// Chooses the coding. A coding that saves bytes, or a precompressed file, is used if the client accepts it.
+    /// Otherwise the file is sent as it is. A coding that saves nothing is used only if the client excludes identity.
     fn negotiate(&mut self, request: &Request, responder: &mut Responder, now: &Now) -> Option<Negotiated> {
         let worth = self.stored.compressible && self.stored.meta.size >= WORTH_COMPRESSING;
         if self.precompressed.is_none() && !request.head.has(Name::AcceptEncoding) {
-            // Who doesn't ask is best served with plain bytes.
+            // A client without Accept-Encoding gets identity coding.
             self.vary = if worth { self.vary.and(Vary::ACCEPT_ENCODING) } else { self.vary };
             return Some(Negotiated::AS_IT_IS);
         }
         if self.stored.coding.is_some() {
-            // There is no other form of it. A client that does not take it can still keep the file.
+            // There is no other form of the file. A client that does not accept its coding can still save the file.
             return Some(Negotiated::AS_IT_IS);
         }
         if self.precompressed.is_some() {
@@ -207,14 +208,14 @@ impl<'a> Representation<'a> {
                 Some(Negotiated { coding, compressor: None })
             }
             None => {
-                // Gone since it was offered: as if it had never been.
+                // The precompressed file was removed after it was found: negotiate again without.
                 self.precompressed = None;
                 self.negotiate(request, responder, now)
             }
         }
     }
 
-    /// The fields that a file's good answers and its 304 share.
+    /// The fields that successful responses and the 304 share.
     fn write_shared(&self, fields: &mut Fields) {
         if let Some(value) = &self.stored.cache_control {
             fields.field("Cache-Control", value.as_bytes());
@@ -223,7 +224,7 @@ impl<'a> Representation<'a> {
     }
 }
 
-/// A representation on its way, once it is known that it goes.
+/// A response with the representation, after the conditions have been evaluated.
 struct Sending<'a, 'r> {
     representation: Representation<'a>,
     negotiated: Negotiated,
@@ -243,17 +244,18 @@ impl<'a, 'r> Sending<'a, 'r> {
         let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
         match stored.variant(compressor) {
             Some(made) if small => send_memory(self.start(Status::OK, None).1, made, 0, made.len()),
-            // Its length is known by now, and was not to the first who asked: all are told the same, HEAD too.
+            // Without Content-Length, although the length is known by now: the first response had none, and all
+            // responses to GET and HEAD must be the same.
             Some(made) => self.stream(Body::Made { bytes: Arc::clone(made), at: 0 }),
             None => self.make(compressor, &stored, small),
         }
     }
 
-    /// The whole in a coding that is still to be made.
+    /// The whole file in a coding that has not been made yet.
     #[cold]
     fn make(mut self, compressor: Compressor, stored: &Arc<Stored>, small: bool) -> Reply {
         if self.request.method() == Method::Head {
-            // What is large goes out without a length, however often it is asked for.
+            // A large file is always sent without a length in this coding, so HEAD has none either.
             let (_, fields) = self.start(Status::OK, None);
             if small {
                 fields.without_content(None)
@@ -281,8 +283,8 @@ impl<'a, 'r> Sending<'a, 'r> {
         Reply::Stream(body)
     }
 
-    /// As many coders live as may: the file as it is, for a client that takes it so. That is another representation, for
-    /// which its conditions and ranges hold anew.
+    /// All coders are in use: sends the file as it is, if the client accepts that. It is another representation, so
+    /// conditions and ranges are evaluated again.
     #[cold]
     fn uncoded(self) -> Reply {
         let Sending { representation, coders, request, responder, now, .. } = self;
@@ -301,14 +303,14 @@ impl<'a, 'r> Sending<'a, 'r> {
         self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
     }
 
-    /// The bytes from `at` to `end` as they are.
+    /// The bytes from `at` to `end` in identity coding.
     fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Reply {
         let (stored, mut fields) = self.start(status, None);
         if let Some(value) = content_range {
             fields.field("Content-Range", value);
         }
         match &stored.content {
-            // What is in memory has fewer bytes than an usize counts.
+            // Positions in memory fit into a usize.
             Content::Memory(bytes) => send_memory(fields, bytes, at as usize, end as usize),
             Content::Copy(file) | Content::Open(file) => {
                 fields.stream(Some(end - at));
@@ -320,7 +322,7 @@ impl<'a, 'r> Sending<'a, 'r> {
     fn parts(mut self, ranges: &[(u64, u64)]) -> Reply {
         self.responder.spend(cost::RANGE * ranges.len());
         let Meta { ino, mtime, size, .. } = self.representation.stored.meta;
-        // Not to be found in the parts by chance; that no one can guess it is not asked.
+        // The boundary must not occur in the parts by chance. It need not be hard to guess.
         let boundary = format!("dustdevil{:016x}{:08x}", ino ^ self.now.unix.rotate_left(32) ^ size, mtime.1);
         let stored = Arc::clone(&self.representation.stored);
         let multipart = Multipart { boundary: &boundary, content_type: &stored.content_type, total: size };
@@ -358,11 +360,12 @@ impl<'a, 'r> Sending<'a, 'r> {
         page::error(Format::of(self.request), self.responder, Status::INTERNAL_SERVER_ERROR, sentence)
     }
 
-    /// The status line and the fields that all of a file's good answers share; `content_type` where it is not
-    /// the file's own.
+    /// Writes the status line and the fields that all successful responses share. `content_type`: if it is not the
+    /// file's own.
     fn start(self, status: Status, content_type: Option<&[u8]>) -> (Cow<'a, Arc<Stored>>, Fields<'r>) {
         let mut fields = self.responder.start(status);
-        // A date that is told as now is another one each time.
+        // Kept lines hold the file's own date. If its mtime is in the future, Last-Modified is cut to now and changes
+        // with every response, so the lines cannot be kept.
         let is_past = self.representation.stored.meta.mtime.0 <= i64::try_from(self.now.unix).unwrap_or(i64::MAX);
         if self.negotiated.coding == Coding::Identity && content_type.is_none() && is_past {
             let stored = self.representation.stored;
@@ -396,8 +399,8 @@ impl<'a, 'r> Sending<'a, 'r> {
     }
 }
 
-/// What a request asks for of a file as it is (RFC 9110, section 14.2): ranges are for GET, and count only where If-Range
-/// holds. A field that may be there once and is there twice says nothing certain.
+/// The ranges that a request asks for, in identity coding (RFC 9110, section 14.2): only with GET, and only if If-Range
+/// is absent or matches. A second Range field makes the request ambiguous: then both are ignored.
 fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now) -> Ranges {
     let mut lines = request.values(Name::Range);
     let (Some(value), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
@@ -405,13 +408,13 @@ fn ranges(stored: &Stored, validators: &Validators, request: &Request, now: &Now
         return Ranges::Whole;
     }
     match range::resolve(value, stored.meta.size) {
-        // Content-Encoding would be said of the multipart body, whose parts are what is coded.
+        // Content-Encoding would apply to the multipart body, but here its parts are encoded and not the body.
         Ranges::Many(_) if stored.coding.is_some() => Ranges::Whole,
         ranges => ranges,
     }
 }
 
-/// The same lines as `Sending::start` writes, for a file as it is.
+/// The lines that `Sending::start` writes for a file in identity coding.
 fn render_lines(stored: &Stored, now: &Now) -> FieldLines {
     let mut lines = Vec::new();
     let mut length_line = Vec::new();
@@ -436,10 +439,10 @@ fn render_lines(stored: &Stored, now: &Now) -> FieldLines {
     FieldLines::new(&lines, &length_line)
 }
 
-/// Compresses a small file at once, and keeps what came of it beside the file.
+/// Compresses a small file in one go, and keeps the result in the cache.
 fn make(stored: &Stored, compressor: Compressor, coders: &Coders) -> io::Result<Arc<[u8]>> {
     let mut made = Vec::new();
-    // One of at most COMPRESSED_AT_ONCE bytes.
+    // The file has at most COMPRESSED_AT_ONCE bytes, so its size fits into a usize.
     stored.content.read(0, stored.meta.size as usize, |content| {
         made = coders.compress(compressor, content)?;
         Ok(())
@@ -449,7 +452,7 @@ fn make(stored: &Stored, compressor: Compressor, coders: &Coders) -> io::Result<
     Ok(made)
 }
 
-/// Content that is in memory: copied when it is small, as it lies there when it is not; in one write with its head.
+/// Content in memory: copied if it is small, otherwise sent from its own buffer, in one write with its head.
 fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Reply {
     if end - at <= COPIED {
         fields.content(&bytes[at..end]);
@@ -459,19 +462,19 @@ fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Repl
     Reply::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
 }
 
-/// The validators that guard a change of a file (RFC 9110, section 8.8). Its date is not cut to now, as it is in a
-/// response: `Staged::replace` dates a second change within a second after that second, so that the date of the first one
-/// does not match.
+/// The validators for a condition of a change (RFC 9110, section 8.8). The date is not cut to now, as it is in a
+/// response: `Staged::replace` dates a second change within a second after that second, so that the date of the first
+/// one does not match.
 pub fn guards(meta: &Meta, etag: Option<ETag>) -> Validators {
     Validators { etag, last_modified: date(meta) }
 }
 
-/// The date of a response's Last-Modified: now, if the file's own is in the future.
+/// The Last-Modified of a response: the file's mtime, or now if that is in the future.
 fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
     date(meta).map(|secs| secs.min(now.unix))
 }
 
-/// An mtime of 0 or 1 is that of a reproducible build and says nothing about time.
+/// The mtime as a date. Reproducible builds set it to 0 or 1, which says nothing about the file's age: `None`.
 fn date(meta: &Meta) -> Option<u64> {
     u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1)
 }

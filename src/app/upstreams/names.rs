@@ -1,9 +1,9 @@
 //! The names of upstreams, and the addresses that they have at present.
 //!
-//! A lookup blocks, for many seconds when a name server is silent. So one thread makes these calls, for all names one after
-//! another. It exists only when an upstream has a name. Nobody waits for it, except the start for a while: an engine takes
-//! the addresses that are known, and the end of the process does not wait for a call that is under way. What looks up and
-//! what tells the time is the engines' (`engine::upstream::lookups`).
+//! A lookup blocks, for many seconds if a name server is silent. So one thread makes these calls, for all names one
+//! after another. It exists only if an upstream has a name. Only the start waits for it, for a limited time. An engine
+//! uses the addresses that are known, and the end of the process does not wait for a running call. The engines provide
+//! the lookup and the clock (`engine::upstream::lookups`).
 //!
 //! ```text
 //!  due ──► looked up ──► found: due again after AGE
@@ -19,17 +19,17 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How old addresses may become. getaddrinfo does not tell how long they are valid. 30 s is the time that the name servers
-/// of Kubernetes and of several clouds give.
+/// How old addresses may become. getaddrinfo does not say how long they are valid. 30 s is the TTL that the name
+/// servers of Kubernetes and of several clouds give.
 const AGE: Duration = Duration::from_secs(30);
-/// When a name is looked up again after it was not found.
+/// The time to the next lookup of a name that was not found.
 const RETRY: Duration = Duration::from_secs(5);
 /// The least time between two lookups of a name, however many requests fail.
 const GAP: Duration = Duration::from_secs(1);
 /// How long the start waits for the first lookups: as long as a resolver waits for one name server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What looks a name up: `getaddrinfo`, or what a test puts in its place.
+/// The lookup function: `getaddrinfo`, or a test's own.
 pub type LookUp = Box<dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send>;
 /// The clock.
 pub type Clock = fn() -> Instant;
@@ -56,7 +56,7 @@ struct State {
     ended: bool,
 }
 
-/// What is known of a name.
+/// A name, its addresses, and its lookups.
 struct Entry {
     /// The upstream as the user wrote it.
     text: String,
@@ -64,13 +64,13 @@ struct Entry {
     port: u16,
     /// Sorted; empty before the name was found.
     addresses: Vec<SocketAddr>,
-    /// `None`: at once.
+    /// When the name is looked up next. `None`: at once.
     due: Option<Instant>,
     /// When the last lookup began.
     begun: Option<Instant>,
-    /// Whether a lookup has ended, however.
+    /// Whether any lookup has ended, with or without an address.
     tried: bool,
-    /// The last lookup has failed, and the log says so.
+    /// Whether the last lookup failed. Logged when this changes.
     failing: bool,
 }
 
@@ -82,7 +82,7 @@ pub struct HostName {
 }
 
 impl Names {
-    /// A number for an upstream: each is given once.
+    /// A number for an upstream. No two calls return the same.
     pub fn new_id(&self) -> usize {
         self.ids.fetch_add(1, Ordering::Relaxed)
     }
@@ -94,8 +94,8 @@ impl Names {
         HostName { names: Arc::clone(self), index: state.entries.len() - 1 }
     }
 
-    /// Starts the thread, if there is a name. Returns when each has been looked up once, or after `PATIENCE`. A name that
-    /// is not found is no error: its server may be started after this one.
+    /// Starts the thread, if there is a name. Returns when each name has been looked up once, or after `PATIENCE`. An
+    /// unknown name is not an error: its server may be started after this one.
     ///
     /// # Errors
     /// No thread can be started.
@@ -172,7 +172,7 @@ impl std::fmt::Debug for HostName {
 }
 
 impl Shared {
-    /// The thread.
+    /// Runs the thread.
     fn run(&self, look_up: &LookUp, clock: Clock) {
         let mut state = lock(&self.state);
         loop {
@@ -211,7 +211,7 @@ impl State {
     }
 }
 
-/// What a lookup has shown, with the line for the log.
+/// The result of a lookup, with the line for the log.
 #[derive(Debug, PartialEq, Eq)]
 enum News {
     Nothing,
@@ -233,7 +233,7 @@ impl Entry {
         is_earlier
     }
 
-    /// What is to be looked up. From now on `ask` is about the lookup after this one.
+    /// Begins a lookup, and returns the host and port. From now on `ask` brings the next lookup forward, not this one.
     fn begin(&mut self, now: Instant) -> (String, u16) {
         (self.begun, self.due) = (Some(now), Some(now + AGE));
         (self.host.clone(), self.port)

@@ -1,4 +1,4 @@
-//! The cache over real files, with a clock that stands until it is moved.
+//! The cache over real files, with a clock that moves only when a test moves it.
 
 use super::*;
 use crate::app::compress::{Coder, Coders};
@@ -7,7 +7,7 @@ use crate::app::files::root_path::RootRules;
 use crate::app::files::scratch::Scratch;
 use crate::config::site::EtagRule;
 
-/// Far ahead: no file of a test is too young to be kept. (Hence contents of other lengths where one follows another.)
+/// Far in the future, so that every file of a test is settled. (So a changed content must have another length.)
 const NOW: u64 = 10_000_000_000;
 
 struct Fixture {
@@ -35,7 +35,7 @@ impl Fixture {
         }
     }
 
-    /// Writes a file and keeps it.
+    /// Writes a file and puts it in the cache.
     fn keep(&self, name: &str, content: &str) -> Arc<Stored> {
         self.scratch.file(name, content);
         self.cache.keep(name.as_bytes(), self.load(name), self.now, NOW)
@@ -61,7 +61,7 @@ fn what_was_asked_counts_for_all_that_was_read_before() {
         assert!(place.find("a").is_none(), "asked for behind the change");
         assert!(place.find("a").is_none(), "what was false once is gone");
         place.keep("a", "one");
-        // Watched from the second time on that it is found.
+        // An entry is watched from the second time on that it is found.
         for _ in 0..3 {
             place.pass(Duration::from_millis(1));
             assert!(place.find("a").is_some());
@@ -141,7 +141,7 @@ fn a_variant_in_the_making_counts_and_goes_with_its_file() {
         assert_eq!(kept.join(Compressor::Gzip, begin), Joined::Shared);
         let mut taken = Vec::new();
         kept.pull(Compressor::Gzip, &mut 0, &mut taken).unwrap();
-        // The next client that asks for it goes on with it.
+        // The next client that asks for the variant continues it.
         kept.leave(Compressor::Gzip, true);
     }
     place.keep("another", "x");
@@ -157,7 +157,7 @@ fn what_is_made_of_a_file_that_is_not_kept_is_not_shared() {
     let begin = || panic!("nothing to be begun");
     place.scratch.file("a", "one");
     assert_eq!(place.load("a").join(Compressor::Gzip, begin), Joined::Alone);
-    // Its descriptor is kept; its variants would take more than a quarter.
+    // Its descriptor is kept. Its variants are not: they would take more than a quarter of the cache.
     let large = place.keep("b", &"x".repeat(300_000));
     assert!(place.find("b").is_some());
     assert_eq!(large.join(Compressor::Gzip, begin), Joined::Alone);

@@ -1,17 +1,17 @@
 //! The entries of a directory in sorted runs, and their order over all runs.
 //!
-//! A run's names lie in one vector. No allocation is as large as 128 KiB: the allocator of glibc maps those by
-//! themselves, and once one of them has been freed, every arena keeps that much more memory for good.
+//! A run's names are in one vector. No allocation is as large as 128 KiB: glibc's allocator maps such allocations on
+//! their own, and after the first of them has been freed, every arena keeps that much more memory for good.
 
 use crate::app::files::lookup::Meta;
 
-/// Entries that are sorted at once. Their names have at most 16 KiB.
+/// Entries that are sorted in one go. Their names have at most 16 KiB.
 pub const RUN: usize = 64;
 
-/// What a listing says of a name, besides the name.
+/// The facts that a listing shows about a name.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// In its run's names.
+    /// Position in its run's names.
     name_at: u16,
     name_len: u16,
     pub directory: bool,
@@ -28,19 +28,19 @@ pub struct Run {
     list: Vec<Entry>,
 }
 
-/// Where an entry is: the number of its run, and its own there.
+/// The position of an entry: the number of its run, and its index there.
 pub type At = (u16, u16);
 
 #[derive(Debug, Default)]
 pub struct Entries {
     runs: Vec<Run>,
-    /// All of them in their order, directories first, once the runs are merged.
+    /// The positions of all entries in their final order, directories first. Filled when the runs are merged.
     pub order: Vec<At>,
 }
 
 impl Run {
     pub fn push(&mut self, name: &[u8], directory: bool, meta: &Meta) {
-        // A name is as long as NAME_MAX at most, and there are RUN of them: both numbers fit.
+        // A name has at most NAME_MAX bytes, and a run has `RUN` of them: both numbers fit.
         let (name_at, name_len) = (self.names.len() as u16, name.len() as u16);
         self.names.extend_from_slice(name);
         self.list.push(Entry { name_at, name_len, directory, size: meta.size, mtime: meta.mtime.0 });
@@ -58,7 +58,7 @@ impl Run {
         &self.names[usize::from(entry.name_at)..][..usize::from(entry.name_len)]
     }
 
-    /// What entries are sorted by: directories first, then names by their bytes.
+    /// The sort key: directories first, then names by their bytes.
     fn key(&self, entry: &Entry) -> (bool, &[u8]) {
         (!entry.directory, self.name(entry))
     }
@@ -69,7 +69,7 @@ impl Run {
 }
 
 impl Entries {
-    /// Takes a run and sorts it.
+    /// Sorts a run and adds it.
     pub fn add(&mut self, mut run: Run) {
         let mut list = std::mem::take(&mut run.list);
         list.sort_unstable_by(|a, b| run.key(a).cmp(&run.key(b)));
@@ -79,7 +79,7 @@ impl Entries {
         self.runs.push(run);
     }
 
-    /// How many entries each run has.
+    /// The number of entries of each run.
     pub fn runs(&self) -> impl Iterator<Item = usize> {
         self.runs.iter().map(Run::len)
     }
@@ -90,7 +90,7 @@ impl Entries {
         run.list.get(usize::from(at)).map(|entry| (run.name(entry), entry))
     }
 
-    /// What the entry at `at` is sorted by.
+    /// The sort key of the entry at `at`.
     pub fn key(&self, at: At) -> Option<(bool, &[u8])> {
         self.get(at).map(|(name, entry)| (!entry.directory, name))
     }

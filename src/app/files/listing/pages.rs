@@ -1,4 +1,4 @@
-//! One client's way through a listing: the content of its answer, as it is or compressed.
+//! One client's position in a listing, and the coder if the content is compressed.
 
 use super::render::{Cursor, ListingFormat};
 use super::shared::Listing;
@@ -7,7 +7,7 @@ use crate::cost;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes that are compressed at once.
+/// Bytes that are compressed in one go.
 const FED: usize = 8 * 1024;
 
 #[derive(Debug)]
@@ -21,20 +21,20 @@ pub struct Pages {
 #[derive(Debug)]
 struct Coded {
     coder: Coder,
-    /// A piece, and how much of it the coder has.
+    /// A piece of the page, and how many bytes of it the coder has taken.
     piece: Vec<u8>,
     fed: usize,
     finished: bool,
 }
 
 impl Pages {
-    /// The whole of a listing that is made.
+    /// The content of a finished listing, from its beginning.
     pub fn new(listing: Arc<Listing>, form: ListingFormat, coder: Option<Coder>) -> Pages {
         let coded = coder.map(|coder| Coded { coder, piece: Vec::new(), fed: 0, finished: false });
         Pages { listing, form, place: Cursor::default(), coded }
     }
 
-    /// Appends what comes next to `out`, at times nothing, and says what it cost; `None` at the end.
+    /// Appends the next bytes to `out` (sometimes none), and returns the cost; `None` at the end.
     pub fn pull(&mut self, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
         let Pages { listing, form, place, coded } = self;
         let Some(coded) = coded else { return listing.pull(*form, place, out) };
@@ -43,7 +43,7 @@ impl Pages {
             return Ok(None);
         }
         let mut cost = 0;
-        // The coder keeps much before it gives something: go on until it does, or the slice is used up.
+        // The coder takes much input before it gives output: continue until it does, or the slice is used up.
         while coder.output().is_empty() && cost < cost::ADVANCE / 4 {
             if *fed == piece.len() {
                 piece.clear();

@@ -1,6 +1,6 @@
 //! From sorted entries to HTML or JSON, in pieces.
 //!
-//! Its one rule: **a name is bytes from a stranger**: it is written through `http::escape` only, as text and as a link.
+//! Its one rule: **a name is untrusted bytes**: it is written through `http::escape` only, both as text and as a link.
 
 use super::entries::Entry;
 use super::scan::Made;
@@ -8,7 +8,7 @@ use crate::cost;
 use crate::http::escape;
 use std::io::{self, Write};
 
-/// A piece ends behind the row that reaches this.
+/// A piece ends after the row that reaches this size.
 pub const PIECE: usize = 8 * 1024;
 
 const STYLE: &str = "\
@@ -27,12 +27,12 @@ a:hover,a:focus{text-decoration:underline}\
 @media(prefers-color-scheme:dark){\
 body{color:#ddd;background:#181818}th,td{border-color:#333}a{color:#8bf}}";
 
-/// How the names are told.
+/// The format of a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ListingFormat {
     Html,
     /// An array of objects: `name`, `type` (`file` or `directory`), `size` in bytes (files only), `modified` (RFC
-    /// 3339), and `href`, as in the page: a name that is not UTF-8 cannot stand in JSON, a link to it can.
+    /// 3339), and `href`, as in the page. `href` is needed because JSON cannot hold a name that is not UTF-8.
     Json,
 }
 
@@ -45,19 +45,20 @@ impl ListingFormat {
     }
 }
 
-/// How far a listing has been written.
+/// A position in a rendered listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// Pieces before it.
+    /// The number of pieces before it.
     pub piece: usize,
-    /// Entries before it.
+    /// The number of entries before it.
     entry: usize,
     /// Whether the last piece is before it.
     pub ended: bool,
 }
 
-/// Appends the piece of `made` that begins at `place` to `out`, and moves `place` behind it; says what that cost, with
-/// the bytes. Pieces end at the same places for every client. `path` is as for `Root::find`, empty for the root.
+/// Appends the piece of `made` that begins at `place` to `out`, and moves `place` behind it. Returns the cost, with
+/// that of the bytes. Pieces end at the same places for every client. `path` is as for `Root::find`, empty for the
+/// root.
 pub fn piece(
     made: &Made,
     path: &[u8],
@@ -162,7 +163,7 @@ fn row(name: &[u8], entry: &Entry, out: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// A reference from the listing to the entry.
+/// The relative reference from the page to the entry.
 fn href(name: &[u8], entry: &Entry, out: &mut Vec<u8>) {
     if name.contains(&b':') {
         out.extend_from_slice(b"./"); // else `a:b` were the scheme `a` (RFC 3986 section 4.2)
@@ -185,8 +186,8 @@ fn size(bytes: u64, out: &mut Vec<u8>) -> io::Result<()> {
     write!(out, "{whole}.{tenth} {}", UNITS[power as usize - 1])
 }
 
-/// `2024-02-29 23:59Z`, a form the `time` element knows. A time outside the years 1 to 9999, which
-/// only a broken file system or `touch -d` sets, is shown as the nearest inside.
+/// `2024-02-29 23:59Z`, a format that the `time` element accepts. A time outside the years 1 to 9999, which only a
+/// broken file system or `touch -d` sets, is shown as the nearest time inside.
 fn time(seconds: i64, out: &mut Vec<u8>) -> io::Result<()> {
     let (date, clock) = civil(seconds);
     write!(out, "{date} {clock}Z")
@@ -196,8 +197,8 @@ fn time(seconds: i64, out: &mut Vec<u8>) -> io::Result<()> {
 fn civil(seconds: i64) -> (String, String) {
     let seconds = seconds.clamp(-62_135_596_800, 253_402_300_799);
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Days to civil date, Hinnant's way: years from 1 March, so that the leap day comes last; eras
-    // of 400 years.
+    // Days to civil date by Hinnant's algorithm: years begin on 1 March, so that the leap day is last; eras have 400
+    // years.
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;

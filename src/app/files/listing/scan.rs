@@ -4,8 +4,8 @@
 //!  Scan: read a name, ask about it ──64 of them──► sort these as a run ──end, or MAX_ENTRIES──► Merge ──► Made
 //! ```
 //!
-//! An entry that is gone when it is asked about, or may not be asked about, is left out. An error means that the
-//! directory cannot be read.
+//! An entry that is gone before its stat, or whose stat fails, is left out. An error means that the directory itself
+//! cannot be read.
 
 use super::entries::{Entries, RUN, Run};
 use crate::app::files::lookup::{Meta, Root, TEMPORARY};
@@ -19,17 +19,17 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// Entries that are read of a directory, besides `.` and `..` and with those that are not shown. 10,000 of them take 10 ms
-/// to ask about, and up to 3 MB. Longer directories want an index file.
+/// The most entries that are read of a directory, without `.` and `..`, and with those that are not shown. The stats of
+/// 10,000 entries take 10 ms, and the listing up to 3 MB. A longer directory needs an index file.
 pub const MAX_ENTRIES: usize = 10_000;
-/// What a step may cost before its last piece of work, which is at most a link resolved by name four times, and a run
-/// sorted: together they stay below `cost::ADVANCE`.
+/// When a step's cost reaches this, it does one last piece of work. That is at most a link resolved by name four times
+/// and a run sorted, so that a step stays below `cost::ADVANCE`.
 const STEP: usize = cost::ADVANCE / 5;
 
-/// A directory that is being read. Holds the one descriptor that a listing has.
+/// A directory that is being read. Holds the one descriptor that a listing needs.
 pub struct Scan {
     root: Arc<Root>,
-    /// What stands before each name in a path below the root.
+    /// The prefix that makes a name a path below the root.
     before: Box<[u8]>,
     dir: Dir,
     seen: usize,
@@ -39,24 +39,25 @@ pub struct Scan {
     run: Run,
 }
 
-/// Sorted runs that become one.
+/// Sorted runs that are being merged.
 #[derive(Debug)]
 pub struct Merge {
     entries: Entries,
-    /// How many entries of each run have their place.
+    /// How many entries of each run have been merged.
     placed: Vec<u16>,
-    /// Of all that a listing shows.
+    /// The hash of all that a listing shows.
     hash: DefaultHasher,
     cut: bool,
 }
 
-/// The entries that are served, directories first and each kind by its names' bytes.
+/// The entries of a listing, directories first, then by the bytes of their names.
 #[derive(Debug)]
 pub struct Made {
     pub entries: Entries,
-    /// Whether the directory holds more.
+    /// Whether the directory has more entries.
     pub cut: bool,
-    /// Of path, names, kinds, sizes and times: two equal ones are pages of the same bytes, as far as 64 bits tell.
+    /// The hash of path, names, kinds, sizes and times: if two are equal, the pages have the same bytes, as far as 64
+    /// bits tell.
     pub hash: u64,
 }
 
@@ -66,7 +67,7 @@ impl Scan {
     /// # Errors
     /// The directory may not be read, or no descriptor is left.
     pub fn begin(root: Arc<Root>, dir: OwnedFd, path: &[u8]) -> Result<Scan, Errno> {
-        // Opened anew, and the other closed: it may be O_PATH.
+        // `dir` may be an O_PATH descriptor, so the directory is opened again for reading.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = Dir::new(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
         let slash: &[u8] = if path.is_empty() || path.ends_with(b"/") { b"" } else { b"/" };
@@ -110,7 +111,7 @@ impl Scan {
         let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return };
         let found = match FileType::from_raw_mode(stat.st_mode) {
             kind @ (FileType::RegularFile | FileType::Directory) => Some((kind, Meta::of(&stat))),
-            // Only the resolver knows whether it is followed.
+            // Only the resolver knows whether the link may be followed.
             FileType::Symlink => self.root.status(&[&self.before, name].concat(), cost).ok(),
             _ => None,
         };
@@ -131,7 +132,7 @@ impl Scan {
         let mut entries = self.entries;
         let placed: Vec<u16> = entries.runs().map(|_| 0).collect();
         entries.order.reserve_exact(entries.runs().sum());
-        // With keys that are always the same: a tag is true for every process, and after a restart.
+        // Its keys are constant, so the tag is the same in every process and after a restart.
         let mut hash = DefaultHasher::new();
         (&self.before, self.cut).hash(&mut hash);
         Merge { entries, placed, hash, cut: self.cut }
@@ -150,11 +151,11 @@ impl fmt::Debug for Scan {
 }
 
 impl Merge {
-    /// Goes on. `true`: every entry has its place.
+    /// Continues. `true`: all entries are merged.
     pub fn step(&mut self, cost: &mut usize) -> bool {
         let Merge { entries, placed, hash, .. } = self;
         let mut order = std::mem::take(&mut entries.order);
-        // Made anew in each step: it refers to the names. There are as many runs as fit in a number of 16 bits.
+        // Made again in each step, because it borrows the names. The number of runs fits into 16 bits.
         let firsts = placed.iter().enumerate().map(|(run, &at)| (run as u16, at));
         let mut heads: BinaryHeap<_> = firsts.filter_map(|at| Some(Reverse((entries.key(at)?, at)))).collect();
         while *cost < 2 * STEP

@@ -1,12 +1,12 @@
-//! A listing that several requests use. Each of them drives it by `step` until it is made: none waits for another's
-//! client, and the work is done once.
+//! A listing that several requests use. Each of them calls `step` until the listing is finished, so none depends on
+//! another's client, and the work is done once.
 //!
 //! ```text
 //!  Waiting ──the scan before it is over──► Scanning ──► Merging ──► made ──too much memory──► given up
 //!                                             └────────────┴──► failed
 //! ```
 //!
-//! A lock is held for one step, or for one piece. The last user frees the memory.
+//! The lock is held for one step, or for one piece. Dropping the last reference frees the memory.
 
 use super::render::{self, Cursor, ListingFormat};
 use super::scan::{Made, Merge, Scan};
@@ -21,22 +21,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How old a scan may be for a request to share it. So much may a size or a time be out of date.
+/// How old a scan may be for a request to share it. A shown size or time may be out of date by as much.
 pub const SHARED: Duration = Duration::from_secs(1);
-/// How many seconds a directory must have been left alone for equal times to mean that it has not changed: before Linux
-/// 6.13 times tick every few milliseconds, on FAT every two seconds.
+/// How many seconds a directory must be unchanged before equal times mean that it has not changed: before Linux 6.13
+/// times tick every few milliseconds, on FAT every two seconds.
 const SETTLED: i64 = 2;
-/// Bytes that the listings of a site may take while they are sent. Beyond, the oldest are given up and their clients cut
-/// off: clients that read nothing would hold ever more of them, of a directory that changes.
+/// Bytes that the listings of a site may take while they are sent. Above that, the oldest are given up and their
+/// clients are cut off: otherwise clients that read nothing could hold ever more listings of a directory that changes.
 pub const MOST_SENT: usize = 64 * 1024 * 1024;
 
 /// How much memory the listings of a site take.
 #[derive(Debug)]
 pub struct Account {
     bytes: AtomicUsize,
-    /// Up to here what might be used again is kept.
+    /// Bytes of finished listings that are kept for later requests.
     pub keep: usize,
-    /// What may be taken beyond, by those that are sent; and once more by those that are being made.
+    /// Bytes beyond `keep` for listings that are being sent, and as many again for those that are being made.
     most_sent: usize,
 }
 
@@ -49,27 +49,27 @@ pub enum ListingFailure {
     Full,
 }
 
-/// A directory's names at one moment, or on their way there.
+/// The names of a directory at one moment, finished or still being read.
 #[derive(Debug)]
 pub struct Listing {
     /// As for `Root::find`.
     path: Box<[u8]>,
-    /// The directory: its device and inode.
+    /// The directory's device and inode.
     place: (u64, u64),
     account: Arc<Account>,
-    /// What it counts as in the account.
+    /// The bytes that it counts as in the account.
     bytes: AtomicUsize,
     making: Mutex<Making>,
     scan: OnceLock<Begun>,
-    /// What was made, or why nothing was.
+    /// Set when the listing is finished or has failed.
     outcome: OnceLock<Result<Summary, ListingFailure>>,
-    /// What was made; `None` before, and when it is given up.
+    /// `None` before it is finished, and after it is given up.
     made: Mutex<Option<Arc<Made>>>,
     html: Mutex<Rendered>,
     json: Mutex<Rendered>,
 }
 
-/// What stays known of a listing, also when its entries are given up.
+/// What stays known of a listing even after its entries are given up.
 #[derive(Clone, Copy, Debug)]
 struct Summary {
     hash: u64,
@@ -81,8 +81,8 @@ enum Making {
     Waiting {
         root: Arc<Root>,
         dir: OwnedFd,
-        /// A scan of the same directory that is under way, and that this request may not share. This listing begins when it
-        /// has ended; requests that come meanwhile share this one.
+        /// A scan of the same directory that runs, and that this request may not share. This listing begins when that
+        /// scan has ended; requests that come meanwhile share this one.
         behind: Option<Arc<Listing>>,
     },
     Scanning(Box<Scan>),
@@ -90,21 +90,21 @@ enum Making {
     Over,
 }
 
-/// When a scan began, and the directory as it was then.
+/// When a scan began, and the state of the directory then.
 #[derive(Debug)]
 struct Begun {
     at: Instant,
     meta: Meta,
-    /// Whether its times tell it from what it becomes.
+    /// Whether any later change would show in its times.
     settled: bool,
 }
 
-/// What has been written of a listing in one form.
+/// The rendered pieces of a listing in one format.
 #[derive(Debug)]
 enum Rendered {
-    /// Each piece, and the place behind it.
+    /// Each piece, and the position behind it.
     Kept(Vec<(Box<[u8]>, Cursor)>),
-    /// It would take too much memory: everyone writes their own.
+    /// Keeping them would take too much memory: each client renders for itself.
     Dropped,
 }
 
@@ -117,19 +117,19 @@ impl Account {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether some have to be given up.
+    /// Whether finished listings have to be given up.
     pub fn is_tight(&self) -> bool {
         self.bytes() > self.keep + self.most_sent
     }
 
-    /// Whether no others can be made.
+    /// Whether no further listing can be made.
     pub fn is_full(&self) -> bool {
         self.bytes() > self.keep + 2 * self.most_sent
     }
 }
 
 impl Listing {
-    /// A listing of `dir`, to which `path` leads and whose state is `meta`, that begins when `behind` is over.
+    /// A listing of `dir`, to which `path` leads and whose state is `meta`. Its scan begins when `behind` is finished.
     pub fn new(
         account: &Arc<Account>,
         root: &Arc<Root>,
@@ -153,19 +153,19 @@ impl Listing {
         }
     }
 
-    /// Whether it shows what a request has to see that was read at `read` and found the directory as `meta`: all names
-    /// that are there, and sizes and times that are no older than `SHARED`.
+    /// Whether a request that was read at `read`, and found the directory as `meta`, may use this listing: it shows all
+    /// names that exist, and sizes and times no older than `SHARED`.
     pub fn serves(&self, meta: &Meta, read: Instant) -> bool {
         match (self.scan.get(), self.outcome.get()) {
             (_, Some(Err(_))) => false,
             (_, Some(Ok(_))) if lock(&self.made).is_none() => false,
-            // Whatever has changed by now, it will see.
+            // The scan has not begun: it will see every change up to now.
             (None, _) => self.is_of(meta),
             (Some(begun), _) => begun.settled && begun.meta == *meta && !self.is_older(SHARED, read),
         }
     }
 
-    /// Bytes of memory.
+    /// The bytes that it counts as.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -179,24 +179,24 @@ impl Listing {
         self.scan.get().map(|begun| begun.at)
     }
 
-    /// Whether its scan began so long ago or longer.
+    /// Whether its scan began at least `age` ago.
     pub fn is_older(&self, age: Duration, now: Instant) -> bool {
         self.began().is_some_and(|began| now.saturating_duration_since(began) >= age)
     }
 
-    /// Whether the directory's times tell whether it has changed since its scan began.
+    /// Whether the directory's times show any change since its scan began.
     pub fn is_settled(&self) -> bool {
         self.scan.get().is_some_and(|begun| begun.settled)
     }
 
     // ---- making it
 
-    /// What has come of it; `None` while it is being made.
+    /// The result; `None` while the listing is being made.
     pub fn outcome(&self) -> Option<Result<(), ListingFailure>> {
         self.outcome.get().map(|outcome| outcome.map(|_| ()))
     }
 
-    /// Does the next step towards the outcome, and says what it cost.
+    /// Does the next step towards the result, and returns the cost.
     pub fn step(&self, now: &Now) -> usize {
         let mut making = lock(&self.making);
         let mut cost = 0;
@@ -245,7 +245,7 @@ impl Listing {
                 self.end(Ok(summary));
                 Ok(Making::Over)
             }
-            // A step has panicked, or another thread has done the last one: then the outcome stands.
+            // A step has panicked, or another thread has done the last step: in the second case the result stays.
             Making::Over => Err(ListingFailure::Full),
         }
     }
@@ -254,12 +254,12 @@ impl Listing {
         let meta = Meta::of_place(&dir)?;
         let scan = Scan::begin(root, dir, &self.path)?;
         let settled = meta.ctime.0.saturating_add(SETTLED) < i64::try_from(now.unix).unwrap_or(i64::MAX);
-        // It is set here alone, under the lock.
+        // Only set here, under the lock, so it cannot be set already.
         let _ = self.scan.set(Begun { at: now.instant, meta, settled });
         Ok(scan)
     }
 
-    /// Sets the outcome, if there is none.
+    /// Sets the result, unless it is set.
     fn end(&self, outcome: Result<Summary, ListingFailure>) {
         if outcome.is_err() && self.outcome.get().is_none() {
             self.count(self.bytes(), 0);
@@ -274,18 +274,18 @@ impl Listing {
         }
     }
 
-    /// Frees the memory of what was made; whoever is still sending it cannot go on.
+    /// Frees the entries. A response that is still sending them fails.
     pub fn give_up(&self) {
         *lock(&self.made) = None;
-        // From here on nobody keeps a piece.
+        // From here on no piece is kept.
         *lock(&self.html) = Rendered::Dropped;
         *lock(&self.json) = Rendered::Dropped;
         self.account.bytes.fetch_sub(self.bytes.swap(0, Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    // ---- what is said of it
+    // ---- properties and content
 
-    /// The weak entity-tag of the listing in a form. Weak: its bytes change with the version of this program.
+    /// The weak entity tag of the listing in a format. Weak, because the bytes change with the version of this program.
     pub fn etag(&self, form: ListingFormat) -> Option<ETag> {
         let Some(Ok(Summary { hash, .. })) = self.outcome.get() else { return None };
         Some(match form {
@@ -294,15 +294,15 @@ impl Listing {
         })
     }
 
-    /// Whether the directory holds more than the listing shows, because it is too long.
+    /// Whether the directory has more entries than the listing shows.
     pub fn is_cut(&self) -> bool {
         matches!(self.outcome.get(), Some(Ok(Summary { cut: true, .. })))
     }
 
-    /// Appends the piece at `place` to `out`, and says what it cost; `None` behind the last one.
+    /// Appends the piece at `place` to `out`, and returns the cost; `None` behind the last one.
     ///
     /// # Errors
-    /// The listing is not made, or was given up.
+    /// The listing is not finished, or was given up.
     pub fn pull(&self, form: ListingFormat, place: &mut Cursor, out: &mut Vec<u8>) -> io::Result<Option<usize>> {
         if place.ended {
             return Ok(None);

@@ -1,9 +1,10 @@
-//! Which listing of a directory a request may share. Those in use are known; those that are made are kept for a second,
-//! as far as the cache has room for them, so that clients that come one after the other share them too.
+//! Which listing of a directory a request may share. The shelf knows all listings in use. Finished ones are kept for a
+//! second, as far as there is room, so that clients that come one after the other share them too.
 //!
-//! **A request sees all names that were there when it was read.** A scan that has begun is shared only if the directory
-//! itself has not changed since: its times tell of every name that comes, goes, or is another file. They do not tell
-//! that a file in it has grown; so a size, a time, or where a link leads may be out of date, by a second at most.
+//! **A request sees all names that existed when it was read.** A scan that has begun is shared only if the directory
+//! itself has not changed since: a directory's times show every name that comes, goes, or becomes another file. They do
+//! not show that a file in it has grown. So a size, a time, or the target of a link may be out of date, by a second at
+//! most.
 
 use super::shared::{Account, Listing, ListingFailure, MOST_SENT, SHARED};
 use crate::app::files::lookup::{Meta, Root};
@@ -15,13 +16,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
-/// Listings that there may be before the first look for those that nobody uses any more.
+/// The number of listings below which unused ones are not looked for.
 const FEW: usize = 64;
 
 #[derive(Debug)]
 pub struct Shelf {
     account: Arc<Account>,
-    /// Whether there are any `kept`: a turn of the loop that finds none takes no lock.
+    /// Whether `kept` has any. An atomic, so that a turn of the loop takes no lock if there are none.
     keeps: AtomicBool,
     inner: Mutex<Inner>,
 }
@@ -30,21 +31,21 @@ pub struct Shelf {
 struct Inner {
     /// The newest listing of each directory.
     known: HashMap<Box<[u8]>, Weak<Listing>>,
-    /// All that there may be, the oldest first.
+    /// All listings that may be in use, the oldest first.
     all: VecDeque<Weak<Listing>>,
-    /// How many there may be before those that nobody uses are forgotten.
+    /// The length of `all` at which unused listings are removed from it.
     sweep_at: usize,
-    /// Those that are made, the oldest first.
+    /// Finished listings that are kept for a second, the oldest first.
     kept: VecDeque<Arc<Listing>>,
 }
 
 impl Shelf {
-    /// `keep`: bytes that listings may take beyond their use; 0 keeps none.
+    /// `keep`: bytes of finished listings that are kept for later requests; 0 keeps none.
     pub fn new(keep: usize) -> Shelf {
         Shelf::with_room(keep, MOST_SENT)
     }
 
-    /// The same; `most_sent` is what listings may take beyond that while they are sent.
+    /// Like `new`. `most_sent`: bytes that listings may take beyond that while they are sent.
     pub fn with_room(keep: usize, most_sent: usize) -> Shelf {
         let keeps = AtomicBool::new(false);
         Shelf { account: Arc::new(Account::new(keep, most_sent)), keeps, inner: Mutex::default() }
@@ -80,7 +81,7 @@ impl Shelf {
         Ok(listing)
     }
 
-    /// Keeps a listing that has just been made, if others may share it.
+    /// Keeps a listing that has just been finished, if later requests may share it.
     pub fn keep(&self, listing: &Arc<Listing>) {
         let mut inner = self.lock();
         if self.account.keep > 0 && listing.is_settled() && !inner.kept.iter().any(|kept| Arc::ptr_eq(kept, listing)) {
@@ -98,7 +99,7 @@ impl Shelf {
         }
     }
 
-    /// When `expire` is to be called: a listing that is kept can be shared no longer.
+    /// When `expire` is to be called: the oldest kept listing is then too old to be shared.
     pub fn next_expiry(&self) -> Option<Instant> {
         if !self.keeps.load(Ordering::Relaxed) {
             return None;
@@ -106,7 +107,7 @@ impl Shelf {
         self.lock().kept.front().and_then(|listing| listing.began()).map(|began| began + SHARED)
     }
 
-    /// Frees the listings that are kept and that no request can share any more.
+    /// Frees the kept listings that are too old to be shared.
     pub fn expire(&self, now: Instant) {
         if self.keeps.load(Ordering::Relaxed) {
             let mut inner = self.lock();
@@ -142,7 +143,7 @@ impl Inner {
         self.all.push_back(Arc::downgrade(listing));
     }
 
-    /// Gives the oldest up, until memory is not tight any more or all others are still being made.
+    /// Gives up finished listings, the oldest first, until memory is no longer tight.
     fn relieve(&mut self, account: &Account) {
         self.kept.clear();
         self.all.retain(|listing| match listing.upgrade() {

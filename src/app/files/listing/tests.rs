@@ -36,7 +36,7 @@ fn find(shelf: &Shelf, root: &Arc<Root>, path: &str, now: &Now) -> Arc<Listing> 
     shelf.find(root, path.as_bytes(), (dir, &meta), now).unwrap()
 }
 
-/// Takes all steps, none of which may cost too much, and says how many there were.
+/// Runs all steps, checks the cost of each, and returns their number.
 fn make(listing: &Listing, now: &Now) -> usize {
     for step in 1..100_000 {
         let cost = listing.step(now);
@@ -48,7 +48,7 @@ fn make(listing: &Listing, now: &Now) -> usize {
     panic!("it is never made");
 }
 
-/// The whole content, of which no piece costs too much or is too long.
+/// The whole content. Checks the cost and the length of each piece.
 fn content(listing: &Arc<Listing>, form: ListingFormat) -> Vec<u8> {
     let mut pages = pages::Pages::new(Arc::clone(listing), form, None);
     let mut all = Vec::new();
@@ -73,7 +73,7 @@ fn links(page: &str) -> Vec<&str> {
     page.split("href=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
 }
 
-/// What a browser asks for when such a link is followed, without the directory.
+/// The name that a browser asks for when it follows such a link.
 fn followed(link: &str) -> Vec<u8> {
     assert!(!link.contains(['?', '#', ' ', '\n', '<', '"', '\\', '\'']), "{link}");
     let link = link.strip_prefix("./").unwrap_or(link);
@@ -200,7 +200,7 @@ fn a_directory_is_cut_only_where_it_holds_more_than_fit() {
     let cut = page(&dir, "", Symlinks::All, false);
     assert_eq!(rows(&cut), MAX_ENTRIES);
     assert!(cut.contains(&format!("The list was cut: {MAX_ENTRIES} entries are shown")));
-    // None of these leads to anything that is served.
+    // None of these entries leads to anything that is served.
     let nothing = page(&dir, "", Symlinks::None, false);
     assert_eq!(rows(&nothing), 0);
     assert!(nothing.contains("The list was cut") && !nothing.contains("is empty"));
@@ -298,7 +298,7 @@ fn a_name_that_comes_or_goes_shows_in_the_next_listing() {
     }
 }
 
-/// Its times would be the same if a name came within the same tick.
+/// A name that came within the same tick of the clock would not change the directory's times.
 #[test]
 fn of_a_directory_that_has_just_changed_one_scan_is_under_way_and_one_waits() {
     let dir = Scratch::new();
@@ -357,7 +357,7 @@ fn of_more_listings_than_memory_is_for_the_oldest_are_given_up() {
         dir.file(format!("{n:0>255}"), "");
     }
     let (shelf, root) = (Shelf::with_room(0, MOST), root(&dir, Symlinks::Inside, false));
-    // It has just changed: each request that comes later has a listing of its own.
+    // The directory has just changed, so each later request gets a listing of its own.
     let now = Now::new(Instant::now(), SystemTime::now());
     let mut held = Vec::new();
     let mut filled = 0;

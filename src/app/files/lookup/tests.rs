@@ -10,7 +10,8 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// The same root with all the kernel has, without openat2, and without /proc: whatever a test says must hold for each.
+/// The same root with everything that the kernel offers, without openat2, and without /proc: each test must pass for
+/// all three.
 fn each_way(dir: &Scratch, symlinks: Symlinks, hidden: bool) -> [Root; 3] {
     let open = || Root::open(&dir.root(), symlinks, hidden).unwrap();
     [open(), Root { openat2: false, ..open() }, Root { descriptors: None, ..open() }]
@@ -93,7 +94,7 @@ fn names_that_could_leave_the_root_are_refused_by_every_policy() {
             refused(&root, path);
             assert!(matches!(root.parent(path.as_bytes()), Err(Refused::NotFound)), "{path}");
         }
-        // Names like others, only absent.
+        // Ordinary names that do not exist.
         refused(&root, "...");
         refused(&root, "..\\outside\\secret.txt");
         refused(&root, absolute.as_os_str().as_bytes());
@@ -133,7 +134,7 @@ fn links_inside_are_followed_and_links_outside_are_not() {
         for path in outside.iter().chain(&["out-directory", "out-directory/", "absolute-out-directory/"]) {
             refused(&root, path);
         }
-        // A chain through the outside that ends inside leads to a file inside.
+        // A chain of links that goes outside and ends inside leads to a file inside.
         assert_eq!(read(&root, "out-directory/back").unwrap(), "inside");
     }
     for root in each_way(&dir, Symlinks::None, false) {
@@ -350,7 +351,7 @@ fn a_change_is_seen() {
     }
 }
 
-/// What a thread does to the tree until the value is dropped.
+/// A thread that changes the tree until this value is dropped.
 struct Meanwhile(std::sync::Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
 
 impl Meanwhile {
@@ -387,7 +388,7 @@ fn a_link_swapped_while_we_look_never_shows_the_outside() {
         std::fs::rename(root.join("next"), root.join("door")).unwrap();
     });
     for root in each_way(&dir, Symlinks::Inside, false) {
-        // Until both answers were seen often: under load the threads may take long turns.
+        // Until both results were seen often: under load a thread may run for long at a time.
         let (mut found, mut refused) = (0, 0);
         while found < 500 || refused < 500 {
             match root.find(b"door/secret.txt") {
@@ -407,8 +408,7 @@ fn a_link_swapped_while_we_look_never_shows_the_outside() {
 
 #[test]
 fn renames_elsewhere_never_hide_a_file() {
-    // Every rename on the system makes openat2 say EAGAIN for a path that steps back by `..` at
-    // that moment.
+    // Any rename on the system makes openat2 return EAGAIN for a path that contains `..` at that moment.
     let dir = Scratch::new();
     dir.file("real/a", "hello");
     dir.link("../../root/../root/real/a", "real/out-and-in");
@@ -436,7 +436,7 @@ fn a_link_that_leads_nowhere_is_followed_once() {
     dir.link(dir.root().join("file/x"), "through-a-file");
     dir.link(dir.root().join("loop"), "loop");
     for root in each_way(&dir, Symlinks::Inside, false) {
-        // The link, its target, and the link once more.
+        // At most: the link, its target, and the link once more.
         for (path, most) in [("dangling", 3), ("through-a-file", 4), ("loop", 3), ("file", 0), ("nothing", 0)] {
             let before = READS.get();
             let _ = root.status(path.as_bytes(), &mut 0);
@@ -481,7 +481,7 @@ fn a_fifo_put_in_a_files_place_is_never_opened() {
         turn += 1;
         std::fs::hard_link(&kinds[turn % 2], root.join("next")).unwrap();
         std::fs::rename(root.join("next"), root.join("door")).unwrap();
-        // Two names of one file are not renamed over each other.
+        // rename(2) does nothing if both names belong to the same file, so the new name may be left.
         let _ = std::fs::remove_file(root.join("next"));
     });
     let [root, walked, _] = each_way(&dir, Symlinks::Inside, false);
