@@ -1,9 +1,9 @@
-//! What the user decides, as one `Config` of plain data.
+//! The settings of the server, as one `Config` of plain data.
 //!
-//! Flags and the environment fill it (`args`). A flag is declared once: there stand its name, its default, its parser and
-//! its help, and `DUSTDEVIL_<FLAG>` follows from the name (`environment`). A `Config` holds parsed values, which are not
-//! checked again. What may not be said together is in `check`. Only directories can change: `check_directories` looks at
-//! those once, at start. Opening, binding and logging are left to others.
+//! Flags and the environment fill it (`args`). Each flag is declared once, with its name, default, parser and help. Its
+//! variable is `DUSTDEVIL_<FLAG>` (`environment`). A `Config` holds parsed values, which nobody checks again. Settings
+//! that contradict each other are refused in `check`. Only directories may be missing although the command line is
+//! valid: `check_directories` checks them once, at start. Other modules open files, bind sockets and write logs.
 
 mod args;
 pub mod bind;
@@ -32,10 +32,10 @@ use crate::config::route::RouteRules;
 use crate::config::wsgi::{AppMount, SiteMount, WsgiRules};
 use crate::start_error::StartError;
 
-/// Everything that the user decides.
+/// All settings of the server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The site at `/`. Absent only when another setting says what to serve.
+    /// The site at `/`. `None` only if another setting says what to serve.
     pub root: Option<PathBuf>,
     /// The store behind `/files/`.
     pub directory: Option<PathBuf>,
@@ -45,40 +45,40 @@ pub struct Config {
     pub upstreams: Vec<Mount>,
     /// Python applications below prefixes.
     pub applications: Vec<AppMount>,
-    /// What holds for a route that decides nothing for itself.
+    /// The rules for routes that have none of their own.
     pub rules: RouteRules,
     /// Whether /echo and /user-agent answer.
     pub endpoints: bool,
-    /// The prefix of the debug endpoints; None when they are off.
+    /// The prefix of the debug endpoints. `None`: there are none.
     pub debug_prefix: Option<String>,
     /// Whether TRACE is answered.
     pub trace_method: bool,
-    /// Where to listen; empty means loopback, IPv4 and IPv6.
+    /// Where to listen. Empty means loopback, IPv4 and IPv6.
     pub binds: Vec<Bind>,
-    /// The port for every address without one; 0 lets the system pick.
+    /// The port for every address without one. With 0 the system picks a free port.
     pub port: u16,
     pub engine: Engine,
     /// The threads of `--engine pool`.
     pub pool_size: usize,
     pub limits: Limits,
     pub timeouts: Timeouts,
-    /// Proxies in front of this server whose fields about the client are believed.
+    /// Proxies in front of this server whose X-Forwarded-* fields are believed.
     pub trusted: Vec<TrustedProxy>,
     pub wsgi: WsgiRules,
     pub access_log: LogTarget,
     pub verbosity: Verbosity,
-    /// Of all this, what somebody has chosen and what is no default.
+    /// The settings that are given, not left at their defaults.
     pub given: Given,
-    /// What the log is to say of the settings, a sentence each.
+    /// Warnings about the settings, to be logged at start. One sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Config {
-    /// Checks that the directories to serve exist. Call it before binding: a server without anything to serve must not
-    /// accept clients.
+    /// Checks that the directories to serve exist. Call it before binding: if there is nothing to serve, the server
+    /// must not accept clients.
     ///
     /// # Errors
-    /// Exit code 1, not 2: the command line is well-formed, and the same one works once the directory is there.
+    /// Exit code 1, not 2: the command line is valid, and works once the directory exists.
     pub fn check_directories(&self) -> Result<(), StartError> {
         let named = [("ROOT", &self.root), ("--directory", &self.directory)];
         for (name, path) in named {

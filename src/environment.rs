@@ -1,6 +1,6 @@
-//! The environment as a second command line: `DUSTDEVIL_MAX_FIELDS=50` becomes the word `--max-fields=50`.
+//! Turns the environment into words of a command line: `DUSTDEVIL_MAX_FIELDS=50` becomes `--max-fields=50`.
 //!
-//! It knows no single flag: names and kinds come from the clap `Command`, and clap parses the values.
+//! This module names no flag: names and kinds come from the clap `Command`, and clap parses the values.
 //! `config` puts the words in front of the real command line. clap's own `env` would have to be repeated for each flag,
 //! doesn't name the variable in its errors, and can't be tested without changing the process's environment.
 
@@ -10,22 +10,23 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-/// What the environment says.
+/// The flags that are set in the environment.
 #[derive(Debug, Default)]
 pub struct Environment {
-    /// As words of a command line.
+    /// The flags, as words of a command line.
     pub words: Vec<OsString>,
-    /// A sentence for each variable that is ignored though it has the name of a flag.
+    /// One sentence for each variable that is ignored although it has the name of a flag.
     pub ignored: Vec<String>,
 }
 
-/// The environment as words for the flags of `command`, without those that the command line gives or contradicts.
+/// Reads the variables for the flags of `command`, without those that the command line gives or contradicts.
 ///
-/// `is_overruled` says whether the command line gives or contradicts a flag, by its name without dashes. `variable` looks
-/// one variable up; an empty one counts as unset. `command` expects no program name (`no_binary_name`).
+/// `is_overruled` gets a flag's name without dashes, and returns whether the command line gives or contradicts it.
+/// `variable` returns the value of a variable. An empty value counts as unset. `command` expects no program name
+/// (`no_binary_name`).
 ///
 /// # Errors
-/// A value that its flag refuses; the error names the variable.
+/// The flag refuses the value. The error names the variable.
 pub fn read(
     command: &Command,
     is_overruled: impl Fn(&str) -> bool,
@@ -33,7 +34,7 @@ pub fn read(
 ) -> Result<Environment, clap::Error> {
     let mut environment = Environment::default();
     for flag in command.get_arguments() {
-        // ROOT is not a flag: a positional argument has no name for a variable.
+        // ROOT is a positional argument, so it has no variable.
         let Some(long) = flag.get_long() else {
             continue;
         };
@@ -47,7 +48,7 @@ pub fn read(
         };
         if let Some(service) = linked_service(&name, &value) {
             environment.ignored.push(format!(
-                "{name}={} is ignored: Kubernetes sets it for a Service called {service}, and it is no value of --{long}; \
+                "{name}={} is ignored: Kubernetes sets it for a Service named {service}, and it is not a value for --{long}; \
                  write enableServiceLinks: false in the Pod, or give --{long} on the command line",
                 value.display()
             ));
@@ -68,9 +69,10 @@ pub fn read(
     Ok(environment)
 }
 
-/// The service whose link has set this variable. Kubernetes gives every Pod variables for each Service, as Docker's links
-/// do for containers: for a Service called web they are `WEB_PORT=tcp://10.0.0.1:80`, `WEB_PORT_80_TCP` with the same
-/// value, and others, such as `WEB_SERVICE_HOST`, that no flag has the name of.
+/// If Kubernetes has set this variable for a Service, the name of that Service. Kubernetes sets variables for each
+/// Service in every Pod, as Docker's links do in containers. For a Service named web they are
+/// `WEB_PORT=tcp://10.0.0.1:80`, `WEB_PORT_80_TCP` with the same value, and others, such as `WEB_SERVICE_HOST`, which
+/// are not the variable of any flag.
 fn linked_service(name: &str, value: &OsStr) -> Option<String> {
     let (scheme, address) = value.to_str()?.split_once("://")?;
     let (host, port) = address.rsplit_once(':')?;
@@ -84,7 +86,7 @@ fn linked_service(name: &str, value: &OsStr) -> Option<String> {
     Some(service.to_ascii_lowercase().replace('_', "-"))
 }
 
-/// One variable as words. The error is the remedy: what to write instead.
+/// One variable as words of a command line. The error says what to write instead.
 fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'static str> {
     let with = |value: &[u8]| {
         let mut word = format!("--{long}=").into_bytes();
@@ -97,7 +99,7 @@ fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
         ArgAction::Append => {
             let separator = if takes_pairs(flag) { b'\n' } else { b',' };
             let items = value.as_bytes().split(|&byte| byte == separator).map(<[u8]>::trim_ascii);
-            // A last line may end in its newline; a list does not end in a comma.
+            // A newline at the end is allowed. A comma at the end is not: it leaves an empty item, which is refused.
             items.filter(|item| separator == b',' || !item.is_empty()).map(with).collect()
         }
         ArgAction::SetTrue => times(match value.to_str() {
@@ -111,14 +113,14 @@ fn flag_words(flag: &Arg, long: &str, value: &OsStr) -> Result<Vec<OsString>, &'
             Some("2") => 2,
             _ => return Err("0, 1 or 2"),
         }),
-        // --help and --version make no sense in an environment.
+        // --help and --version have no variable.
         _ => Vec::new(),
     };
     Ok(words)
 }
 
-/// Whether a value is a pair such as `NAME: VALUE`, whose second half is free text and may hold commas. It cannot hold
-/// a newline, so that each pair stands on its own line.
+/// Whether a value is a pair such as `NAME: VALUE`. Its second half is free text that may contain commas, but no
+/// newline. So pairs are separated by newlines.
 fn takes_pairs(flag: &Arg) -> bool {
     let names = flag.get_value_names().unwrap_or_default();
     names.iter().any(|name| name.contains(['=', ':']))
@@ -207,7 +209,7 @@ mod tests {
         for (name, value) in cases {
             let error = read(&[], &[(name, value)]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{name}");
-            // clap names no flag at all where the value is not even text.
+            // If the value is not UTF-8, clap's error names no flag.
             if error.kind() != ErrorKind::InvalidUtf8 {
                 assert!(error.to_string().contains(name), "{error}");
             }

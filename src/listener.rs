@@ -1,7 +1,8 @@
-//! Turns the addresses of a `Config` into listening sockets, or into one sentence that says what is in the way.
+//! Opens a listening socket for each address of a `Config`. If one cannot be opened, returns one sentence with the
+//! cause and a remedy. Also makes the URLs of the banner.
 //!
-//! It accepts nothing and knows no engine: the sockets come out blocking, and an engine that polls makes them
-//! nonblocking itself. It is also where the addresses become the URLs of the banner.
+//! It accepts no connections and knows no engine. The sockets are blocking; an engine that polls makes them
+//! nonblocking.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -13,23 +14,23 @@ use crate::config::bind::{Bind, Place};
 use crate::config::{Config, Timeouts};
 use crate::start_error::StartError;
 
-/// Connections that may wait to be accepted. Linux cuts it to net.core.somaxconn, 4096 itself since Linux 5.4; more
-/// would only be cut.
+/// Connections that may wait to be accepted. Linux lowers this to net.core.somaxconn, which is 4096 by default since
+/// Linux 5.4.
 const BACKLOG: i32 = 4096;
 
-/// With port 0, how often a new port is picked when a later address finds it taken. On a machine whose programs hold half
-/// of the 28,000 ephemeral ports, connections just closed included, every second attempt fails.
+/// With port 0: how many times another port is picked if the picked port is in use on a later address. If half of the
+/// 28,000 ephemeral ports are in use, or were until lately (TIME_WAIT), every second attempt fails.
 const ATTEMPTS: u32 = 100;
 
-/// Opens every address the configuration asks for, in its order. Names are looked up, now and not again.
+/// Opens every address of the configuration, in its order. Names are looked up once, here.
 ///
-/// With no `--bind` this is loopback: 127.0.0.1, and ::1 where the machine has IPv6. With port 0 the first address
-/// picks the port and the others take the same one; `localhost:0` and `*:0` pick one for their own addresses. The
-/// sockets are blocking, and closed on exec.
+/// Without `--bind` these are the loopback addresses: 127.0.0.1, and ::1 if the machine has IPv6. With port 0, the
+/// system picks a port for the first address, and the others use the same port; `localhost:0` and `*:0` pick another
+/// one for their own addresses. The sockets are blocking, and closed on exec.
 ///
 /// # Errors
-/// One address that cannot be had fails the whole: a server that listens on half of what was asked looks healthy. So does
-/// a name without an address.
+/// An address cannot be opened, or a name has no address. Then no socket stays open: a server that listens on half of
+/// its addresses would look healthy.
 pub fn bind_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
     let groups = groups(config)?;
     let mut attempt = 1;
@@ -44,8 +45,8 @@ pub fn bind_all(config: &Config) -> Result<Vec<TcpListener>, StartError> {
 
 /// The URLs at which the listeners answer, in their order.
 ///
-/// An unspecified address (0.0.0.0, ::) stands for all; it is shown as it is, so that nobody takes a server open to the
-/// network for a private one.
+/// An unspecified address (0.0.0.0, ::) means all addresses. It is shown unchanged, to make clear that the server is
+/// open to the network.
 pub fn urls(listeners: &[TcpListener]) -> Vec<String> {
     listeners
         .iter()
@@ -56,18 +57,18 @@ pub fn urls(listeners: &[TcpListener]) -> Vec<String> {
 
 /// The addresses of one `--bind`.
 struct Group {
-    /// `None` is the port of the whole server.
+    /// `None`: the port of `--port`.
     port: Option<u16>,
     candidates: Vec<Candidate>,
 }
 
 /// An address to try.
 struct Candidate {
-    /// Its port is not decided.
+    /// The port in it is not used.
     address: SocketAddr,
-    /// Nobody asked for it in particular: do without where the machine lacks it.
+    /// The user did not ask for this very address. If the machine lacks its address family, it is left out.
     optional: bool,
-    /// The name that it was found by.
+    /// The name whose lookup returned this address.
     name: Option<String>,
 }
 
@@ -95,7 +96,7 @@ fn groups(config: &Config) -> Result<Vec<Group>, StartError> {
     config.binds.iter().map(group).collect()
 }
 
-/// All addresses of a name, IPv4 first. Where it has both, a machine without IPv6 does without those.
+/// All addresses of a name, IPv4 first. If it has both kinds, those of IPv6 are optional.
 fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
     let unknown = |cause: String| {
         let remedy = "correct the name, or give its address with --bind";
@@ -115,8 +116,8 @@ fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
     Ok(addresses.into_iter().map(candidate).collect())
 }
 
-/// Opens the candidates once. The configuration's port serves the groups that name none. A port that is 0 is settled by
-/// the first address that uses it.
+/// Tries once to open all candidates. Groups without a port use the configuration's. If a port is 0, the first address
+/// that uses it decides which port it becomes.
 fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, BindFailure> {
     let mut shared = config.port;
     let mut listeners: Vec<TcpListener> = Vec::new();
@@ -134,7 +135,8 @@ fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Bind
                     *port = bound.port();
                     listeners.push(listener);
                 }
-                // Busy is not missing: with ::1 left to another program, http://localhost:4221/ would show that program.
+                // An optional address that is in use is an error: if another program has ::1, http://localhost:4221/
+                // would show that program.
                 Err(error) if candidate.optional && is_missing(&error) => {}
                 Err(error) => {
                     let earlier = listeners
@@ -150,23 +152,24 @@ fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Bind
     Ok(listeners)
 }
 
-/// Opens one listening socket; also returns its address, where port 0 has become a port.
+/// Opens one listening socket. Also returns its address, in which port 0 has become a real port.
 ///
-/// On Linux an accepted socket inherits the options of its listener: a few calls at start in place of some a connection.
-/// They are copied when the handshake ends, not when the connection is accepted. So all of them are set before
-/// `listen`: a client may connect from then on, however long the engine takes to come.
+/// On Linux an accepted socket inherits the options of its listener, which saves system calls for each connection. The
+/// options are copied when the handshake ends, not when the connection is accepted. So all of them are set before
+/// `listen`: from then on clients may connect, even before the engine runs.
 fn listen(address: SocketAddr, timeouts: &Timeouts) -> io::Result<(TcpListener, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // A restart would otherwise wait a minute for the old connections in TIME_WAIT. On Linux this doesn't let two
+    // Without this, a restart fails for a minute, while old connections are in TIME_WAIT. On Linux it does not let two
     // programs listen on one port (socket(7)).
     socket.set_reuse_address(true)?;
-    // Without it Nagle's algorithm holds back the tail of a response until the client acknowledges the rest.
+    // Without this, Nagle's algorithm delays the end of a response until the client has acknowledged the rest.
     socket.set_tcp_nodelay(true)?;
-    // For the engines whose calls wait. A new connection must send its head within `header`.
+    // For the engines with blocking sockets. A new connection must send its head within `header`.
     socket.set_read_timeout(Some(timeouts.header))?;
     socket.set_write_timeout(Some(timeouts.write))?;
     if address.is_ipv6() {
-        // [::] would take the IPv4 port too, and 0.0.0.0 beside it fail, unless a sysctl (bindv6only) says otherwise.
+        // Without this, [::] would take the IPv4 port too (unless the sysctl bindv6only is set), and 0.0.0.0 would
+        // fail.
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
@@ -181,27 +184,27 @@ fn is_missing(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
-/// Whether a listener on `earlier` leaves no room for `later`.
+/// Whether the listener on `earlier` makes it impossible to listen on `later`.
 fn covers(earlier: &SocketAddr, later: &SocketAddr) -> bool {
     earlier.port() == later.port()
         && earlier.is_ipv4() == later.is_ipv4()
         && (earlier.ip() == later.ip() || earlier.ip().is_unspecified() || later.ip().is_unspecified())
 }
 
-/// An address that could not be had.
+/// An address that could not be opened.
 struct BindFailure {
     address: SocketAddr,
-    /// The name that it was found by.
+    /// The name whose lookup returned the address.
     name: Option<String>,
     error: io::Error,
-    /// A listener of ours on the same port, when it may be what is in the way.
+    /// One of our own listeners that may be the cause.
     earlier: Option<SocketAddr>,
-    /// The system has picked the port, for an earlier address.
+    /// The system picked the port, for an earlier address.
     is_picked: bool,
 }
 
 impl BindFailure {
-    /// Whether another picked port may be free for all addresses.
+    /// Whether to try again: another picked port may be free on all addresses.
     fn is_unlucky(&self) -> bool {
         self.is_picked && self.earlier.is_none() && self.error.kind() == io::ErrorKind::AddrInUse
     }
@@ -211,7 +214,7 @@ impl BindFailure {
         StartError::new(format!("cannot listen on {}{of}: {}", self.address, self.reason()))
     }
 
-    /// What is in the way, and what to do.
+    /// The cause and the remedy.
     fn reason(&self) -> String {
         let errno = Errno::from_io_error(&self.error).unwrap_or(Errno::IO);
         let reason = match (errno, self.earlier, self.address) {
@@ -226,7 +229,7 @@ impl BindFailure {
                  capability CAP_NET_BIND_SERVICE"
             }
             (Errno::ADDRNOTAVAIL, ..) => {
-                "this machine has no such address; `ip address` lists those it has, and * stands for all"
+                "this machine has no such address; `ip address` lists those it has, and * means all"
             }
             (Errno::AFNOSUPPORT, _, SocketAddr::V6(_)) => {
                 "this machine has no IPv6; choose an IPv4 address with --bind"
@@ -245,7 +248,7 @@ impl BindFailure {
             }
             (Errno::NODEV, _, SocketAddr::V6(address)) if address.scope_id() != 0 => {
                 let scope = address.scope_id();
-                return format!("there is no interface with the number {scope}; `ip link` shows those there are");
+                return format!("there is no interface with the number {scope}; `ip link` shows the interfaces");
             }
             _ => return format!("{}; choose another address with --bind, or another port with --port", self.error),
         };
@@ -318,7 +321,7 @@ mod tests {
             assert_eq!(listeners.len(), if has_ipv6() { 2 } else { 1 });
             assert!(listeners.iter().all(|listener| port(listener) == port(&listeners[0])));
         }
-        // A port of its own is not that of the others.
+        // An address with its own port 0 gets another port.
         let listeners = bind_all(&config(&["--port=0", "--bind=127.0.0.1", "--bind=localhost:0"])).unwrap();
         assert_ne!(port(&listeners[0]), port(&listeners[1]));
         assert!(listeners[1..].iter().all(|listener| port(listener) == port(&listeners[1])));
@@ -332,7 +335,7 @@ mod tests {
         let busy = port(&listeners[0]);
         let message = bind_all(&config(&[&format!("--bind=localhost:{busy}")])).unwrap_err().to_string();
         assert!(message.contains("an address of localhost: the address is in use"), "{message}");
-        // RFC 6761: there is no such name.
+        // RFC 6761: names in .invalid never exist.
         let error = bind_all(&config(&["--port=0", "--bind=nothing.invalid"])).unwrap_err();
         assert_eq!(error.code, 1);
         assert!(error.message.starts_with("cannot listen on nothing.invalid: "), "{error}");
@@ -394,7 +397,7 @@ mod tests {
             (Errno::MFILE, "[::1]:80", "ulimit -n"),
             (Errno::INVAL, "[fe80::1]:80", "interface"),
             (Errno::INVAL, "[ff02::1]:80", "multicast"),
-            // The number of the interface is there: something else is invalid.
+            // The address has its interface, so something else is invalid.
             (Errno::INVAL, "[fe80::1%2]:80", "Invalid argument"),
             (Errno::INVAL, "[2001:db8::1]:80", "Invalid argument"),
             (Errno::INVAL, "127.0.0.1:80", "Invalid argument"),
@@ -418,7 +421,7 @@ mod tests {
         assert!(!is_missing(&Errno::ACCESS.into()));
     }
 
-    /// As soon as a client can connect: nothing comes between `bind_all` and its connection here.
+    /// They do so from the moment when a client can connect: here it connects right after `bind_all`.
     #[test]
     fn accepted_sockets_inherit_their_options() {
         let config = config(&["--port=0", "--header-timeout=7s", "--write-timeout=11s"]);

@@ -1,9 +1,9 @@
 //! Diagnostics: the banner, errors and log records, on standard error. A write never waits for a reader.
 //!
 //! simple_logger formats the lines. But it prints each line to descriptor 2 in two writes, which may wait for a reader,
-//! and panics if they fail. So descriptor 2 is replaced by a pipe of our own while simple_logger prints. The line is
-//! read from the pipe and written to a `Sink`, like the lines of the access log: it is written whole and without
-//! waiting, or it is kept for later, or it is dropped and counted.
+//! and panics if they fail. So while simple_logger prints, descriptor 2 is replaced by our own pipe. The line is read
+//! from the pipe and written to a `Sink`, like the lines of the access log: it is written whole and without waiting, or
+//! kept for later, or dropped and counted.
 //!
 //! At all other times descriptor 2 is the one that the process was started with. The runtime prints panics and aborts
 //! to it, and these writes may wait.
@@ -88,7 +88,7 @@ impl Diagnostics {
         }
     }
 
-    /// Reports lost lines. Standard error has lost them, and is also the only place to report that.
+    /// Reports lost lines, on standard error too: there is no other place for diagnostics.
     fn tell_lost(&self, news: &SinkEvent) {
         if let SinkEvent::Resumed { lost } | SinkEvent::Closed { lost, .. } = news
             && *lost > 0

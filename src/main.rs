@@ -1,6 +1,5 @@
-//! Reads the command line, opens what is to be served, runs the engine, and turns the outcome into an
-//! exit code: 0 after a normal end, 1 when something failed, 2 for a command line that makes no sense, 3 when a
-//! Python application does not start.
+//! Reads the command line, opens the directories and listeners, runs the engine, and returns the exit code: 0 after a
+//! normal end, 1 if something failed, 2 for a wrong command line or variable, 3 if a Python application does not start.
 #![forbid(unsafe_code)]
 
 mod logging;
@@ -27,10 +26,11 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &mut Config) -> Result<(), StartError> {
-    // First, since a signal may come at any time.
+    // This is first, since a signal may come at any time.
     let hangup = Hangup::at_start(!config.applications.is_empty());
     hangup.survive_start();
-    // A file that grows past RLIMIT_FSIZE is an error of its write, to be answered.
+    // Without this, a write beyond RLIMIT_FSIZE ends the process. With it, the write fails, and the client gets an
+    // error.
     survive(signal_hook::consts::SIGXFSZ);
     logging::start(config)
         .map_err(|error| StartError::new(format!("diagnostics cannot be written: {error}; raise ulimit -n")))?;
@@ -58,7 +58,7 @@ fn run(config: &mut Config) -> Result<(), StartError> {
     engine.run(&app).map_err(failed)
 }
 
-/// A server needs no privilege to serve; one that has all of them gives all of them away with its first fault.
+/// A server needs no privileges. If it has them, a vulnerability in it gives them all to an attacker.
 fn warn_of_root() {
     if rustix::process::geteuid().is_root() {
         log::warn!(
@@ -68,7 +68,7 @@ fn warn_of_root() {
     }
 }
 
-/// Each connection is a descriptor, and each may have a file open; the usual soft limit is 1,024.
+/// Each connection takes a descriptor, and often another one for a file. The usual soft limit is only 1,024.
 fn raise_descriptor_limit(config: &Config) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);

@@ -1,5 +1,6 @@
-//! One client: the state of the protocol and of the exchange. The session decides; it knows neither sockets nor the clock.
-//! The driver asks `next_op`, does it, reports the result, and lets the session `advance`.
+//! The session of one client: the state of the protocol and of the exchange. It decides what to do next, and knows
+//! neither sockets nor the clock. The driver calls `next_op`, does that operation, reports the result, and calls
+//! `advance`.
 //!
 //! | phase     | client socket                     | deadline                  | leaves when                          |
 //! |-----------|-----------------------------------|---------------------------|--------------------------------------|
@@ -11,9 +12,10 @@
 //! |           | none, while a piece is not due    | when the piece is due     |                                      |
 //! | Lingering | shut down for writing; read, drop | `LINGER`                  | EOF or expiry                        |
 //!
-//! An answer is owed from the end of a request's head until it is sent. At shutdown, `LAST_WAIT` bounds other waits.
+//! A client is owed an answer from the end of its request's head until the response is sent. At shutdown, `LAST_WAIT`
+//! limits how long the session waits for a client that is owed none.
 //!
-//! The phase is computed from the state at the start and at the end of `advance`, and noted with the moment in which it
+//! The phase is computed from the state at the start and at the end of `advance`, and stored with the time at which it
 //! began.
 
 mod buffers;
@@ -52,13 +54,14 @@ use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long the client may go on sending after our last byte. Closing before would send a reset, which can destroy a
-/// response that the client has not read yet.
+/// How long the client may go on sending after our last byte. Closing with unread bytes would send a reset, which can
+/// destroy a response that the client has not read yet.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a client that is owed no answer is waited for at shutdown. A head mostly comes in one round trip.
+/// How long a shutdown waits for a client that is owed no answer. The rest of a head usually arrives within one round
+/// trip.
 pub const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// What is kept of a request that is not answered at once: the format of error pages and the line for the access log.
+/// For a request that is not answered at once: the format of its error page and its line for the access log.
 #[derive(Debug, Default)]
 struct Deferred {
     format: Format,
@@ -66,7 +69,7 @@ struct Deferred {
 }
 
 impl Deferred {
-    /// `spare` is filled again, if there is one.
+    /// Reuses the memory of `spare`, if there is one.
     fn of(request: &Request, logged: bool, now: &Now, spare: &mut Option<Box<Deferred>>) -> Box<Deferred> {
         let mut deferred = spare.take().unwrap_or_default();
         deferred.format = Format::of(request);
@@ -81,14 +84,14 @@ impl Deferred {
 pub struct Session {
     conn: Conn,
     exchange: Exchange,
-    /// The rules of the request at hand: those of its route, once that is found.
+    /// The rules for the current request: those of its route, once the route is found.
     rules: RulesId,
     deferred: Option<Box<Deferred>>,
     input: Buffer,
     output: Buffer,
     peer: IpAddr,
     ends: Ends,
-    /// How far the input has been searched for the end of a head.
+    /// How many bytes of the input have been searched for the end of a head.
     scanned: usize,
     /// Whether a request has been answered on this connection.
     reused: bool,
@@ -96,7 +99,7 @@ pub struct Session {
     changed_files: bool,
     /// The client will send nothing more.
     input_closed: bool,
-    /// The server is shutting down: the exchange under way is the connection's last.
+    /// The server is shutting down: the current exchange is the connection's last.
     last: bool,
     ending: Ending,
     /// The phase when `advance` last ended, and the moment its deadline counts from.
@@ -138,7 +141,7 @@ impl Session {
 
     // ---- what the session wants, computed from its state
 
-    /// The next operation: one that the session wants and whose socket is `ready`.
+    /// The next operation: one that the session wants and for which its socket is `ready`.
     pub fn next_op(&self, ready: Ready) -> Op {
         if let Exchange::Forward(forward) = &self.exchange {
             return self.next_forward_op(forward, ready);
@@ -147,7 +150,7 @@ impl Session {
         if ready.has(op.needs()) { op } else { Op::Wait }
     }
 
-    /// Without an upstream's socket there is at most one operation to do.
+    /// The operation that the session wants while it has no socket to an upstream. Then there is only one.
     fn sole_op(&self) -> Op {
         let has_file = self.file_range().is_some();
         let has_memory = self.memory_range().is_some();
@@ -180,13 +183,13 @@ impl Session {
     pub fn on_failed(&mut self, error: &io::Error, scratch: &mut Scratch) {
         log::debug!("{}: {error}", self.peer);
         if self.conn.status == 0 {
-            // For the log: the client left before there was an answer. The number is nginx's.
+            // For the access log: the client closed the connection before it was answered. nginx logs 499 too.
             self.conn.status = 499;
         }
         self.abort(CloseReason::ClientFailed, scratch);
     }
 
-    /// The server is shutting down: the exchange under way is finished, with `Connection: close`.
+    /// The server is shutting down: the current exchange is finished, with `Connection: close`.
     #[cold]
     pub fn on_shutdown(&mut self, began: Instant, app: &App, now: &Now) {
         if !self.last {
@@ -200,8 +203,8 @@ impl Session {
 
     // ---- progress: bytes move from one state machine to the other
 
-    /// Goes on as far as possible without i/o on the client's socket. `true` if it could go on: it stopped because its
-    /// budget is spent, or because the clock must be read before the next request.
+    /// Goes on as far as possible without i/o on the client's socket. `true`: call it again; it stopped only because
+    /// its budget is spent, or because the clock must be read before the next request.
     pub fn advance(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let mut more = false;
         self.skip_empty_lines();
@@ -209,7 +212,7 @@ impl Session {
         if let Exchange::Forward(forward) = &mut self.exchange {
             forward.probe.update(now.instant);
         }
-        // An exchange that is due is no timeout: `respond` goes on with it.
+        // If the exchange is due (a delay has ended, for example), that is not a timeout: `respond` goes on with it.
         if self.limit(app).is_some_and(|deadline| deadline <= now.instant) && self.due().is_none() {
             self.on_expired(app, now, scratch);
         }
@@ -256,7 +259,7 @@ impl Session {
         match (&self.conn.reading, &self.conn.writing) {
             (Reading::Head, Writing::Idle) => self.read_head(app, now, scratch),
             (Reading::Body(_), Writing::Idle) if self.prepares() => false,
-            // While a response is being written its content goes first: the rest of the request is read when it is done.
+            // The rest of the request's content is read after the whole response is written.
             (Reading::Body(_), Writing::Idle | Writing::Done) => self.read_content(app, now, scratch),
             _ => false,
         }
@@ -288,7 +291,7 @@ impl Session {
         }
     }
 
-    /// A head is complete: its handler answers, or returns what it waits for.
+    /// The head of a request is complete: finds its route and lets the handler answer, or begin an exchange.
     fn handle(&mut self, app: &App, now: &Now, scratch: &mut Scratch) {
         let Scratch { head, log, work, spare, .. } = scratch;
         let len = head.len;
@@ -337,7 +340,7 @@ impl Session {
         self.follow(next, app, now, scratch);
     }
 
-    /// Goes on with what a handler has returned.
+    /// Does what a handler's `Next` says.
     fn follow(&mut self, next: Next, app: &App, now: &Now, scratch: &mut Scratch) {
         scratch.work += self.conn.take_work();
         match next {
@@ -365,7 +368,8 @@ impl Session {
         }
     }
 
-    /// Begins a response that is due, prepares one, or moves a piece of its content to the output.
+    /// Begins a delayed response that is due, does a step of its preparation, or moves a piece of its content to the
+    /// output.
     fn respond(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         if self.exchange.due().is_some_and(|due| due > now.instant) {
             return false;
@@ -403,7 +407,7 @@ impl Session {
         true
     }
 
-    /// Ends the response. Content that is shorter than announced can only be cut.
+    /// Ends the response. If its content is shorter than announced, the connection is aborted.
     fn finish_response(&mut self, scratch: &mut Scratch) {
         if !self.conn.finish(&mut self.output) {
             self.abort(CloseReason::SourceBroke, scratch);
@@ -427,7 +431,7 @@ impl Session {
                 self.close(CloseReason::Done);
                 false
             }
-            // The rest of the request's content is not wanted, and the connection ends anyway.
+            // The connection ends after this response: the rest of the request's content is not read.
             (Reading::Body(_), Writing::Done) if !self.conn.persist => {
                 self.close(CloseReason::Done);
                 false

@@ -1,4 +1,4 @@
-//! Clients that take much or nothing do not delay a client beside them that asks for a small answer.
+//! A client with small requests is not delayed by clients that receive large responses, or that send or read nothing.
 
 mod common;
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 const REQUEST: &str = "GET /echo/small HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// These tests take hundreds of descriptors each, or a whole processor: one after the other.
+/// These tests run one at a time: each takes hundreds of descriptors, or a whole processor.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -23,7 +23,7 @@ fn roomy_server(engine: common::Engine, store: &TempDir) -> Server {
     Setup::on(engine).args(["--directory", store.arg()]).args(patient).start()
 }
 
-/// Small requests on one connection, each answered within the client's patience.
+/// Sends small requests on one connection. Each must be answered within `PATIENCE`.
 fn served(server: &Server, count: usize) {
     let mut client = Client::connect(server);
     for _ in 0..count {
@@ -32,7 +32,7 @@ fn served(server: &Server, count: usize) {
     }
 }
 
-/// Sets a flag when it is dropped, so that helper threads end when a test fails, too.
+/// Sets a flag when it is dropped, so that the other threads end even if a test fails.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -83,8 +83,8 @@ on_every_engine! {
             assert_eq!(download.read_head().status, 200);
             scope.spawn(|| {
                 let download = download;
-                // MSG_TRUNC drops the bytes unseen: a reader faster than any sender, so that the socket never makes
-                // the server pause.
+                // MSG_TRUNC drops the bytes in the kernel. So this reader is faster than any sender, and the server
+                // never has to wait for it.
                 let mut chunk = vec![0; 8 << 20];
                 while !stop.load(Ordering::Relaxed) {
                     match rustix::net::recv(download.stream(), chunk.as_mut_slice(), RecvFlags::TRUNC) {
@@ -141,7 +141,7 @@ on_every_engine! {
                     };
                 }
             });
-            // By then there is always a next request in the server's buffer.
+            // From then on, the server's buffer always holds another request.
             eventually("the pipeliner to be at full speed", || {
                 (received.load(Ordering::Relaxed) > 1 << 20).then_some(())
             });
@@ -168,8 +168,8 @@ on_every_engine! {
             thread::sleep(Duration::from_millis(300));
             let before = processor_ticks(&server);
             served(&server, 20);
-            // Each chunk was a system call once, and cost nothing of the budget: a turn took seconds. In processor
-            // time, so that other programs do not count.
+            // Regression: each chunk was a system call, and was not counted in the turn's budget, so a turn took
+            // seconds. Processor time is measured, so that other programs do not matter.
             let used = processor_ticks(&server) - before;
             assert!(used < 1000, "{used} ticks of processor time for 20 small answers");
         });
@@ -179,12 +179,12 @@ on_every_engine! {
     fn a_page_that_takes_long_to_compress_leaves_room_for_small_requests(engine: Engine) {
         let _alone = alone();
         let (store, site) = (TempDir::new(), TempDir::new());
-        // Zeros: minutes of compressing, and too few bytes come out of it to make the server pause for its client.
+        // Zeros take minutes to compress. They give so few bytes that the server never waits for its client.
         site.write_sparse("huge.txt", 16 << 30);
         let server = Setup::on(engine).args(["--directory", store.arg(), site.arg()]).start();
         let mut page = Client::connect(&server);
         page.send("GET /huge.txt HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
-        thread::sleep(Duration::from_millis(100)); // for the server to be at it; its first bytes may take longer
+        thread::sleep(Duration::from_millis(100)); // the server begins to compress; its first bytes may take longer
         served(&server, 20);
     }
 
@@ -196,7 +196,7 @@ on_every_engine! {
         let before = server.memory("VmRSS");
         let client = Client::connect(&server);
         client.stream().set_write_timeout(Some(Duration::from_millis(500))).unwrap();
-        // Some 400 MB of answers, were they all made.
+        // The answers to all of these would be some 400 MB.
         let batch = REQUEST.repeat(1000);
         let mut sent = 0;
         while sent < 2000 && (&mut client.stream()).write_all(batch.as_bytes()).is_ok() {
@@ -214,7 +214,7 @@ on_every_engine! {
         let store = TempDir::new();
         store.write_sparse("huge", 256 << 20);
         let server = roomy_server(engine, &store);
-        // Fewer than a pool has workers.
+        // Fewer clients than a pool has threads.
         let mut stalled = Vec::new();
         for number in 0..8 {
             let mut client = Client::connect(&server);
@@ -259,17 +259,17 @@ on_every_engine! {
         for client in &mut held {
             client.send(REQUEST);
             assert_eq!(client.read_response().status, 200);
-            // An idle one would give way.
+            // With half a head sent, the connection is not idle, so it is not closed for a new client.
             client.send(&REQUEST[..20]);
         }
         let over: Vec<Client> = (0..4).map(|_| Client::connect(&server)).collect();
         for client in &mut held {
             client.send(&REQUEST[20..]);
-            assert_eq!(client.read_response().status, 200, "those inside are served on");
+            assert_eq!(client.read_response().status, 200, "open connections are still served");
         }
         drop(over);
         drop(held);
-        // Whether it was refused or kept waiting: once there is room, there is an answer.
+        // Once there is room, a new client is served.
         let until = Instant::now() + PATIENCE;
         loop {
             let mut client = Client::connect(&server);
@@ -291,7 +291,7 @@ on_every_engine! {
     }
 }
 
-/// Processor time of the server so far, in clock ticks (100 a second).
+/// The server's processor time so far, in clock ticks (100 per second).
 fn processor_ticks(server: &Server) -> u64 {
     let line = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let after_name = line.rsplit_once(')').unwrap().1;

@@ -1,4 +1,4 @@
-//! No more connections may be open, or all workers have one, and a new client comes: an idle one gives way to it.
+//! At the limit of connections, or when all threads of a pool have one, an idle connection is closed for a new client.
 
 mod common;
 
@@ -9,10 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
-/// No timeout ends a connection here.
+/// Timeouts so long that none of them ends a connection in these tests.
 const PATIENT: [&str; 4] = ["--keep-alive-timeout", "10m", "--header-timeout", "10m"];
 
-/// A server with room for so many connections at once.
+/// A server that allows `count` connections at once.
 fn server_for(engine: Engine, count: usize) -> Server {
     let count = count.to_string();
     Setup::on(engine).args(PATIENT).args(["--max-connections", &count, "--pool-size", &count]).start()
@@ -26,7 +26,7 @@ fn settled(server: &Server) -> Client {
     client
 }
 
-/// Whether the server has closed it, in good order. A reset fails the test.
+/// Whether the server has closed the connection without a reset. A reset fails the test.
 fn is_closed(client: &Client) -> bool {
     if !client.is_answered() {
         return false;
@@ -45,7 +45,7 @@ fn connect_from(ip: [u8; 4], server: &Server) -> TcpStream {
     stream
 }
 
-/// For connections to have been idle for as long as one must be before it is closed.
+/// Waits until idle connections have been idle for long enough to be closed.
 fn let_them_idle(engine: Engine) {
     thread::sleep(Duration::from_millis(if engine == Engine::Pool { 1100 } else { 150 }));
 }
@@ -56,11 +56,11 @@ on_every_engine! {
         let server = server_for(engine, 3);
         let mut idle: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
         let_them_idle(engine);
-        // The first has just been served: it is the last to go.
+        // The first connection has just been served, so the others are closed before it.
         idle[0].send(REQUEST);
         assert_eq!(idle[0].read_response().text(), "x");
         let _third = settled(&server);
-        // Of the other two either, for all that is known here: a thread may be late to note that it waits.
+        // Either of the other two may be closed: a thread may be late to note that its connection is idle.
         let closed = || idle.iter().filter(|client| is_closed(client)).count();
         eventually("one of the longer idle to be closed", || (closed() == 1).then_some(()));
         assert!(!is_closed(&idle[0]));
@@ -84,7 +84,7 @@ on_every_engine! {
         let count = if engine == Engine::Iterative { 1 } else { 4 };
         let server = server_for(engine, count);
         let mut idle: Vec<Client> = (0..count).map(|_| settled(&server)).collect();
-        // Beyond every time after which one may be closed.
+        // Longer than a connection must be idle, on any engine, before it may be closed.
         thread::sleep(Duration::from_millis(1800));
         for client in &mut idle {
             client.send(REQUEST);
@@ -131,7 +131,7 @@ on_every_engine! {
         assert!(newcomers.iter().all(|client| !is_closed(client)));
     }
 
-    /// As `curl --parallel` does: it connects at once for every transfer and keeps the connections.
+    /// Like `curl --parallel`, which opens a connection for every transfer at once, and keeps them open.
     #[skip(Iterative, "would take a second for each of them")]
     fn more_clients_than_places_are_all_served(engine: Engine) {
         let server = server_for(engine, 25);
@@ -142,7 +142,7 @@ on_every_engine! {
         }
     }
 
-    /// Far more clients than descriptors. Each opens a file that the server has not kept.
+    /// Far more clients than descriptors. Each request opens a file that is not in the cache.
     #[skip(Iterative, "has one connection")]
     fn idle_ones_give_way_when_descriptors_run_out(engine: Engine) {
         let site = TempDir::new();
@@ -169,7 +169,7 @@ on_every_engine! {
         assert!(server.stderr().matches("cannot accept").count() <= 1, "{}", server.stderr());
     }
 
-    /// Each client that is let in lets in the next: none of them waits for a timer of the server.
+    /// Each accepted client makes the server free a thread for the next: no client waits for a timer.
     #[skip(Iterative, "has one connection")]
     fn many_clients_that_wait_are_let_in_together(engine: Engine) {
         let server = server_for(engine, 60);

@@ -1,4 +1,4 @@
-//! What clients made the server hold is given back when they have gone.
+//! The server frees the memory that clients have used after they have gone.
 
 mod common;
 
@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 24;
 
 on_every_engine! {
-    /// Each sends a content that is shown escaped, which makes several times as much of it, and does not read the answer.
+    /// Each client sends content that the answer holds in escaped form, several times as long, and does not read the
+    /// answer.
     #[skip(Pool, "has as many answers at once as workers")]
     #[skip(Iterative, "has one answer at once")]
     fn large_contents_and_answers_are_held_once_and_then_no_more(engine: Engine) {
@@ -30,13 +31,13 @@ on_every_engine! {
                         socket2::SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
                         client.send([head(path).as_bytes(), content].concat());
                         assert_eq!(client.read_head().status, 200);
-                        // The server goes on until the client's side is full.
+                        // The server writes until the client's receive buffer is full.
                         thread::sleep(Duration::from_millis(200));
                     });
                 }
             });
         }
-        // One content of each is 12 MiB, and 72 MiB when it is shown.
+        // The contents of all clients are 12 MiB together, and 72 MiB in escaped form.
         let peak = server.memory("VmHWM").saturating_sub(before);
         assert!(peak < 40 * 1024, "{peak} KiB at the highest");
         let until = Instant::now() + Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! A signal ends the server: a client that is owed no answer is not waited for, whatever it has sent.
+//! Shutdown by a signal does not wait for clients that are owed no answer.
 
 mod common;
 
@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const REQUEST: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\n\r\n";
-/// Far below every timeout of these servers, far above what ends a server on a busy machine.
+/// Far shorter than every timeout of these servers, and far longer than a shutdown takes on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// No timeout of a connection ends what waits.
+/// A server whose timeouts are so long that none of them ends a connection.
 fn patient(engine: Engine) -> Server {
     let mut setup = Setup::on(engine).args(["--grace-period", "60s"]);
     for flag in ["--header-timeout", "--keep-alive-timeout", "--body-timeout", "--write-timeout"] {
@@ -19,7 +19,7 @@ fn patient(engine: Engine) -> Server {
     setup.start()
 }
 
-/// What a client has sent, and whether it has got an answer to it by then.
+/// A name, what the client has sent, and whether it has received an answer before the signal.
 const OWED_NOTHING: [(&str, &str, bool); 8] = [
     ("nothing", "", false),
     ("half a head", "GET /echo/x HTTP/1.1\r\nHo", false),
@@ -44,7 +44,7 @@ on_every_engine! {
             if answered {
                 client.read_response();
             }
-            // Most often the server waits by then. If it does not, the test still holds.
+            // By then the server most likely waits. If it does not, the test still holds.
             thread::sleep(Duration::from_millis(50));
             let began = Instant::now();
             server.signal("TERM");

@@ -1,5 +1,5 @@
-//! What differs between the engines: their threads, which client waits for which, and how a signal ends each kind of
-//! wait. What they have in common is in every other file, where each test runs on all engines.
+//! The differences between the engines: their threads, which client waits for which, and how a signal ends each kind of
+//! wait. In all other files, each test runs on all engines.
 
 mod common;
 
@@ -24,8 +24,8 @@ fn settled(server: &Server) -> Client {
     client
 }
 
-/// Whether an answer comes soon. For clients that must get none: a busy machine may hide a fault, and never makes one
-/// up.
+/// Whether an answer arrives soon. Use it for clients that must get none: on a busy machine it may miss a bug, but never
+/// reports a false one.
 fn is_answered_soon(client: &Client) -> bool {
     let until = Instant::now() + Duration::from_millis(400);
     while Instant::now() < until {
@@ -66,7 +66,7 @@ fn a_thread_lives_as_long_as_its_connection() {
 fn threads_are_bounded_by_max_connections() {
     let server = Server::start_on(Engine::Threads, &["--max-connections", "3"]);
     let mut inside: Vec<Client> = (0..3).map(|_| settled(&server)).collect();
-    // An idle one would give way.
+    // With half a head sent, a connection is not idle, so it is not closed for a new client.
     inside.iter_mut().for_each(|client| client.send("GET /"));
     let mut waiting = Client::connect(&server);
     waiting.send(REQUEST);
@@ -76,7 +76,7 @@ fn threads_are_bounded_by_max_connections() {
     assert_eq!(waiting.read_response().text(), "x");
 }
 
-/// Needs the right to become another user. The limit counts all processes of a user, so each run has a user of its own.
+/// Needs the right to become another user. The limit counts all processes of a user, so each run uses another user.
 #[test]
 fn threads_that_cannot_be_started_are_waited_for() {
     let user = (1_000_000 + std::process::id()).to_string();
@@ -87,7 +87,7 @@ fn threads_that_cannot_be_started_are_waited_for() {
         eprintln!("skipped: not allowed to become another user here");
         return;
     }
-    // Main, the acceptor, three clients, and another program of this user, of which the server knows nothing.
+    // Main, the acceptor, three clients, and another program of this user, which the server does not know of.
     let beside = ["prlimit", "--nproc=6", "sh", "-c", "sleep 30 >/dev/null 2>&1 & exec \"$@\"", "sh"];
     let wrapper: Vec<&str> = other_user.into_iter().chain(beside).collect();
     let server = Setup::on(Engine::Threads).through(&wrapper).folder("/tmp").start();
@@ -98,7 +98,7 @@ fn threads_that_cannot_be_started_are_waited_for() {
     eventually("a warning", || server.stderr().contains("cannot start a thread").then_some(()));
     for client in &mut inside {
         client.send(REQUEST);
-        assert_eq!(client.read_response().text(), "x", "those inside are served on");
+        assert_eq!(client.read_response().text(), "x", "open connections are still served");
     }
     inside.pop();
     assert_eq!(waiting.read_response().text(), "x");
@@ -162,12 +162,12 @@ fn waiting_client(server: &Server, store: &TempDir, wait: &str) -> Client {
         "drip" => client.send("GET /debug/drip?duration=60&bytes=2 HTTP/1.1\r\nHost: x\r\n\r\n"),
         _ => {}
     }
-    // Most often the server waits by then. If it does not, the test still holds.
+    // By then the server most likely waits. If it does not, the test still holds.
     thread::sleep(Duration::from_millis(50));
     client
 }
 
-/// No timeout of a connection ends what waits: only the grace period does.
+/// A server whose timeouts are so long that only the grace period ends a connection.
 fn server_with(engine: Engine, grace: &str) -> (Server, TempDir) {
     let store = TempDir::new();
     store.write_sparse("huge", 256 << 20);
@@ -211,7 +211,7 @@ on_every_engine! {
         let mut client = waiting_client(&server, &store, "body");
         server.signal("TERM");
         await_closed_port(&server);
-        // Longer than a client is waited for that is owed no answer.
+        // Longer than a shutdown waits for a client that is owed no answer.
         thread::sleep(Duration::from_millis(2500));
         assert!(!client.is_answered(), "closed in flight");
         client.send("done");
@@ -226,7 +226,7 @@ on_every_engine! {
         let (mut server, _store) = server_with(engine, "60s");
         let mut client = Client::connect(&server);
         let began = Instant::now();
-        // Both are read at once: with the first answer the second request is under way.
+        // Both requests are read at once: when the first is answered, the second has begun.
         client.send(format!("{REQUEST}GET /debug/delay/1 HTTP/1.1\r\nHost: x\r\n\r\n"));
         assert_eq!(client.read_response().text(), "x");
         server.signal("TERM");
@@ -243,7 +243,7 @@ on_every_engine! {
         let (mut server, _store) = server_with(engine, "60s");
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
-            // On an iterative server all but one wait in the backlog, and are closed there.
+            // On the iterative engine, all clients except one wait in the backlog and are closed there.
             let clients: Vec<Client> = (0..10).map(|_| Client::connect(&server)).collect();
             for mut client in clients {
                 let stop = &stop;
@@ -264,7 +264,7 @@ on_every_engine! {
         });
     }
 
-    /// Out of descriptors: those inside are served on, those outside wait, and nothing spins.
+    /// When descriptors run out, open connections are still served, new clients wait, and the server does not spin.
     #[skip(Iterative, "serves one client at a time")]
     fn descriptors_that_run_out_are_waited_for(engine: Engine) {
         let few = ["sh", "-c", "ulimit -n 20; exec \"$@\"", "sh"];
@@ -281,13 +281,13 @@ on_every_engine! {
                 break client;
             }
             assert_eq!(client.read_response().text(), "x");
-            // An idle one would give way.
+            // With half a head sent, a connection is not idle, so it is not closed for a new client.
             client.send("GET /ec");
             inside.push(client);
         };
         assert!((1..20).contains(&inside.len()), "{} connections", inside.len());
         inside[0].send("ho/x HTTP/1.1\r\nHost: x\r\n\r\nGET /ec");
-        assert_eq!(inside[0].read_response().text(), "x", "those inside are served on");
+        assert_eq!(inside[0].read_response().text(), "x", "open connections are still served");
         let before = server.cpu_ticks();
         thread::sleep(Duration::from_secs(1));
         assert!(server.cpu_ticks() - before < 30, "it spins");
@@ -313,7 +313,7 @@ fn an_engine_that_does_not_exist_is_a_usage_error() {
 
 // ---- memory
 
-/// What an idle connection costs a process besides its thread, if it has one: its buffers are lent, not owned.
+/// The memory of an idle connection, without its thread, if it has one. It holds no buffers.
 #[test]
 fn a_session_is_small() {
     let size = std::mem::size_of::<dustdevil::session::Session>();

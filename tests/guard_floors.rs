@@ -2,11 +2,13 @@
 //! A file may import from floors below its own, and from its own folder. A folder's mod.rs may import the files of the
 //! folder (its rooms), and they may not import mod.rs: that would be a circle.
 //!
-//! Comments, and code that is compiled only for tests, are not checked.
+//! Comments, strings, and code that is compiled only for tests, are not checked.
 
+#[path = "common/source.rs"]
+mod source;
+
+use source::{code_of, sources};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
 
 /// The floors of `app`, the lowest first. A name is that of a file or of a whole folder.
 const FLOORS: [&[&str]; 10] = [
@@ -35,54 +37,15 @@ const UPWARD: &[&str] = &[];
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
 fn graph() -> Graph {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    rust_files(&top, &mut files);
-    let is_test =
-        |path: &Path| path.iter().any(|part| ["tests", "tests.rs", "testing.rs"].iter().any(|name| part == *name));
-    let sources: BTreeMap<String, String> = files
-        .iter()
-        .filter(|path| !is_test(path.strip_prefix(&top).unwrap()))
-        .map(|path| (module_of(path.strip_prefix(&top).unwrap()), code_of(&fs::read_to_string(path).unwrap())))
-        .filter(|(module, _)| module != "lib" && module != "main")
-        .collect();
-    assert!(sources.len() > 100, "only {} files in {}", sources.len(), top.display());
+    let sources = sources().into_iter().map(|source| (source.module.join("::"), source.code));
+    let sources: BTreeMap<String, String> = sources.filter(|(module, _)| module != "lib" && module != "main").collect();
+    assert!(sources.len() > 100, "only {} files", sources.len());
     let modules: BTreeSet<String> = sources.keys().cloned().collect();
     let imports = |module: &String, code: &String| {
         let paths = paths_of(module, code, &modules).into_iter();
         paths.filter_map(|path| file_of(&path, &modules)).filter(|other| other != module).collect()
     };
     sources.iter().map(|(module, code)| (module.clone(), imports(module, code))).collect()
-}
-
-fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        match path.is_dir() {
-            true => rust_files(&path, found),
-            false if path.extension().is_some_and(|extension| extension == "rs") => found.push(path),
-            false => {}
-        }
-    }
-}
-
-fn module_of(relative: &Path) -> String {
-    let parts: Vec<String> =
-        relative.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    parts.join("::").trim_end_matches("::mod").to_owned()
-}
-
-/// The code without comments, and without items under `#[cfg(test)]`. A `//` inside a string cuts its line too, but
-/// such a line is never an import.
-fn code_of(text: &str) -> String {
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    let mut code: String = lines.collect::<Vec<_>>().join("\n");
-    while let Some(start) = code.find("#[cfg(test)]") {
-        let end = code[start..].find(['{', ';']).map_or(code.len(), |at| start + at);
-        let end = if code[end..].starts_with('{') { closing_brace(&code, end) } else { end + 1 };
-        code.replace_range(start..end.min(code.len()), "");
-    }
-    code
 }
 
 /// The position behind the brace that closes the brace at `open`.

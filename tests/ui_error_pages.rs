@@ -1,4 +1,4 @@
-//! Error pages: in the format that the client prefers, the user's own where there is one, and nothing reflected
+//! Error pages are in the format that the client prefers, or are the user's own. Nothing from the request is in them
 //! unescaped.
 
 mod common;
@@ -7,7 +7,7 @@ use common::place::Place;
 use common::{Setup, TempDir, ask, exchange, get, on_every_engine, store_server};
 use std::fs;
 
-/// Accept as browsers send it.
+/// The Accept field that browsers send.
 const BROWSER: &str = "Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n";
 
 on_every_engine! {
@@ -111,7 +111,7 @@ on_every_engine! {
             let answer = exchange(&server, garbage);
             assert_eq!((answer.status, answer.text().as_str()), (400, "<h1>bad</h1>"), "{garbage}");
         }
-        // Read once: the page of an error does not depend on the disk's health.
+        // The page is read once, at start: it can be sent even when the disk fails.
         fs::remove_file(not_found).unwrap();
         assert_eq!(get(&server, "/missing").text(), "<h1>lost</h1>");
         assert!(ask(&server, "BREW", "/", "").text().contains("501"));

@@ -1,5 +1,5 @@
-//! Python applications: what the environ says of a request, and what the client gets of an answer. The applications are
-//! in tests/wsgi_apps; how workers start and end is in tests/wsgi_workers.rs.
+//! Python applications: the environ of a request, and the response that the client gets. The applications are in
+//! tests/wsgi_apps. The start and end of workers is tested in tests/wsgi_workers.rs.
 
 mod common;
 
@@ -11,12 +11,12 @@ fn ask(server: &Server, method: &str, path: &str, fields: &str, body: &[u8]) -> 
     exchange(server, [head.as_bytes(), body].concat())
 }
 
-/// What the application's environ says under this name, as Python writes it.
+/// The value of a name in the application's environ, as Python's repr writes it.
 fn value(page: &Response, name: &str) -> Option<String> {
     page.text().lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
 }
 
-/// The chunks of an answer that breaks off. Fails if the answer looks complete.
+/// The chunks of an answer that is cut. Fails if the answer looks complete.
 fn cut_body(server: &Server, path: &str) -> Vec<u8> {
     let mut client = Client::connect(server);
     client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
@@ -188,7 +188,7 @@ on_every_engine! {
         assert!(cut_body(&server, "/replaced_late").windows(5).any(|five| five == b"begun"));
         assert_eq!(cut_body(&server, "/too_short"), b"short");
         server.expect_stderr("in the middle");
-        // More content than promised: the rest is dropped, and the connection goes on.
+        // More content than Content-Length says: the rest is dropped, and the connection stays open.
         let mut client = Client::connect(&server);
         client.send("GET /too_long HTTP/1.1\r\nHost: h\r\n\r\nGET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_eq!(client.read_response().body, b"long");

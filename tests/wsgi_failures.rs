@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// `/late` leaves a thread that writes when the next response is under way; `/slow` is that response.
+/// `/late` leaves a thread that writes during the next response, which is `/slow`.
 const LATE: &str = "
 import os, threading, time
 
@@ -73,7 +73,7 @@ on_every_engine! {
         }
     }
 
-    /// The longest pause before the next worker is a second: a unit test of src/wsgi/pool.rs has that.
+    /// The longest pause before the next worker is one second, which a unit test of src/wsgi/pool.rs checks.
     fn requests_that_kill_workers_again_and_again_cost_no_other(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, CRASHING, &[]) else { return };
@@ -83,7 +83,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/").text(), "alive");
     }
 
-    /// As `systemctl kill --signal=HUP` does it, and a terminal that goes.
+    /// `systemctl kill --signal=HUP` and a closed terminal signal the workers as well as the server.
     fn a_reload_that_is_told_to_the_workers_too_costs_no_request(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, LATE, &[]) else { return };
@@ -108,20 +108,20 @@ on_every_engine! {
             let start = Instant::now();
             server.signal("TERM");
             if signals == 2 {
-                // Two that come together count as one.
+                // Two signals at the same time would count as one.
                 let address = server.address();
                 eventually("the port to be closed", || TcpStream::connect(address).is_err().then_some(()));
                 server.signal("TERM");
             }
             server.await_exit(common::PATIENCE);
-            // A worker may take ten seconds to leave where nothing is forced.
+            // Without force, a worker may take ten seconds to end.
             assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
         }
     }
 }
 
-/// Everything that a worker needs is in the buffer of its socket before the interpreter runs. If the server has ended
-/// meanwhile, the worker must not import the application.
+/// Everything that a worker needs is in the buffer of its socket before the interpreter runs. If the server ends before
+/// that, the worker must not import the application.
 #[test]
 fn a_worker_whose_server_ended_before_it_began_imports_nothing() {
     let folder = TempDir::new();

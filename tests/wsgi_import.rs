@@ -6,7 +6,7 @@ use common::python::has_python;
 use common::{Client, Setup, TempDir, on_every_engine};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-/// Imported once there is a file `go` beside it.
+/// Its import waits until there is a file named `go` beside it.
 const SOURCE: &str = "
 import os, time
 while not os.path.exists('go'):
@@ -17,7 +17,7 @@ def app(environ, start_response):
 ";
 
 on_every_engine! {
-    /// One that sends half a head and no more holds a thread until the header timeout, not for ever.
+    /// A client that sends only half a head keeps a thread until the header timeout, not forever.
     fn a_client_that_comes_during_the_import_has_its_timeouts(engine: Engine) {
         if !has_python() {
             return;

@@ -1,5 +1,5 @@
-//! Requests that wait in the inbox of a busy worker: they are answered in their order, whatever they are and whichever
-//! client leaves, and none of them is lost when the worker ends.
+//! Requests that wait in the inbox of a busy worker are answered in order, even if some clients leave. None of them is
+//! lost when the worker ends.
 
 mod common;
 
@@ -106,7 +106,7 @@ fn send(server: &Server, path: &str, body: &[u8]) -> Client {
     client
 }
 
-/// A request that keeps the only worker busy until it is released: what is asked meanwhile waits behind it.
+/// Keeps the only worker busy with a request until it is released. Later requests wait.
 fn occupy(server: &Server, folder: &TempDir) -> Held {
     Held::begin(server, folder.join("go"))
 }
@@ -132,13 +132,13 @@ fn expect(mut client: Client, body: &[u8]) -> Response {
     answer
 }
 
-/// Signals the workers that there are now.
+/// Sends a signal to all current workers.
 fn signal_workers(server: &Server, name: &str) {
     let pids = server.children();
     assert!(Command::new("kill").arg(format!("-{name}")).args(&pids).status().unwrap().success(), "{pids:?}");
 }
 
-/// A request for each number, whose answer is the number.
+/// Sends one request for each number. The answer to each is its number.
 fn ask_for_each(server: &Server, numbers: Range<usize>) -> Vec<(usize, Client)> {
     numbers.map(|number| (number, ask(server, &format!("/name/{number}")))).collect()
 }
@@ -301,7 +301,7 @@ on_every_engine! {
         let asked = ask_for_each(&server, 0..8);
         thread::sleep(Duration::from_millis(200));
         signal_workers(&server, "KILL");
-        // Four were given to a thread each, and four waited behind them, which is as many as may wait.
+        // Each of four threads was given one request, and four requests waited, which is the limit.
         expect_each(asked);
     }
 
@@ -326,7 +326,7 @@ on_every_engine! {
         thread::sleep(Duration::from_millis(30));
         let files: Vec<_> = (0..4).map(|number| (number, ask(&server, &format!("/file/{number}")))).collect();
         thread::sleep(Duration::from_millis(100));
-        // The worker answers all of them before the server sees the first of the answers.
+        // The worker answers all requests before the server reads the first answer.
         server.signal("STOP");
         folder.write("go", "");
         thread::sleep(Duration::from_millis(400));
@@ -380,7 +380,7 @@ fn requests_are_taken_up_in_the_order_of_arrival() {
     assert_eq!(seen(&server), expected);
 }
 
-/// Requests in the inbox of a worker count as waiting.
+/// Requests in a worker's inbox count as waiting.
 #[test]
 fn the_queue_is_as_long_as_the_flag_says() {
     let Some((server, folder)) = serve(Engine::Event, &["--wsgi-queue", "3"]) else { return };
@@ -395,8 +395,8 @@ fn the_queue_is_as_long_as_the_flag_says() {
     expect_each(asked);
 }
 
-/// The worker is ended because another of its threads sends an invalid frame, between the moment when a request's turn
-/// comes and the moment when its session takes it up.
+/// Another thread of the worker sends an invalid frame, which ends the worker. At that moment a request is due, and its
+/// session has not called `lease` yet.
 #[test]
 fn no_socket_of_a_crashed_worker_stays_open() {
     let Some((server, folder)) = serve(Engine::Event, &["--wsgi-threads", "2"]) else { return };

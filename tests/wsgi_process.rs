@@ -1,5 +1,5 @@
-//! What applications do to the process that they share with the worker: closed streams, signals, children, threads. It
-//! costs no other request. The applications are tests/wsgi_apps/odd.py.
+//! Applications that close streams, handle signals, or start children and threads in the worker's process do not harm
+//! other requests. The applications are in tests/wsgi_apps/odd.py.
 
 mod common;
 
@@ -21,7 +21,7 @@ on_every_engine! {
             assert_eq!(get(&server, "/raises?End").status, 500, "{how}");
             assert_eq!(get(&server, "/pid").text(), pid, "{how}");
             if how != "errors" {
-                // The log has a stream of its own.
+                // wsgi.errors does not use sys.stderr, so it still works.
                 server.expect_stderr("EOFError: on purpose");
             }
         }
@@ -51,7 +51,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/pid").text(), pid);
     }
 
-    /// odd.py sets one for every socket that is made after its import.
+    /// odd.py sets a default timeout for every socket that is created after its import.
     fn a_default_timeout_is_not_for_the_workers_sockets(engine: Engine) {
         let Some(server) = serve_app(engine, "odd:app", &["--wsgi-threads", "3"]) else { return };
         for _ in 0..3 {

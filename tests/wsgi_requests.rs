@@ -1,5 +1,4 @@
-//! Requests that few clients make: what an application sees of them, and what never reaches it. The applications are
-//! tests/wsgi_apps/odd.py.
+//! Unusual requests: what an application gets, and what never reaches it. The applications are in tests/wsgi_apps/odd.py.
 
 mod common;
 
@@ -32,7 +31,7 @@ on_every_engine! {
         ] {
             assert_eq!(seen(&server, line, host), expected, "{line}");
         }
-        // Without a Host the address is its name.
+        // Without Host, SERVER_NAME is the server's address.
         assert_eq!(seen(&server, "GET /seen HTTP/1.0", ""), "GET|/seen|-|127.0.0.1|-");
         assert_eq!(seen(&server, "GET http://other/seen HTTP/1.0", ""), "GET|/seen|other|other|-");
         for refused in ["/seen%00", "/seen/%2e%2e/x", "/seen/../x"] {
@@ -70,7 +69,7 @@ on_every_engine! {
             client.send(format!("POST /echo HTTP/1.1\r\nHost: h\r\n{fields}Content-Length: 2\r\n\r\n{{}}"));
             let answer = client.read_response();
             assert_eq!((answer.status, answer.text() == "{}"), (status, status == 200), "{fields}");
-            // The connection stays in step.
+            // The next request on the connection is answered correctly.
             client.send("GET /environ HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nContent-Type: a/b\r\n\r\n");
             assert!(client.read_response().text().contains("CONTENT_TYPE='a/b'\n"), "{fields}");
         }

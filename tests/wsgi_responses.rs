@@ -1,12 +1,12 @@
-//! Answers that few applications give: heads of any size, statuses without content, more content than was promised,
-//! every kind of iterable, exception and file. The applications are tests/wsgi_apps/odd.py.
+//! Unusual responses: heads of any size, statuses without content, more content than Content-Length says, and every kind
+//! of iterable, exception and file. The applications are in tests/wsgi_apps/odd.py.
 
 mod common;
 
 use common::python::{serve_app, serve_source};
 use common::{Client, Engine, Framing, Response, Server, TempDir, exchange, get, on_every_engine};
 
-/// Answers whose length is known or not, with and without Content-Length.
+/// Responses with and without Content-Length, whose length the worker knows or does not know.
 const LENGTHS: &str = "
 def app(environ, start_response):
     path, is_head = environ['PATH_INFO'], environ['REQUEST_METHOD'] == 'HEAD'
@@ -27,7 +27,7 @@ fn ask(server: &Server, method: &str, path: &str, fields: &str) -> Response {
     exchange(server, format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n{fields}\r\n"))
 }
 
-/// The request, another behind it on the same connection, and both answers.
+/// Sends the request and another one on the same connection. Returns both answers.
 fn two(server: &Server, request: &str) -> (Response, Response) {
     let mut client = Client::connect(server);
     client.send(format!("{request}GET /hello HTTP/1.1\r\nHost: h\r\n\r\n"));
@@ -94,8 +94,8 @@ on_every_engine! {
         assert_eq!((head.content_length(), next.text().as_str()), (Some(3_000_000), "hello"));
     }
 
-    /// An application may leave content out of its answer to HEAD, as frameworks do: an empty one says nothing of GET
-    /// (RFC 9110, section 8.6: no Content-Length that GET would not have). It says no transfer coding either.
+    /// For HEAD, frameworks leave the content out. So empty content does not show the length of the response to GET, and
+    /// the response to HEAD must not have Content-Length (RFC 9110, section 8.6), and has no Transfer-Encoding either.
     fn head_says_what_get_would_where_that_is_known(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, LENGTHS, &[]) else { return };
@@ -186,7 +186,7 @@ on_every_engine! {
         assert_eq!(get(&server, "/how_ended").text(), "file");
     }
 
-    /// The application hangs in close(). A client that had to wait for it would get an answer that is cut off.
+    /// The application hangs in close(). If the client had to wait for it, its answer would be cut.
     fn an_answer_is_complete_before_close_returns(engine: Engine) {
         let Some(server) = serve_app(engine, "odd:app", &["--wsgi-timeout", "3s"]) else { return };
         assert_eq!(get(&server, "/closes_slowly").text(), "ab");

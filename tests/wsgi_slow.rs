@@ -12,7 +12,7 @@ use std::time::Duration;
 const SLOW: usize = 200;
 
 on_every_engine! {
-    /// A request that waits for the worker gets it as soon as the large answer has left the worker.
+    /// A waiting request gets the worker as soon as the worker has sent the large answer to the server.
     #[skip(Iterative, "serves one client at a time")]
     fn a_worker_that_has_given_much_takes_the_next_request_at_once(engine: Engine) {
         let Some(server) = serve(engine, &[]) else { return };
@@ -21,7 +21,7 @@ on_every_engine! {
             large.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
             let mut next = Client::connect(&server);
             next.send("GET /hello HTTP/1.1\r\nHost: h\r\n\r\n");
-            // The first does not even read: what it was sent waits for it outside of the worker.
+            // The first client does not read: its answer waits in the server.
             next.read_response().expect_status(&[200]);
         }
     }
@@ -33,7 +33,7 @@ on_every_engine! {
         let Some(server) = serve(engine, args) else { return };
         let clients: Vec<Client> = (0..SLOW).map(|number| {
             let mut client = Client::connect(&server);
-            // A small buffer, so that the kernel takes little for a client that does not read.
+            // With a small receive buffer, the kernel stores little for a client that does not read.
             socket2::SockRef::from(client.stream()).set_recv_buffer_size(4096).unwrap();
             client.send(match number % 2 {
                 0 => "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 60\r\n\r\n",
@@ -57,7 +57,7 @@ on_every_engine! {
             }
         });
         thread::sleep(Duration::from_millis(1500));
-        // A worker that waited for one of them would be held for a minute: the client here gives up before that.
+        // If a worker waited for one of the slow clients, it would be busy for a minute. `get` fails before that.
         for _ in 0..50 {
             assert_eq!(get(&server, "/hello").status, 200);
         }
@@ -67,7 +67,7 @@ on_every_engine! {
     }
 }
 
-/// If each of a thousand clients could fill its buffer, that would be a gigabyte.
+/// If all content were held in memory, a thousand clients could make the server use a gigabyte.
 #[test]
 fn content_from_many_clients_is_not_all_held_in_memory() {
     const CLIENTS: usize = 100;

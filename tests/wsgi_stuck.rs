@@ -1,4 +1,4 @@
-//! A request that makes no progress, in a worker that has others under way: what it costs them.
+//! A stuck request (one that makes no progress) and the other requests of its worker.
 
 mod common;
 
@@ -35,7 +35,7 @@ fn start(engine: Engine, folder: &TempDir, more: &[&str]) -> Option<Server> {
     serve_source(engine, folder, SOURCE, &args)
 }
 
-/// A stream that is ten lines under way.
+/// A response that does not end until a file is created. Ten of its lines have arrived.
 struct Stream {
     client: Client,
     end: std::path::PathBuf,
@@ -59,7 +59,7 @@ impl Stream {
         Stream { client, end, pid: content.lines().next().unwrap().to_owned(), seen }
     }
 
-    /// Lets it end, and says whether all of it has come.
+    /// Lets the response end, and returns whether all of it has arrived.
     fn is_whole_at_end(&mut self) -> bool {
         fs::write(&self.end, "").unwrap();
         self.seen.extend(self.client.read_to_end());
@@ -72,7 +72,7 @@ fn get_stuck(server: &Server) {
     assert_eq!(get(server, "/stuck").status, 504);
 }
 
-/// Requests get another worker than this.
+/// Waits until requests get another worker than `pid`.
 fn await_replacement(server: &Server, pid: &str) {
     eventually("a new worker to answer", || (get(server, "/pid").text() != pid).then_some(()));
 }
@@ -86,7 +86,7 @@ on_every_engine! {
         get_stuck(&server);
         await_replacement(&server, &stream.pid);
         server.expect_stderr("it is killed when its other requests have ended (1 under way)");
-        // Longer than any multiple of the timeout that might be given to all of them together.
+        // Much longer than the timeout, so that a worker that is killed too early is noticed.
         thread::sleep(TIMEOUT * 3);
         assert!(is_running(&stream.pid));
         assert!(stream.is_whole_at_end());
@@ -105,7 +105,7 @@ on_every_engine! {
         assert_ne!(first.pid, second.pid);
         get_stuck(&server);
         eventually("the oldest to be killed", || (!is_running(&first.pid)).then_some(()));
-        server.expect_stderr("is killed, because a younger one is stuck as well: 1 requests are cut");
+        server.expect_stderr("is killed, because too many workers are stuck: 1 requests are cut");
         assert!(!first.is_whole_at_end());
         await_replacement(&server, &second.pid);
         assert!(second.is_whole_at_end());

@@ -1,12 +1,12 @@
-//! Which fields about the client (X-Forwarded-For and the like) reach an application: those of a trusted proxy only. And
-//! what the application's own variables say then.
+//! Fields about the client (X-Forwarded-For and others) reach an application only from a trusted proxy. Then they also
+//! decide the variables of the environ.
 
 mod common;
 
 use common::python::serve_source;
 use common::{TempDir, exchange, on_every_engine};
 
-/// Shows every variable that could be about the client, and what of the connection is certain.
+/// Shows every HTTP_ variable that may be about the client, the client's address and the scheme.
 const SHOW: &str = "
 def app(environ, start_response):
     start_response('200 OK', [('Content-Type', 'text/plain')])
@@ -14,7 +14,7 @@ def app(environ, start_response):
     lines = ['%s=%s' % (name, environ[name]) for name in names + ['REMOTE_ADDR', 'wsgi.url_scheme']]
     return ['\\n'.join(lines).encode('latin-1')]
 ";
-/// The URL as PEP 3333 has an application make it, and what is known of the connection.
+/// Shows the URL as PEP 3333 says to build it, the port of the server, and the address and port of the client.
 const URL: &str = "
 from wsgiref.util import request_uri
 def app(environ, start_response):
@@ -62,7 +62,7 @@ on_every_engine! {
             assert!(text.lines().any(|line| line == variable), "{variable} in {text}");
         }
         assert!(text.ends_with("REMOTE_ADDR=6.6.6.6\nwsgi.url_scheme=https"), "{text}");
-        // Of two names for one variable only the one with hyphens is certain to be the proxy's.
+        // Two field names give the same variable. Only the one with hyphens is certain to come from the proxy.
         let text = exchange(&server, request(&odd[2])).text();
         assert_eq!(text, format!("HTTP_FORWARDED=for=6.6.6.6;proto=https\n{certain}"));
     }

@@ -1,5 +1,5 @@
-//! The worker runs on every supported version of Python that this machine has, as `python3.x` in PATH or of pyenv. A
-//! version that is missing is named and skipped.
+//! The worker runs on every supported version of Python that this machine has, as `python3.x` in PATH or from pyenv. A
+//! missing version is skipped, and the test prints its name.
 
 mod common;
 

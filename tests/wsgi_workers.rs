@@ -1,4 +1,4 @@
-//! Workers of Python applications: started, crashed, stuck, replaced, reloaded, ended; and which requests that costs.
+//! Workers of Python applications start, crash, get stuck, are replaced, reload and end. Which requests fail then.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn worker_pid(server: &Server) -> String {
     get(server, "/pid").text()
 }
 
-/// A request on its way: a worker has most likely begun with it.
+/// Sends a request. When this returns, a worker has most likely begun with it.
 fn occupy(server: &Server, path: &str) -> Client {
     let mut client = Client::connect(server);
     client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"));
@@ -38,13 +38,12 @@ fn answering(word: &str) -> String {
     format!("def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'{word}']\n")
 }
 
-/// Changes the source again and again: a change that was made before the worker first looked at the file is not
-/// noticed.
+/// Changes the source repeatedly: the worker does not notice a change from before it first read the file's time.
 fn change_until_noticed(server: &Server, folder: &TempDir) {
     let mut looks = 0;
     eventually("the new source", || {
         if looks % 300 == 0 {
-            // At once, so that no reload meets half a file.
+            // By rename, so that no reload imports half a file.
             let next = folder.write("next", answering("newer"));
             std::fs::rename(next, folder.join("fresh.py")).unwrap();
         }
@@ -79,7 +78,7 @@ fn an_application_that_cannot_be_imported_ends_the_start() {
     }
 }
 
-/// The signal that asks a worker for its stacks killed an interpreter that did not catch it yet.
+/// Regression: the signal that asks a worker for its stacks killed an interpreter that did not catch it yet.
 #[test]
 fn an_interpreter_that_starts_slowly_is_waited_for() {
     if !has_python() {
@@ -160,7 +159,7 @@ on_every_engine! {
     fn a_request_for_which_the_queue_has_no_room_is_503(engine: Engine) {
         let (Some(server), folder) = (serve(engine, &["--wsgi-queue", "1"]), TempDir::new()) else { return };
         let first = Held::begin(&server, folder.join("first"));
-        // One of the two is in the queue, whichever came first where each has its thread.
+        // One of the two requests is in the queue. In the threaded engines it may be either.
         let mut others = [(); 2].map(|()| {
             let mut client = Client::connect(&server);
             client.send("GET /hello HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
@@ -182,7 +181,7 @@ on_every_engine! {
             sender.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhel");
         }
         let mut reader = occupy(&server, "/large");
-        // The worker is free once the server has the 50 MB, whatever the client has taken of them.
+        // The worker is free once the server has received the 50 MB, even if the client has read little of them.
         assert_eq!(get(&server, "/hello").status, 200);
         assert!(server.memory("VmHWM") < 60_000, "{} KiB", server.memory("VmHWM"));
         for sender in &mut senders {
@@ -235,7 +234,7 @@ on_every_engine! {
         eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
     }
 
-    /// The second generation is asked for while the first is still being imported.
+    /// The second reload is asked for while the first is still importing.
     fn no_reload_is_lost(engine: Engine) {
         let folder = TempDir::new();
         let Some(server) = serve_source(engine, &folder, &answering("old"), &[]) else { return };
@@ -268,7 +267,7 @@ on_every_engine! {
         eventually("the mended source", || (get(&server, "/").text() == "mended").then_some(()));
     }
 
-    /// One worker of the new generation comes up and takes a request, before another shows that it is broken.
+    /// One worker of the new generation is ready and takes a request before another one fails.
     #[skip(Iterative, "serves one client at a time")]
     fn a_reload_that_fails_half_way_costs_no_request(engine: Engine) {
         let patient = |word: &str| format!("import os, time
@@ -316,8 +315,7 @@ except FileExistsError:
         let left = Held::begin(&server, folder.join("left"));
         drop(left.client);
         assert!(server.log_lines(1)[0].contains("\" 499 "), "{:?}", server.log_lines(1));
-        // A client that only shuts its side down waits for the worker, which still has the request before, and for its
-        // answer.
+        // A client that only closes its side is still answered. It waits for the worker, which has the earlier request.
         let mut client = occupy(&server, "/slow?0");
         client.finish_sending();
         assert!(!client.is_answered());
@@ -336,7 +334,7 @@ except FileExistsError:
         assert_eq!(get(&server, "/how_closed").text(), "", "the application never saw it");
     }
 
-    /// One worker watches the sources. When it is replaced, another has to.
+    /// One worker watches the sources. When it is replaced, another one must watch them.
     fn a_changed_source_is_noticed_by_replaced_workers(engine: Engine) {
         let folder = TempDir::new();
         let args = ["--wsgi-reload", "--wsgi-workers", "2"];
@@ -419,7 +417,7 @@ except FileExistsError:
         server.expect_stderr("has ended: killed");
     }
 
-    /// All the workers are gone before the server can have noticed, and none of them had begun with the request.
+    /// All workers have ended before the server can notice, and none of them has begun with the request.
     fn killing_idle_workers_costs_no_request(engine: Engine) {
         let Some(server) = serve(engine, &["--wsgi-workers", "3"]) else { return };
         for size in [0, 10, 300_000, 2_000_000] {

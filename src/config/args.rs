@@ -1,5 +1,5 @@
-//! The command line as clap sees it: the flags that belong to no group of their own, the help, and how flags and
-//! variables fill a `Config`. clap is named here, in the files of `args/`, and in `environment`.
+//! The command line: the flags that are in no group of their own, the help, and how flags and variables fill a
+//! `Config`. Only this file, those of `args/` and `environment` use clap.
 
 mod proxy;
 mod responses;
@@ -30,7 +30,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl Config {
-    /// Reads a command line, its first word the program's name, and the environment below it.
+    /// Reads a command line, whose first word is the program's name, and the environment. The command line overrides
+    /// the environment.
     ///
     /// # Errors
     /// A usage error (exit code 2), or the text of --help or --version (exit code 0): `clap::Error::exit` handles both.
@@ -68,41 +69,42 @@ impl Config {
 
 const SERVE: &str = "What to serve";
 const LISTEN: &str = "Where to listen";
-const WAIT: &str = "How to wait";
+const WAIT: &str = "How to wait for clients";
 const LOGS: &str = "Logs";
 const HELP: &str = "Help";
 
-/// The command line as clap sees it.
+/// The command line, as declared for clap.
 #[derive(Debug, Parser)]
 #[command(
     name = "dustdevil",
     version,
     about = "A small HTTP/1.1 server: one thread, one event loop",
     long_about = "A small HTTP/1.1 server: one thread, one event loop.\n\n\
-                  It serves a directory as a site, takes uploads into another, and answers a few small endpoints. \
+                  It serves one directory as a site, stores uploads in another, and answers a few small endpoints. \
                   Without arguments it serves the current directory at http://127.0.0.1:4221/, to this machine only.",
     after_help = "Every flag is also an environment variable: --max-body-size is DUSTDEVIL_MAX_BODY_SIZE.\n\
-                  --help tells more and shows examples.",
+                  --help says more and shows examples.",
     after_long_help = AFTER_LONG_HELP,
     max_term_width = 100,
     no_binary_name = true,
     // The last of several equal flags wins, so that the flags of a script or an alias can be overridden.
     args_override_self = true,
-    // Declared below, so that they are listed last.
+    // Both are declared below, so that they are listed last.
     disable_help_flag = true,
     disable_version_flag = true
 )]
 struct Args {
     /// Directory to serve as a site at / [default: the current directory]
     ///
-    /// With --directory or --proxy and no ROOT there is no site, and / shows what the server answers.
-    // Without a heading: clap then puts it first. Under a heading it would be listed last.
+    /// If --directory, --proxy, --wsgi or --static is given and ROOT is not, there is no site. Then / lists the
+    /// server's routes, unless an upstream or an application answers it.
+    // ROOT has no heading, so that clap lists it first. Under a heading it would be listed last.
     #[arg(value_parser = path())]
     root: Option<PathBuf>,
 
     /// Directory to read and store files in, at /files/
     ///
-    /// GET and HEAD read a file, POST and PUT store one. Anyone who reaches the server can do so.
+    /// GET and HEAD read a file, POST and PUT store one. Everyone who can reach the server can do both.
     #[arg(long, value_name = "DIR", value_parser = path(), help_heading = SERVE)]
     directory: Option<PathBuf>,
 
@@ -118,22 +120,23 @@ struct Args {
     #[arg(long, help_heading = SERVE)]
     no_endpoints: bool,
 
-    /// Add endpoints to try clients with: /debug/request, ...
+    /// Add endpoints for testing clients: /debug/request, ...
     ///
-    /// They show a request as the server saw it, wait, drip, stream, redirect and set cookies; POST / echoes its body.
-    /// The list is printed at start. They send back what clients send: not for a server that strangers can reach.
+    /// They show the request as the server sees it, delay the response, send it slowly, stream, redirect and set
+    /// cookies. POST / sends the request body back. The list is printed at start. Since they send back what clients
+    /// send, do not use them on a server that strangers can reach.
     #[arg(long, help_heading = SERVE)]
     debug_endpoints: bool,
 
     /// Prefix of the debug endpoints [default: /debug/]
     ///
-    /// A path that begins and ends with a slash, and is not one of the server's other routes.
+    /// A path that begins and ends with a slash, and does not belong to another route of the server.
     #[arg(long, value_name = "PATH", value_parser = prefix, help_heading = SERVE)]
     debug_prefix: Option<String>,
 
     /// Answer TRACE with the request as it arrived
     ///
-    /// Without the fields Authorization, Cookie and Proxy-Authorization. Off, TRACE is answered 405.
+    /// The fields Authorization, Cookie and Proxy-Authorization are left out. Without this flag, TRACE gets 405.
     #[arg(long, help_heading = SERVE)]
     trace_method: bool,
 
@@ -145,20 +148,21 @@ struct Args {
 
     /// Address to listen on, repeatable [default: 127.0.0.1 and ::1]
     ///
-    /// An address or a name, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080, localhost. * is every
-    /// address of this machine, 0.0.0.0 every IPv4 address and :: every IPv6 address. A name is looked up once, at start,
-    /// and stands for all addresses that it has.
+    /// An address or a name, with or without a port: 192.168.1.5, 0.0.0.0:80, ::1, [::1]:8080, localhost. * means every
+    /// address of this machine, 0.0.0.0 every IPv4 address, and :: every IPv6 address. A name is looked up once, at
+    /// start. The server listens on all its addresses.
     #[arg(long, value_name = "ADDR", help_heading = LISTEN)]
     bind: Vec<Bind>,
 
-    /// Port for addresses that name none; 0 picks a free one
+    /// Port for addresses without one; 0 picks a free port
     #[arg(short, long, default_value = "4221", value_parser = port, help_heading = LISTEN)]
     port: u16,
 
     /// How the server waits for connections
     ///
-    /// The server is the same with each, so that they can be compared. With pool and iterative a connection holds its
-    /// thread until it is closed, or has been idle for a second while another client waits.
+    /// Everything else is the same for each engine, so that they can be compared. With pool and iterative, a connection
+    /// keeps its thread until it closes. If another client waits, a connection that has been idle for a second is
+    /// closed.
     #[arg(long, value_enum, default_value = "event", help_heading = WAIT)]
     engine: Engine,
 
@@ -181,16 +185,17 @@ struct Args {
 
     /// Access log: a file, - for standard output, or off
     ///
-    /// A line for every request in Combined Log Format, added at the end of the file. A file named off is ./off.
-    /// Nobody waits for the reader of a pipe or terminal: 1 MiB of lines may wait, further ones are dropped and counted.
+    /// One line for each request in Combined Log Format, added at the end of the file. For a file named off, write
+    /// ./off. If the reader of a pipe or terminal is slow, the server does not wait: it keeps up to 1 MiB of lines, and
+    /// drops and counts further ones.
     #[arg(long, value_name = "PATH|-|off", default_value = "-", value_parser = access_log(), help_heading = LOGS)]
     access_log: LogTarget,
 
-    /// Say why requests are refused; -vv says every step
+    /// Log why requests are refused; -vv logs every step
     #[arg(short, long, action = ArgAction::Count, help_heading = LOGS)]
     verbose: u8,
 
-    /// No banner, and nothing but errors on standard error
+    /// Print no banner, and only errors on standard error
     #[arg(short, long, help_heading = LOGS)]
     quiet: bool,
 
@@ -205,19 +210,20 @@ struct Args {
 
 const AFTER_LONG_HELP: &str = "\
 Units:
-  SIZE   a whole number of bytes, or of 1024 bytes and so on with K, M, G or T: 512, 16K, 50M
-  TIME   a whole number of seconds, or with ms, s, m or h: 500ms, 10s, 2m
+  SIZE   a whole number of bytes, or with K (1024 bytes), M (1024 K), G or T: 512, 16K, 50M
+  TIME   a whole number of seconds, or with a unit (ms, s, m or h): 500ms, 10s, 2m
 
 Environment:
   Every flag is also a variable, DUSTDEVIL_ and its name: DUSTDEVIL_MAX_BODY_SIZE=50M.
-  Switches take 1 or 0, repeatable flags a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1. Those that
-  take pairs, such as --header and --cache-control, take a pair a line: their values may hold commas.
-  The command line goes before the environment. An empty variable counts as unset.
+  Switches take 1 or 0. Repeatable flags take a list with commas: DUSTDEVIL_BIND=127.0.0.1,::1.
+  Repeatable flags for pairs, such as --header and --cache-control, take one pair per line, since
+  the values may contain commas.
+  The command line overrides the environment. An empty variable counts as unset.
 
 Examples:
   dustdevil public/                            a site, for this machine only
-  dustdevil public/ --bind 0.0.0.0 --port 80   the same for the whole network
-  dustdevil --directory /tmp/store             upload and fetch files under /files/
+  dustdevil public/ --bind 0.0.0.0 --port 80   a site, for the whole network
+  dustdevil --directory /tmp/store             upload and fetch files below /files/
   dustdevil public/ --max-body-size 50M --access-log access.log
   curl -i http://127.0.0.1:4221/echo/hello     try it
 
@@ -236,13 +242,13 @@ struct Read {
 }
 
 impl Args {
-    /// Reads a command line, already without the program's name, and the environment below it.
+    /// Reads a command line without the program's name, and the environment.
     fn read(
         words: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Read, clap::Error> {
         let words = join_origin(words);
-        // The command line alone first: --help must work in a broken environment, and flags go before variables.
+        // First the command line alone: --help must work even if a variable is invalid, and flags override variables.
         let on_line = Args::command().try_get_matches_from(&words)?;
         let on_line = given(&on_line);
         let is_given = |name: &str| on_line.has(name) || check::excluded_by(name).any(|other| on_line.has(other));
@@ -293,7 +299,7 @@ impl Args {
     }
 }
 
-/// The settings that a command line names.
+/// The settings that are given on a command line.
 fn given(matches: &ArgMatches) -> Given {
     let mut given = Given::default();
     for argument in Args::command().get_arguments() {
@@ -305,23 +311,23 @@ fn given(matches: &ArgMatches) -> Given {
     given
 }
 
-/// A setting as the command line has it.
+/// A setting as it is written on the command line.
 fn spelled(setting: &str) -> String {
     if setting == "root" { "ROOT".into() } else { format!("--{setting}") }
 }
 
-/// The current directory as the site. Refused if it is `/`, where services and containers start: a unit file without a
-/// ROOT would put the whole machine on the network. To serve `/` on purpose, write `dustdevil /`.
+/// The current directory, to be served as the site. `/` is refused: services and containers start there, and a unit
+/// file without a ROOT would put the whole machine on the network. To serve `/` on purpose, write `dustdevil /`.
 fn current_site(current_dir: impl FnOnce() -> io::Result<PathBuf>) -> Result<PathBuf, clap::Error> {
     let reason = match current_dir() {
         Ok(site) if site != Path::new("/") => return Ok(site),
         Ok(_) => "the current directory is /, which would serve the whole machine".into(),
-        // For example, it has been removed. "." could still be opened, and would be empty for ever.
+        // For example, it has been removed. "." could still be opened, but would stay empty forever.
         Err(error) => format!("the current directory cannot be read ({error})"),
     };
     Err(Args::command().error(
         ErrorKind::MissingRequiredArgument,
-        format!("no ROOT was given and {reason}; name the directory to serve, or start in it"),
+        format!("no ROOT was given and {reason}; name the directory to serve, or start the server in that directory"),
     ))
 }
 

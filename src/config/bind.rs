@@ -1,4 +1,4 @@
-//! Where to listen, as the user writes it. A name is looked up by `listener`, once, at start.
+//! The values of `--bind`. The module `listener` looks names up, once, at start.
 
 use crate::units;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -8,17 +8,17 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
     pub place: Place,
-    /// `None` is the port of the whole server; 0 lets the system pick.
+    /// `None`: the port of `--port`. With 0 the system picks a free port.
     pub port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// An address, with its zone if it has one. The port is 0.
+    /// An address, with its zone if it has one. The port in it is always 0.
     Address(SocketAddr),
     /// `*`: every address of the machine, IPv4 and IPv6.
     Every,
-    /// A host name, or an IPv6 address with the name of an interface: whatever addresses the system finds for it.
+    /// A host name, or an IPv6 address with the name of an interface: all addresses that the system finds for it.
     Name(String),
 }
 
@@ -43,7 +43,7 @@ impl FromStr for Bind {
             return Ok(Bind { place: Place::Address(canonical(address)), port: None });
         }
         let (host, port) = match text.rsplit_once(':') {
-            // The colons of an IPv6 address stand in brackets where a port follows.
+            // If a port follows, an IPv6 address is in brackets.
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
                 let port = units::number(port).ok().and_then(|port| u16::try_from(port).ok());
                 (host, Some(port.ok_or("the port is a number from 0 to 65535")?))
@@ -61,7 +61,7 @@ impl FromStr for Bind {
     }
 }
 
-/// `::ffff:127.0.0.1` means the IPv4 address: a socket for IPv6 only cannot have it.
+/// `::ffff:127.0.0.1` means the IPv4 address: a socket that is only for IPv6 cannot be bound to it.
 fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -81,7 +81,7 @@ fn name(host: &str) -> Option<&str> {
         matches!(label.len(), 1..=63) && label.bytes().all(plain) && !label.starts_with('-') && !label.ends_with('-')
     };
     let mut labels = host.strip_suffix('.').unwrap_or(host).split('.');
-    // The system would read 127.1, 0x7f.1 and 8080 as addresses, and not as the ones that are meant.
+    // The resolver takes 127.1, 0x7f.1 and 8080 as IPv4 addresses, which are hardly the ones that the user means.
     let last = labels.clone().next_back().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
     (host.len() <= 253 && labels.all(is_label) && !is_number).then_some(host)
@@ -107,7 +107,7 @@ mod tests {
             ("[::ffff:127.0.0.1]:80", "127.0.0.1:0", Some(80)),
             ("::ffff:7f00:1", "127.0.0.1:0", None),
             ("::ffff:0.0.0.0", "0.0.0.0:0", None),
-            // Not mapped: addresses of their own.
+            // Not an IPv4-mapped address.
             ("::127.0.0.1", "[::127.0.0.1]:0", None),
         ] {
             let place = Place::Address(address.parse().unwrap());

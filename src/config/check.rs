@@ -1,34 +1,34 @@
-//! What may not be said together: settings that have no effect without another, that contradict each other, or that set
+//! Refuses combinations of settings: those that have no effect without another setting, contradict each other, or set
 //! the same thing twice.
 //!
-//! The rules know settings by their names, and not where they were given. So the same rules hold for flags, for
-//! variables and for a file, each of which spells the names in its own way.
+//! The rules use the names of settings, not the way in which they were given. So the same rules hold for flags,
+//! variables and files, which spell the names differently.
 
 use crate::config::Config;
 use crate::config::proxy::{Mount, by_prefix};
 use std::collections::BTreeSet;
 
-/// How a setting is written where the user has given it: `port` as `--port`.
+/// Spells a setting as the user writes it: `port` as `--port`.
 pub type Spelling = fn(&str) -> String;
 
-/// Two settings that cannot both hold, or one without an effect.
+/// A combination of settings that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// The setting to point at.
+    /// The setting that the error is about.
     pub setting: &'static str,
     /// What is wrong and what to do.
     pub message: String,
 }
 
-/// In the sentences, `{it}` is the setting at hand and `{name}` another one.
+/// In the sentences, `{it}` stands for the setting that the error is about, and `{name}` for another setting.
 enum Rule {
     /// Each setting has no effect unless one of the others is given.
     Needs { settings: &'static [&'static str], one_of: &'static [&'static str], sentence: &'static str },
     /// The two settings contradict each other.
     Excludes { one: &'static str, other: &'static str },
-    /// Each setting decides a response field that `header` sets too.
+    /// Each setting sets a response field that `header` may set too.
     Decides { settings: &'static [&'static str], field: &'static str, sentence: &'static str },
-    /// Decided by the values.
+    /// Depends on the values of settings: `find` returns the sentence.
     Clash { setting: &'static str, find: fn(&Config, Spelling) -> Option<String> },
 }
 
@@ -36,22 +36,22 @@ const RULES: &[Rule] = &[
     Rule::Needs {
         settings: &["allow-delete"],
         one_of: &["directory"],
-        sentence: "{it} is about the store, and there is none; name a {directory} too",
+        sentence: "{it} has no effect without a store; add {directory}",
     },
     Rule::Needs {
         settings: &["index", "try-html", "spa", "precompressed", "mime", "charset", "cache-control", "immutable"],
         one_of: &["root", "static"],
-        sentence: "{it} is about the site, and none is served; name a {root} too",
+        sentence: "{it} has no effect without a site; add {root}",
     },
     Rule::Needs {
         settings: &["proxy-path", "proxy-rewrite", "proxy-buffer", "proxy-connect-timeout", "proxy-timeout"],
         one_of: &["proxy"],
-        sentence: "{it} is about upstreams, and there are none; name one with {proxy}",
+        sentence: "{it} has no effect without an upstream; add {proxy}",
     },
     Rule::Needs {
         settings: &["debug-prefix"],
         one_of: &["debug-endpoints"],
-        sentence: "{it} says where debug endpoints are; add {debug-endpoints}",
+        sentence: "{it} has no effect without debug endpoints; add {debug-endpoints}",
     },
     Rule::Excludes { one: "quiet", other: "verbose" },
     Rule::Decides {
@@ -102,7 +102,7 @@ pub fn conflicts(config: &Config, spelling: Spelling) -> Vec<Conflict> {
     found
 }
 
-/// The settings that contradict this one, whatever their values.
+/// The settings that contradict this one with any value.
 pub fn excluded_by(setting: &str) -> impl Iterator<Item = &'static str> {
     RULES.iter().filter_map(move |rule| match rule {
         Rule::Excludes { one, other } if *one == setting => Some(*other),
@@ -125,13 +125,13 @@ impl Conflict {
     }
 }
 
-// ---- decided by the values
+// ---- conflicts that depend on values
 
 fn upstreams_disagree(config: &Config, _: Spelling) -> Option<String> {
     let differ = |mount: &&Mount| mount.origins.iter().any(|origin| origin.path != mount.origins[0].path);
     let mounts = by_prefix(&config.upstreams);
     let prefix = &mounts.iter().find(differ)?.prefix;
-    Some(format!("the upstreams of {prefix} name different paths; give all of them the same"))
+    Some(format!("the URLs of the upstreams of {prefix} have different paths; give all of them the same path"))
 }
 
 fn upstream_beside_another(config: &Config, _: Spelling) -> Option<String> {
@@ -140,7 +140,7 @@ fn upstream_beside_another(config: &Config, _: Spelling) -> Option<String> {
     let others: Vec<_> =
         applications.chain(config.statics.iter().map(|mount| &mount.prefix)).map(|it| bare(it)).collect();
     let prefix = &config.upstreams.iter().find(|mount| others.contains(&bare(&mount.prefix)))?.prefix;
-    Some(format!("an upstream and something else are to answer {prefix}; give one another prefix"))
+    Some(format!("an upstream and another route have the same prefix {prefix}; give one of them another prefix"))
 }
 
 fn upstream_takes_all(config: &Config, spelling: Spelling) -> Option<String> {
@@ -149,7 +149,7 @@ fn upstream_takes_all(config: &Config, spelling: Spelling) -> Option<String> {
     }
     let useless = ["root", "directory"].into_iter().find(|setting| config.given.has(setting))?;
     let (proxy, useless) = (spelling("proxy"), spelling(useless));
-    Some(format!("{proxy} /=.. answers every path, and nothing is left for {useless}; leave it out"))
+    Some(format!("{proxy} /=.. answers every path, so {useless} has no effect; leave it out"))
 }
 
 fn applications_share_a_prefix(config: &Config, _: Spelling) -> Option<String> {
@@ -171,7 +171,7 @@ fn application_takes_all(config: &Config, spelling: Spelling) -> Option<String> 
     (takes_all && config.given.has("root")).then(message)
 }
 
-/// One of two routes with the same path would never be reached.
+/// Of two routes with the same path, one would never be used.
 fn debug_prefix_is_taken(config: &Config, spelling: Spelling) -> Option<String> {
     let prefix = config.debug_prefix.as_ref()?;
     let others = [("/echo/", config.endpoints), ("/files/", config.directory.is_some())];
@@ -193,18 +193,18 @@ mod tests {
     #[test]
     fn each_rule_names_what_was_given_and_a_remedy() {
         for (args, words) in [
-            (&["--allow-delete"][..], "--allow-delete is about the store, and there is none; name a --directory too"),
-            (&["--directory=d", "--spa=x"], "--spa is about the site, and none is served; name a ROOT too"),
-            (&["--proxy-buffer"], "--proxy-buffer is about upstreams, and there are none; name one with --proxy"),
-            (&["--proxy-timeout=60s"], "--proxy-timeout is about upstreams"),
+            (&["--allow-delete"][..], "--allow-delete has no effect without a store; add --directory"),
+            (&["--directory=d", "--spa=x"], "--spa has no effect without a site; add ROOT"),
+            (&["--proxy-buffer"], "--proxy-buffer has no effect without an upstream; add --proxy"),
+            (&["--proxy-timeout=60s"], "--proxy-timeout has no effect"),
             (&["--debug-prefix=/x/"], "add --debug-endpoints"),
             (&["-q", "-v"], "--quiet and --verbose contradict each other; leave one of them out"),
             (&["--cors", "--header=access-control-allow-origin: *"], "--cors and --header both set"),
             (&["--immutable", "--header=Cache-Control: no-store"], "write --cache-control '**=VALUE' instead"),
-            (&["--proxy=/a=http://h", "--proxy=/a=http://h/v"], "the upstreams of /a name different paths"),
-            (&["--proxy=/a/=http://h", "--static=/a=d"], "an upstream and something else are to answer /a/"),
-            (&["--proxy=/=http://h", "d"], "nothing is left for ROOT"),
-            (&["--proxy=/=http://h", "--directory=d"], "nothing is left for --directory"),
+            (&["--proxy=/a=http://h", "--proxy=/a=http://h/v"], "the upstreams of /a have different paths"),
+            (&["--proxy=/a/=http://h", "--static=/a=d"], "an upstream and another route have the same prefix /a/"),
+            (&["--proxy=/=http://h", "d"], "so ROOT has no effect"),
+            (&["--proxy=/=http://h", "--directory=d"], "so --directory has no effect"),
             (&["--wsgi=/a=m:a", "--wsgi=/a/=m:b"], "two applications have the prefix /a"),
             (&["--static=/=d"], "--static is for a prefix; give the site at / as ROOT"),
             (&["--wsgi=m:a", "d"], "leave ROOT out"),
@@ -223,7 +223,7 @@ mod tests {
         let found = conflicts(&config, str::to_owned);
         let settings: Vec<_> = found.iter().map(|conflict| conflict.setting).collect();
         assert_eq!(settings, ["allow-delete", "proxy-timeout"]);
-        assert!(found[0].message.ends_with("name a directory too"), "{}", found[0].message);
+        assert!(found[0].message.ends_with("add directory"), "{}", found[0].message);
     }
 
     #[test]

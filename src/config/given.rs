@@ -1,8 +1,8 @@
-//! Which settings somebody has chosen.
+//! Which settings are given, by flag or by variable.
 
 use std::collections::BTreeSet;
 
-/// The names of the settings that somebody has chosen: those of the flags without their dashes, and `root`.
+/// The names of the settings that are given: flags without their dashes, and `root`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Given(BTreeSet<String>);
 

@@ -1,22 +1,22 @@
 //! Patterns of paths: `*.css`, `assets/**`, `/docs/v?/*.html`.
 //!
-//! | in a pattern | stands for                                     |
+//! | in a pattern | matches                                        |
 //! |--------------|------------------------------------------------|
-//! | `*`          | any bytes within one name, also no byte        |
+//! | `*`          | any number of bytes of one name, even none     |
 //! | `?`          | one byte of a name                             |
 //! | `**`         | as a whole segment: any number of directories  |
 //! | anything else| itself; there are no escapes and no classes    |
 //!
-//! A pattern without a slash matches the name alone, in any directory. One with a slash matches the whole path from the
-//! root; a slash in front has no other meaning.
+//! A pattern without a slash matches the name alone, in any directory. A pattern with a slash matches the whole path
+//! below the root. A slash at the beginning has no other meaning.
 
 use std::str::FromStr;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob {
-    /// Without the slash in front.
+    /// Without the slash at the beginning.
     pattern: Vec<u8>,
-    /// Whether the pattern matches the last segment alone.
+    /// The pattern is matched against the last segment alone.
     of_name: bool,
 }
 
@@ -33,7 +33,7 @@ impl FromStr for Glob {
 }
 
 impl Glob {
-    /// Whether the pattern matches `path`, which is below the root and has no slash in front.
+    /// Whether the pattern matches `path`, a path below the root without a slash at the beginning.
     pub fn matches(&self, path: &[u8]) -> bool {
         let slash = |byte: &u8| *byte == b'/';
         if self.of_name {
@@ -49,9 +49,9 @@ fn name_matches(pattern: &[u8], name: &[u8]) -> bool {
     sequence_matches(pattern.iter(), name.iter(), |wanted| *wanted == b'*', fits)
 }
 
-/// Whether a sequence (bytes of a name, segments of a path) matches a pattern some of whose members stand for any
-/// number of items. At a mismatch only the last such member takes one more item; the members before it need not be
-/// tried again. So the time is at most the product of the lengths, whatever the pattern.
+/// Whether the items (bytes of a name, or segments of a path) match the pattern. Some members of the pattern (`is_any`)
+/// match any number of items. At a mismatch, the last of these members takes one more item. Those before it need not be
+/// tried again. So the time is at most the product of the two lengths.
 fn sequence_matches<P: Copy, T: Copy>(
     mut pattern: impl Iterator<Item = P> + Clone,
     mut items: impl Iterator<Item = T> + Clone,

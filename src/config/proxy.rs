@@ -1,5 +1,5 @@
-//! Upstreams: which prefixes they answer, and how.
-//! Also which proxies in front of this server are believed.
+//! Settings for upstreams: their prefixes, and how requests are passed to them. Also the proxies in front of this
+//! server that are trusted.
 
 use crate::units;
 use std::net::IpAddr;
@@ -7,31 +7,32 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How requests are passed to upstreams. A route may have its own.
+/// How requests are passed to upstreams. A route may have its own rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyRules {
     pub paths: PathRule,
-    /// Whether an upstream's own places are named as clients find them here.
+    /// Whether an upstream's paths in its responses are rewritten to those of this server.
     pub rewrite: Rewrite,
-    /// Whether a request's content is received before an upstream sees the request.
+    /// Whether the whole content of a request is received before the request is passed on.
     pub buffer: bool,
-    /// For a connection to an upstream. Several addresses of one name share it.
+    /// The time to connect to an upstream. All addresses of one name share this time.
     pub connect_timeout: Duration,
     /// How long an upstream, or a tunnel through it, may be silent.
     pub timeout: Duration,
 }
 
-/// Which paths reach an upstream. The prefix is found on the normalised path; a path with a segment `..` never passes.
+/// Which paths are passed to an upstream. The prefix is matched against the normalised path. A path with a `..` segment
+/// is never passed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathRule {
-    /// All but those that some server could read as a `..` or as below another prefix.
+    /// All except those that some servers would read as containing `..` or as below another prefix.
     #[default]
     Strict,
-    /// All without a segment `..` as RFC 3986 reads it.
+    /// All without a `..` segment as defined by RFC 3986.
     Raw,
 }
 
-/// Whether fields in which an upstream names its own places are rewritten.
+/// Whether fields of a response that hold a path of the upstream are rewritten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rewrite {
     #[default]
@@ -39,7 +40,7 @@ pub enum Rewrite {
     Off,
 }
 
-/// Each prefix with all its upstreams, in the order in which they were named.
+/// Each prefix with all its upstreams, in the order in which they were given.
 pub fn by_prefix(mounts: &[Mount]) -> Vec<Mount> {
     let mut joined: Vec<Mount> = Vec::new();
     for mount in mounts {
@@ -51,7 +52,7 @@ pub fn by_prefix(mounts: &[Mount]) -> Vec<Mount> {
     joined
 }
 
-/// A prefix and upstreams behind it.
+/// A prefix and its upstreams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
     pub prefix: String,
@@ -64,12 +65,12 @@ pub struct Mount {
 pub struct UpstreamUrl {
     pub text: String,
     pub place: UpstreamPlace,
-    /// What replaces the prefix.
+    /// The path that replaces the prefix. `None`: the path of the request stays as it is.
     pub path: Option<String>,
 }
 
 impl UpstreamUrl {
-    /// The host of its URL, in brackets if it is an IPv6 address, and its port.
+    /// The host and port of the upstream's URL. An IPv6 address is in brackets.
     pub fn authority(&self) -> Option<String> {
         match &self.place {
             UpstreamPlace::Unix(_) => None,
@@ -113,7 +114,7 @@ impl FromStr for UpstreamUrl {
             };
         }
         if text.starts_with("https://") {
-            return Err("upstreams are spoken to without TLS; write http://host:port".into());
+            return Err("TLS to upstreams is not supported; write http://host:port".into());
         }
         let rest = text.strip_prefix("http://").ok_or("an upstream is written http://host:port or unix:/path")?;
         let (authority, path) = match rest.find('/') {

@@ -1,4 +1,4 @@
-//! What all responses say: fields of the user's own, CORS, error pages.
+//! Settings for all responses: the user's fields, CORS, and error pages.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,14 +7,14 @@ use std::str::FromStr;
 
 use crate::http::chars::{is_field_value_byte, is_token, trim_ows};
 
-/// What responses say beside their content. A route or a host may have its own.
+/// The rules for all responses. A route or a host may have its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseRules {
     /// Fields that every response carries.
     pub headers: Vec<HeaderField>,
-    /// Which sites' scripts may read responses; `None` leaves that to browsers.
+    /// The sites whose scripts may read responses. `None`: no CORS fields are sent.
     pub cors: Option<AllowedOrigin>,
-    /// Of two pages for one status the last counts.
+    /// Of two pages for one status, the last is used.
     pub error_pages: Vec<ErrorPage>,
 }
 
@@ -35,8 +35,8 @@ pub struct ErrorPage {
     pub path: PathBuf,
 }
 
-/// Fields that frame the message, or that this server computes for each response: a second one would contradict the
-/// first.
+/// Fields that frame the message, or that this server computes for each response. The user cannot set them: two fields
+/// would contradict each other.
 const OURS: [&str; 21] = [
     "Accept-Ranges",
     "Age",
@@ -62,7 +62,7 @@ const OURS: [&str; 21] = [
 ];
 
 impl ResponseRules {
-    /// Whether one of the user's own fields has this name.
+    /// Whether one of the user's fields has this name.
     pub fn names(&self, name: &str) -> bool {
         self.headers.iter().any(|field| field.name.eq_ignore_ascii_case(name))
     }
@@ -86,7 +86,7 @@ impl FromStr for HeaderField {
 impl FromStr for AllowedOrigin {
     type Err = &'static str;
 
-    /// RFC 6454, section 7: scheme, host, perhaps a port, and no path, not even a slash.
+    /// RFC 6454, section 7: a scheme, a host and maybe a port, without a path, not even a slash.
     fn from_str(text: &str) -> Result<AllowedOrigin, &'static str> {
         let is_origin = matches!(text, "*" | "null")
             || text.split_once("://").is_some_and(|(scheme, host)| {
@@ -103,7 +103,7 @@ impl FromStr for AllowedOrigin {
     }
 }
 
-/// A valid value of a field: not empty, without control bytes, without white space around it.
+/// A valid field value: not empty, no control characters. White space around it is removed.
 pub(super) fn field_value(text: &str) -> Result<String, &'static str> {
     if !text.bytes().all(is_field_value_byte) {
         return Err("the value holds a control character; a field is one line");

@@ -1,10 +1,10 @@
-//! What a route decides for itself.
+//! The settings that can differ between routes.
 
 use crate::config::proxy::ProxyRules;
 use crate::config::responses::ResponseRules;
 use crate::config::site::SiteRules;
 
-/// The rules that a route or a host may have of its own. The flags fill those that hold where it has none.
+/// The rules of a route. A route or a host may have its own. Those from the flags hold for all others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteRules {
     pub site: SiteRules,
@@ -12,6 +12,6 @@ pub struct RouteRules {
     pub proxy: ProxyRules,
     /// Whether DELETE removes files of a store.
     pub delete: bool,
-    /// Bytes of a request's content. `u64::MAX` means no limit.
+    /// Most bytes of a request's content. `u64::MAX` means no limit.
     pub body_size: u64,
 }

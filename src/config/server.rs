@@ -1,39 +1,39 @@
-//! What holds for the whole server: its limits and timeouts, how it waits, where it listens, and where its logs go.
+//! Settings for the whole server: limits, timeouts, the engine and the logs.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The limits on what all clients together, or one of them, may use. `default()` holds the defaults of the flags. The
-/// limit of a request's content is a rule of its route.
+/// The limits for one request, or for all clients together. `default()` returns the defaults of the flags. The limit of
+/// a request's content is a rule of its route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request head: line and fields.
+    /// Most bytes of a request head: line and fields.
     pub header_size: usize,
-    /// Header fields of a request.
+    /// Most header fields in a request.
     pub fields: usize,
-    /// Bytes of a request target.
+    /// Most bytes of a request target.
     pub target: usize,
-    /// Connections open at once.
+    /// Most connections open at once.
     pub connections: usize,
-    /// Bytes of memory for files served lately; 0 keeps none.
+    /// Most bytes of memory for recently served files. 0 keeps none.
     pub cache: usize,
-    /// Bytes in temporary files, of all clients together.
+    /// Most bytes in temporary files, for all clients together.
     pub spool: u64,
 }
 
 /// How long the server waits for a client. Only `grace` may be zero, and no timeout is longer than a year.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timeouts {
-    /// For a whole request head to arrive, from its first byte.
+    /// Until a whole request head has arrived, from its first byte.
     pub header: Duration,
-    /// For the next request of an idle connection.
+    /// Until the next request on an idle connection.
     pub keep_alive: Duration,
-    /// For progress of a request's content.
+    /// Until the next byte of a request's content.
     pub body: Duration,
-    /// For progress of a response.
+    /// Until the client takes the next byte of a response.
     pub write: Duration,
-    /// For requests in flight, once the server is told to end.
+    /// Until current requests are cut, after SIGINT or SIGTERM.
     pub grace: Duration,
 }
 
@@ -54,21 +54,21 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
-/// How much the server says about itself on standard error.
+/// How much the server logs on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// No banner, errors only.
+    /// No banner, only errors.
     Quiet,
-    /// The banner, and what an operator should know.
+    /// The banner, errors, warnings, and messages for the operator.
     Normal,
-    /// Also why a request was refused or a connection closed.
+    /// Also why a request is refused or a connection is closed.
     Debug,
     /// Also every step.
     Trace,
 }
 
 impl Verbosity {
-    /// The least important level that is still shown.
+    /// The least important level that is still logged.
     pub fn level(self) -> log::LevelFilter {
         match self {
             Verbosity::Quiet => log::LevelFilter::Error,

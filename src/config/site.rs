@@ -1,4 +1,4 @@
-//! How a directory is served: which file answers a path, with which fields, and which files are left out.
+//! Settings for serving a directory: which file is sent for a path, with which fields, and which files are left out.
 
 use std::str::FromStr;
 
@@ -6,26 +6,26 @@ use crate::config::glob::Glob;
 use crate::config::responses;
 use crate::http::chars::is_token;
 
-/// How a directory is served. A route or a host may have its own. `etag`, `symlinks` and `hidden` apply to the store too.
+/// The rules for a site. A route or a host may have its own. `etag`, `symlinks` and `hidden` apply to the store too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteRules {
     /// Whether a directory without an index file is listed.
     pub listing: bool,
-    /// Names that stand for their directory: the first that exists is served.
+    /// Names of files to serve for a directory. The first that exists is served.
     pub index: Vec<Vec<u8>>,
-    /// Whether /about may be about.html.
+    /// Whether about.html is served for /about.
     pub try_html: bool,
-    /// The page of a single-page application, a path below the root without a slash in front.
+    /// The page of a single-page application: a path below the root, without a slash at the beginning.
     pub spa: Option<Vec<u8>>,
     /// Whether file.br, file.zst or file.gz may be sent in place of file.
     pub precompressed: bool,
-    /// Media types of extensions, before the built-in ones.
+    /// Media types of extensions. They override the built-in ones.
     pub mime: Vec<MimeRule>,
-    /// The first pattern that matches counts, else the last charset without a pattern.
+    /// The first pattern that matches is used, else the last charset without a pattern.
     pub charset: Vec<CharsetRule>,
-    /// The first pattern that matches counts.
+    /// The first pattern that matches is used.
     pub cache_control: Vec<CacheRule>,
-    /// Whether caches keep files with a hash in their name for good.
+    /// Whether caches may keep files with a hash in their name forever.
     pub immutable: bool,
     pub etag: EtagRule,
     pub symlinks: Symlinks,
@@ -33,26 +33,27 @@ pub struct SiteRules {
     pub hidden: bool,
 }
 
-/// What the entity tag of a file is made of.
+/// How the entity tag of a file is computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EtagRule {
-    /// Inode, time of change and content: another tag whenever the content may be another. For one server
+    /// From inode, change time and content: a new tag whenever the content may have changed. For a single server.
     #[default]
     Inode,
-    /// Content alone: equal files have equal tags on all servers. Above 256 KiB a weak tag of mtime and size
+    /// From the content: equal files have equal tags on all servers. Above 256 KiB, a weak tag from mtime and size.
     Content,
-    /// Time of modification and size, for servers of the same tree. It does not see a file replaced by one that has both
+    /// From modification time and size, for several servers with copies of the same files. If a file is replaced by
+    /// another with the same time and size, the tag stays the same.
     MtimeSize,
 }
 
 /// Which symbolic links are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Symlinks {
-    /// Those that lead to a place inside the directory that is served, relative or absolute. Any other is not found.
+    /// Links, relative or absolute, to a place inside the served directory. For any other link the answer is 404.
     #[default]
     Inside,
     None,
-    /// All, wherever they lead, /proc included. `..` in the request path is refused all the same.
+    /// All links, even into /proc. `..` in the request path is still refused.
     All,
 }
 
@@ -68,7 +69,7 @@ pub struct MimeRule {
 /// `NAME`, `off` or `GLOB=NAME`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CharsetRule {
-    /// `None`: for every file without a pattern that matches.
+    /// `None`: the rule is for every file that matches no pattern.
     pub glob: Option<Glob>,
     /// In lower case. `None`: no charset is sent.
     pub charset: Option<String>,
@@ -103,13 +104,13 @@ impl FromStr for CharsetRule {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<CharsetRule, &'static str> {
-        // A charset is a token, which holds no equals sign; a name in a pattern may.
+        // The pattern may contain an equals sign. The charset is a token and cannot.
         let (glob, name) = match text.rsplit_once('=') {
             Some((glob, name)) => (Some(glob.parse()?), name),
             None => (None, text),
         };
         if !is_token(name.as_bytes()) {
-            return Err("write a charset, perhaps behind a pattern: utf-8, off or *.html=windows-1251");
+            return Err("write a charset, or a pattern and a charset: utf-8, off or *.html=windows-1251");
         }
         let name = name.to_ascii_lowercase();
         Ok(CharsetRule { glob, charset: Some(name).filter(|name| name != "off") })
@@ -134,7 +135,7 @@ pub(super) fn file_name(name: &[u8]) -> Result<Vec<u8>, &'static str> {
     }
 }
 
-/// A path below ROOT, in the form that the resolver takes. A slash in front is allowed.
+/// A path below ROOT, without its slash at the beginning, if it has one.
 pub(super) fn path_in_root(path: &[u8]) -> Result<Vec<u8>, &'static str> {
     let path = path.strip_prefix(b"/").unwrap_or(path);
     match path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"" | b"." | b"..")) {

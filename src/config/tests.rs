@@ -213,15 +213,15 @@ fn a_wrong_variable_is_named() {
     }
 }
 
-/// One variable is read alone, and may need a flag that stands on the command line.
+/// A variable is parsed alone, but may need a flag that is only on the command line.
 #[test]
 fn a_variable_may_need_a_flag() {
     let config = read(&["--proxy=/a=http://h"], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).unwrap();
     assert_eq!(config.rules.proxy.timeout, Duration::from_secs(7));
-    assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("--proxy-timeout is about upstreams"));
+    assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("--proxy-timeout has no effect"));
 }
 
-/// What Kubernetes sets in every Pod beside a Service called dustdevil, and one called dustdevil-bind.
+/// The variables that Kubernetes sets in every Pod if there are Services named dustdevil and dustdevil-bind.
 #[test]
 fn the_links_of_a_service_are_ignored() {
     let links = [
@@ -242,7 +242,7 @@ fn the_links_of_a_service_are_ignored() {
     let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
     assert!(warning.starts_with("DUSTDEVIL_PORT=tcp://10.43.0.1:4221 is ignored: "), "{warning}");
     assert!(warning.contains("enableServiceLinks: false"), "{warning}");
-    // It is not looked at where the command line says the port.
+    // If the port is on the command line, the variable is not read.
     assert!(read(&["-p", "80"], &links).unwrap().warnings.is_empty());
 }
 

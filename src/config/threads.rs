@@ -1,8 +1,8 @@
-//! Whether the system lets an engine have the threads that its flags ask for.
+//! At start, checks whether the system allows as many threads as the flags ask for.
 //!
-//! Beyond some limits a thread is refused, and its client waits. Beyond that of memory mappings it is not so easy: the
-//! next allocation fails and ends the process, whoever makes it. So a number that cannot be had is settled at start.
-//! A flag that was given is refused; a default is lowered.
+//! Beyond most limits, starting a thread fails, and its client waits. But beyond the limit of memory mappings any
+//! allocation may fail, which ends the process. So the number is checked at start. If a given flag asks for too many
+//! threads, the start fails; a default is lowered.
 
 use crate::config::{Config, Engine};
 use crate::start_error::StartError;
@@ -10,31 +10,31 @@ use rustix::process::{Resource, getrlimit, getuid};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Memory mappings of a thread. Measured: four while it waits (its stack, the stack for signals, a guard for each), and
-/// close to two more while it receives a large content.
+/// Memory mappings of a thread. Measured: four while it waits (its stack, its signal stack, and a guard page for each),
+/// and almost two more while it receives large content.
 const MAPPINGS: u64 = 6;
-/// Mappings for the rest: some 30 of the program and its libraries, two for each arena of the allocator.
+/// Mappings for everything else: some 30 for the program and its libraries, and two for each arena of the allocator.
 const OTHER_MAPPINGS: u64 = 1000;
-/// Bits of CapEff: CAP_SYS_ADMIN and CAP_SYS_RESOURCE, to which RLIMIT_NPROC does not apply (setrlimit(2)).
+/// Bits of CapEff: CAP_SYS_ADMIN and CAP_SYS_RESOURCE. RLIMIT_NPROC does not apply to their holders (setrlimit(2)).
 const EXEMPT: u64 = 1 << 21 | 1 << 24;
 
-/// One limit of the system.
+/// One limit of the system on the number of threads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Ceiling {
-    /// Its name, its value and where it is read.
+    /// For the message: the limit's name, value and file.
     limit: String,
-    /// How many threads it leaves to this process.
+    /// How many threads this process can have at most.
     threads: u64,
-    /// What raises it.
+    /// For the message: how to raise the limit.
     remedy: String,
 }
 
 impl Config {
-    /// Lowers the default of what decides the number of threads to what the system allows; returns the sentence that
-    /// says so.
+    /// If the flag that decides the number of threads has its default, lowers it to what the system allows. Returns a
+    /// warning if it was lowered.
     ///
     /// # Errors
-    /// A number that was given is more than the system allows.
+    /// The flag was given, and the system does not allow as many threads.
     pub fn fit_threads(&mut self) -> Result<Option<String>, StartError> {
         match self.engine {
             Engine::Threads | Engine::Pool => self.fit(lowest(ceilings())),
@@ -46,13 +46,13 @@ impl Config {
         let per_connection = self.engine == Engine::Threads;
         let connections = self.limits.connections;
         let (flag, engine, given, count, others) = match per_connection {
-            // Main and the acceptor.
+            // Two other threads: main and the acceptor.
             true => {
                 ("--max-connections", "threads", self.given.has("max-connections"), &mut self.limits.connections, 2)
             }
             false => ("--pool-size", "pool", self.given.has("pool-size"), &mut self.pool_size, 1),
         };
-        // One waits for the workers of the applications.
+        // With Python applications, one more thread supervises their workers.
         let others = others + u64::from(!self.applications.is_empty());
         let Some(Ceiling { limit, threads, remedy }) = lowest else { return Ok(None) };
         let most = threads.saturating_sub(others).max(1);
@@ -64,13 +64,13 @@ impl Config {
         if given {
             return Err(StartError::new(format!(
                 "{flag} {count} of --engine {engine} is too much: {limit}, which is enough for {most}; {remedy}, lower \
-                 {flag}, or take --engine event, which needs no threads"
+                 {flag}, or use --engine event, which needs no threads"
             )));
         }
         *count = most as usize;
         Ok(Some(format!(
-            "{flag} is lowered to {most} for --engine {engine}: {limit}, which is enough for no more; {remedy}, or \
-             take --engine event, which needs no threads"
+            "{flag} is lowered to {most} for --engine {engine}: {limit}, which is not enough for more; {remedy}, or \
+             use --engine event, which needs no threads"
         )))
     }
 }
@@ -79,7 +79,7 @@ fn lowest(ceilings: Vec<Ceiling>) -> Option<Ceiling> {
     ceilings.into_iter().min_by_key(|ceiling| ceiling.threads)
 }
 
-/// All limits that are there.
+/// All limits that can be read on this system.
 fn ceilings() -> Vec<Ceiling> {
     let sysctl = |name: &str, file: &str, threads: fn(u64) -> u64| {
         let path = Path::new("/proc/sys").join(file);
@@ -112,7 +112,7 @@ fn of_the_user() -> Option<Ceiling> {
     Some(Ceiling { limit, threads, remedy })
 }
 
-/// The least pids.max of the process's control group and those above it, as containers and units of systemd have it.
+/// The lowest pids.max of the process's control group and its ancestors. Containers and systemd units set it.
 fn of_the_group() -> Option<Ceiling> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let files = groups.lines().flat_map(pids_files);
@@ -122,7 +122,7 @@ fn of_the_group() -> Option<Ceiling> {
     Some(Ceiling { limit, threads, remedy })
 }
 
-/// Where the limits of a line of /proc/self/cgroup may be: `0::/path` in version 2, `8:pids:/path` in version 1.
+/// The possible pids.max files for a line of /proc/self/cgroup: `0::/path` in version 2, `8:pids:/path` in version 1.
 fn pids_files(line: &str) -> Vec<PathBuf> {
     let mut parts = line.splitn(3, ':').skip(1);
     let (Some(controllers), Some(group)) = (parts.next(), parts.next()) else { return Vec::new() };
@@ -131,12 +131,12 @@ fn pids_files(line: &str) -> Vec<PathBuf> {
         names if names.split(',').any(|name| name == "pids") => "/sys/fs/cgroup/pids",
         _ => return Vec::new(),
     };
-    // In a container the path may be that outside of it: then only the topmost is there.
+    // In a container the path may be the one outside of the container. Then only the topmost file exists.
     let group = Path::new(group.trim_start_matches('/'));
     group.ancestors().map(|group| Path::new(root).join(group).join("pids.max")).collect()
 }
 
-/// `None` also for the word `max`.
+/// `None` if the file cannot be read, or holds the word `max`.
 fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
 }
@@ -161,7 +161,7 @@ mod tests {
             (&["--engine=threads"][..], 5, 20),
             (&["--engine=threads", "--wsgi=/a=b:c"], 4, 20),
             (&["--engine=pool"], 10_000, 6),
-            // As many as are needed fit.
+            // The number of threads that are needed is allowed: nothing is lowered.
             (&["--engine=pool", "--max-connections=6", "--pool-size=50"], 6, 50),
             (&["--engine=threads", "--max-connections=5"], 5, 20),
         ] {

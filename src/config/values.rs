@@ -1,11 +1,11 @@
-//! The values of settings: how each kind is written, and the error for one that is not valid.
+//! Parsers for the values of settings. Their errors say what to write instead.
 
 use crate::units;
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A size of something held in memory; 0 is refused.
+/// A size in memory. 0 is refused.
 pub(super) fn memory_size(text: &str) -> Result<usize, String> {
     positive(units::size(text)?)
 }
@@ -63,7 +63,7 @@ pub(super) fn port(text: &str) -> Result<u16, String> {
         .ok_or_else(|| "not a port; write a number from 0 to 65535 (0 picks a free one)".into())
 }
 
-/// Any path except the empty one, which an unset variable of a script would give.
+/// Any path except an empty one, which a script with an unset variable may pass.
 pub(super) fn path(text: &OsStr) -> Result<PathBuf, &'static str> {
     if text.is_empty() {
         return Err("the path is empty; write . for the current directory");

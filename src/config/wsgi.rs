@@ -1,4 +1,4 @@
-//! Python applications, and directories that are served beside them.
+//! Settings for Python applications, and for directories that are served beside them.
 
 use crate::config::values;
 use crate::units;
@@ -6,28 +6,28 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How the processes of applications are run.
+/// The settings for the processes of all applications.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WsgiRules {
     /// Processes for each application.
     pub workers: usize,
     /// Threads of each process; each takes one request at a time.
     pub threads: usize,
-    /// How long a request may make no progress in an application.
+    /// The timeout: how long a request may make no progress in an application.
     pub timeout: Duration,
     /// A process is replaced after about this many requests; 0 means never.
     pub max_requests: u64,
     /// Requests that may wait for a process.
     pub queue: usize,
-    /// Where applications are imported and run; `None` is the current directory.
+    /// The directory in which applications are imported and run. `None`: the current directory.
     pub folder: Option<PathBuf>,
     /// Whether applications are imported again when a source changes.
     pub reload: bool,
-    /// The interpreter; `None` looks for a virtual environment.
+    /// The interpreter. `None`: that of a virtual environment, if one is found.
     pub python: Option<PathBuf>,
 }
 
-/// An application and where it answers.
+/// An application and its prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppMount {
     /// `/`, or a path that does not end in a slash.
@@ -36,7 +36,7 @@ pub struct AppMount {
     pub app: String,
 }
 
-/// A directory and where it is served.
+/// A directory and its prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteMount {
     /// Begins and ends with a slash.
@@ -75,7 +75,7 @@ impl FromStr for SiteMount {
     }
 }
 
-/// A path without its last slash: `/` becomes empty.
+/// A prefix without its last slash. `/` becomes empty.
 fn plain_prefix(prefix: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#%\\\"".contains(&byte);
     let climbs = prefix.split('/').any(|segment| matches!(segment, "." | ".."));
@@ -96,7 +96,7 @@ pub(super) fn workers(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn threads(text: &str) -> Result<usize, String> {
-    // Python runs one thread at a time: more would only wait.
+    // CPython runs one thread at a time, so more threads would only wait.
     values::count(text).and_then(|count| if count <= 250 { Ok(count) } else { Err("250 at most".into()) })
 }
 

@@ -1,5 +1,4 @@
-//! Listeners, what a failed accept means, and when descriptors run out. A listener's next client may be accepted at once, after a
-//! pause, or when an idle connection has been closed for it.
+//! The listeners of the threaded engines; for all engines, what a failed accept means and when descriptors are scarce.
 
 use crate::engine::latch::{Latch, await_any};
 use rustix::io::Errno;
@@ -9,14 +8,14 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-/// How long accepting pauses when descriptors or threads have run out: long enough not to spin, short
-/// enough that no client notices.
+/// How long accepting pauses when descriptors or threads have run out. Long enough not to spin, and short enough that
+/// no client notices.
 pub const PAUSE: Duration = Duration::from_millis(100);
-/// How many descriptors connections leave to files and to sockets of upstreams, while there are idle ones to close: an
-/// eighth of all, within these bounds.
+/// How many descriptors are reserved for files and for sockets to upstreams: an eighth of all, within these bounds.
+/// While only these are left, an idle connection is closed for each new one.
 const LEAST_SPARE: u64 = 8;
 const MOST_SPARE: u64 = 64;
-/// A shortage is logged at most once in this time: it may last, and a line for each client would fill the disk.
+/// A shortage is logged at most once in this time: if it lasts, a line for each client would fill the disk.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
 
 /// What to do after a failed accept.
@@ -26,7 +25,8 @@ pub enum AcceptFailure {
     Empty,
     /// The client left before it was accepted: accept the next.
     Gone,
-    /// Descriptors or memory have run out: close an idle connection or pause, and try again. Clients wait in the backlog.
+    /// Descriptors or memory have run out: close an idle connection or pause, and try again. Clients wait in the
+    /// backlog.
     Exhausted,
 }
 
@@ -40,21 +40,23 @@ impl AcceptFailure {
     }
 }
 
-/// Whether descriptors run out, as accepting shows it.
+/// Whether descriptors are running out, as seen when accepting.
 #[derive(Debug)]
 pub struct Shortage {
-    /// A connection with this descriptor or a higher one leaves too few: the system gives out the lowest that is free.
+    /// If a new connection gets this descriptor or a higher one, too few are left: the kernel returns the lowest free
+    /// one.
     scarce_from: u64,
     is_scarce: bool,
-    /// An idle connection was closed for the next one: that its descriptor is a low one says nothing of the others.
+    /// An idle connection was closed for the next one, which may get its low descriptor. So a low descriptor does not
+    /// show that the shortage is over.
     made_way: bool,
-    /// The last accept failed, and an idle connection was to be closed for the next.
+    /// The last accept failed, and the caller was told to close an idle connection.
     has_failed: bool,
     logged: Option<Instant>,
 }
 
 impl Shortage {
-    /// By the limit of open files (RLIMIT_NOFILE) as it is now.
+    /// From the current limit of open files (RLIMIT_NOFILE).
     pub fn of_process() -> Shortage {
         Shortage::within(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
@@ -85,14 +87,15 @@ impl Shortage {
         self.is_scarce
     }
 
-    /// To be called when an accept finds descriptors or memory exhausted. Returns whether closing an idle connection may
-    /// help. It did not help when accepting fails a second time: then others take what becomes free, and a pause is due.
+    /// Call this when accept fails because descriptors or memory have run out. Returns whether closing an idle
+    /// connection may help. If accept fails again after that, it did not help: something else takes what becomes free.
+    /// Then pause.
     pub fn on_exhausted(&mut self, error: &io::Error, now: Instant) -> bool {
         if self.logged.is_none_or(|logged| logged + LOG_AGAIN <= now) {
             self.logged = Some(now);
             log::warn!(
-                "cannot accept connections for the moment: {error}; idle ones are closed for those that wait (raise the \
-                 limit of open files with ulimit -n)"
+                "cannot accept connections for the moment: {error}; idle connections are closed for waiting clients \
+                 (raise the limit of open files with ulimit -n)"
             );
         }
         self.has_failed = !self.has_failed;
@@ -104,12 +107,12 @@ impl Shortage {
 pub struct Listeners {
     pub sockets: Vec<TcpListener>,
     pub addresses: Vec<SocketAddr>,
-    /// The listener that is first when several have clients.
+    /// If clients wait at several listeners, the index of the one to accept from first.
     pub next: usize,
 }
 
 impl Listeners {
-    /// Waits for a client; at which listener it is. `WouldBlock` when `ending` was set.
+    /// Waits for a client. Returns the index of its listener; `WouldBlock` if `ending` is set.
     pub fn await_client(&mut self, ending: &Latch) -> io::Result<usize> {
         let count = self.sockets.len();
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).chain([ending.as_fd()]).collect();
@@ -124,7 +127,7 @@ impl Listeners {
         Ok((socket, peer, self.addresses[index]))
     }
 
-    /// Whether a client waits, without waiting for one.
+    /// Whether a client waits to be accepted. Returns at once.
     pub fn has_client(&self) -> bool {
         let fds: Vec<_> = self.sockets.iter().map(AsFd::as_fd).collect();
         await_any(&fds, Some(Instant::now())).is_ok_and(|ready| ready.contains(&true))
@@ -151,7 +154,7 @@ mod tests {
             assert!(!shortage.is_scarce(), "{limit}");
             shortage.on_accepted(&Socket(first));
             assert!(shortage.is_scarce(), "{limit}");
-            // One is closed for each that comes, and each that comes has the descriptor of that one.
+            // An idle connection is closed for each new one, and the new one gets its descriptor.
             for _ in 0..3 {
                 shortage.on_made_way();
                 shortage.on_accepted(&Socket(first - 1));
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!([(); 4].map(|()| shortage.on_exhausted(&error, now)), [true, false, true, false]);
         assert!(shortage.on_exhausted(&error, now));
         shortage.on_accepted(&Socket(63));
-        assert!(shortage.on_exhausted(&error, now), "it has helped");
+        assert!(shortage.on_exhausted(&error, now), "closing a connection has helped");
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! A client's blocking socket as a `Transport`: each call waits, until the session's deadline at most.
+//! The `Transport` of the threaded engines: a client's blocking socket. A call waits until the session's deadline at
+//! most.
 //!
-//! The deadline becomes a socket timeout (SO_RCVTIMEO, SO_SNDTIMEO). Such a timeout is per call and
-//! setting it is a system call, so it is treated as `timers` treats a wake-up: it may come too early,
-//! never too late. It is set anew only when it would end after the deadline, or when it did end before.
-//! A connection that is answered in time never sets one: it has the two it inherits from its listener.
-//! The deadline itself is the session's to judge; the clock is read after every call that may have
+//! The deadline becomes a socket timeout (SO_RCVTIMEO, SO_SNDTIMEO). The timeout holds for one call, and setting it is
+//! a system call. So it is set again only if it would end after the deadline, or if it ended too early: a timeout may
+//! be too early, never too late. A connection that is served in time never sets one: it inherits both from its
+//! listener. The session decides whether the deadline has passed. So the clock is read after every call that may have
 //! waited.
 //!
-//! Two rules keep waiting cheap and the log prompt:
-//! - **An idle session holds no buffers.** `await_first` receives into a small buffer of the thread's own, before the
-//!   driver is called. The first read then finds the bytes there.
-//! - **A read does not wait after a write.** It returns `WouldBlock`, so that the engine writes the log before it
-//!   waits.
+//! Two rules:
+//! - **An idle session holds no buffers.** `await_first` receives into a small buffer on the thread's stack, before the
+//!   driver is called. The driver's first read copies the bytes from there.
+//! - **A read does not wait after a write.** It returns `WouldBlock`, so that the engine writes the access log before
+//!   it waits.
 //!
-//! **While an exchange has an upstream's socket too**, either may be the one to wait for: then no call waits,
-//! and `await_ready` polls both for what the session wants.
+//! **While an exchange has a socket to an upstream**, the thread may have to wait for the client or for the upstream.
+//! Then no call waits, and `await_ready` polls both sockets for what the session wants.
 
 use crate::app::forward::CutByShutdown;
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
@@ -37,28 +37,28 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-/// How late a timeout may end. A connection's deadline moves on by the time that its last answer took;
-/// setting the timeout each time for that would cost a request half as many calls again.
+/// How late a timeout may end. Each request moves the deadline by a little. Setting the timeout each time would add one
+/// system call to the two (recv, send) that a request needs.
 const SLACK: Duration = Duration::from_millis(10);
-/// Room for the bytes that end an idle wait. Most heads are smaller, those of browsers with cookies too. A larger one
-/// costs a second read. It is small because it is on the stack of every thread.
+/// Room for the bytes that end an idle wait. Most request heads fit, even those of browsers with cookies. A larger head
+/// costs a second read. The buffer is small because it is on the stack of every thread.
 const FIRST: usize = 2048;
 
 pub struct Blocking<'a> {
     socket: &'a TcpStream,
     waiting: &'a Waiting,
-    /// Once it is set, the exchange under way is the last.
+    /// Once it is set, the current exchange is the connection's last.
     ending: &'a Latch,
     /// Once it is set, calls that may wait fail.
     cut: &'a Latch,
     now: Now,
     /// When a call has to give up.
     deadline: Option<Instant>,
-    /// A shutdown may end the next wait for the client before.
+    /// The client is owed no answer: a shutdown may end the next wait for it before the deadline.
     dispensable: bool,
     receiving: Timeout,
     sending: Timeout,
-    /// What ended the last idle wait, until the driver asks for it.
+    /// The result of the recv that ended the last idle wait, until the driver reads it. The bytes are in `buffer`.
     first: Option<io::Result<usize>>,
     buffer: [u8; FIRST],
     /// Whether a read may wait in this turn.
@@ -67,14 +67,14 @@ pub struct Blocking<'a> {
     workers: Workers<'a>,
     /// The client's key: workers are leased for it.
     key: usize,
-    /// The upstream's socket that its exchange has.
+    /// The exchange's socket to its upstream.
     upstream: Option<UpstreamSocket<'a>>,
-    /// What is worth a call on either side: everything where the calls themselves wait.
+    /// Which system calls are worth making. Without an upstream it is always `ALL`: then the calls themselves wait.
     ready: Ready,
 }
 
-/// What the sockets of a listener's connections begin with: Linux copies them from the listener (`sk_clone`) when the
-/// handshake ends, so `listener` sets them before it listens.
+/// The socket timeouts that a new connection inherits. Linux copies them from the listener when the handshake ends
+/// (`sk_clone`), so the module `listener` sets them before it listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Inherited {
     pub receive: Duration,
@@ -114,12 +114,12 @@ impl<'a> Blocking<'a> {
     /// Leases a Python worker, and waits for one until the deadline or the end of the grace period.
     ///
     /// # Errors
-    /// `Queued`: that time is over; or the client has ended, and keeps its place in the queue. Others as in
-    /// `Workers::lease`.
+    /// `Queued`: the deadline or the grace period is over; or the client has closed its side, and keeps its place in
+    /// the queue. Others as in `Workers::lease`.
     fn lease(&mut self, pool: usize, request: Option<&[u8]>) -> Result<(WorkerSocket<'a>, Connected), ConnectError> {
         loop {
             let left = self.deadline.map_or(PAUSE, |deadline| deadline.saturating_duration_since(Instant::now()));
-            // In slices, so that the end of the grace period is seen.
+            // Waits for PAUSE at most, so that the end of the grace period is noticed.
             if let Some(leased) = self.workers.lease_within(pool, self.key, request, left.min(PAUSE))? {
                 return Ok(leased);
             }
@@ -133,7 +133,7 @@ impl<'a> Blocking<'a> {
         }
     }
 
-    /// Whether the client has shut its side down or has gone. It does not wait for that.
+    /// Whether the client has closed its side or reset the connection. Does not wait.
     fn client_has_ended(&mut self) -> bool {
         let mut polled = [PollFd::new(self.socket, PollFlags::RDHUP)];
         if poll::wait(&mut polled, Some(Duration::ZERO)).is_err() {
@@ -145,7 +145,7 @@ impl<'a> Blocking<'a> {
         !found.is_empty()
     }
 
-    /// While the exchange has an upstream's socket: waits until something `wanted` is ready, or until the deadline.
+    /// While the exchange has a socket to an upstream: waits until something `wanted` is ready, or until the deadline.
     pub fn await_ready(&mut self, wanted: Ready, deadline: Option<Instant>) {
         let Some(upstream) = &self.upstream else { return };
         if wanted != wanted.without(self.ready) {
@@ -154,7 +154,7 @@ impl<'a> Blocking<'a> {
         let flag = |what, flag| if wanted.has(what) { flag } else { PollFlags::empty() };
         let flags = |read, write| flag(read, PollFlags::IN) | flag(write, PollFlags::OUT);
         let mut polled = vec![PollFd::from_borrowed_fd(self.cut.as_fd(), PollFlags::IN)];
-        // A socket of which nothing is wanted is left out: its hang-up would end every wait at once.
+        // If nothing is wanted from a socket, it is not polled: its hang-up would end every wait at once.
         let client = flags(Ready::CLIENT_READ, Ready::CLIENT_WRITE) | flag(Ready::CLIENT_EOF, PollFlags::RDHUP);
         let client = Some(client).filter(|flags| !flags.is_empty() || wanted.has(Ready::CLIENT_GONE));
         let flags = flags(Ready::UPSTREAM_READ, Ready::UPSTREAM_WRITE);
@@ -162,7 +162,7 @@ impl<'a> Blocking<'a> {
         let sides = [(self.socket.as_fd(), client), (socket, upstream)];
         polled.extend(sides.iter().filter_map(|(fd, flags)| Some(PollFd::from_borrowed_fd(*fd, (*flags)?))));
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        // An error (no memory) passes: the next turn finds nothing ready and waits again.
+        // An error (no memory) is temporary: the next turn finds nothing ready and waits again.
         if poll::wait(&mut polled, left).is_err() {
             return;
         }
@@ -186,7 +186,7 @@ impl<'a> Blocking<'a> {
         self.upstream.is_some()
     }
 
-    /// Notes that a call would have had to wait.
+    /// Clears the ready bit `side` if the call would have had to wait.
     fn noted(&mut self, side: Ready, result: io::Result<usize>) -> io::Result<usize> {
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             self.ready = self.ready.without(side);
@@ -194,7 +194,7 @@ impl<'a> Blocking<'a> {
         result
     }
 
-    /// Waits for the first bytes after an idle time, for the client's end, or for the deadline.
+    /// In an idle session: waits for the next request's first bytes, for the client's close, or for the deadline.
     pub fn await_first(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
         let (left, socket) = (self.left(), self.socket);
@@ -203,7 +203,7 @@ impl<'a> Blocking<'a> {
         self.first = Some(self.waited(result));
     }
 
-    /// Before each turn of the driver. `may_wait`: its reads may wait.
+    /// Call this before each turn of the driver. `may_wait`: whether reads in this turn may wait.
     pub fn begin_turn(&mut self, may_wait: bool) {
         self.may_wait = may_wait;
         if self.upstream.is_none() {
@@ -230,11 +230,12 @@ impl<'a> Blocking<'a> {
         self.receiving.within(left, |left| socket.set_read_timeout(left), || read(socket, room))
     }
 
-    /// Reads from a client that is owed no answer. `WouldBlock` also when a shutdown ends the wait: the session learns of
-    /// the shutdown in its next turn, and gives the client what is left of its time.
+    /// Reads from a client that is owed no answer. If a shutdown ends the wait, this is `WouldBlock` too: the session
+    /// learns of the shutdown in its next turn, and gives the client the rest of its time.
     fn read_dispensable(&mut self, room: &mut [u8]) -> io::Result<usize> {
         self.waiting.dispensable.store(true, Ordering::SeqCst);
-        // Main sets the latch and looks at the flag later: either it finds the flag, or this thread sees the latch.
+        // The main thread sets the latch first and checks the flag later. So either it sees the flag, or this thread
+        // sees the latch.
         let result = match self.ending.is_set() {
             true => Err(io::ErrorKind::WouldBlock.into()),
             false => self.read_waiting(room),
@@ -269,7 +270,7 @@ impl Transport for Blocking<'_> {
         self.now.update(Instant::now(), SystemTime::now());
     }
 
-    /// Bytes that ended an idle wait belong to a request: they are read before the session learns of the shutdown.
+    /// Bytes that ended an idle wait belong to a request. The session must read them before it learns of the shutdown.
     fn ending_since(&self) -> Option<Instant> {
         if self.first.is_none() { self.ending.since() } else { None }
     }
@@ -315,7 +316,7 @@ impl Transport for Blocking<'_> {
     }
 
     fn reset_on_close(&mut self) {
-        // It fails only if the connection is gone already.
+        // Fails only if the connection is closed already.
         let _ = socket2::SockRef::from(self.socket).set_linger(Some(Duration::ZERO));
     }
 }
@@ -347,7 +348,7 @@ impl UpstreamTransport for Blocking<'_> {
         };
         self.upstream = Some(socket);
         self.socket.set_nonblocking(true)?;
-        // Nothing is there to be read before something was written.
+        // An upstream sends nothing before it gets a request.
         self.ready = Ready::ALL.without(Ready::UPSTREAM_READ);
         Ok(connected)
     }
@@ -384,7 +385,7 @@ impl UpstreamTransport for Blocking<'_> {
             }
             Some(UpstreamSocket::Opened(_)) => {}
         }
-        // If it fails the connection has gone, and the next call says so.
+        // Fails only if the connection is closed. Then the next call reports it.
         let _ = self.socket.set_nonblocking(false);
         self.ready = Ready::ALL;
     }
@@ -394,14 +395,14 @@ fn read(mut socket: &TcpStream, room: &mut [u8]) -> io::Result<usize> {
     socket.read(room)
 }
 
-/// A socket timeout as the kernel knows it: `set` never ends later than the deadline it was last used for.
+/// A socket timeout. `set` is the kernel's value, or `MAX` if it must be set before the next wait.
 #[derive(Debug)]
 struct Timeout {
     set: Duration,
 }
 
 impl Timeout {
-    /// Makes a call that may wait for as long as is `left`; `WouldBlock` when the time is over.
+    /// Makes a call that may wait until the time `left` is over. Then the result is `WouldBlock`.
     fn within(
         &mut self,
         left: Duration,
@@ -409,7 +410,7 @@ impl Timeout {
         call: impl FnOnce() -> io::Result<usize>,
     ) -> io::Result<usize> {
         if left.is_zero() {
-            // For the kernel, a timeout of zero is no timeout.
+            // The kernel takes a timeout of zero as unlimited.
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if self.set > left.saturating_add(SLACK) {
@@ -418,7 +419,7 @@ impl Timeout {
         }
         let result = call();
         if matches!(&result, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
-            // The deadline has passed, or the timeout came too early: in both cases the next wait needs another.
+            // The deadline has passed, or the timeout was too early. In both cases the next wait needs a new timeout.
             self.set = Duration::MAX;
         }
         result

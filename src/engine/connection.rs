@@ -1,4 +1,4 @@
-//! A connection of a threaded engine as other threads see it, and how they end the waits of its thread.
+//! A connection of a threaded engine: the part that other threads use, to end a wait of the connection's thread.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,18 +9,18 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// The listener's address.
     pub local: SocketAddr,
-    /// Its time counts from the engine's start.
     pub waiting: Waiting,
 }
 
-/// For what a connection's thread waits, as other threads see it. They may end two of its waits: the one that swaps the
-/// value decides, another thread or the connection's own.
+/// What a connection's thread waits for. Another thread may end two kinds of wait. Both the connection's own thread and
+/// the other one swap the value: the first to swap decides.
 #[derive(Debug, Default)]
 pub struct Waiting {
-    /// Since when it waits for a request, in nanoseconds from the engine's start and at least 1; 0 while it does not.
-    /// Then its own thread serves a request, or another thread ends the connection.
+    /// When the thread began to wait for a request: nanoseconds since the engine's start, at least 1. 0 while it does
+    /// not wait. If its own thread swaps it to 0, the thread serves the request. If another thread does, the connection
+    /// ends.
     pub idle: AtomicU64,
-    /// It reads from a client that is owed no answer, and does not know of a shutdown.
+    /// The thread reads from a client that is owed no answer, and has not seen a shutdown.
     pub dispensable: AtomicBool,
 }
 
@@ -34,7 +34,7 @@ impl Connection {
         was_idle
     }
 
-    /// Ends the wait of its thread for a client that is owed no answer.
+    /// Ends the wait of its thread if it waits for a client that is owed no answer.
     pub fn end_dispensable(&self) {
         if self.waiting.dispensable.swap(false, Ordering::SeqCst) {
             self.end_recv();
@@ -42,7 +42,7 @@ impl Connection {
     }
 
     fn end_recv(&self) {
-        // It fails when the client has gone, and then recv has returned.
+        // Fails only if the connection is closed. Then recv has returned already.
         let _ = self.socket.shutdown(Shutdown::Read);
     }
 }

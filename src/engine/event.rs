@@ -1,21 +1,21 @@
 //! The event engine: one thread, one mio Poll, a slab of sessions. It knows no HTTP.
 //!
-//! A connection is a client's socket. While its exchange needs an upstream, it has a socket to that too
+//! Each client has one socket. While its exchange needs an upstream, the client also has a socket to that upstream
 //! (`upstream::links`). Even tokens are clients, odd tokens are sockets to upstreams.
 //!
 //! A turn of the loop has three phases:
-//! 1. poll; fold events into ready bits, accept until there is no more, queue keys;
-//! 2. expire timers, queue keys;
+//! 1. poll; fold events into ready bits, queue the keys of those clients; accept connections;
+//! 2. expire timers, queue the keys of those clients;
 //! 3. drive the queued keys: first small requests, once each, until the turn's budget is spent; then bulk transfers,
 //!    until one slice is spent. `Yield` queues a key again, `Close` removes it. Keys that the budget did not reach are
 //!    the first of the next turn.
 //!
-//! So a small request waits for about one slice of bulk transfers, however many of them there are. Signals and new
-//! clients are seen only between two turns: a turn has a bounded length, however many clients ask for however much.
+//! So a small request waits for about one slice of bulk transfers, however many transfers there are. Signals and new
+//! clients are seen only between two turns. So the length of a turn is bounded, for any number of clients and requests.
 //!
-//! Nothing is removed before phase 3, so a stale token reaches no new connection. A socket is registered
-//! once, edge-triggered, for reading and writing; its ready bits say what is worth a system call. A bit
-//! is cleared by `WouldBlock` or by a short read or write: the next edge sets it again.
+//! No client is removed while events are folded, so an event cannot reach a newer connection with the same token.
+//! A socket is registered once, edge-triggered, for reading and writing. Its ready bits say which system calls are
+//! worth making. `WouldBlock` or a short read or write clears a bit; the next edge sets it again.
 
 use crate::app::App;
 use crate::cost;
@@ -48,15 +48,15 @@ use std::time::{Duration, Instant, SystemTime};
 const FIRST_LISTENER: usize = usize::MAX / 2;
 const SIGNALS: Token = Token(usize::MAX - 1);
 const PYTHON: Token = Token(usize::MAX - 2);
-/// Events taken at once; more wait for the next poll.
+/// Most events taken in one poll. The others wait for the next poll.
 const EVENTS: usize = 1024;
-/// A session that moved this much when it was last driven, and goes on, is treated as a bulk transfer.
+/// A session that moved this many bytes in one turn, and is not finished, is treated as a bulk transfer.
 const BULKY: usize = 128 * 1024;
-/// Connections accepted in a turn, of all listeners together: they cost less than half of its budget.
+/// Most connections accepted in a turn, on all listeners together. They cost less than half of the turn's budget.
 const ACCEPTS: usize = 128;
-/// How long a turn drives small requests. The clock decides after each group of sessions that was read ahead.
+/// How long a turn drives small requests. The clock is checked after each group of `AHEAD` sessions.
 const TURN_TIME: Duration = Duration::from_millis(4);
-/// How many idle connections a turn may pick to close them for new ones. Each costs some 20 us, with the accept.
+/// Most idle connections that a turn may close for new ones. Each costs some 20 us, with the accept.
 const EVICTIONS: usize = 32;
 
 struct Client {
@@ -64,11 +64,11 @@ struct Client {
     session: Session,
     ready: u8,
     queued: bool,
-    /// It is treated as a bulk transfer.
+    /// The session is treated as a bulk transfer.
     bulky: bool,
-    /// The upstream's socket that its exchange has.
+    /// The key of the exchange's socket to an upstream (`upstream::links`).
     link: Option<u32>,
-    /// It has waited for a Python worker, and one may be free now.
+    /// The client waited for a Python worker, and one may be free now.
     woken: bool,
 }
 
@@ -78,15 +78,15 @@ struct Listener {
     ready: bool,
 }
 
-/// What small requests have used up of a turn.
+/// How much of the turn's budget small requests have used.
 struct TurnBudget {
     began: Instant,
     spent: usize,
 }
 
 impl TurnBudget {
-    /// The known costs of the work decide, and the clock: this machine may be slower than the one on which the costs
-    /// were measured.
+    /// By the known costs of the work, and by the clock: this machine may be slower than the one where the costs were
+    /// measured.
     fn is_spent(&self, now: Instant) -> bool {
         self.spent >= cost::TURN || now.saturating_duration_since(self.began) >= TURN_TIME
     }
@@ -102,8 +102,9 @@ pub struct EventEngine<'a> {
     links: Links<'a>,
     python: Source<'a>,
     timers: Timers,
-    /// Keys to be driven: small requests, and bulk transfers, which are driven after them.
+    /// Keys of the clients to drive: small requests.
     queue: Vec<usize>,
+    /// Keys of the clients to drive after those in `queue`: bulk transfers.
     bulk: VecDeque<usize>,
     turn: TurnBudget,
     scratch: Scratch,
@@ -112,9 +113,9 @@ pub struct EventEngine<'a> {
     shortage: Shortage,
     /// Finds idle connections to close while the limit of connections is reached or descriptors run out.
     idle: IdleSearch,
-    /// Since when the server is shutting down.
+    /// When the shutdown began.
     shutdown: Option<Instant>,
-    /// How many signals to end have come.
+    /// How many times SIGINT or SIGTERM has come.
     signalled: u32,
 }
 
@@ -176,7 +177,7 @@ impl<'a> EventEngine<'a> {
             self.drive(0);
             self.drive_woken();
             self.drive_bulk();
-            // Clients that can have a worker now are driven next.
+            // Clients that may get a Python worker now are driven in the next turn.
             self.wake();
             self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
@@ -185,10 +186,10 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// How long the poll may wait: not at all while work is queued.
+    /// How long the poll may wait. While work is queued, it does not wait.
     fn timeout(&self) -> Option<Duration> {
         let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        // At the limit of connections: when the next search for an idle one may begin.
+        // At the limit of connections: when the next search for an idle connection may begin.
         let search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
         let is_idle = self.queue.is_empty() && self.bulk.is_empty();
         if !is_idle || (has_waiting && search.is_none()) {
@@ -201,7 +202,7 @@ impl<'a> EventEngine<'a> {
                 .into_iter()
                 .flatten()
                 .min()?;
-        // Poll counts in milliseconds; rounding down would spin through the last of them.
+        // epoll counts in whole milliseconds. Rounded down, it would spin during the last one.
         Some(next.saturating_duration_since(Instant::now()) + Duration::from_millis(1))
     }
 
@@ -268,9 +269,9 @@ impl<'a> EventEngine<'a> {
         self.clients.len() < self.app.limits.connections
     }
 
-    /// Accepts until no listener has more clients, or the limit of connections is reached and no idle one can be
-    /// closed, or each listener has had its share of `ACCEPTS`. While descriptors are scarce, each new connection takes the
-    /// place of an idle one, if there is one.
+    /// Accepts until no client waits, or each listener has had its share of `ACCEPTS`, or the limit of connections is
+    /// reached and no idle connection can be closed. While descriptors are scarce, an idle connection, if there is one,
+    /// is closed for each new one.
     fn accept(&mut self) {
         if self.accept_paused.is_some_and(|until| until > self.now.instant) {
             return;
@@ -300,7 +301,7 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Closes an idle connection for a client that waits at this listener. Returns whether there is room for it now.
+    /// If a client waits at this listener, closes an idle connection for it. Returns whether one was closed.
     fn make_way(&mut self, index: usize, evictions: &mut usize) -> bool {
         let (now, listener) = (self.now.instant, &mut self.listeners[index]);
         if *evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
@@ -309,8 +310,8 @@ impl<'a> EventEngine<'a> {
         listener.ready = await_any(&[listener.socket.as_fd()], Some(now)).is_ok_and(|readable| readable[0]);
         while listener.ready && *evictions > 0 {
             let clients = &self.clients;
-            // A queued client is about to be driven. All events of this turn are folded already: none of them reaches
-            // the next connection with the same key.
+            // A queued client is about to be driven, so it is not idle. A client can be removed here: all events of
+            // this turn are folded, so none of them can reach a new connection with the same key.
             let look = |key| {
                 let client: &Client = clients.get(key)?;
                 let idle_since = client.session.idle_since().filter(|_| !client.queued && client.ready & READABLE == 0);
@@ -334,7 +335,7 @@ impl<'a> EventEngine<'a> {
             AcceptFailure::Gone => {}
             AcceptFailure::Exhausted => {
                 let now = self.now.instant;
-                // The error says nothing of whether a client waits: `make_way` looks.
+                // accept fails this way even when no client waits: `make_way` checks.
                 if !(self.shortage.on_exhausted(error, now) && self.make_way(index, evictions)) {
                     self.accept_paused = Some(now + PAUSE);
                 }
@@ -355,7 +356,7 @@ impl<'a> EventEngine<'a> {
             woken: false,
         });
         let stream = &mut self.clients[key].stream;
-        // Registering reports what has already arrived.
+        // If bytes have already arrived, registering reports them as an event.
         if let Err(error) =
             self.poll.registry().register(stream, Token(key * 2), Interest::READABLE | Interest::WRITABLE)
         {
@@ -396,10 +397,10 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Drives the small requests that are queued from `first` on, in groups: first the requests of a group are read,
-    /// then the clock, then they are answered. So what one of them finds out, about a file for example, is new enough
-    /// for all of the group. A session that yields is queued again. One that the budget does not reach stays where it
-    /// is in the queue.
+    /// Drives the small requests in the queue from index `first` on, in groups of `AHEAD`. All requests of a group are
+    /// read, then the clock is read, then the requests are answered. So a fact that one request looks up (about a file,
+    /// for example) is fresh enough for the whole group. A session that yields is queued again. A session that the
+    /// budget does not reach keeps its place in the queue.
     fn drive(&mut self, first: usize) {
         let queued_now = self.queue.len();
         let mut next = first;
@@ -443,7 +444,7 @@ impl<'a> EventEngine<'a> {
             Turn::Wait(Some(deadline)) => self.timers.arm(key, deadline),
             Turn::Wait(None) => {}
             Turn::Yield => self.enqueue(key),
-            // Dropping the stream closes it, and with it its registration.
+            // Dropping the stream closes the socket and ends its registration.
             Turn::Close => {
                 // A session gives its upstream's socket back before it closes.
                 debug_assert!(self.clients[key].link.is_none());
@@ -452,7 +453,7 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// A client's session, its transport, and what all sessions work with.
+    /// A client's session, its transport, and the scratch that all sessions share.
     fn session(&mut self, key: usize) -> (&mut Session, Evented<'_, 'a>, &mut Scratch) {
         let Client { stream, session, ready, link, woken, .. } = &mut self.clients[key];
         let io = Evented {
@@ -470,9 +471,9 @@ impl<'a> EventEngine<'a> {
         (session, io, &mut self.scratch)
     }
 
-    /// Drives the clients that may get a worker now. Some of them give a worker's thread back, which wakes others: what
-    /// the thread has sent may hold the answers to several requests. So the loop waits for events only when these
-    /// answers are passed on and waiting requests are in the thread's inbox.
+    /// Drives the clients that may get a Python worker now. A client that gives a worker's thread back may wake others:
+    /// the bytes that the thread sent may hold the answers to several requests. This repeats until all those answers
+    /// are passed on and waiting requests are in the thread's inbox. Only then may the loop wait for events.
     fn drive_woken(&mut self) {
         for _ in 0..python::ROUNDS {
             let rest = self.queue.len();
@@ -484,7 +485,7 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// Queues the clients that may get a worker now.
+    /// Queues the clients that may get a Python worker now.
     fn wake(&mut self) {
         for key in self.python.take_woken() {
             if let Some(client) = self.clients.get_mut(key) {

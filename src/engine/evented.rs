@@ -1,5 +1,5 @@
-//! A client's nonblocking socket with its ready bits, and the upstream's socket that its exchange has, as a
-//! `Transport`. A bit is cleared by `WouldBlock` or by a short read or write. The next edge sets it again.
+//! The `Transport` of the event engine: a client's nonblocking socket with its ready bits, and the exchange's socket to
+//! its upstream. `WouldBlock` or a short read or write clears a ready bit. The next edge sets it again.
 
 use crate::app::upstreams::{Address, ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Handback, Transport, UpstreamTransport};
@@ -27,11 +27,11 @@ pub struct Evented<'a, 'app> {
     pub links: &'a mut Links<'app>,
     pub registry: &'a Registry,
     pub workers: Workers<'app>,
-    /// A Python worker may be free for this client.
+    /// The client waits for a Python worker, and one may be free now.
     pub woken: &'a mut bool,
 }
 
-/// Clears the bit when the call shows that the socket is drained or full.
+/// Clears the ready bit if the call's result shows that nothing is left to read, or that the send buffer is full.
 fn note(ready: &mut u8, bit: u8, asked: usize, result: io::Result<usize>) -> io::Result<usize> {
     match &result {
         Ok(count) if *count < asked && (bit == WRITABLE || *ready & READ_CLOSED == 0) => *ready &= !bit,
@@ -75,7 +75,7 @@ impl Transport for Evented<'_, '_> {
     fn send_file(&mut self, file: &File, at: u64, len: usize) -> io::Result<usize> {
         let result = send_file(&*self.stream, file, at, len);
         match &result {
-            // A short sendfile may also mean the end of the file: only WouldBlock means that the socket is full.
+            // A short sendfile may also mean the end of the file: only WouldBlock means that the send buffer is full.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => *self.ready &= !WRITABLE,
             _ => {}
         }
@@ -87,14 +87,14 @@ impl Transport for Evented<'_, '_> {
     }
 
     fn reset_on_close(&mut self) {
-        // It fails only if the connection is gone already.
+        // Fails only if the connection is closed already.
         let _ = socket2::SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 }
 
 impl UpstreamTransport for Evented<'_, '_> {
     fn upstream_ready(&self) -> Ready {
-        // Without a link, the session may connect when a worker may be free.
+        // Without a link, UPSTREAM_WRITE tells the session to try again to get a worker.
         let Some(link) = *self.link else { return Ready::NONE.with_if(*self.woken, Ready::UPSTREAM_WRITE) };
         let link = self.links.get(link as usize).ready;
         Ready::NONE
@@ -119,7 +119,8 @@ impl UpstreamTransport for Evented<'_, '_> {
         let link = self.links.get_mut(key as usize);
         let before = files.len();
         let result = link.socket.read(room, files);
-        // A read stops after the bytes that came with a descriptor (unix(7)): there may be more.
+        // A read ends after the bytes that came with a descriptor (unix(7)), so a short one does not mean that no bytes
+        // are left.
         let asked = if files.len() > before { 0 } else { room.len() };
         note(&mut link.ready, READABLE, asked, result)
     }

@@ -1,12 +1,12 @@
-//! Which connection is closed for a new one when no more may be open.
+//! Chooses the idle connection to close for a new client when the limit of connections is reached, or descriptors run
+//! out.
 //!
-//! Only an idle connection is closed: it is between two requests, nothing of the next one has been read, and nothing
-//! waits in its socket. The peer that holds the most connections at that moment loses the one that has been idle the
-//! longest.
+//! Only an idle connection is closed: it is between two requests, and no byte of the next request has arrived. The peer
+//! with the most connections at that moment loses the one that has been idle the longest.
 //!
-//! Nothing is kept up to date while requests are served. When the limit is reached and a client waits, a pass over all
-//! connections lists those to close, for this client and the next ones. A pass goes in slices, one a call. After a pass
-//! that found few, the next one has to wait. So a flood of clients at the limit costs a bounded time a turn.
+//! Serving a request updates nothing here. When the limit is reached and a client waits, a pass over all connections
+//! lists those to close, for this client and the next ones. Each call looks at one slice of the connections. After a
+//! pass that found few, the next pass has to wait. So a flood of clients at the limit costs a bounded time per turn.
 
 use crate::engine::accept::PAUSE;
 use rustix::io::Errno;
@@ -16,36 +16,39 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// How long a connection is idle before it may be closed: for less, its next request is likely to be on its way.
+/// How long a connection must be idle before it may be closed. Within this time its next request may be on its way.
 pub const LEAST_IDLE: Duration = Duration::from_millis(100);
 /// Connections looked at in one call: about a millisecond when none of them is in the processor's cache.
 const SLICE: usize = 16 * 1024;
-/// Most connections that a pass lists. A pass over 10,000 then costs each of them as much as an accept.
+/// Most connections that a pass lists. For each of them, a pass over 10,000 connections costs as much as one accept.
 const LISTED: usize = 256;
-/// How long a list is good for: the peers' shares change with every connection.
+/// How long a list is used: every new or closed connection changes how many a peer has.
 const LIST_AGE: Duration = Duration::from_secs(1);
 
-/// What the search looks at in a connection.
+/// What the search knows of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub peer: IpAddr,
-    /// Since when it has been idle; `None` while it is not.
+    /// When the connection became idle. `None` while it is not idle.
     pub idle_since: Option<Instant>,
 }
 
-/// The search for idle connections. A key names a connection, as in a slab: it may name another one later.
+/// The search for idle connections. Keys are those of a slab: after a connection has closed, its key may name another.
 #[derive(Debug)]
 pub struct IdleSearch {
     /// A connection that has been idle for less than this is left alone.
     least: Duration,
-    /// The pass that is under way: the key it goes on with, the connections of each peer, those that are idle.
+    /// In the current pass: the key that the next call begins with.
     cursor: usize,
+    /// In the current pass: the number of connections of each peer so far.
     held: HashMap<IpAddr, usize>,
+    /// In the current pass: the idle connections so far.
     idle: Vec<Listed>,
-    /// What the last pass has found, the first to close at the end; and when.
+    /// The result of the last pass. The connection to close first is the last.
     listed: Vec<Listed>,
+    /// When the last pass ended.
     listed_at: Option<Instant>,
-    /// No pass begins before.
+    /// No pass begins before this time.
     next_pass: Option<Instant>,
 }
 
@@ -69,8 +72,9 @@ impl IdleSearch {
         }
     }
 
-    /// The key of the connection to close next. `None`: there is none, or the pass has not come to its end; `next` says
-    /// when to ask again. Keys are below `end`; `look` says what is there now.
+    /// The key of the connection to close next. `None`: no connection may be closed, or the pass is not finished;
+    /// `next` says when to call this again. All keys are below `end`. `look` returns the connection that has the key
+    /// now.
     pub fn find(&mut self, now: Instant, end: usize, look: impl Fn(usize) -> Option<Seen>) -> Option<usize> {
         if self.listed_at.is_some_and(|at| at + LIST_AGE <= now) {
             self.listed.clear();
@@ -89,12 +93,12 @@ impl IdleSearch {
         self.take_listed(&look)
     }
 
-    /// When `find` may find something; `None` for at once.
+    /// When to call `find` again. `None`: at once.
     pub fn next(&self) -> Option<Instant> {
         self.next_pass.filter(|_| self.listed.is_empty())
     }
 
-    /// The next connection of the list that is idle as it was in the pass.
+    /// The next listed connection that is still idle since the time noted in the pass.
     fn take_listed(&mut self, look: impl Fn(usize) -> Option<Seen>) -> Option<usize> {
         while let Some(Listed { key, peer, since }) = self.listed.pop() {
             if look(key) == Some(Seen { peer, idle_since: Some(since) }) {
@@ -116,13 +120,14 @@ impl IdleSearch {
         self.cursor = until;
     }
 
-    /// Lists the connections to close, each as if those before it were closed already.
+    /// Sorts the idle connections into the order in which to close them, and lists the first `LISTED`. The order
+    /// assumes that each connection is closed before the next is chosen.
     fn finish_pass(&mut self, now: Instant) {
         self.idle.sort_unstable_by_key(|idle| idle.since);
         let mut ranked: Vec<(usize, usize)> = Vec::with_capacity(self.idle.len());
         for (age, idle) in self.idle.iter().enumerate() {
             let held = self.held.entry(network(idle.peer)).or_default();
-            // The longest idle of a peer counts with all that the peer holds, the next with one less.
+            // A peer's longest idle connection is ranked by the peer's number of connections, the next by one less.
             ranked.push((*held, self.idle.len() - age));
             *held = held.saturating_sub(1);
         }
@@ -134,14 +139,14 @@ impl IdleSearch {
         }
         order.sort_unstable_by_key(|&index| ranked[index]);
         self.listed = order.into_iter().map(|index| self.idle[index]).collect();
-        // A full list is followed by another as soon as it is used up.
+        // A full list means that there may be more: the next pass may begin as soon as the list is used up.
         self.next_pass = (self.listed.len() < LISTED).then_some(now + PAUSE);
         self.listed_at = Some(now);
         (self.cursor, self.held, self.idle) = (0, HashMap::new(), Vec::new());
     }
 }
 
-/// Addresses that one peer can choose from count as one: an IPv6 host is given a /64 (RFC 6177).
+/// An IPv6 host can choose any address in its /64 (RFC 6177), so all of them count as one peer.
 fn network(peer: IpAddr) -> IpAddr {
     match peer {
         IpAddr::V4(_) => peer,
@@ -152,8 +157,7 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether nothing waits to be read from a socket. Then closing it ends the connection in good order; with unread bytes
-/// it would be a reset.
+/// Whether the socket has no unread bytes. Closing a socket with unread bytes would reset the connection.
 pub fn is_silent(socket: impl AsFd) -> bool {
     !matches!(recv(socket, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((1.., _)) | Err(Errno::INTR))
 }
@@ -163,7 +167,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// Connections as a slab has them: of which peer, idle for how many seconds.
+    /// The connections of an engine, by key, and a clock.
     struct Table {
         now: Instant,
         rows: Vec<Option<Seen>>,
@@ -187,7 +191,7 @@ mod tests {
             })
         }
 
-        /// Closes what is found, until nothing is.
+        /// Closes each connection that `find` returns, until it returns `None`. Returns their keys.
         fn closed(&mut self, search: &mut IdleSearch) -> Vec<usize> {
             let mut closed = Vec::new();
             while let Some(key) = self.find(search) {
@@ -206,11 +210,12 @@ mod tests {
             table.add("10.0.0.2", Some(idle));
         }
         table.add("10.0.0.3", Some(40));
-        // Busy ones count for their peer and are not closed.
+        // Busy connections count for their peer and are not closed.
         table.add("10.0.0.3", None);
         table.add("10.0.0.3", None);
         let closed = table.closed(&mut IdleSearch::new(LEAST_IDLE));
-        // Of 3 and 3 the longest idle; then it is 3 and 2, then 2, 2 and 1.
+        // The peers .2 and .3 hold 3 each: the longest idle connection (4) goes first. Then .2 holds the most (2). Then
+        // .2 and .3 hold 2 each, and only .2 has idle ones (3). Then 1 each is left of .1 and .2: the longest idle (0).
         assert_eq!(closed, [4, 2, 3, 0, 1]);
     }
 
@@ -237,7 +242,7 @@ mod tests {
         table.rows[1] = Some(Seen { idle_since: None, ..seen });
         table.rows[2] = Some(Seen { idle_since: Some(now), ..seen });
         assert_eq!(table.closed(&mut search), [3]);
-        // The next pass finds those that are idle by then.
+        // The next pass finds the connections that are idle at that time.
         assert_eq!(search.next(), Some(now + PAUSE));
         table.now += PAUSE;
         assert_eq!(table.closed(&mut search), [2]);

@@ -1,7 +1,7 @@
 //! An event that happens once. A thread can wait for it alone or together with sockets.
 //!
-//! An eventfd that is written once and never read stays readable: it wakes every poll from then on, however many there
-//! are and whether they began before or after. So a shutdown has no races. The flag beside it saves a system call.
+//! An eventfd that is written once and never read stays readable: it wakes every poll, even one that begins later. So
+//! no thread can miss a shutdown. The flag beside the eventfd saves a system call when a thread only checks.
 
 use crate::poll;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
@@ -28,7 +28,7 @@ impl Latch {
         self.since.get_or_init(Instant::now);
         // The flag before the event: a thread that is woken finds it set.
         self.set.store(true, Ordering::SeqCst);
-        // It fails only when the counter is full, which is readable as well.
+        // Fails only if the counter is full. A full eventfd is readable too.
         let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
     }
 
@@ -36,7 +36,7 @@ impl Latch {
         self.set.load(Ordering::SeqCst)
     }
 
-    /// When it was set, if it is.
+    /// When it was set. `None` if it is not set.
     pub fn since(&self) -> Option<Instant> {
         if self.is_set() { self.since.get().copied() } else { None }
     }
@@ -44,7 +44,7 @@ impl Latch {
     /// Waits until it is set, or until the deadline.
     pub fn wait(&self, deadline: Option<Instant>) {
         while !self.is_set() && deadline.is_none_or(|deadline| deadline > Instant::now()) {
-            // Other errors (no memory) pass: try again.
+            // Errors (no memory) are temporary: try again.
             let _ = await_any(&[self.as_fd()], deadline);
         }
     }
@@ -56,7 +56,7 @@ impl AsFd for Latch {
     }
 }
 
-/// Waits until one of the descriptors is readable, or until the deadline. Returns which ones are.
+/// Waits until one of the descriptors is readable, or until the deadline. Returns for each whether it is readable.
 ///
 /// # Errors
 /// A signal (EINTR) is not an error: the wait ends early.

@@ -3,15 +3,15 @@
 //!
 //! | file | what it is for |
 //! |---|---|
-//! | `event`, `threaded` | the loop of each kind of engine. |
-//! | `evented`, `blocking` | a client's socket as each of them offers it to the driver. |
+//! | `event`, `threaded` | the main loop of each of the two kinds of engine. |
+//! | `evented`, `blocking` | a client's socket as a `Transport`: nonblocking for `event`, blocking for `threaded`. |
 //! | `connection` | a connection of a threaded engine, as other threads see it. |
 //! | `upstream` | sockets to upstreams. |
 //! | `python` | Python workers: the only file here that knows them. |
-//! | `accept`, `idle` | new connections, and idle ones that are closed for them. |
-//! | `shutdown`, `latch`, `signals` | how an engine is ended. |
-//! | `socket` | ready bits and the calls that send. |
-//! | `timers` | the deadlines of many keys. |
+//! | `accept`, `idle` | accepting connections, and closing idle ones to make room. |
+//! | `shutdown`, `latch`, `signals` | how an engine shuts down. |
+//! | `socket` | ready bits of a client's socket, and the system calls that send. |
+//! | `timers` | the deadlines of all connections. |
 
 pub mod accept;
 pub mod blocking;
@@ -40,16 +40,17 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-/// An engine that has taken over signals and listeners: from now on a signal shuts it down in order.
+/// An engine that handles the signals and has the listeners: from now on a signal begins an orderly shutdown.
 pub enum Prepared<'a> {
     Event(Box<EventEngine<'a>>),
     Threaded(ThreadedEngine, Threads),
 }
 
-/// Prepares the engine that the configuration names. Waits for the names of upstreams, for some seconds at most.
+/// Prepares the engine that the configuration names. Waits a few seconds at most until the names of upstreams are
+/// looked up.
 ///
 /// # Errors
-/// The system has no descriptors or threads for it.
+/// The system has no descriptors or threads left.
 pub fn prepare<'a>(
     config: &Config,
     app: &'a Arc<App>,
@@ -70,7 +71,7 @@ impl Prepared<'_> {
     /// Serves until a signal ends it.
     ///
     /// # Errors
-    /// Threads cannot be started, or a wait fails with an error that does not pass.
+    /// Threads cannot be started, or waiting for events fails for a reason other than a signal.
     pub fn run(self, app: &Arc<App>) -> io::Result<()> {
         let ended = match self {
             Prepared::Event(engine) => engine.run(),

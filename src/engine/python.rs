@@ -1,13 +1,13 @@
 //! The Python side of an engine: the only file here that knows `crate::wsgi`.
 //!
-//! | type | what it is to an engine |
+//! | type | what an engine does with it |
 //! |---|---|
-//! | [`Source`] | for the event loop: a descriptor to watch, a deadline, and the clients to drive. |
-//! | [`Workers`] | where a client's exchange leases a socket, or waits for one. |
-//! | [`WorkerSocket`] | the leased socket. |
+//! | [`Source`] | the event loop watches its descriptor and its deadline, and asks it for the clients to drive. |
+//! | [`Workers`] | leases a worker's socket for a client, or puts the client into the queue. |
+//! | [`WorkerSocket`] | the leased socket: read, write, and give back. |
 //!
-//! In the threaded engines `supervise` starts a thread in the place of the event loop's `Source`. `end` ends the
-//! workers when the engine has ended.
+//! The threaded engines have no `Source`: `supervise` starts a thread that does the same work. `end` ends the workers
+//! when the engine has ended.
 
 use crate::app::App;
 use crate::app::upstreams::ConnectError;
@@ -28,20 +28,20 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often the event loop drives woken clients in one turn. What a thread has sent may hold the answers to its
-/// request and to all in its inbox. The clients get them one after another: each gives the thread back and wakes the
-/// next.
+/// How many times the event loop drives woken clients in one turn. The bytes that a worker's thread has sent may hold
+/// the answers to its request and to all requests in its inbox. The clients get them one after another: each gives the
+/// thread back, which wakes the next client.
 pub const ROUNDS: usize = DEPTH + 1;
 /// How long workers may take to end when the server ends.
 const LEAVE: Duration = Duration::from_secs(2);
-/// The same if requests have been cut off: time for the applications to clean up.
+/// How long workers may take to end if requests have been cut off: time for the applications to clean up.
 const LEAVE_CUT: Duration = Duration::from_millis(500);
-/// How soon the supervisor's thread notices a deadline that another thread has moved to an earlier time.
+/// The longest wait of the supervisor's thread. Another thread may have moved the deadline to an earlier time.
 const SLICE: Duration = Duration::from_millis(100);
 
 // ---- the event loop
 
-/// What the event loop does for the workers. Without workers it never has anything to do.
+/// The event loop's part in supervising the workers. Without applications, every call does nothing.
 pub struct Source<'a> {
     supervisor: Option<&'a SharedSupervisor>,
     /// The supervisor's descriptor has been readable since the last turn.
@@ -53,7 +53,7 @@ impl<'a> Source<'a> {
         Source { supervisor: Workers::of(app).supervisor, is_ready: true }
     }
 
-    /// Has the supervisor's descriptor reported with this token.
+    /// Registers the supervisor's descriptor with this token.
     pub fn register(&self, registry: &Registry, token: Token) -> io::Result<()> {
         let Some(supervisor) = self.supervisor else { return Ok(()) };
         registry.register(&mut SourceFd(&supervisor.lock().as_fd().as_raw_fd()), token, Interest::READABLE)
@@ -64,12 +64,12 @@ impl<'a> Source<'a> {
         self.is_ready = true;
     }
 
-    /// When `turn` has something to do, even without an event.
+    /// When to call `turn`, even without an event.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         self.supervisor?.lock().next_turn(now)
     }
 
-    /// Handles what has happened to the workers, if the descriptor was readable or the deadline has passed.
+    /// If the descriptor was readable or the deadline has passed: handles the events and deadlines of the workers.
     pub fn turn(&mut self, now: Instant) {
         let Some(supervisor) = self.supervisor else { return };
         let mut supervisor = supervisor.lock();
@@ -123,7 +123,7 @@ impl<'a> Workers<'a> {
         Ok(WorkerSocket::of(supervisor, leased.ok_or(ConnectError::Queued)?))
     }
 
-    /// As `lease`, but waits in the queue for `left` at most; `None` when that time is over.
+    /// As `lease`, but waits in the queue for `left` at most. `None`: that time is over.
     pub fn lease_within(
         self,
         pool: usize,
@@ -158,10 +158,10 @@ pub struct WorkerSocket<'a> {
     lease: Lease,
 }
 
-/// What becomes of a socket that was given back.
+/// The state of a worker's socket after a client has given it back.
 #[derive(Debug)]
 pub enum GivenBack {
-    /// The thread has taken up the request of this client: its answer comes from the same socket.
+    /// The thread has already taken up the request of this client: read its answer from the same socket.
     Next(usize),
     /// The thread is idle: it sends nothing until the socket is leased again.
     Idle,
@@ -217,7 +217,7 @@ impl<'a> WorkerSocket<'a> {
         self.supervisor.lock().give_back(&self.lease, handback, now);
     }
 
-    /// Call this when the socket became readable while no client had it: the worker has ended or is broken.
+    /// Call this when the socket becomes readable while no client has it: the worker has ended or is broken.
     pub fn on_unasked(&self, now: Instant) {
         self.supervisor.lock().on_unasked(&self.lease, now);
     }
@@ -265,7 +265,7 @@ pub fn end(app: &App, ended: Ended) {
         if until <= now {
             return supervisor.kill_all();
         }
-        // An error here passes: the next turn looks again.
+        // An error here is temporary: the next round tries again.
         let _ = supervisor.wait(Some((until - now).min(SLICE)));
         supervisor.turn(Instant::now());
     }

@@ -1,4 +1,4 @@
-//! How serving ended, and what the log says of it.
+//! How serving ended, and the log lines of a shutdown.
 
 /// How serving ended.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub fn log_begun() {
     log::info!("shutting down: finishing what is under way; a second signal ends at once");
 }
 
-/// Logs that the grace period was too short.
+/// Logs that the grace period has ended before the requests.
 pub fn log_cut(connections: usize) {
     log::warn!("the grace period is over: {connections} connections are cut");
 }

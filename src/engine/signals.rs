@@ -1,15 +1,16 @@
-//! Signals, and what the server does at each.
+//! What the server does on each signal.
 //!
 //! | signal | what it does |
 //! |---|---|
-//! | SIGINT, SIGTERM | Finishes what is under way and ends. A second one ends at once. |
-//! | SIGHUP, Python applications | Imports them again. If the terminal on standard input was closed: as SIGTERM. |
-//! | SIGHUP, a terminal on standard input | As SIGTERM, however often it comes: a terminal that is closed sends several. |
+//! | SIGINT, SIGTERM | Finishes current requests and exits. A second signal exits at once. |
+//! | SIGHUP, with Python applications | Imports them again. If the terminal on standard input was closed: as SIGTERM. |
+//! | SIGHUP, with a terminal on standard input | As one SIGTERM, even if repeated: closing a terminal sends several. |
 //! | SIGHUP otherwise, SIGUSR1, SIGUSR2 | Nothing. The log says so at -v. |
 //!
-//! A signal's handler only sets a flag, and the engine ends when it reads it. An engine that is stuck in a system call
-//! (a network file system that has gone) never reads it. So a signal to end that finds the flag of an earlier one still set
-//! ends the process in the handler. Uploads under way end as if it had been killed: the next start tidies up.
+//! A signal handler only sets a flag, and the engine shuts down when it reads the flag. An engine that is stuck in a
+//! system call (on a network file system that does not answer) never reads it. So a second SIGINT or SIGTERM exits in
+//! the handler if the flag of the first is still set. Current uploads are then cut as by a kill: the next start deletes
+//! their temporary files.
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::flag::{register, register_conditional_shutdown};
@@ -22,33 +23,33 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What SIGHUP means to this server. Decided at start, before anything handles signals.
+/// What this server does on SIGHUP. Decided at start, before any signal handler is installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// It was ignored when the server was started, as nohup(1) does it, and stays ignored.
+    /// The signal was ignored when the server was started, as by nohup(1), and stays ignored.
     Ignored,
-    /// Standard input is a terminal: the session ends, and the server with it.
+    /// Standard input is a terminal: the server shuts down.
     Ends,
-    /// Applications are imported again.
+    /// Python applications are imported again. If `on_terminal`, and the terminal is closed, the server shuts down.
     Reloads { on_terminal: bool },
-    /// There is nothing to reload.
+    /// Nothing: there are no applications to import again.
     Nothing,
 }
 
-/// What an engine is to do because of a signal.
+/// What a signal tells an engine to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     End,
     Reload,
 }
 
-/// The signals of the process, taken over by an engine.
+/// The signals of the process, handled by an engine.
 #[derive(Debug)]
 pub struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     unread: Unread,
     hangup: Hangup,
-    /// The terminal has been closed: further SIGHUPs are of the same cause.
+    /// A SIGHUP has already begun the shutdown because the terminal was closed. Further ones have the same cause.
     hung_up: bool,
 }
 
@@ -56,7 +57,7 @@ impl Hangup {
     pub fn at_start(has_applications: bool) -> Hangup {
         let on_terminal = io::stdin().is_terminal();
         match is_ignored(SIGHUP) {
-            // `nohup dustdevil --wsgi` can still be told to reload.
+            // A server started with `nohup dustdevil --wsgi` reloads on SIGHUP too.
             ignored if has_applications => Hangup::Reloads { on_terminal: on_terminal && !ignored },
             true => Hangup::Ignored,
             false if on_terminal => Hangup::Ends,
@@ -64,7 +65,7 @@ impl Hangup {
         }
     }
 
-    /// Keeps signals that do not end the server from ending it until an engine takes them over: by default they would.
+    /// Until an engine handles the signals: catches those that must not end the server. Their default action would.
     pub fn survive_start(self) {
         for signal in [SIGUSR1, SIGUSR2] {
             survive(signal);
@@ -96,7 +97,7 @@ impl Signals {
     /// # Errors
     /// The system refuses the handlers, or has no descriptors left.
     pub fn take_over(hangup: Hangup) -> io::Result<Signals> {
-        // Before the delivery, so that the note is there when the engine wakes.
+        // Handlers run in the order in which they were registered: the flag is set before the engine is woken.
         let unread = Unread::watch()?;
         let (read, write) = UnixStream::pair()?;
         let mut taken = vec![SIGINT, SIGTERM, SIGUSR1, SIGUSR2];
@@ -107,14 +108,15 @@ impl Signals {
         Ok(Signals { delivery, unread, hangup, hung_up: false })
     }
 
-    /// The orders of the signals that have come since the last time. Empties what `as_fd` is readable for.
+    /// The orders of the signals that have come since the last call. Until another signal comes, `as_fd` is no longer
+    /// readable.
     pub fn read(&mut self) -> Vec<Order> {
         let mut orders = Vec::new();
         for signal in self.delivery.pending() {
             match (signal, self.hangup) {
                 (SIGINT | SIGTERM, _) => orders.push(Order::End),
                 (SIGHUP, Hangup::Ends) => orders.extend(self.hang_up()),
-                // A terminal that was closed is none any more.
+                // isatty(3) is false for a terminal that was closed.
                 (SIGHUP, Hangup::Reloads { on_terminal: true }) if !io::stdin().is_terminal() => {
                     orders.extend(self.hang_up());
                 }
@@ -140,10 +142,10 @@ impl AsFd for Signals {
     }
 }
 
-/// The exit code of a process that was ended this way.
+/// The exit code when a second signal ends the process in its handler.
 const FORCED: i32 = 1;
 
-/// Whether a signal to end has come that the engine has not read.
+/// Whether a SIGINT or SIGTERM has come that the engine has not read yet.
 #[derive(Debug)]
 struct Unread(Arc<AtomicBool>);
 
@@ -151,14 +153,14 @@ impl Unread {
     fn watch() -> io::Result<Unread> {
         let unread = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first looks at what an earlier signal has left.
+            // In this order: the first handler exits if an earlier signal set the flag, the second sets the flag.
             register_conditional_shutdown(signal, FORCED, unread.clone())?;
             register(signal, unread.clone())?;
         }
         Ok(Unread(unread))
     }
 
-    /// Call this when the signals that have come are read: one that comes in between is read with the next turn.
+    /// Call this after the pending signals are read. A signal that comes in between is read in the next turn.
     fn clear(&self) {
         self.0.store(false, Ordering::SeqCst);
     }
@@ -191,7 +193,7 @@ mod tests {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         assert!(lines.map_while(Result::ok).any(|line| line == "watching"));
         let pid = Pid::from_raw(child.id() as i32).unwrap();
-        // Signals that come together count as one: some more of them, with a generous end.
+        // Signals that are pending at the same time are delivered once: so several are sent.
         for _ in 0..1000 {
             let _ = kill_process(pid, Signal::TERM);
             thread::sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! A client's socket in all engines: the ready bits of a nonblocking one, and the calls that send.
+//! A client's socket: the ready bits of the event engine, and the system calls with which all engines send.
 
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 // The ready bits of a nonblocking socket.
 pub const READABLE: u8 = 1;
 pub const WRITABLE: u8 = 2;
-/// The peer has closed its side: after a short read there is still the end to be read.
+/// The peer has closed its side. After a short read, the end of input is still to be read.
 pub const READ_CLOSED: u8 = 4;
 /// The peer has reset the connection, or both sides are closed.
 pub const HUNG_UP: u8 = 8;
@@ -21,7 +21,7 @@ pub fn ready_bits(event: &mio::event::Event) -> u8 {
     readable | writable | hung_up | if closed { READ_CLOSED } else { 0 }
 }
 
-/// `more`: bytes follow at once, so that a short head need not be sent in a packet of its own.
+/// Sends two pieces. `more`: bytes follow at once, so the kernel need not send a short head in its own packet.
 pub fn send(socket: impl AsFd, parts: [&[u8]; 2], more: bool) -> io::Result<usize> {
     let flags = if more { SendFlags::MORE | SendFlags::NOSIGNAL } else { SendFlags::NOSIGNAL };
     match parts {

@@ -1,4 +1,4 @@
-//! The threaded engines: blocking sockets, and a thread that waits on each. They know no HTTP.
+//! The threaded engines: blocking sockets, and one thread for each open connection. They know no HTTP.
 //!
 //! ```text
 //!  main      poll(signals) ─► ending ─► poll(signals, ended, grace) ─► cut ─► exit
@@ -7,25 +7,27 @@
 //!  serve     idle: recv, nothing lent  ─► drive: read, write, sendfile wait   blocking.rs
 //! ```
 //!
-//! A connection holds its thread for as long as it lives. A client that finds no free thread waits in the backlog,
-//! until a connection ends or an idle one is closed for it. At the limit of connections the acceptor closes one. In a
-//! pool, main looks now and then whether all threads are busy and a client waits, and then closes one.
+//! A connection keeps its thread until it closes. If no thread is free, a client waits in the backlog, until a
+//! connection ends or an idle connection is closed. At the limit of connections, the acceptor closes an idle one. In a
+//! pool, main checks at intervals (`LOOK`) whether all threads are busy and a client waits. If so, it closes an idle
+//! one.
 //!
 //! **Shutdown.** A thread in a system call does not see a flag, and a signal may reach any thread. So only main reads
 //! signals, and it ends each kind of wait in its own way:
 //! - A thread that polls (to accept, or during a delay) polls a latch too.
-//! - A thread that waits in recv for a request has said so in `Waiting::idle`. Main swaps that to 0 and shuts the
-//!   socket down for reading: recv returns. An idle connection is closed for a new client in the same way. The thread
-//!   itself swaps `idle` to 0 when recv returns, and only one of the two finds it set: a request that arrives in that
-//!   moment is either answered or dropped unseen.
-//! - A thread that waits in recv for other bytes of a client that is owed no answer has said so in
-//!   `Waiting::dispensable`. Main ends that wait in the same way when `LAST_WAIT` is over.
-//! - A thread with a request under way finishes it, and sees after its next call that it is the connection's last.
-//! - When the grace period is over, main shuts all sockets down both ways, which ends every call. Then it waits for the
-//!   threads to end, so that their uploads are tidied away.
+//! - A thread that waits in recv for a request sets `Waiting::idle`. Main swaps it to 0 and shuts the socket down for
+//!   reading, so that recv returns. An idle connection is closed for a new client in the same way. The thread swaps
+//!   `idle` to 0 too when recv returns. Only the first swap finds it set: so a request that arrives at that moment is
+//!   either answered or never read.
+//! - A thread that waits in recv for other bytes, from a client that is owed no answer, sets `Waiting::dispensable`.
+//!   Main ends that wait in the same way when `LAST_WAIT` is over.
+//! - A thread that serves a request finishes it. After its next system call it learns that this request is the
+//!   connection's last.
+//! - When the grace period is over, main shuts all sockets down for reading and writing, which ends every call. Then it
+//!   waits for the threads to end, so that they delete their unfinished uploads.
 //!
 //! The alternative, to poll each socket together with the latch, costs every request a third system call.
-//! This way a request on a connection that stays open is recv and send, and nothing else.
+//! This way a request on an open connection costs two: recv and send.
 
 use crate::app::App;
 use crate::driver::{self, Transport, Turn};
@@ -54,33 +56,34 @@ use std::time::{Duration, Instant};
 /// release build and 68 KiB in a debug build, thread-local storage included; this is four times the latter.
 /// It is address space: of memory it costs only the pages that were used.
 const STACK: usize = 256 * 1024;
-/// Scratches kept for threads that get a request next: about as many as can be busy at once. Each holds some 32 KiB,
-/// and no buffer that grew beyond its usual size.
+/// Most unused scratches kept: about as many as there can be busy threads. Each takes some 32 KiB. Buffers that grew
+/// beyond their usual size are not kept.
 const SPARE: usize = 16;
-/// How often the main thread looks for what is to be done without a request.
+/// How often the main thread looks for chores: work that belongs to no request.
 const CHORES: Duration = Duration::from_secs(1);
-/// How long threads may take to end once their sockets are shut down: they only have to close and unlink.
+/// How long threads may take to end once their sockets are shut down: they only close files and delete temporary ones.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// In a pool, a connection that has been idle for this long is closed when another client waits for a thread.
 const THREAD_IDLE: Duration = Duration::from_secs(1);
-/// How often main looks whether clients wait for a thread, and how soon again after one has been freed.
+/// How often main checks whether clients wait for a thread.
 const LOOK: Duration = Duration::from_millis(500);
+/// How soon main checks again after it has freed a thread.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// Which threads serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Threads {
-    /// One for each connection, up to the limit of connections.
+    /// One thread for each connection, up to the limit of connections.
     PerConnection,
-    /// So many, each with one connection at a time.
+    /// This number of threads. Each serves one connection at a time.
     Pool(usize),
 }
 
 pub struct ThreadedEngine {
     shared: Arc<Shared>,
     signals: Signals,
-    /// How many signals to end have come.
+    /// How many times SIGINT or SIGTERM has come.
     signalled: u32,
 }
 
@@ -91,16 +94,16 @@ struct Shared {
     listeners: Mutex<Listeners>,
     inherited: Inherited,
     connections: Mutex<Slab<Arc<Connection>>>,
-    /// Goes with `connections`. Notified when there may be room for another.
+    /// Used with `connections`. Notified when there may be room for another connection.
     room: Condvar,
     shortage: Mutex<Shortage>,
-    /// Whether descriptors are scarce by now.
+    /// Whether descriptors were scarce at the last accept.
     is_scarce: AtomicBool,
     /// Finds idle connections to close for new ones.
     search: Mutex<IdleSearch>,
-    /// A thread has been freed, and none has accepted since.
+    /// A thread has been freed, and no thread has accepted since.
     freed: AtomicBool,
-    /// What `Waiting::idle` counts from.
+    /// The start of the times in `Waiting::idle`.
     began: Instant,
     spare: Mutex<Vec<Scratch>>,
     upstreams: SharedPool,
@@ -112,7 +115,7 @@ struct Shared {
     ended: Latch,
 }
 
-/// A connection's place among `connections`, given up in Drop.
+/// A connection's entry in `connections`. Drop removes it.
 struct Slot {
     shared: Arc<Shared>,
     connection: Arc<Connection>,
@@ -128,7 +131,7 @@ impl ThreadedEngine {
         hangup: Hangup,
     ) -> io::Result<ThreadedEngine> {
         let signals = Signals::take_over(hangup)?;
-        // As `listener` has set them; `blocking` says how the rest is waited for.
+        // The same values that the module `listener` has set; `blocking` says how other timeouts are set.
         let inherited = Inherited { receive: app.timeouts.header, send: app.timeouts.write };
         for listener in &listeners {
             listener.set_nonblocking(true)?;
@@ -169,14 +172,14 @@ impl ThreadedEngine {
                     serve(place);
                 }
             };
-            // It is an error: a pool with fewer threads than were asked for would look healthy.
+            // This is an error: a pool with fewer threads than were asked for would look healthy.
             let started = thread::Builder::new().stack_size(STACK).spawn(accepting);
             started.map_err(|error| io::Error::other(format!("not all of {acceptors} threads can start: {error}")))?;
         }
         let app = self.shared.app.clone();
         while self.signals_to_end() == 0 {
             let now = Instant::now();
-            // Any thread may leave something to be done later: the main thread looks for it every second.
+            // Any thread may leave a chore for later, so the main thread looks for one every second.
             let chore = app.next_chore(now).unwrap_or(now + CHORES);
             let look = if threads == Threads::PerConnection { None } else { Some(self.shared.look_for_waiting()) };
             await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
@@ -204,7 +207,7 @@ impl ThreadedEngine {
         Ok(ended)
     }
 
-    /// How many signals to end have come. Does what the others ask for.
+    /// Reads the signals. Returns how many times SIGINT or SIGTERM has come; a SIGHUP reloads the workers at once.
     fn signals_to_end(&mut self) -> u32 {
         for order in self.signals.read() {
             match order {
@@ -219,7 +222,7 @@ impl ThreadedEngine {
 impl Shared {
     fn end(&self) {
         self.ending.set();
-        // No thread accepts from here on: the one that held the lock has seen the latch.
+        // The lock is free only once the accepting thread has seen the latch: no thread accepts any more.
         lock(&self.listeners).sockets.clear();
         let connections = lock(&self.connections);
         for (_, connection) in connections.iter() {
@@ -249,7 +252,7 @@ impl Shared {
         lock(&self.connections).len() >= self.app.limits.connections
     }
 
-    /// To be called when a client waits and there is no room. Closes an idle connection, and waits for room, for
+    /// Call this when a client waits at the limit of connections. Closes an idle connection, and waits for room, for
     /// `PAUSE` at most.
     fn await_room(&self) {
         self.make_way();
@@ -258,16 +261,16 @@ impl Shared {
         drop(sync::wait_while(&self.room, lock(&self.connections), PAUSE, full));
     }
 
-    /// To be called when a client waits and there is no descriptor for it. Closes an idle connection, and waits until its
-    /// thread may have freed the descriptor, or for `PAUSE`.
+    /// Call this when a client waits and no descriptor is free. Closes an idle connection and gives its thread time to
+    /// free the descriptor. If that cannot help, waits for `PAUSE`.
     fn await_descriptor(&self, error: &io::Error) {
         let may_help = lock(&self.shortage).on_exhausted(error, Instant::now());
         let is_freed = may_help && self.make_way();
         self.ending.wait(Some(Instant::now() + if is_freed { LOOK_AGAIN } else { PAUSE }));
     }
 
-    /// While descriptors are scarce, closes an idle connection for each that is accepted, and waits until its thread has
-    /// left, for `LOOK_AGAIN` at most.
+    /// While descriptors are scarce, closes an idle connection for each new one. Then waits until the thread of the
+    /// idle one has dropped it, for `LOOK_AGAIN` at most.
     fn on_accepted(&self, socket: &TcpStream) {
         let mut shortage = lock(&self.shortage);
         shortage.on_accepted(socket);
@@ -306,9 +309,9 @@ impl Shared {
         Seen { peer: connection.peer.ip(), idle_since }
     }
 
-    /// Main looks whether all threads are busy and a client waits. Returns when to look again.
+    /// If all threads are busy and a client waits, frees a thread. Main calls this. Returns when to call it again.
     fn look_for_waiting(&self) -> Instant {
-        // A thread that waits for clients holds the lock: then one is free.
+        // A thread that waits for clients holds the lock. If the lock is taken, that thread is free.
         let after = match self.listeners.try_lock() {
             Ok(listeners) if listeners.has_client() => match self.free_a_thread() {
                 true => LOOK_AGAIN,
@@ -320,9 +323,9 @@ impl Shared {
         Instant::now() + after
     }
 
-    /// Closes an idle connection for a client that waits. Returns whether a thread is on its way to that client.
+    /// Closes an idle connection for a client that waits. Returns whether a thread will accept that client.
     fn free_a_thread(&self) -> bool {
-        // Set first: the thread may accept, and clear it, before `make_way` returns.
+        // Set first: the freed thread may accept, and clear the flag, before `make_way` returns.
         let is_free = self.freed.swap(true, Ordering::SeqCst) || self.make_way();
         if !is_free {
             self.freed.store(false, Ordering::SeqCst);
@@ -330,8 +333,8 @@ impl Shared {
         is_free
     }
 
-    /// A scratch that no thread uses. It is given back while its thread waits for a client, so that an idle connection
-    /// holds none.
+    /// A scratch that no thread uses. A thread gives its scratch back while it waits for a client, so that an idle
+    /// connection holds none.
     fn take_scratch(&self) -> Scratch {
         lock(&self.spare).pop().unwrap_or_default()
     }
@@ -362,7 +365,7 @@ impl Drop for Slot {
 
 // ---- accepting
 
-/// The next connection, once there is room for it; `None` when the server is shutting down.
+/// Waits for room and for the next connection. `None`: the server is shutting down.
 fn accept(shared: &Arc<Shared>) -> Option<Slot> {
     loop {
         let mut listeners = lock(&shared.listeners);
@@ -381,7 +384,7 @@ fn accept(shared: &Arc<Shared>) -> Option<Slot> {
         match accepted {
             Ok((socket, peer, local)) => {
                 shared.on_accepted(&socket);
-                // A thread that was freed for one client frees the next, for as long as clients wait.
+                // While clients wait, each freed thread frees another one.
                 if shared.freed.swap(false, Ordering::SeqCst) && listeners.has_client() {
                     shared.free_a_thread();
                 }
@@ -399,8 +402,8 @@ fn accept(shared: &Arc<Shared>) -> Option<Slot> {
 
 // ---- serving
 
-/// Serves a connection in a thread of its own. When no thread can be started, it tries again after a pause. The clients
-/// behind it wait in the backlog.
+/// Serves a connection in a new thread. If no thread can be started, it tries again after a pause. Meanwhile other
+/// clients wait in the backlog.
 fn serve_apart(place: Slot) {
     let place = Arc::new(place);
     while !place.shared.ending.is_set() {
@@ -462,15 +465,16 @@ fn serve_place(place: &Slot) {
     free_discarded(shared);
 }
 
-/// Frees the temporary files that sessions have left. A thread has time for that: it holds up one client at most.
+/// Frees the temporary files that sessions have left. This may take long, but delays only this thread's client.
 fn free_discarded(shared: &Shared) {
     while shared.app.spool.free_some() {}
 }
 
-/// Waits for a request, for the client's end, or for the deadline. False: the server is shutting down, or another thread
-/// has closed the connection for a new client.
+/// Waits for a request, for the client's close, or for the deadline. False: the server is shutting down, or another
+/// thread has closed the connection for a new client.
 fn await_request(shared: &Shared, connection: &Connection, io: &mut Blocking, deadline: Option<Instant>) -> bool {
-    // Main sets the latch and then ends idle connections: either it finds this one idle, or this thread sees the latch.
+    // Main sets the latch first and ends idle connections later. So either main finds this one idle, or this thread
+    // sees the latch.
     if shared.ending.is_set() {
         return false;
     }

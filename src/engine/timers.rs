@@ -1,8 +1,8 @@
-//! Lazy deadlines of many keys: a heap of wake-ups that may come too early, but never too late.
+//! The deadlines of all connections: a heap of wake-ups, one for each key. A wake-up may be too early, never too late.
 //!
-//! A deadline moves with every request. Moving it in the heap each time would cost more than the request. So a key
-//! keeps its earliest wake-up. If the deadline is later by then, the owner arms the key again. The heap holds one entry
-//! per key, and a few more if deadlines have moved to an earlier time.
+//! A deadline moves with every request. To move it in the heap each time would cost more than the request. So a key
+//! keeps its earliest wake-up. If the deadline is later than that, the owner arms the key again at the wake-up. The
+//! heap holds one entry per key, and a few more if deadlines have moved to an earlier time.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -39,7 +39,7 @@ impl Timers {
                 return None;
             }
             self.heap.pop();
-            // A later entry of a key that was woken before is stale.
+            // Any other entry of the key is stale: the key was armed again for an earlier time, and woken then.
             if self.armed[key] == Some(at) {
                 self.armed[key] = None;
                 return Some(key);

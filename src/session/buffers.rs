@@ -1,5 +1,5 @@
-//! The buffers that the driver reads into and writes from, and what it reports about them. An upstream's are those of its
-//! `Forward`.
+//! The buffers for the client's socket: where the driver reads into, what it writes, and how it reports both. The
+//! buffers for an upstream's socket are in `Forward`.
 
 use crate::app::exchange::Exchange;
 use crate::app::forward::Forward;
@@ -9,9 +9,9 @@ use crate::session::{Phase, Scratch, Session};
 use std::fs::File;
 use std::time::Instant;
 
-/// Room for a read of a head. Most are smaller, even several pipelined ones.
+/// Room for a read while a head is expected. Most heads fit, even several pipelined ones.
 const HEAD_ROOM: usize = 16 * 1024;
-/// Room for a read of content. Reads of 16 KiB cost a large upload a quarter more.
+/// Room for a read of content. With reads of 16 KiB, a large upload costs a quarter more time.
 const CONTENT_ROOM: usize = 256 * 1024;
 
 impl Session {
@@ -34,7 +34,7 @@ impl Session {
         self.input.fill(count);
     }
 
-    /// What is to be written next: the output, and then content in memory that is sent without a copy.
+    /// The bytes to write next: the output, then content in memory, which is sent without a copy.
     pub fn unsent(&self) -> [&[u8]; 2] {
         let output = self.probe_byte().unwrap_or_else(|| self.output.filled());
         [output, self.memory_range().unwrap_or_default()]
@@ -66,7 +66,7 @@ impl Session {
         self.conn.on_sent_directly(count);
     }
 
-    /// The part of a file that is to be sent next, without passing the output buffer: the file, the offset, and the length.
+    /// The part of a file to send next by sendfile(2): the file, the offset, and the length.
     pub fn file_range(&self) -> Option<(&File, u64, u64)> {
         match (&self.exchange, &self.conn.writing) {
             (Exchange::Stream(body), Writing::Body(_)) => body.file_range(),

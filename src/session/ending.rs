@@ -1,5 +1,5 @@
-//! How an exchange or a connection ends early: refused, closed, cut or aborted. And the line in the access log, which each
-//! request gets once.
+//! How an exchange or a connection ends early: refused, closed, cut or aborted. Also the access log's line of a
+//! deferred request, which is written once.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -12,7 +12,7 @@ use crate::proto::error::CloseReason;
 use crate::proto::responder::Responder;
 use crate::session::{Deferred, Scratch, Session};
 
-/// How far the end of the connection is.
+/// How far the connection is on its way to being closed.
 ///
 /// ```text
 ///  Open ──the upstream of a tunnel has ended──► HalfClosed
@@ -20,22 +20,24 @@ use crate::session::{Deferred, Scratch, Session};
 ///                  ├──close──────► Closing ──lingered too long, abort──┐
 ///                  └──abort, cut───────────────────────────────────────┴──► Cut
 /// ```
-/// `Phase::Closed` is computed: the output is sent, and `Closing` has nothing to wait for, or the session is `Cut`.
-// With a tag of its own, since `is_open` is asked ten times a request: hidden in the `bool`s it costs three instructions more.
+/// `Phase::Closed` is computed: the output is sent, and the session is `Cut`, or is `Closing` and need not linger.
+// `repr(u8)` gives the enum a tag byte. Without it the tag is stored in a niche of the `bool`s, and `is_open`, which
+// runs ten times per request, takes three more instructions.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Open,
-    /// The upstream of a tunnel sends no more, and the client has been told so. It may still be sending.
+    /// The upstream of a tunnel sends no more, and the client's socket is shut down for writing. The client may still
+    /// be sending.
     HalfClosed,
-    /// The output is sent. Then the session lingers if the client may still be sending.
+    /// First the rest of the output is sent. Then the session lingers if the client may still be sending.
     Closing {
-        /// Bytes came behind the last request: there may be more of them, unread.
+        /// Bytes have come after the last request: more of them may be unread.
         trailed: bool,
         /// The client's socket is shut down for writing.
         shut_down: bool,
     },
-    /// The output is sent. Then the socket is closed, whatever the client sends. `reset`: by a reset.
+    /// First the rest of the output is sent. Then the socket is closed without lingering; if `reset`, by a reset.
     Cut {
         reset: bool,
     },
@@ -63,7 +65,7 @@ impl Ending {
 }
 
 impl Session {
-    /// Answers a request that broke a rule, and ends the connection: what follows is not read as a request.
+    /// Answers a request that broke a rule with an error page, and ends the connection: later bytes are not parsed.
     pub(super) fn refuse(&mut self, violation: Violation, app: &App, now: &Now, scratch: &mut Scratch) {
         let format = self.format();
         let begun = !matches!(self.conn.writing, Writing::Idle);
@@ -83,14 +85,14 @@ impl Session {
             page::error(format, responder, violation.status(), violation.sentence());
             self.log_response(scratch);
         }
-        // The response is being written, and cannot be completed any more.
+        // The response has begun, and cannot be completed any more.
         if let Writing::Body(_) = self.conn.writing {
             return self.abort(CloseReason::Refused(violation), scratch);
         }
         self.close(CloseReason::Refused(violation));
     }
 
-    /// Drops the exchange. With an upstream it is dropped when the upstream's socket has been given back.
+    /// Drops the exchange. A `Forward` is dropped later, when the upstream's socket has been given back.
     pub(super) fn end_exchange(&mut self) {
         match &mut self.exchange {
             Exchange::Forward(forward) => forward.abandon(),
@@ -98,7 +100,7 @@ impl Session {
         }
     }
 
-    /// Ends the connection when the output is sent.
+    /// Ends the connection after the output is sent.
     pub(super) fn close(&mut self, reason: CloseReason) {
         if self.ending.is_open() {
             self.end(reason, Ending::Closing { trailed: false, shut_down: self.ending.is_shut_down() });
@@ -122,12 +124,13 @@ impl Session {
         self.ending = ending;
     }
 
-    /// Whether closing the connection is what ends the content. Then only a reset tells that the content is cut.
+    /// Whether the close of the connection marks the end of the content. Then only a reset shows that the content is
+    /// truncated.
     pub(super) fn ends_by_closing(&self) -> bool {
         matches!(self.conn.writing, Writing::Body(Encoder::UntilClose))
     }
 
-    /// On a connection that ends: what the client sends is dropped.
+    /// On a connection that ends: drops what the client has sent.
     pub(super) fn drop_input(&mut self) {
         if let Ending::Closing { trailed, .. } = &mut self.ending {
             *trailed |= !self.input.is_empty();

@@ -1,5 +1,5 @@
-//! The session while its exchange is a `Forward`. Then it has two sockets, the client's and the upstream's. What it wants
-//! of each is computed from its state.
+//! The session while its exchange is a `Forward`. Then it has two sockets, the client's and the upstream's. What it
+//! wants to do with each is computed from its state.
 
 use crate::app::App;
 use crate::app::exchange::Exchange;
@@ -17,7 +17,7 @@ use std::io;
 use std::time::Instant;
 
 impl Session {
-    /// The upstream's side of the exchange, if it has one.
+    /// The `Forward`, if the exchange is one.
     pub fn forward(&self) -> Option<&Forward> {
         match &self.exchange {
             Exchange::Forward(forward) => Some(forward),
@@ -32,7 +32,7 @@ impl Session {
         }
     }
 
-    /// What would let the session go on: what to wait for after `Op::Wait`.
+    /// What to wait for after `Op::Wait`: when one of these is ready, the session can go on.
     pub fn wants(&self) -> Ready {
         match self.forward() {
             Some(forward) => self.wants_both(forward),
@@ -86,7 +86,7 @@ impl Session {
 
     pub(super) fn forward_phase(&self, forward: &Forward) -> Phase {
         let content = matches!((&self.conn.reading, &self.conn.writing), (Reading::Body(_), Writing::Idle));
-        // A client that waits for 100 (Continue) waits for the upstream.
+        // A client that waits for 100 (Continue) sends nothing yet: its body timeout must not run.
         let invited = !self.conn.wants_continue || self.conn.received > 0;
         if content && invited && forward.awaits_content() { Phase::Receiving } else { Phase::Handling }
     }
@@ -100,7 +100,7 @@ impl Session {
         }
     }
 
-    /// There is a socket, and the request has been sent. `received`: the beginning of the answer.
+    /// A worker's socket is leased, and the worker has the request already. `received`: the beginning of its answer.
     pub fn on_sent(&mut self, received: Received, now: Instant) {
         self.since = now;
         if let Some(forward) = self.forward_mut() {
@@ -152,7 +152,7 @@ impl Session {
         }
     }
 
-    /// Progress of the upstream moves the deadline, unless output waits for the client: then the write timeout runs.
+    /// Progress of the upstream moves the deadline. But while output waits for the client, the write timeout runs.
     fn note_upstream_progress(&mut self, now: Instant) {
         if self.phase() == Phase::Handling {
             self.since = now;
@@ -206,7 +206,7 @@ impl Session {
         }
         if forward.is_tunnel() {
             if !self.input.is_empty() {
-                // It fails only for gathered content, and a tunnel gathers none.
+                // Fails only for gathered content, and a tunnel gathers none.
                 let _ = forward.push(self.input.filled());
                 self.input.clear();
                 return true;
@@ -231,7 +231,7 @@ impl Session {
         }
     }
 
-    /// Tells the client that there is no answer. An answer that has begun can only be cut.
+    /// The exchange with the upstream has failed: sends the client an error page. If the response has begun, cuts it.
     pub(super) fn fail_upstream(&mut self, failure: &Failure, app: &App, now: &Now, scratch: &mut Scratch) {
         if let Exchange::Forward(forward) = &mut self.exchange {
             log::warn!("upstream {}: {} ({})", forward.upstream().name, failure.reason, failure.status.0);
@@ -255,9 +255,9 @@ impl Session {
         self.log_response(scratch);
     }
 
-    /// Ends a response in its middle, so that the client sees that it is not whole. What is in the output is sent.
+    /// Ends a response in its middle, in a way that shows the client that it is incomplete. The output is still sent.
     fn cut(&mut self, scratch: &mut Scratch) {
-        // The zero of a probe could be taken for the last chunk.
+        // The client could take the `0` of a probe for the last chunk.
         let has_zero = self.forward().is_some_and(|forward| forward.probe.sent == SentByte::ChunkSize);
         let reset = has_zero || self.ends_by_closing();
         self.log_response(scratch);

@@ -1,7 +1,7 @@
 //! The values that pass between session, driver and engine: the operation that a session wants next, and what the
 //! sockets are ready for.
 
-/// The two sides to which an exchange can have a socket.
+/// The other end of a socket: an exchange has one to the client, and may have one to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Client,
@@ -51,7 +51,7 @@ impl Op {
         }
     }
 
-    /// The peer that causes the failure if the operation fails.
+    /// The peer whose connection is broken if the operation fails.
     pub fn peer(self) -> Peer {
         match self {
             Op::Connect
@@ -64,8 +64,8 @@ impl Op {
     }
 }
 
-/// As bits: what the sockets are ready for, or what the session wants of them. Two more bits are events of the client's
-/// socket, which are reported even while the client is not read from.
+/// Bits that say what the sockets are ready for, or what the session wants to do with them. Two more bits are events of
+/// the client's socket. They are reported even while the session does not read from the client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ready(u8);
 

@@ -35,7 +35,8 @@ impl Session {
             return if self.must_linger() { Phase::Lingering } else { Phase::Closed };
         }
         match self.conn.reading {
-            // An empty line before a request does not begin it, and so does not change the deadline. Nor does its CR.
+            // An empty line before a request does not begin the request, so the deadline stays. The same holds for a CR
+            // alone.
             Reading::Head if matches!(self.input.filled(), [] | [b'\r']) => Phase::Idle,
             Reading::Head => Phase::Head,
             Reading::Body(_) if !self.prepares() => Phase::Receiving,
@@ -43,7 +44,7 @@ impl Session {
         }
     }
 
-    /// Since when the session has waited for the first byte of a request. `None` in any other phase.
+    /// When the session began to wait for the first byte of a request. `None` in any other phase.
     pub fn idle_since(&self) -> Option<Instant> {
         (self.phase == Phase::Idle).then_some(self.since)
     }
@@ -87,7 +88,8 @@ impl Session {
         if self.owes_answer() { timeout } else { timeout.min(LAST_WAIT) }
     }
 
-    /// Moves the deadline of a client that is owed no answer to `LAST_WAIT` after the shutdown `began`, if it is later.
+    /// If the client is owed no answer and its deadline is later than `LAST_WAIT` after the shutdown `began`, moves the
+    /// deadline to that time.
     pub(super) fn shorten_wait(&mut self, began: Instant, app: &App) {
         let Some(limit) = self.limit(app).filter(|_| !self.owes_answer()) else { return };
         // `limit` will count `LAST_WAIT` from `since`, or less if the timeout is shorter.
@@ -106,20 +108,21 @@ impl Session {
         }
     }
 
-    /// Whether a shutdown has to end a wait that has begun for what this client sends: the deadline does not allow for
-    /// the shutdown, and the client is owed no answer.
+    /// Whether a shutdown has to end a wait for bytes from this client before the deadline: the client is owed no
+    /// answer, and the deadline was computed before the shutdown.
     pub fn is_dispensable(&self) -> bool {
         !self.last && !self.owes_answer()
     }
 
-    /// The time at which the exchange goes on, if it only waits for a time. Waiting output is written first.
+    /// The time at which the exchange goes on by itself, after a delay for example. `None` while output is still to be
+    /// written.
     pub(super) fn due(&self) -> Option<Instant> {
         if self.output.is_empty() { self.exchange.due() } else { None }
     }
 
     /// Whether the client may still be sending. If so, the session reads on before it closes: closing a socket with
     /// unread bytes sends a reset, which can destroy a response that the client has not read yet. A client that asked
-    /// for `Connection: close` sends nothing behind its last request.
+    /// for `Connection: close` sends nothing after its last request.
     fn must_linger(&self) -> bool {
         let Ending::Closing { trailed, .. } = self.ending else { return false };
         let sends_no_more = match self.conn.reading {
@@ -130,7 +133,7 @@ impl Session {
         !self.input_closed && !sends_no_more
     }
 
-    /// Stores the phase and the time at which it began, from which its deadline is computed.
+    /// If the phase has changed, stores it and the time at which it began. Its deadline counts from that time.
     pub(super) fn note_phase(&mut self, now: &Now) {
         let phase = self.phase();
         if phase != self.phase {

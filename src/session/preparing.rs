@@ -1,4 +1,4 @@
-//! What comes before some responses: a delay, or the steps in which a listing is made. Meanwhile nothing is read from the
+//! Before some responses there is a delay, or a listing is prepared in steps. Until then nothing is read from the
 //! client, and no timeout runs.
 
 use crate::app::App;
@@ -22,7 +22,7 @@ impl Session {
         true
     }
 
-    /// Does one step of the preparation, and answers after the last.
+    /// Does one step of the preparation. After the last step, answers.
     pub(super) fn prepare(&mut self, app: &App, now: &Now, scratch: &mut Scratch) -> bool {
         let Exchange::Prepare(preparation) = &mut self.exchange else { return false };
         let (cost, is_ready) = preparation.step(now);

@@ -1,18 +1,18 @@
-//! Whether the client is still there while the session waits for an upstream. If it has gone, the answer is useless: the
-//! exchange is given up, and the upstream sees its connection close.
+//! While the session waits for an upstream, checks whether the client has closed its socket. If it has, nobody wants
+//! the answer: the exchange is given up, and the upstream sees its connection close.
 //!
-//! A reset says that the client has gone. The end of what it sends (FIN) may mean the same, or only that the client has
-//! sent everything and waits for the answer, as `nc` does. nginx takes it for leaving, HAProxy for staying. TCP tells the
-//! two apart when bytes are sent: a client that has closed its socket answers them with a reset. So such a client is
-//! probed: it is sent one byte of the response ahead, one that is the same whatever the answer will be:
+//! A reset means that the client has closed its socket. A FIN may mean the same, or only that the client has sent
+//! everything and waits for the answer, as `nc` does. On a FIN, nginx gives the request up, and HAProxy goes on. TCP
+//! tells the two cases apart when bytes are sent: a closed socket answers them with a reset. So after a FIN the client
+//! is probed: it is sent the next byte of the response early. That byte must be the same for every possible answer:
 //!
 //! | the response          | the byte                                                                    |
 //! |-----------------------|-----------------------------------------------------------------------------|
 //! | has not begun         | `H`, of `HTTP/1.1`                                                          |
 //! | is sent in chunks     | `0`, before the size of the next chunk (RFC 9112, section 7.1: 1*HEXDIG)    |
-//! | is framed otherwise   | none: the next content from the upstream shows whether the client is there  |
+//! | is framed otherwise   | none: sending the next content from the upstream is the probe               |
 //!
-//! Each byte is sent at most once an exchange, and only after a grace period: most answers come earlier.
+//! Each of the two bytes is sent at most once per exchange, and only after a short wait: most answers come earlier.
 
 use crate::app::exchange::Exchange;
 use crate::app::forward::{Forward, SentByte};
@@ -21,7 +21,7 @@ use crate::session::{Ready, Session};
 use std::time::Instant;
 
 impl Session {
-    /// The client's events that end a wait although the client is not read from.
+    /// The events of the client's socket that end a wait even while the session does not read from the client.
     pub(super) fn client_events(&self, forward: &Forward) -> Ready {
         let may_probe = !forward.probe.is_scheduled() && self.certain_byte(forward).is_some();
         Ready::CLIENT_GONE
@@ -42,15 +42,15 @@ impl Session {
         forward.probe.at().filter(|_| self.certain_byte(forward).is_some())
     }
 
-    /// The byte to probe the client with, when the probe is due.
+    /// If the probe is due, the byte to send.
     pub(super) fn probe_byte(&self) -> Option<&'static [u8]> {
         let forward = self.forward().filter(|forward| forward.probe.is_due())?;
         self.certain_byte(forward)
     }
 
-    /// The next byte of the response, if it is known before the upstream has said anything more.
+    /// The next byte of the response, if it is the same for every possible answer of the upstream.
     fn certain_byte(&self, forward: &Forward) -> Option<&'static [u8]> {
-        // While the request's content is read, a read finds out that the client has gone.
+        // While the request's content is read, a read shows whether the client has closed its socket.
         let reads_content = matches!(self.conn.reading, Reading::Body(_));
         if reads_content || !self.output.is_empty() || forward.is_tunnel() || !self.ending.is_open() {
             return None;
@@ -69,7 +69,7 @@ impl Session {
         }
     }
 
-    /// Takes the byte that the client already has off the beginning of the response.
+    /// Removes the byte that the client has already received from the beginning of the response.
     pub(super) fn skip_sent_byte(&mut self) {
         let Exchange::Forward(forward) = &mut self.exchange else { return };
         if forward.probe.sent == SentByte::StatusLine && !self.output.is_empty() {
@@ -120,7 +120,7 @@ mod tests {
         ends.pass(100);
         assert_eq!(ends.received(), "H");
         let upstream_has = Turn::Wait(Some(start + Duration::from_secs(60)));
-        assert_eq!(ends.turn, upstream_has, "the question is no progress");
+        assert_eq!(ends.turn, upstream_has, "the probe does not move the upstream's deadline");
         ends.pass(1000);
         assert_eq!((ends.received().as_str(), &ends.turn), ("", &upstream_has));
         let early = answer(&mut ends, "HTTP/1.1 103 Early Hints\r\n\r\n");

@@ -37,7 +37,7 @@ impl Session {
         let wanted = matches!(self.exchange, Exchange::Receive(_) | Exchange::Forward(_));
         let too_large = match wanted {
             true => self.conn.received_and_announced() > app.rules(self.rules).body_size,
-            // The framing counts as well: a chunk of one byte may have an extension of 4 KiB.
+            // The bytes of the framing count too: a chunk of one byte may have an extension of 4 KiB.
             false => self.conn.received_and_announced().max(self.conn.taken) > DRAIN_LIMIT,
         };
         scratch.work += cost::PIECE;

@@ -7,11 +7,11 @@ use crate::proto::conn::Reading;
 use crate::session::{Deferred, Phase, Session};
 
 /// A buffer of this size or more is freed when it is given back, so that a buffer that grew for one client is not kept.
-/// A turn needs less than half of it: the high-water mark and a piece of content, or room for a read of content.
+/// A turn needs less than half of this size: the high-water mark and a piece of content, or room for a read of content.
 const TOO_LARGE: usize = 512 * 1024;
-/// The same limit for a scratch that is not in use: an engine with threads keeps dozens of them.
+/// The same limit for a scratch that no thread uses: a threaded engine keeps several.
 const TOO_LARGE_AT_REST: usize = 32 * 1024;
-/// Input buffers up to this size are for requests: several are kept. A larger buffer is for content: one is kept.
+/// Input buffers up to this size are for requests, and several are kept. A larger one is for content, and one is kept.
 const REQUEST_ROOM: usize = 64 * 1024;
 
 const _: () = assert!(TOO_LARGE.is_power_of_two() && TOO_LARGE_AT_REST.is_power_of_two());
@@ -59,8 +59,8 @@ impl Scratch {
         }
     }
 
-    /// Whether all buffers are smaller than `size`, which is a power of two. That is the case exactly if the bitwise OR
-    /// of their sizes is smaller.
+    /// Whether all buffers are smaller than `size`. `size` is a power of two, so it is enough to compare the bitwise OR
+    /// of their sizes.
     #[inline]
     fn are_below(&self, size: usize) -> bool {
         let Scratch { content, log, output, upstream, .. } = self;
@@ -91,7 +91,7 @@ impl Session {
         matches!(self.phase, Phase::Idle | Phase::Head)
     }
 
-    /// Lends the thread's buffers to a session that holds none itself.
+    /// Lends the thread's buffers to a session that holds none.
     #[inline]
     pub fn unpark(&mut self, scratch: &mut Scratch) {
         self.unpark_input(scratch);
@@ -118,7 +118,7 @@ impl Session {
         }
     }
 
-    /// Gives back empty buffers, and memory that a waiting session does not need.
+    /// Gives the session's empty buffers back, and frees memory that it does not need while it waits.
     #[inline]
     pub fn park(&mut self, scratch: &mut Scratch) {
         if self.input.is_empty() && !self.input.is_unallocated() {

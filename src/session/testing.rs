@@ -55,7 +55,7 @@ pub struct Wire {
     /// The bytes that the upstream has sent and the session has not read yet. `None`: every upstream refuses
     /// connections.
     pub upstream: Option<Vec<u8>>,
-    /// Since when the server is shutting down.
+    /// When the server began to shut down.
     pub ending_since: Option<Instant>,
     /// The bytes that the session has sent to the upstream.
     pub forwarded: Vec<u8>,
@@ -93,8 +93,8 @@ impl Wire {
 
     /// How many of `len` bytes the client accepts now.
     fn taken(&mut self, len: usize) -> io::Result<usize> {
-        assert!(!self.shut_down, "a write behind the end");
-        assert!(len > 0, "a write of nothing");
+        assert!(!self.shut_down, "the session writes after it has shut the connection down for writing");
+        assert!(len > 0, "the session writes no bytes");
         match len.min(self.window) {
             _ if self.broken => Err(io::ErrorKind::BrokenPipe.into()),
             0 => Err(io::ErrorKind::WouldBlock.into()),
@@ -294,7 +294,7 @@ impl Connection {
             self.set_clock(deadline);
             self.drive();
             let moved = !matches!(self.turn, Turn::Wait(Some(next)) if next <= deadline);
-            assert!(moved, "an engine would spin: the deadline is over and nothing happened");
+            assert!(moved, "an engine would spin: the deadline has passed and the session waits for it again");
         }
         self.set_clock(end);
     }

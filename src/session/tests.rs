@@ -1,4 +1,4 @@
-//! Sessions without sockets: a client at one end, the driver at the other, and a clock that stands until it is moved.
+//! Sessions without sockets: a client at one end, the driver at the other, and a clock that only the test moves.
 
 use super::testing::Connection;
 use super::*;
@@ -11,11 +11,11 @@ mod shutdown;
 
 /// A connection that has just been accepted.
 fn open(flags: &[&str]) -> Connection {
-    // The site is the package's own directory: there, and the same on every machine.
+    // The site is the package's own directory: it exists on every machine, with the same files.
     open_at(env!("CARGO_MANIFEST_DIR"), flags)
 }
 
-/// The same to a server of the site at `root`.
+/// A connection that has just been accepted, to a server of the site at `root`.
 fn open_at(root: &str, flags: &[&str]) -> Connection {
     let words = ["dustdevil", root, "--debug-endpoints"];
     let config = Config::from_args(words.iter().chain(flags)).unwrap();
@@ -29,7 +29,7 @@ fn a_delay_answers_when_it_is_due_and_not_before() {
     let mut ends = open(&[]);
     ends.get("/debug/delay/2.5");
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Handling, Some(2500)));
-    assert!(ends.log().is_empty(), "a line is written when its response is");
+    assert!(ends.log().is_empty(), "the log line is written together with the response");
     ends.pass(2499);
     assert_eq!(ends.received(), "");
     ends.pass(1);
@@ -57,7 +57,7 @@ fn a_half_closed_client_still_gets_its_delayed_reply() {
     let mut ends = open(&[]);
     ends.get("/debug/delay/1");
     ends.finish_sending();
-    assert_eq!(ends.deadline(), Some(1000), "the end of the input is no event while a reply is due");
+    assert_eq!(ends.deadline(), Some(1000), "the client's FIN changes nothing during a delay");
     ends.pass(1000);
     assert_eq!(ends.statuses(), [200]);
     assert!(ends.is_closed());
@@ -132,7 +132,7 @@ fn a_drip_slower_than_the_write_timeout_is_no_timeout() {
     ends.get("/debug/drip?bytes=2&duration=20");
     ends.pass(10_000);
     assert!(ends.received().ends_with('*') && !ends.is_closed());
-    // The client takes no more: now it is one, counted from the second piece on.
+    // The client reads no more: now the write timeout runs, from the second piece on.
     ends.take(0);
     ends.pass(10_000);
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Sending, Some(2000)));
@@ -170,7 +170,7 @@ fn a_new_connection_has_the_header_time_and_an_old_one_the_keep_alive_time() {
     assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Idle, Some(5000)));
     ends.received();
     ends.pass(5000);
-    assert_eq!(ends.received(), "", "an idle connection is closed without a word");
+    assert_eq!(ends.received(), "", "an idle connection is closed without a response");
     assert!(ends.is_closed());
 }
 
@@ -198,7 +198,7 @@ fn content_has_its_time_anew_with_each_byte() {
         ends.send("x");
     }
     ends.pass(2000);
-    assert_eq!(ends.statuses(), [], "the request is answered already");
+    assert_eq!(ends.statuses(), [], "the request has been answered already, so there is no 408");
     assert!(ends.wire.shut_down);
 }
 
@@ -224,8 +224,8 @@ fn lingering_ends_with_the_client_or_after_its_time() {
         assert_eq!(ends.statuses(), [400]);
         assert_eq!((ends.session.phase(), ends.deadline()), (Phase::Lingering, Some(LINGER.as_millis())));
         ends.pass(1000);
-        ends.send("what is still on its way is dropped");
-        assert_eq!(ends.deadline(), Some(LINGER.as_millis() - 1000), "whoever goes on sending wins no time");
+        ends.send("bytes that arrive while lingering are dropped");
+        assert_eq!(ends.deadline(), Some(LINGER.as_millis() - 1000), "more bytes do not move the deadline");
         if leaves {
             ends.finish_sending()
         } else {
@@ -318,7 +318,7 @@ fn shutdown_closes_an_idle_connection_and_lets_a_download_end() {
     assert_eq!(busy.session.phase(), Phase::Sending);
     busy.take(usize::MAX);
     assert!(busy.received().ends_with(&std::fs::read_to_string("Cargo.lock").unwrap()));
-    // It was not told beforehand that there is no next request.
+    // The head was sent before the shutdown, without `Connection: close`: the client may send another request.
     assert_eq!(busy.session.phase(), Phase::Lingering);
     busy.finish_sending();
     assert!(busy.is_closed());

@@ -1,5 +1,5 @@
-//! The environ of a request as a worker takes it: the variables of CGI (RFC 3875) and PEP 3333, `NAME\0VALUE\0...`.
-//! The bytes are what the client sent; the worker reads them as Latin-1, as PEP 3333 wants.
+//! The environ of a request as it is sent to a worker: the variables of CGI (RFC 3875) and PEP 3333, as
+//! `NAME\0VALUE\0...`. The bytes are those that the client sent. The worker decodes them as Latin-1, as PEP 3333 says.
 
 use crate::http::escape;
 use crate::http::forwarded::{Told, speaks_for_a_client};
@@ -9,19 +9,20 @@ use crate::http::request::Request;
 use crate::proto::responder::{SERVER, decimal};
 use std::io::Write;
 
-/// What a request does not say itself.
+/// What the environ needs beside the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
     /// Where the application is mounted: empty, or a path that begins with a slash and does not end in one.
     pub mount: &'a [u8],
-    /// Bytes of content, once they are all here; `None` when the request has none.
+    /// The length of the content, all of which has been received. `None`: the request has no content.
     pub content: Option<u64>,
-    /// Whether a trusted proxy sent the request: what it tells of the client's request goes into the variables.
+    /// Whether a trusted proxy sent the request. Then its X-Forwarded-* fields decide the scheme, host, port and
+    /// prefix.
     pub trusted: bool,
 }
 
-/// Whether the request has two types of content. There is one variable for it, CONTENT_TYPE, and whichever of them it
-/// held, something before this server may have judged the request by the other (RFC 9110, section 8.3).
+/// Whether the request has two different Content-Type fields. CONTENT_TYPE can hold only one of them, and a filter in
+/// front of this server may have checked the other (RFC 9110, section 8.3).
 pub fn contradicts_itself(request: &Request) -> bool {
     let mut types = request.values(Name::ContentType);
     types.next().is_some_and(|first| types.any(|other| other != first))
@@ -49,7 +50,7 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     out.extend_from_slice(b"REMOTE_ADDR\0");
     shown(out, request.client().to_canonical());
     out.push(0);
-    // The port of a client behind a proxy is not known.
+    // If the client is behind a proxy, its port is not known.
     if request.behind.is_none() {
         out.extend_from_slice(b"REMOTE_PORT\0");
         shown(out, request.ends.peer_port);
@@ -59,17 +60,17 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
         pair(out, b"CONTENT_LENGTH", decimal(content).digits());
     }
     fields(request, around.trusted, has_host, out);
-    // Without the last NUL, which would begin another name.
+    // A NUL at the end would begin another name.
     out.pop();
 }
 
-/// SERVER_NAME, SERVER_PORT and HTTP_HOST: the names are those that the client used, and so the ones that links should
-/// have.
+/// Writes SERVER_NAME, SERVER_PORT and, if the Host field does not count, HTTP_HOST. Returns whether HTTP_HOST is
+/// written.
 ///
-/// The port is that of the connection, unless a proxy tells how the client came. Then it is the port of X-Forwarded-Host,
-/// that of X-Forwarded-Port, that of Host, or the scheme's. It goes into HTTP_HOST only with a host that was told too, and
-/// only where a URL would have it: many proxies send the port on which they listen behind another. Returns whether
-/// HTTP_HOST is written, so that the field does not count.
+/// The name is the one that the client used, so that the application's links lead to it. The port is that of the
+/// connection, unless a trusted proxy has sent a host, a port or a scheme. Then it is the first of: the port in
+/// X-Forwarded-Host, X-Forwarded-Port, the port in Host (only without X-Forwarded-Host), the scheme's default. The port
+/// is added to HTTP_HOST only if X-Forwarded-Host has none and the port is not the scheme's default.
 fn authority(request: &Request, told: &Told, out: &mut Vec<u8>) -> bool {
     let host = told.host.unwrap_or(request.host());
     let (name, own_port) = split_port(host);
@@ -87,7 +88,7 @@ fn authority(request: &Request, told: &Told, out: &mut Vec<u8>) -> bool {
     out.extend_from_slice(b"\0SERVER_PORT\0");
     shown(out, port);
     out.push(0);
-    // Of an absolute-form target; the field, if there is one, does not count (RFC 9112, section 3.2.2).
+    // The authority of an absolute-form target replaces the Host field (RFC 9112, section 3.2.2).
     let Some(replaced) = told.host.or(request.target.authority) else { return false };
     out.extend_from_slice(b"HTTP_HOST\0");
     out.extend_from_slice(replaced);
@@ -99,7 +100,8 @@ fn authority(request: &Request, told: &Told, out: &mut Vec<u8>) -> bool {
     true
 }
 
-/// The fields, each name once: repeated ones joined (RFC 9110, section 5.3; Cookie by RFC 9113, section 8.2.3).
+/// Writes the fields, each name once. Repeated fields are joined (RFC 9110, section 5.3; Cookie: RFC 9113, section
+/// 8.2.3).
 fn fields(request: &Request, trusted: bool, has_host: bool, out: &mut Vec<u8>) {
     let all = &request.head.fields;
     for (index, field) in all.iter().enumerate() {
@@ -120,7 +122,7 @@ fn fields(request: &Request, trusted: bool, has_host: bool, out: &mut Vec<u8>) {
         out.extend(name.iter().map(|byte| if *byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
         out.push(0);
         out.extend_from_slice(field.value.of(request.bytes));
-        // One that is repeated is the same: it would not be here otherwise.
+        // Repeated Content-Type fields are equal (`contradicts_itself`), so one is enough.
         let repeated = all[index + 1..].iter().filter(|other| field.known != Name::ContentType && same(other));
         for other in repeated {
             out.extend_from_slice(if field.known == Name::Cookie { b"; " } else { b"," });
@@ -130,18 +132,18 @@ fn fields(request: &Request, trusted: bool, has_host: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Fields that say nothing to the application, or something else than they seem to.
+/// Whether a field is not passed to the application.
 fn is_left_out(known: Name, name: &[u8]) -> bool {
     match known {
-        // Told by what arrived, not by what was announced.
+        // CONTENT_LENGTH is the length of the content that has arrived, not the announced one.
         Name::ContentLength | Name::TransferEncoding => true,
-        // `X_Auth` would become the same variable as `X-Auth`, which a proxy before us may have checked.
-        // HTTP_PROXY is what programs take for the address of a proxy ("httpoxy").
+        // `X_Auth` would become the same variable as `X-Auth`, which a proxy in front of us may have checked.
+        // `Proxy` would become HTTP_PROXY, which many programs read as the address of a proxy to use ("httpoxy").
         _ => memchr::memchr(b'_', name).is_some() || name.eq_ignore_ascii_case(b"proxy"),
     }
 }
 
-/// A host, and its port if it has one; an IPv6 address keeps its brackets.
+/// Splits a host from its port, if it has one. An IPv6 address keeps its brackets.
 fn split_port(host: &[u8]) -> (&[u8], Option<u16>) {
     match memchr::memrchr(b':', host) {
         Some(colon) if !host[colon..].contains(&b']') => {
@@ -204,7 +206,7 @@ mod tests {
     fn value(environ: &[(String, String)], name: &str) -> Option<String> {
         let mut values = environ.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone());
         let value = values.next();
-        assert_eq!(values.next(), None, "{name} stands twice");
+        assert_eq!(values.next(), None, "{name} appears twice");
         value
     }
 
@@ -281,7 +283,7 @@ mod tests {
     #[test]
     fn a_trusted_proxy_tells_how_the_client_asked() {
         let around = Surroundings { mount: b"/app", content: None, trusted: true };
-        // The fields; scheme, SCRIPT_NAME, SERVER_NAME, SERVER_PORT, HTTP_HOST.
+        // The X-Forwarded-* fields, then the scheme, SCRIPT_NAME, SERVER_NAME, SERVER_PORT and HTTP_HOST.
         for (fields, expected) in [
             ("", "http /app in.example 80 in.example:8000"),
             ("Proto: https", "https /app in.example 8000 in.example:8000"),
@@ -309,7 +311,7 @@ mod tests {
             assert_eq!(shown(&environ), expected, "{fields}");
             assert_eq!(value(&environ, "PATH_INFO").as_deref(), Some("/x"));
             assert_eq!(value(&environ, "REMOTE_ADDR").as_deref(), Some("2001:db8::7"));
-            assert_eq!(value(&environ, "REMOTE_PORT"), None, "it is the proxy's");
+            assert_eq!(value(&environ, "REMOTE_PORT"), None, "the port is the proxy's, not the client's");
             let strange = environ_of(&text, &Surroundings { trusted: false, ..around });
             assert_eq!(shown(&strange), "http /app in.example 80 in.example:8000", "{fields}");
         }

@@ -1,17 +1,18 @@
-//! The frames between the server and a worker: bytes in, values out. The head of worker.py says what each kind means.
+//! The frames between the server and a worker: bytes in, values out. The docstring of worker.py says what each kind
+//! means.
 //!
 //! ```text
 //!  0     1        4                8                       16
 //!  │kind │ serial │ length of A    │ length of B           │ A ... │ B ...      little-endian
 //! ```
-//! Every frame about a request carries the serial of that request: an answer never goes to another request. A is a
-//! head or a few words and is taken whole; B is content of any size and is taken piece by piece.
+//! Every frame about a request carries that request's serial, so that an answer never goes to another request. A is a
+//! head or a short text, and is read whole. B is content of any size, and is read piece by piece.
 
-/// Bytes of a frame before A.
+/// The length of a frame's header: the bytes before A.
 pub const HEADER: usize = 16;
-/// Serials have three bytes: they start again at this number.
+/// A serial has three bytes. After the one before this number comes 0.
 pub const SERIALS: u32 = 1 << 24;
-/// The largest A: far larger than any response head that a client accepts.
+/// The largest A. No client accepts a response head that large.
 const MOST: usize = 1024 * 1024;
 /// A buffer of this size can always hold a frame up to the end of A.
 pub const LARGEST_HEAD: usize = HEADER + MOST;
@@ -47,13 +48,13 @@ impl FromWorker {
         [Ready, Failed, Full, Data, File, End, Abort, Error, Last].into_iter().find(|kind| *kind as u8 == byte)
     }
 
-    /// Whether the thread that sent it is free at the end of the frame.
+    /// Whether the thread that sent the frame is free after it.
     pub fn frees(self) -> bool {
         matches!(self, FromWorker::Full | FromWorker::End | FromWorker::Abort | FromWorker::Error)
     }
 }
 
-/// The bytes of a frame before A.
+/// The header of a frame. `a` and `b` are the lengths of A and B.
 pub fn header(kind: ToWorker, serial: u32, a: usize, b: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..4].copy_from_slice(&(serial << 8 | kind as u32).to_le_bytes());
@@ -71,19 +72,19 @@ pub fn pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8
         out.extend_from_slice(value);
         out.push(0);
     }
-    // Without the last NUL, which would begin another name.
+    // A NUL at the end would begin another name.
     out.pop();
     out
 }
 
-/// A worker sent something that is not a frame: its socket cannot be used any longer.
+/// A worker sent something that is not a frame. Do not use its socket any longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
 /// A piece of the bytes from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// A frame begins; `b` bytes of content follow, or it is the offset of FILE.
+    /// A frame begins. `b` bytes of content follow; for FILE, `b` is the offset in the file.
     Frame {
         kind: FromWorker,
         a: &'a [u8],
@@ -95,7 +96,7 @@ pub enum Piece<'a> {
 /// Reads frames from a stream of bytes.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// The serial that frames must carry; with `None` any is accepted.
+    /// The serial that frames must carry. `None`: any serial is accepted.
     serial: Option<u32>,
     /// Bytes of B still to come.
     left: u64,
@@ -108,7 +109,7 @@ impl Reader {
         Reader { serial: Some(serial), ..Reader::default() }
     }
 
-    /// The next piece of `input`, and how many bytes it took; `None` when more bytes are needed.
+    /// The next piece of `input`, and how many bytes it takes. `None`: more bytes are needed.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<Option<(usize, Piece<'a>)>, Broken> {
         if self.left > 0 {
             let len = usize::try_from(self.left).unwrap_or(usize::MAX).min(input.len());
@@ -134,7 +135,7 @@ impl Reader {
         Ok(Some((HEADER + a.len(), Piece::Frame { kind, a, b })))
     }
 
-    /// Whether the last frame of the answer has been read to its end.
+    /// Whether the last frame of the answer has been read completely.
     pub fn is_free(&self) -> bool {
         self.frees && self.left == 0
     }
@@ -150,7 +151,7 @@ mod tests {
         [&bytes, a, content].concat()
     }
 
-    /// Every piece, content joined, with the input cut after every `step` bytes.
+    /// Reads `bytes` in steps of `step` bytes. Returns every piece, with the content joined.
     fn read(bytes: &[u8], step: usize) -> Vec<(Option<FromWorker>, Vec<u8>, u64)> {
         let (mut reader, mut found, mut start) = (Reader::default(), Vec::new(), 0);
         for end in (0..=bytes.len()).filter(|at| at.is_multiple_of(step) || *at == bytes.len()) {

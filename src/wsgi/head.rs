@@ -1,5 +1,5 @@
-//! The head of a response as a worker sends it, `STATUS\0NAME\0VALUE\0...`, made into field lines. The worker has
-//! refused what PEP 3333 forbids; the fields that concern the framing are taken out here.
+//! Turns the head of a response as a worker sends it, `STATUS\0NAME\0VALUE\0...`, into field lines. worker.py has
+//! already refused what PEP 3333 forbids. The fields of the framing are removed here.
 
 use crate::http::field::{self, HOP_BY_HOP};
 use crate::http::number;
@@ -15,12 +15,12 @@ pub struct WorkerHead {
     pub has_server: bool,
 }
 
-/// Why a head cannot be sent on.
+/// Why a head cannot be sent to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadFault {
     /// worker.py never sends this.
     Malformed,
-    /// A status below 200: interim responses are sent by the server itself.
+    /// A status below 200: only the server sends interim responses.
     Interim,
     ContentLength,
 }
@@ -65,7 +65,7 @@ impl WorkerHead {
             self.content_length = Some(length);
             return Ok(());
         }
-        // The connection is the server's, not the application's.
+        // Hop-by-hop fields are for the connection, which the server manages.
         if HOP_BY_HOP.iter().any(|hop| is(hop)) {
             return Ok(());
         }

@@ -1,9 +1,10 @@
-//! The inbox of a worker's thread: a queue of requests from the server to the thread, from which either side can take.
-//! A request in the inbox has not begun, so that the server can recall it and give it to another thread.
+//! The inbox of a worker's thread: a queue of requests from the server to the thread. Both sides can take requests out.
+//! A request in the inbox has not begun, so the server can recall it and give it to another thread.
 //!
-//! The queue is a Unix stream of slots of one size. The worker takes one slot with each read; the server recalls all
-//! slots that are left with a single read. Linux lets one read at a time at a Unix stream, so that no slot is torn and
-//! none is taken twice. A slot holds a whole frame, or zeros only: then the next frame comes over the thread's stream.
+//! The queue is a Unix stream of slots of one size. The worker reads one slot at a time. The server recalls all slots
+//! that are left with a single read. Linux allows one read at a time on a Unix stream, so no slot is split between the
+//! two sides or taken twice. A slot holds a whole frame, or only zeros: then the next frame comes over the thread's
+//! stream.
 
 use rustix::net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, SocketType};
 use std::io::{self, IoSlice};
@@ -11,10 +12,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How many requests may be in an inbox, besides the request that the thread works on.
 pub const DEPTH: usize = 16;
-/// Bytes of a slot. Most requests fit, those of browsers too. Every request costs a whole slot, so that a larger one
-/// would make all of them dearer.
+/// Bytes of a slot. Most requests fit, even those of browsers. Every request costs a whole slot, so a larger slot would
+/// make all requests slower.
 const SLOT: usize = 4096;
-/// Bytes that an inbox has room for: more than is ever in it.
+/// Bytes that an inbox has room for. It never holds that many.
 const ALL: usize = SLOT * 2 * DEPTH;
 
 #[derive(Debug)]
@@ -26,11 +27,11 @@ pub struct Inbox {
 /// What was recalled from an inbox.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Recalled {
-    /// How many requests.
+    /// The number of requests.
     pub count: usize,
-    /// The slot of the request that had been pushed first.
+    /// The slot of the first request.
     pub first: Option<Vec<u8>>,
-    /// How many empty slots.
+    /// The number of empty slots.
     pub empty: usize,
 }
 
@@ -38,7 +39,7 @@ impl Inbox {
     pub fn new() -> io::Result<Inbox> {
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-        // Room for all slots, each in one piece, whatever the machine's default is.
+        // Room for all slots, each in one piece. The machine's default may be smaller.
         rustix::net::sockopt::set_socket_send_buffer_size(&ours, 2 * ALL)?;
         Ok(Inbox { ours, theirs })
     }
@@ -54,7 +55,7 @@ impl Inbox {
         let Some(rest) = SLOT.checked_sub(frame.len()) else { return false };
         let parts = [IoSlice::new(frame), IoSlice::new(&[0; SLOT][..rest])];
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        // The kernel takes the whole slot or nothing of it.
+        // The kernel takes the whole slot or no byte of it.
         rustix::net::sendmsg(&self.ours, &parts, &mut SendAncillaryBuffer::default(), flags) == Ok(SLOT)
     }
 
@@ -67,9 +68,9 @@ impl Inbox {
         Recalled { count: frames.len(), first: frames.first().map(|slot| slot.to_vec()), empty: empty.len() }
     }
 
-    /// The thread reads the end of its inbox and ends; with the main thread, the process ends.
+    /// Closes the inbox: its thread ends. When the main thread ends, the process ends.
     pub fn close(&self) {
-        // It fails when the other side has closed already.
+        // Fails if the other side has closed already.
         let _ = rustix::net::shutdown(&self.ours, Shutdown::Both);
     }
 }

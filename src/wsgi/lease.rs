@@ -25,14 +25,14 @@ pub struct Seat {
     pub thread: usize,
 }
 
-/// The answer to a request for a worker.
+/// The result of asking the supervisor for a worker.
 #[derive(Debug)]
 pub enum Leased {
     /// A thread is reserved. The session has to send the request over the stream.
     Now(Lease),
-    /// A thread has the request already; with it, what was received of the answer.
+    /// A thread has the request already. `Received` is the beginning of its answer.
     Sent(Lease, Received),
-    /// The ticket waits. `take_woken` returns it when it is time to ask again.
+    /// The ticket waits in the queue. Call `lease` again when `take_woken` returns the ticket.
     Queued,
     /// The queue is full.
     Full,
@@ -40,10 +40,10 @@ pub enum Leased {
     Lost,
 }
 
-/// A lease; and when the thread has the request already, what was received of the answer.
+/// A lease. If the thread has the request already, also the beginning of its answer.
 pub type Granted = (Lease, Option<Received>);
 
-/// Why a request gets no worker, however long it waits.
+/// Why a request gets no worker, even if it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseError {
     /// Too many requests wait already.
@@ -65,22 +65,22 @@ impl Leased {
     }
 }
 
-/// Bytes from a thread that belong to the next answer: they arrived behind the end of the one before.
+/// Bytes and descriptors from a thread that belong to its next answer: they arrived with the end of the previous one.
 #[derive(Debug, Default)]
 pub struct Received {
     pub bytes: Vec<u8>,
     pub files: Vec<OwnedFd>,
 }
 
-/// In which state a session gives a thread back to the supervisor.
+/// The state of a thread when a session gives it back to the supervisor.
 #[derive(Debug)]
 pub enum Handback {
     /// The thread has sent the whole answer, and perhaps the beginning of the next.
     Free(Received),
     /// The client has left, and no byte of the request has been sent to the thread.
     Unsent,
-    /// The client has left during the exchange: the bytes of the request that are still to be sent, what was received
-    /// of the answer and is not parsed yet, and where in the frames the answer is.
+    /// The client has left during the exchange. `unsent`: bytes of the request that are still to be sent. `received`:
+    /// bytes of the answer that are not parsed yet. `reader`: the state of parsing the answer's frames.
     Busy { unsent: Vec<u8>, received: Received, reader: Reader },
     /// The worker ended before it began with the request: the request needs another worker.
     NotBegun,

@@ -1,11 +1,11 @@
-//! The output of a worker, cut into lines for the log: bytes in, lines out. Memory is bounded, whatever it prints.
+//! Splits the output of a worker into lines for the log: bytes in, lines out. Memory is bounded for any output.
 
 use std::time::{Duration, Instant};
 
-/// A longer line is cut into several.
+/// A longer line is split.
 const LONGEST: usize = 8 * 1024;
-/// How long an unfinished line is held before it is shown. A prompt is flushed without a line end and is meant to be
-/// seen; a line that was only split by the pipe is complete by then.
+/// How long an unfinished line is held before it is shown. A prompt has no line end and should still be seen. If the
+/// pipe has only split a line, its rest arrives within this time.
 const HOLD: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl OutputLines {
     }
 }
 
-/// Text without control characters: an application may print what a client sent, which must not control a terminal.
+/// The line with control characters escaped: it may hold bytes from a client, which must not control the terminal.
 fn readable(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let text = String::from_utf8_lossy(line);

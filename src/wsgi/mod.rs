@@ -5,16 +5,16 @@
 //!      │ lease, give_back                                         └─ stdout, stderr: lines for the log
 //!  sessions ── environ, content ──► frames ──► worker ──► frames ── head, content, files ──► sessions
 //! ```
-//! | file | what it knows |
+//! | file | what it is for |
 //! |---|---|
-//! | `supervisor` | which workers there are, which threads are free, which requests wait, which workers have to end. |
+//! | `supervisor` | decides which thread gets which request, and which workers are started and ended. |
 //! | `lease` | the values that pass between the supervisor and a session that needs a worker. |
-//! | `pool`, `worker` | what the supervisor knows of all workers of an application, and of each. |
-//! | `inbox` | a queue of requests in front of a thread, from which they can be recalled. |
+//! | `pool`, `worker` | the supervisor's data: for each application, and for each worker. |
+//! | `inbox` | a queue of requests for one thread. Requests in it can be recalled. |
 //! | `watch` | the supervisor's system calls on descriptors. |
-//! | `shared_supervisor` | how the threads of an engine share the supervisor: a lock and a condition variable. |
-//! | `python` | which interpreter, and in which folder. |
-//! | `process` | one child process: starting it, its output, its end. |
+//! | `shared_supervisor` | lets the threads of an engine share the supervisor: a lock and a condition variable. |
+//! | `python` | finds the interpreter and the folder of the applications. |
+//! | `process` | one child process: start, output, end. |
 //! | `frames`, `head`, `environ`, `lines` | pure: bytes in, values out. |
 //! | `worker.py` | the worker: imports the application, calls it, sends what it returns. |
 //! | `watch.py` | in the first worker: reports changed sources. |
@@ -42,12 +42,12 @@ pub struct Spec {
     /// `module:callable`
     pub app: String,
     pub python: PathBuf,
-    /// The folder that it is imported from: its current directory.
+    /// The folder that the application is imported from. It is the worker's current directory.
     pub folder: PathBuf,
     pub workers: usize,
-    /// How many threads a worker has. Each takes one request at a time.
+    /// Threads of each worker. Each thread takes one request at a time.
     pub threads: usize,
-    /// How long a request may make no progress in the application.
+    /// The timeout: how long a request may make no progress in the application.
     pub timeout: Duration,
     /// A worker is replaced after about this many requests.
     pub max_requests: Option<u64>,

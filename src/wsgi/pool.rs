@@ -1,4 +1,4 @@
-//! The workers of one application as a whole: how many are wanted, which requests wait, which failure was the last.
+//! The supervisor's data for one application: its generation, idle threads, waiting requests, and failures.
 
 use crate::wsgi::Spec;
 use crate::wsgi::lease::{Seat, Ticket};
@@ -6,13 +6,13 @@ use crate::wsgi::process::Process;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// The first pause between attempts to replace workers that end at once. It doubles each time, up to `UNSTARTED` or
-/// `CRASHED`.
+/// The first pause before another worker is started, after two have failed in a row. The pause doubles each time, up to
+/// `UNSTARTED` or `CRASHED`.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause after workers that did not start: the next one will hardly start either.
+/// The longest pause after workers that did not start: the next one is not likely to start either.
 pub const UNSTARTED: Duration = Duration::from_secs(10);
-/// The longest pause after workers that started and then crashed in a request. The next request may be a harmless one,
-/// and waits for this long at most.
+/// The longest pause after workers that started and then crashed in a request. The next request may be harmless, and
+/// should not wait longer.
 pub const CRASHED: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub struct Pool {
     pub spec: Spec,
     /// The generation of new workers. Older workers serve until all workers of this generation are ready.
     pub generation: u32,
-    /// The highest number that a generation was given. No number is given twice: a worker of a generation that failed
-    /// cannot be mistaken for one of the next.
+    /// The highest number of any generation so far. No number is used twice, so that a worker of a failed generation is
+    /// never taken for one of the next.
     pub last: u32,
     /// The last generation whose workers were all ready; 0 before the first.
     pub proven: u32,
@@ -53,8 +53,8 @@ impl Pool {
         }
     }
 
-    /// Begins a new generation, if a reload was asked for. One reload at a time: call this when the newest generation
-    /// is ready, or has failed, or was given up.
+    /// If a reload was asked for, begins a new generation. There is one reload at a time: call this when the newest
+    /// generation is ready, has failed, or was given up.
     pub fn begin_reload_if_asked(&mut self) {
         if std::mem::take(&mut self.reload_asked) {
             log::info!(target: "wsgi", "{}: reloading", self.spec.app);
@@ -64,8 +64,8 @@ impl Pool {
         }
     }
 
-    /// Counts a worker that ended by a fault. The first is replaced at once, the next ones after longer and longer
-    /// pauses.
+    /// Counts a worker that failed. The first is replaced at once. After each further one the pause doubles, up to
+    /// `longest`.
     pub fn count_failure(&mut self, longest: Duration, now: Instant) {
         self.failures = self.failures.saturating_add(1);
         if self.failures > 1 {
@@ -73,8 +73,8 @@ impl Pool {
         }
     }
 
-    /// Logs that an import takes long, and makes the worker print its stacks: the user sees what it is doing. False:
-    /// the interpreter itself is still starting, and has to be looked at again.
+    /// Logs that an import takes long, and makes the worker print its stacks, which show what it is doing. False: the
+    /// interpreter itself is still starting; call this again later.
     pub fn show_import(&self, process: &Process) -> bool {
         let (pid, Spec { app, timeout, python, .. }) = (process.pid(), &self.spec);
         let can_dump = process.can_dump_stacks();
@@ -87,16 +87,16 @@ impl Pool {
         can_dump
     }
 
-    /// Takes a worker off the list of idle threads.
+    /// Removes a worker's threads from the list of idle threads.
     pub fn forget(&mut self, worker: usize) {
         self.idle.retain(|seat| seat.worker != worker);
     }
 
-    /// How many requests a worker may take: up to a tenth less than `max_requests`, so that workers that started
-    /// together are not replaced together.
+    /// How many requests a worker may take: up to a tenth less than `max_requests`, different for each worker. So
+    /// workers that started together are not replaced together.
     pub fn share(&self, pid: u32) -> Option<u64> {
         let most = self.spec.max_requests?;
-        // Knuth's multiplicative hash: neighbours end up far apart.
+        // Knuth's multiplicative hash spreads pids that follow each other.
         Some(most - u64::from(pid.wrapping_mul(2_654_435_761)) % (most / 10 + 1))
     }
 }

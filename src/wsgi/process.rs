@@ -1,4 +1,4 @@
-//! One worker process: starting it, sending it its source, logging its output, seeing its end. Frames are for others.
+//! One worker process: starts it, sends it its source, logs its output, and reports its end. It reads no frames.
 
 use crate::wsgi::Spec;
 use crate::wsgi::frames::{self, ToWorker};
@@ -24,21 +24,22 @@ const BOOTSTRAP: &str = "import socket\n\
     source = s.recv(int.from_bytes(s.recv(4, 256), 'little'), 256)\n\
     s.detach()\n\
     exec(compile(source, 'dustdevil/worker.py', 'exec'))\n";
-/// How many bytes of a worker's output are read in one turn. The rest waits until everything else has been looked at.
+/// Most bytes of a worker's output that are read in one turn. The rest is read in the next turn.
 const OUTPUT: usize = 64 * 1024;
-/// Descriptors that one message may carry: SCM_MAX_FD of Linux.
+/// Most descriptors that one message can carry: Linux's SCM_MAX_FD.
 const FILES: usize = 253;
 
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    /// A pidfd, readable when the process has ended. Before Linux 5.3 there is none: the end of the output tells.
+    /// A pidfd, readable when the process has ended. Before Linux 5.3 it is `None`: then the end of the output shows
+    /// it.
     ended: Option<OwnedFd>,
     output: Option<ChildStdout>,
     errors: Option<ChildStderr>,
     lines: [OutputLines; 2],
-    /// Nothing is sent over it. The kernel closes it when the server ends, and that ends the worker even while it
-    /// computes.
+    /// Nothing is sent over this socket. When the server ends, the kernel closes it and sends the worker SIGIO, which
+    /// ends the worker even in the middle of a computation.
     _lifeline: UnixStream,
 }
 
@@ -50,7 +51,7 @@ impl Process {
         let mut child = Command::new(&spec.python)
             .args(["-c", BOOTSTRAP])
             .current_dir(&spec.folder)
-            // Ctrl-C at the terminal is for the server.
+            // Ctrl-C at the terminal must reach only the server.
             .process_group(0)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
@@ -89,7 +90,7 @@ impl Process {
         }
         let inboxes = streams.iter().map(|_| Inbox::new()).collect::<io::Result<Vec<_>>>()?;
         let first = &mut streams[0];
-        // All this fits in the socket's buffer: the server does not wait for the interpreter.
+        // All this fits in the socket's buffer, so these writes do not wait for the interpreter.
         first.write_all(&(WORKER.len() as u32).to_le_bytes())?;
         first.write_all(WORKER.as_bytes())?;
         let config = frames::pairs([
@@ -99,7 +100,7 @@ impl Process {
             ("watch", if watch { WATCH.as_bytes() } else { b"" }),
         ]);
         let frame = [&frames::header(ToWorker::Config, 0, config.len(), 0)[..], &config].concat();
-        // The lifeline, all inboxes, and the streams of all threads but the first, which is its standard input.
+        // The lifeline, all inboxes, and all streams except the first, which is the worker's standard input.
         let (lifeline, others) = theirs.split_at(1);
         let files = lifeline
             .iter()
@@ -118,7 +119,7 @@ impl Process {
         self.child.id()
     }
 
-    /// The descriptors that become readable when it ends or prints.
+    /// The descriptors that become readable when the worker prints or ends.
     pub fn sources(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.ended.iter().map(AsFd::as_fd).chain(self.pipes())
     }
@@ -127,7 +128,7 @@ impl Process {
         self.output.iter().map(AsFd::as_fd).chain(self.errors.iter().map(AsFd::as_fd))
     }
 
-    /// Logs what it has printed. True when there may be more to read.
+    /// Logs what the worker has printed. True if there may be more to read.
     pub fn read_output(&mut self, now: Instant) -> bool {
         let pid = self.child.id();
         let [lines, error_lines] = &mut self.lines;
@@ -135,7 +136,7 @@ impl Process {
         drain(&mut self.errors, error_lines, now, |line| log::log!(target: "wsgi", level(), "[{pid}] {line}")) || more
     }
 
-    /// Logs unfinished lines that are due.
+    /// Logs unfinished lines that have been held for long enough.
     pub fn flush_output(&mut self, now: Instant) {
         let pid = self.child.id();
         let is_due = |lines: &OutputLines| lines.deadline().is_some_and(|deadline| deadline <= now);
@@ -152,7 +153,7 @@ impl Process {
         self.lines.iter().filter_map(OutputLines::deadline).min()
     }
 
-    /// How it ended, if it has. A process that cannot be waited for counts as ended.
+    /// How the process ended; `None` while it runs. If waitpid(2) fails, the process counts as ended.
     pub fn ended(&mut self) -> Option<String> {
         match self.child.try_wait() {
             Ok(None) => None,
@@ -161,17 +162,16 @@ impl Process {
         }
     }
 
-    /// Whether `dump_stacks` may be called: before the worker catches SIGUSR1, which an interpreter that is still
-    /// starting does not, the signal would kill it.
+    /// Whether the worker catches SIGUSR1. An interpreter that is still starting does not: the signal would kill it.
     pub fn can_dump_stacks(&self) -> bool {
-        // SigCgt of proc(5): a bit for each signal that is caught, signal 1 in the lowest.
+        // SigCgt (proc(5)) has one bit for each caught signal. The lowest bit is signal 1.
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
         let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
         caught.is_some_and(|mask| mask >> (Signal::USR1.as_raw() - 1) & 1 == 1)
     }
 
-    /// Makes the worker print the stacks of its threads.
+    /// Makes the worker print the stacks of its threads. Does nothing while the interpreter is still starting.
     pub fn dump_stacks(&self) {
         if self.can_dump_stacks() {
             self.signal(Signal::USR1);
@@ -180,13 +180,13 @@ impl Process {
 
     pub fn signal(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.child.id() as i32) {
-            // The process was not waited for yet: no other process can have its number.
+            // The process has not been waited for, so no other process can have its pid.
             let _ = rustix::process::kill_process(pid, signal);
         }
     }
 }
 
-/// The level for standard error: warnings, but errors where only errors are shown, so that tracebacks always are.
+/// The log level for a worker's standard error: Warn; with -q Error, so that tracebacks are always shown.
 fn level() -> log::Level {
     if log::max_level() < log::LevelFilter::Warn { log::Level::Error } else { log::Level::Warn }
 }

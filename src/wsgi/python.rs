@@ -1,4 +1,4 @@
-//! Which Python interpreter runs the applications, and in which folder.
+//! Finds the Python interpreter that runs the applications, and their folder.
 
 use crate::config::wsgi::{AppMount, WsgiRules};
 use crate::start_error::StartError;
@@ -7,10 +7,10 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The interpreter below the folder of a virtual environment.
+/// The path of the interpreter in a virtual environment.
 const IN_ENVIRONMENT: &str = "bin/python";
 
-/// How each application is run, in their order.
+/// The `Spec` of each application, in the order of `apps`.
 ///
 /// # Errors
 /// The folder does not exist or cannot be entered.
@@ -38,16 +38,16 @@ pub fn specs(apps: &[AppMount], rules: &WsgiRules) -> Result<Vec<Spec>, StartErr
     Ok(apps.iter().map(|mount| spec(&mount.app)).collect())
 }
 
-/// A bare name is looked up in PATH. A relative path means our own current directory, not the child's.
+/// A bare name is looked up in PATH. A relative path is below our own current directory, not the child's.
 fn absolute(python: &Path) -> PathBuf {
     match python.components().count() {
         1 => python.to_owned(),
-        // Symbolic links are kept: Python finds its virtual environment by the path of the link.
+        // Symbolic links are not resolved: Python finds its virtual environment by the path of the link.
         _ => std::path::absolute(python).unwrap_or_else(|_| python.to_owned()),
     }
 }
 
-/// The interpreter of the active virtual environment, else of one beside the application, else `python3` from PATH.
+/// The interpreter of the active virtual environment, else of .venv or venv in `folder`, else `python3` from PATH.
 fn find(folder: &Path, active: Option<PathBuf>) -> PathBuf {
     let beside = [".venv", "venv"].map(|name| folder.join(name));
     let environments = active.into_iter().chain(beside);

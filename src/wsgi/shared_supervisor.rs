@@ -1,8 +1,8 @@
-//! The supervisor as the threads of an engine share it: behind a lock, with a condition variable for threads that wait
-//! for a worker.
+//! Lets the threads of an engine share the supervisor: a lock, and a condition variable for threads that wait for a
+//! worker.
 //!
-//! The event engine is the only user of its lock and never blocks on it. In the threaded engines one thread waits for
-//! the descriptors of the supervisor; the threads of clients wait for the condition variable.
+//! The event engine has one thread, so it never waits for the lock. In the threaded engines one thread waits for the
+//! supervisor's descriptor, and the threads that serve clients wait for the condition variable.
 
 use crate::start_error::StartError;
 use crate::sync;
@@ -39,7 +39,7 @@ impl SharedSupervisor {
         sync::lock(&self.supervisor)
     }
 
-    /// Lets the supervisor look at what has happened, and wakes threads that wait for a worker.
+    /// As `Supervisor::turn`, and wakes threads that wait for a worker.
     pub fn turn(&self, now: Instant) {
         let mut supervisor = self.lock();
         supervisor.turn(now);
@@ -54,7 +54,7 @@ impl SharedSupervisor {
         next
     }
 
-    /// Waits for a free worker, for `left` at most; `None` when that time is over.
+    /// Waits for a free worker, for `left` at most. `None`: that time is over.
     pub fn lease_within(
         &self,
         pool: usize,
@@ -81,8 +81,8 @@ impl SharedSupervisor {
     /// Reads from the stream of a thread.
     ///
     /// # Errors
-    /// `ConnectionReset`: the worker ended and had not begun with the request. The kernel says the same when the request
-    /// is still in the socket (unix(7)); here it was still in the worker's inbox.
+    /// `ConnectionReset`: the worker ended before it took up the request. The kernel returns this if the request is
+    /// still in the socket (unix(7)); here the request was still in the worker's inbox.
     pub fn read(&self, lease: &Lease, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize> {
         match read_with_files(&lease.socket, room, files)? {
             0 if self.lock().has_not_begun(lease) => Err(io::ErrorKind::ConnectionReset.into()),
@@ -90,8 +90,7 @@ impl SharedSupervisor {
         }
     }
 
-    /// Wakes all threads that wait for a worker, if a ticket was woken. Which ticket it was concerns the event engine
-    /// only.
+    /// If a ticket was woken, wakes all threads that wait for a worker: each checks whether it was its own.
     fn notify(&self, mut supervisor: MutexGuard<'_, Supervisor>) {
         if !supervisor.take_woken().is_empty() {
             drop(supervisor);

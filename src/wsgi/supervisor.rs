@@ -1,5 +1,5 @@
-//! Which workers there are, which threads are free, which requests wait, which workers have to end. It never waits
-//! itself: an engine waits for its one descriptor and its deadline, and then calls `turn`.
+//! Starts the workers, gives their threads to requests, and ends workers. It never waits: an engine waits for the
+//! supervisor's descriptor and deadline, and then calls `turn`.
 //!
 //! ```text
 //!             READY of each thread          worn out, or a newer generation is ready
@@ -8,11 +8,11 @@
 //!     ▼                             ▼                                        ▼                       ▼
 //!  tried again, later             Stuck ── idle ──► Ending ──► killed      Ending               it ends by itself
 //! ```
-//! A worker whose socket breaks, or that sends something that is not a frame, is `Crashed`: it is killed soon
-//! if it does not end by itself.
+//! If a worker's socket breaks, or a worker sends something that is not a frame, the worker is `Crashed`: it is killed
+//! soon if it does not end by itself.
 //!
 //! A `Lease` is the right to a thread's stream for one request. While a thread works on one request, others may be in
-//! its inbox. It takes them up one after another, and each gets its own lease when its turn comes.
+//! its inbox. The thread takes them up one after another, and each gets its own lease when the thread has taken it up.
 
 mod ending;
 mod requests;
@@ -37,12 +37,12 @@ use std::time::{Duration, Instant};
 /// How many epoll tokens belong to one worker: one for each thread's socket, and `PROCESS` for its other descriptors.
 const STRIDE: usize = 1024;
 const PROCESS: usize = STRIDE - 1;
-/// How long a stuck worker has to dump its stacks before it is killed.
+/// How long a stuck worker may take to print its stacks before it is killed.
 const DUMP: Duration = Duration::from_millis(250);
 /// How long a worker may take to end once its sockets are closed.
 const LEAVE: Duration = Duration::from_secs(10);
 
-/// How many events are taken at once.
+/// Most events taken in one epoll_wait.
 const EVENTS: usize = 64;
 const NO_TIME: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -51,9 +51,9 @@ pub struct Supervisor {
     poll: OwnedFd,
     pools: Vec<Pool>,
     workers: Slab<Worker>,
-    /// Tickets that may get a thread now, for `take_woken`.
+    /// Tickets that may get a thread now. `take_woken` returns them.
     woken: Vec<Ticket>,
-    /// Tickets whose requests a worker had taken up before it ended.
+    /// Tickets of requests that a worker had taken up before it ended. `lease` answers `Lost` for them.
     lost: Vec<Ticket>,
     /// Something has changed: the next turn is due at once.
     changed: bool,
@@ -73,7 +73,7 @@ impl Supervisor {
         })
     }
 
-    /// Starts every worker and waits until all are ready. Nothing is served yet: this is the only place that waits.
+    /// Starts every worker and waits until all are ready. It may wait: no client is served yet.
     ///
     /// # Errors
     /// An application cannot be imported, or an interpreter cannot be started: exit code 3.
@@ -99,7 +99,7 @@ impl Supervisor {
         watch::wait(self.poll.as_fd(), left)
     }
 
-    // ---- what happens to workers
+    // ---- events and deadlines of workers
 
     /// When the next turn is due, even if the descriptor is not readable.
     pub fn deadline(&self) -> Option<Instant> {
@@ -108,7 +108,7 @@ impl Supervisor {
         pauses.chain(workers).min()
     }
 
-    /// As `deadline`, but `now` while output has to be read or something has changed.
+    /// As `deadline`, but `now` if there is output to read or something has changed.
     pub fn next_turn(&self, now: Instant) -> Option<Instant> {
         let has_output = self.workers.iter().any(|(_, worker)| worker.has_output);
         if has_output || self.changed { Some(now) } else { self.deadline() }
@@ -137,14 +137,14 @@ impl Supervisor {
         }
     }
 
-    /// Imports every application again. The old workers serve until the new ones are ready. A reload that is still
-    /// under way is given up: its import may hang, and it may have read sources that have changed since.
+    /// Imports every application again. The old workers serve until the new ones are ready. If an earlier reload is not
+    /// finished, it is given up: its import may hang, and it may have read sources that have changed since.
     pub fn reload(&mut self, now: Instant) {
         self.changed = true;
         for index in 0..self.pools.len() {
             let pool = &mut self.pools[index];
             pool.reload_asked = true;
-            // At start there are no older workers to go back to.
+            // While the first workers start, there are no older workers to go back to.
             if pool.proven == 0 {
                 continue;
             }
@@ -161,7 +161,7 @@ impl Supervisor {
     pub fn stop(&mut self, now: Instant) {
         self.stopping = true;
         self.retire_all(now, |_| true);
-        // No session will ask for the answers to requests that threads have taken up.
+        // No session will read the answers to requests that threads have taken up from their inboxes.
         for next in self.workers.iter_mut().flat_map(|(_, worker)| &mut worker.threads).flat_map(|at| &mut at.next) {
             *next = None;
         }
@@ -213,14 +213,14 @@ impl Supervisor {
         if let State::Stuck { kill_at } = worker.state
             && kill_at <= now
         {
-            self.cut_stuck(key, "because its other requests have had their time", now);
+            self.cut_stuck(key, "because its other requests take too long", now);
         }
         let worker = &mut self.workers[key];
         if let State::Ending { kill_at } | State::Crashed { kill_at } = &mut worker.state
             && *kill_at <= now
         {
             worker.process.signal(Signal::KILL);
-            // A process in an uninterruptible call ends later. Nothing more can be done until then.
+            // A process in an uninterruptible system call ends only after the call. Send the signal again later.
             *kill_at = now + LEAVE;
         }
         if worker.has_output {
@@ -242,7 +242,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts workers where there are fewer than wanted.
+    /// Starts workers until the pool has as many as it should have.
     fn start_missing(&mut self, index: usize, now: Instant) {
         let pool = &mut self.pools[index];
         if self.stopping || pool.pause.is_some_and(|until| until > now) {
@@ -312,8 +312,8 @@ impl Supervisor {
     /// Reads the first frame of a thread that is starting.
     fn read_greeting(&mut self, seat: Seat, now: Instant) {
         let worker = &mut self.workers[seat.worker];
-        // The worker has failed already. The end of its stream must not be counted as another failure, perhaps of a
-        // newer generation.
+        // The worker has failed already. The end of its stream must not count as another failure: the pool may have
+        // begun a newer generation since.
         if worker.state != State::Starting {
             unwatch(&self.poll, &*worker.threads[seat.thread].socket);
             return;
@@ -360,7 +360,7 @@ impl Supervisor {
                 worker.pool == index && (worker.state == State::Worn || is_older)
             });
         } else {
-            // One new worker replaces one worn worker; the others wait for theirs.
+            // One new worker replaces one worn worker. Each other worn worker waits for another new one.
             let mut worn =
                 self.workers.iter().filter(|(_, worker)| worker.pool == index && worker.state == State::Worn);
             if let Some((key, _)) = worn.next() {

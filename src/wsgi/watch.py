@@ -1,6 +1,6 @@
-"""Runs in a thread of the first worker with --wsgi-reload: asks the server to reload when a source has changed.
+"""With --wsgi-reload, runs in a thread of one worker. When a source has changed, it sends the server SIGHUP.
 
-Two global names are given: `folder` is the application's folder, `server` the pid of the server.
+Two globals are set by worker.py: `folder` is the application's folder, `server` is the pid of the server.
 """
 import os
 import signal
@@ -9,7 +9,7 @@ import time
 
 
 def sources():
-    """The time of every loaded module and of every source below `folder`. Virtual environments are left out."""
+    """The modification time of every loaded module and of every source below `folder`, without virtual environments."""
     files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
     for top, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name[0] != "." and not os.path.exists(top + "/" + name + "/pyvenv.cfg")]
@@ -27,7 +27,7 @@ seen = sources()
 while os.getppid() == server:
     time.sleep(0.5)
     now = sources()
-    # A module that was loaded since is not a change; a new source in the folder is.
+    # A newly loaded module is no change, but a new source in the folder is.
     if any(seen.get(file) != now[file] for file in now if file in seen or file.startswith(folder)):
         os.kill(server, signal.SIGHUP)
     seen = now

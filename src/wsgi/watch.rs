@@ -14,7 +14,7 @@ pub fn wait(fd: BorrowedFd<'_>, left: Option<Duration>) -> io::Result<()> {
     poll::wait(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], left)
 }
 
-/// How many descriptors one read can take. The kernel closes the others.
+/// Most descriptors that one read can take. The kernel closes any others.
 const FILES: usize = 4;
 
 /// Reads from a worker's stream, and takes the descriptors that come with the bytes.
@@ -31,7 +31,7 @@ pub fn read_with_files(socket: impl AsFd, room: &mut [u8], files: &mut Vec<Owned
     Ok(message.bytes)
 }
 
-/// Adds what has arrived to `said` and `files`. False when nothing had.
+/// Reads once, and appends to `said` and `files`. False: nothing has arrived, or the stream has ended.
 pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>, files: &mut Vec<OwnedFd>) -> bool {
     let mut room = [0; 16 * 1024];
     let count = read_with_files(socket, &mut room, files).unwrap_or(0);
@@ -39,7 +39,7 @@ pub fn receive(socket: &OwnedFd, said: &mut Vec<u8>, files: &mut Vec<OwnedFd>) -
     count > 0
 }
 
-/// Registers a descriptor edge-triggered: after an event it has to be read until nothing is left.
+/// Registers a descriptor edge-triggered: after an event, read until nothing is left.
 pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
     let flags = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
     if let Err(error) = epoll::add(poll, fd, EventData::new_u64(token as u64), flags) {
@@ -48,7 +48,7 @@ pub fn watch(poll: &OwnedFd, fd: impl AsFd, token: usize) {
 }
 
 pub fn unwatch(poll: &OwnedFd, fd: impl AsFd) {
-    // It fails only when the descriptor is not registered.
+    // Fails only if the descriptor is not registered.
     let _ = epoll::delete(poll, fd);
 }
 

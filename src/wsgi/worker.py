@@ -1,16 +1,19 @@
 """The worker: imports one WSGI application (PEP 3333). Each of its threads calls it for one request at a time.
 
-It speaks no HTTP: the server parses, buffers, frames and sends. Each thread has a stream to the server, in both directions; the
-first thread's stream was standard input. A frame on it is a header of 16 bytes (kind and serial, length of A, length of B), A,
-and B. Each thread also has an inbox, a stream of slots of SLOT bytes. A slot holds a REQUEST that fits, or zeros: then the
-next frame comes over the stream.
+The worker knows no HTTP: the server parses, buffers, frames and sends. Each thread has a stream to the server, for both
+directions. The first thread's stream was standard input. A frame on a stream is a header of 16 bytes (kind and serial,
+length of A, length of B), then A, then B. Each thread also has an inbox, a stream of slots of SLOT bytes. A slot holds
+a whole REQUEST, or only zeros: then the next frame comes over the thread's stream.
     to the worker    CONFIG   A: pairs. With it come the lifeline, all inboxes, and the streams of the other threads.
-                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body. SPOOLED: the body is the file that comes with it.
+                     REQUEST  A: environ as NAME\\0VALUE\\0..., B: the body.
+                     SPOOLED  A: environ. The body is the file that comes with the frame.
                      CANCEL   The client has left: stop before the next chunk.
-    to the server    READY    The application is imported. FAILED: it is not; A says why, and the process ends.
+    to the server    READY    The application is imported.
+                     FAILED   The import failed. A says why, and the process ends.
                      FULL     A: head (STATUS\\0NAME\\0VALUE\\0...), B: the whole body. The thread is free.
                      DATA     A: head, in the first one; B: a piece of the body.
-                     FILE     A: head. The body is the file that comes with it; in place of B's length: its offset.
+                     FILE     A: head. The body is the file that comes with the frame. Its offset is in the place of
+                              the length of B.
                      LAST     The body is complete, but close() has not been called yet.
                      END      The body is complete, and close() has been called. The thread is free.
                      ABORT    The application failed in the middle of the body. The thread is free.
@@ -75,7 +78,7 @@ class Link:
                 a, b = self.slot[16:16 + a], self.slot[16 + a:16 + a + b]
             else:
                 word, a, b = self.read_frame()
-            if word & 255 != CANCEL:  # a CANCEL here is for the request before, and too late
+            if word & 255 != CANCEL:  # a CANCEL here is for the previous request, which is finished already
                 self.serial = word & ~255
                 return word & 255, a, b
 
@@ -95,8 +98,8 @@ class Link:
 
 
 def real(file):
-    """Descriptor and position of a regular file. None for a subclass, whose read() may differ, and for a file whose size is
-    0: those in /proc have content all the same."""
+    """Descriptor and position of a regular file, or None. None for a subclass, since its read() may differ. None for a
+    file of size 0, since files in /proc have size 0 and content."""
     raw = file.raw if type(file) in (io.BufferedReader, io.BufferedRandom) else file
     if type(raw) is not io.FileIO or not os.path.isfile(raw.fileno()) or not os.path.getsize(raw.fileno()):
         return None
@@ -142,7 +145,7 @@ class Exchange:
             self.link.send(DATA, b"" if self.begun else self.take_head(), data)
 
     def send(self, result):
-        """Sends what the application returned. True if that was a FULL: the server knows that the thread is free."""
+        """Sends what the application returned. True if it was sent as FULL: then the thread is free for the server."""
         kind = type(result)
         if kind in (list, tuple) and not self.begun and (len(result) == 1 or sum(map(len, result)) <= WHOLE):
             body = result[0] if len(result) == 1 else b"".join(result)
@@ -165,12 +168,12 @@ class Exchange:
             if not self.begun:
                 self.link.send(DATA, self.take_head())
             if not free and hasattr(result, "close") and b"\0content-length\0" not in self.head.lower():
-                self.link.send(LAST)  # without a length, the client would wait for close() to see the end
+                self.link.send(LAST)  # without a Content-Length, the client would wait until close() has returned
         except BaseException:  # SystemExit and KeyboardInterrupt too: they come from the application
             outcome = ABORT if self.begun else ERROR
             if not self.over:
                 report()
-        self.over = True  # a write() from now on, in another thread, would become part of another response
+        self.over = True  # a later write(), from another thread, would become part of the next response
         try:
             if hasattr(result, "close"):
                 result.close()
@@ -217,13 +220,13 @@ def serve(link, app, base):
             environ = body = None  # a large body is not kept until the next request
             for stream in STREAMS:
                 ignore_closed(stream.flush)
-    except BaseException:  # a fault of this file: without the exit, requests would wait for a thread that is gone
+    except BaseException:  # an error in this file: without the exit, requests would wait for a thread that has ended
         report()
         os._exit(1)
 
 
 def ignore_in_worker(number, _):
-    if os.getpid() != PID:  # a forked child ends by the signal; the worker ignores it, since the server drains its workers
+    if os.getpid() != PID:  # a forked child ends; the worker ignores the signal, since the server ends it after its requests
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -232,7 +235,7 @@ def main(link):
     config = link.read_frame()[1]
     (lifeline, *files), link.files = link.files, []
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, PID)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server ends, SIGIO ends this process, whatever it does
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, os.O_ASYNC)  # when the server ends, SIGIO ends this process, even in a computation
     if select.select([lifeline], [], [], 0)[0]:
         os._exit(0)  # the server has ended already
     pairs = iter(os.fsdecode(bytes(config)).split("\0"))

@@ -1,4 +1,4 @@
-//! One worker as the supervisor sees it: its process, its threads, and what each thread is doing.
+//! The supervisor's data for one worker: its process, its threads, and what each thread is doing.
 
 use crate::wsgi::frames::{FromWorker, Piece, Reader};
 use crate::wsgi::inbox::Inbox;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many reads of an answer that nobody wants are made in one turn.
+/// Most reads in one turn for an answer whose client has left.
 const READS: usize = 16;
 
 #[derive(Debug)]
@@ -21,15 +21,15 @@ pub struct Worker {
     pub generation: u32,
     pub state: State,
     pub threads: Vec<Thread>,
-    /// How many requests it may still take before it is replaced; `None` for any number.
+    /// How many more requests the worker may take before it is replaced. `None`: no limit.
     pub left: Option<u64>,
-    /// It watches the sources for changes (`--wsgi-reload`).
+    /// The worker watches the sources for changes (`--wsgi-reload`).
     pub watches: bool,
-    /// Its output has to be read: lines, or the end of the process.
+    /// There is output to read, or the process has ended.
     pub has_output: bool,
-    /// If it is still importing then, its stacks are logged once.
+    /// If the worker is still importing at this time, its stacks are logged once.
     pub overdue: Option<Instant>,
-    /// How its process ended. The entry is kept while a request still waits for an answer from it.
+    /// How the process ended. After that, the entry stays while a session may still read an answer from its sockets.
     pub ended: Option<String>,
 }
 
@@ -37,20 +37,21 @@ pub struct Worker {
 pub enum State {
     Starting,
     Serving,
-    /// It has taken as many requests as it may, and serves until a new worker has taken its place.
+    /// The worker has taken as many requests as it may. It serves until a new worker has taken its place.
     Worn,
-    /// It takes no new request, and ends when the last one is finished.
+    /// The worker takes no new request, and ends when its last request is finished.
     Retiring,
-    /// A request in it makes no progress. It takes no new request; when the others are finished it is killed, or at
-    /// `kill_at`.
+    /// A request in the worker makes no progress. The worker takes no new request. It is killed when its other requests
+    /// are finished, at `kill_at` at the latest.
     Stuck {
         kill_at: Instant,
     },
-    /// It ends by itself, or is killed at `kill_at`.
+    /// The worker should end by itself. If not, it is killed at `kill_at`.
     Ending {
         kill_at: Instant,
     },
-    /// Its socket broke, or it sent something that is not a frame: it has ended, or is killed at `kill_at`.
+    /// The worker's socket broke, or the worker sent something that is not a frame. If it still runs, it is killed at
+    /// `kill_at`.
     Crashed {
         kill_at: Instant,
     },
@@ -61,21 +62,21 @@ pub struct Thread {
     pub socket: Arc<OwnedFd>,
     pub inbox: Inbox,
     pub duty: Duty,
-    /// The requests behind the one of `duty`, in their order, taken up by the thread or still in the inbox. `None`: the
-    /// client has left.
+    /// The requests after the one of `duty`, in their order: taken up by the thread, or still in the inbox. `None`: the
+    /// request's client has left.
     pub next: VecDeque<Option<Ticket>>,
 }
 
 #[derive(Debug)]
 pub enum Duty {
-    /// It has not sent READY yet; the bytes that it has sent.
+    /// The thread has not sent READY yet. The bytes that it has sent so far.
     Starting(Vec<u8>),
     Idle,
-    /// A session has it, for this request.
+    /// A session has leased the thread for this request.
     Leased(Ticket),
-    /// The request came from the inbox. Its session has been woken, and has not asked for its lease yet.
+    /// The thread has taken this request from its inbox. The session has been woken, and has not called `lease` yet.
     Due(Ticket, Received),
-    /// It finishes a request whose client has left; `until` is the timeout.
+    /// The thread finishes a request whose client has left. If it does not finish by `until`, the worker is stuck.
     Finishing {
         unsent: Vec<u8>,
         received: Received,
@@ -87,17 +88,17 @@ pub enum Duty {
 /// How far a thread is with a request whose client has left.
 #[derive(Debug)]
 pub enum DrainProgress {
-    /// It is finished; what was received behind the end of the answer.
+    /// The request is finished. The bytes received after the end of its answer.
     Free(Received),
-    /// It sent something that is not a frame.
+    /// The worker sent something that is not a frame.
     Broken,
     /// Nothing more can be read now.
     Waiting,
-    /// There may be more to read, in the next turn.
+    /// The reads of this turn are used up: go on in the next turn.
     More,
 }
 
-/// What a thread that is starting has sent.
+/// The first frame of a thread that is starting, if it has arrived.
 #[derive(Debug)]
 pub enum Greeting {
     None,
@@ -109,7 +110,7 @@ impl Thread {
     /// Reads the first frame, READY or FAILED, of a thread that is starting.
     pub fn greeting(&mut self) -> Greeting {
         let Duty::Starting(said) = &mut self.duty else { return Greeting::None };
-        // Room for the largest frame: neither READY nor FAILED has content.
+        // READY and FAILED have no content, so this is more than their largest frame.
         while said.len() < 2 * 1024 * 1024 && receive(&self.socket, said, &mut Vec::new()) {}
         match Reader::default().next(said) {
             Ok(None) => Greeting::None,
@@ -123,7 +124,8 @@ impl Thread {
         }
     }
 
-    /// Sends what is unsent of a request whose client has left and reads its answer away, at most `READS` reads.
+    /// For a request whose client has left: sends the rest of the request, and reads and drops the answer, with at most
+    /// `READS` reads.
     pub fn finish_request(&mut self) -> DrainProgress {
         let Duty::Finishing { unsent, received, reader, .. } = &mut self.duty else { return DrainProgress::Waiting };
         for _ in 0..READS {
@@ -159,7 +161,7 @@ impl Thread {
 }
 
 impl Worker {
-    /// When the supervisor has to look at it, even if nothing is readable.
+    /// When the supervisor has to check this worker, even if nothing is readable.
     pub fn deadline(&self) -> Option<Instant> {
         let kill_at = match self.state {
             State::Stuck { kill_at } | State::Ending { kill_at } | State::Crashed { kill_at }
@@ -177,32 +179,32 @@ impl Worker {
         kill_at.into_iter().chain(overdue).chain(self.process.deadline()).chain(finishing).min()
     }
 
-    /// Whether it counts as one of the wanted workers: starting or serving, and of this generation.
+    /// Whether the worker counts towards the pool's number of workers: starting or serving, and of this generation.
     pub fn counts_for(&self, pool: usize, generation: u32) -> bool {
         let lasts = matches!(self.state, State::Starting | State::Serving);
         lasts && self.pool == pool && self.generation == generation
     }
 
-    /// Whether none of its threads has a request.
+    /// Whether none of the worker's threads has a request.
     pub fn is_idle(&self) -> bool {
         self.busy_threads() == 0
     }
 
-    /// How many of its threads have a request. A thread whose request is stuck counts no more.
+    /// How many threads have a request. A thread with a stuck request does not count.
     pub fn busy_threads(&self) -> usize {
         self.threads.iter().filter(|thread| !matches!(thread.duty, Duty::Starting(_) | Duty::Idle)).count()
     }
 
-    /// Whether a session may still want an answer from it.
+    /// Whether a session may still want an answer from this worker.
     pub fn is_awaited(&self) -> bool {
         !self.is_idle() || self.threads.iter().any(|thread| !thread.next.is_empty())
     }
 
-    /// Shuts its streams down, also for children that the worker has forked. Requests in its inboxes can still be
+    /// Shuts the streams down, also for children that the worker has forked. Requests in the inboxes can still be
     /// recalled.
     pub fn shut_streams(&mut self) {
         for thread in &self.threads {
-            // It fails when the other side has closed already.
+            // Fails if the other side has closed already.
             let _ = rustix::net::shutdown(&*thread.socket, Shutdown::Both);
         }
     }

@@ -1,4 +1,4 @@
-//! The flags about upstreams, and about the proxies in front of this server.
+//! The flags for upstreams, and for the proxies in front of this server.
 
 use crate::config::args::values::choice;
 use crate::config::proxy::{Mount, PathRule, ProxyRules, Rewrite, TrustedProxy};
@@ -12,57 +12,64 @@ use std::time::Duration;
 pub(super) struct ProxyArgs {
     /// Let other servers answer below a prefix, repeatable
     ///
-    /// /api=http://127.0.0.1:8000 passes /api/x on as it is. A path behind the port, even if it is only /, replaces the
-    /// prefix: /api=http://127.0.0.1:8000/v1 makes /api/x to /v1/x, /api/ to /v1/ and /api to /v1; with /v1/ at the end of
-    /// the URL /api is /v1/, too, and the rest is the same. unix:/run/app.sock is a socket in the file system.
-    /// Several upstreams, with commas or by repeating the prefix, share the requests; one that fails is avoided for
-    /// five seconds. Each address of a name is an upstream. Names are looked up again every 30 seconds and when an upstream
-    /// cannot be reached; while one is not found its addresses from before are used, and without any it is a 502. The rest
-    /// of the path passes as it came, and Host too.
+    /// With /api=http://127.0.0.1:8000 the upstream gets /api/x unchanged. If the URL has a path, even only /, that
+    /// path replaces the prefix: with /api=http://127.0.0.1:8000/v1, /api/x becomes /v1/x, /api/ becomes /v1/ and /api
+    /// becomes /v1. If the URL ends in /v1/, /api becomes /v1/ too. The rest of the path and Host are passed on
+    /// unchanged. unix:/run/app.sock is a socket in the file system.
+    ///
+    /// Several upstreams share the requests. Separate them by commas, or repeat the prefix. An upstream that fails is
+    /// avoided for five seconds.
+    ///
+    /// If the host is a name, each of its addresses is an upstream. The name is looked up again every 30 seconds, and
+    /// when an upstream cannot be reached. While it cannot be found, its last addresses are used. Without any, requests
+    /// get 502.
     #[arg(long, value_name = "/PREFIX=URL,..", value_delimiter = None)]
     pub(super) proxy: Vec<Mount>,
 
-    /// Which paths reach an upstream
+    /// Which paths are passed to an upstream
     #[arg(long, value_name = "RULE", value_enum, default_value = "strict")]
     pub(super) proxy_path: PathRule,
 
-    /// Whether an upstream's own places are named as clients find them here
+    /// Whether an upstream's paths in its responses are rewritten to those of this server
     ///
-    /// With on, Location, Content-Location and Refresh lead below the prefix when they are for a path below the one that
-    /// replaces it, be it bare, under the request's Host, or under the upstream's own URL. Path of Set-Cookie likewise; all
-    /// else comes back as the upstream wrote it. X-Forwarded-Prefix tells the upstream what was taken off the path; what is
-    /// below that already is left.
+    /// If the path of the URL has replaced the prefix, on puts the prefix back in Location, Content-Location and
+    /// Refresh: in a bare path, in a URL with the request's Host, and in one with the upstream's own host. Also in the
+    /// Path of Set-Cookie. Nothing else is changed. X-Forwarded-Prefix tells the upstream which prefix was removed.
+    /// Paths that begin with the prefix already are left as they are.
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true, default_value = "on")]
     pub(super) proxy_rewrite: Rewrite,
 
-    /// Gather request bodies before an upstream sees them
+    /// Receive whole request bodies before an upstream sees them
     ///
-    /// In memory, and beyond 1 MiB in a temporary file. Without it they are passed on as they arrive.
+    /// Up to 1 MiB is kept in memory, more in a temporary file. Without this flag, bodies are passed on as they arrive.
     #[arg(long)]
     pub(super) proxy_buffer: bool,
 
     /// Time to connect to an upstream
     ///
-    /// Beyond it the next upstream is tried. If there is none, the request is answered 504. Several addresses of one name
-    /// share it.
-    // Three retransmissions of a SYN; a server nearby answers in a millisecond.
+    /// After that time the next upstream is tried. If there is none, the request gets 504. All addresses of one name
+    /// share this time.
+    // Enough for at least two retransmissions of a SYN (after 1 s and 3 s). A server nearby answers in a millisecond.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::timeout)]
     pub(super) proxy_connect_timeout: Duration,
 
-    /// How long an upstream, or a tunnel through it, may be silent
+    /// How long an upstream, or a tunnel through it, may send nothing
     ///
-    /// Beyond it the request is answered 504; if the answer has begun already, the connection is closed.
-    // The default of nginx and most balancers.
+    /// After that time the request gets 504. If the response has begun already, the connection is closed.
+    // The default of nginx and most load balancers.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
     pub(super) proxy_timeout: Duration,
 
     /// Proxy in front of this server, repeatable: an address or a network such as 10.0.0.0/8
     ///
-    /// The client's address, in the access log and for Python applications, is then the last in X-Forwarded-For that is
-    /// not itself trusted, or the first if all are; the proxy's own, if there is none or something else stands there.
-    /// Applications also get the scheme, host, port and prefix of X-Forwarded-Proto, -Host, -Port and -Prefix, each if it is
-    /// valid; of several values the last. These fields, Forwarded, X-Real-IP and fields like them reach upstreams, with this
-    /// server's own X-Forwarded-* and Forwarded added. From any other address nothing of these fields passes.
+    /// If a request comes from such a proxy, the client's address (in the access log and for Python applications) is
+    /// the last one in X-Forwarded-For that is not a trusted proxy, or the first if all are. If that field is missing
+    /// or invalid, it is the proxy's own address.
+    ///
+    /// Applications also get the scheme, host, port and prefix from X-Forwarded-Proto, -Host, -Port and -Prefix, each
+    /// if it is valid. Of several values the last is used. Upstreams get these fields, Forwarded, X-Real-IP and similar
+    /// ones, and this server's own X-Forwarded-* and Forwarded are added. From any other address, none of these fields
+    /// is passed on.
     #[arg(long, value_name = "IP|CIDR")]
     pub(super) trusted_proxy: Vec<TrustedProxy>,
 }
@@ -85,9 +92,10 @@ impl ValueEnum for PathRule {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        const STRICT: &str = "All but those that some server could read as a .. or as below another prefix, such as \
-                              /a/..;/b and /a/..%252fb";
-        const RAW: &str = "All without a segment .. as RFC 3986 reads it, for upstreams known to read nothing else";
+        const STRICT: &str = "All except those that some servers would read as containing .. or as below another prefix, such \
+                              as /a/..;/b and /a/..%252fb";
+        const RAW: &str =
+            "All without a .. segment as defined by RFC 3986. Only for upstreams that read paths in no other way";
         Some(match self {
             PathRule::Strict => choice("strict", STRICT),
             PathRule::Raw => choice("raw", RAW),

@@ -1,4 +1,4 @@
-//! The flags about the whole server: its limits, its timeouts and its engine.
+//! The flags for the whole server: limits, timeouts and the engine.
 
 use crate::config::args::values::{choice, defaults};
 use crate::config::server::{Engine, Limits, Timeouts};
@@ -13,54 +13,56 @@ use std::time::Duration;
 pub(super) struct LimitArgs {
     /// Largest request head (line and fields)
     ///
-    /// Beyond it the request is answered 431.
-    // Twice what Apache and nginx take for a single line, so that large cookies pass. Node.js allows the same.
+    /// A request with a larger head gets 431.
+    // Twice what Apache and nginx accept for a single line, so that large cookies fit. Node.js has the same limit.
     #[arg(long, value_name = "SIZE", default_value = "16K", value_parser = memory_size)]
     pub(super) max_header_size: usize,
 
     /// Most header fields in a request
     ///
-    /// Beyond it the request is answered 431.
-    // A browser sends about 20, a chain of proxies a dozen more. Apache and hyper stop at 100 too.
+    /// A request with more fields gets 431.
+    // A browser sends about 20, and a chain of proxies adds a dozen. Apache and hyper have the same limit.
     #[arg(long, value_name = "COUNT", default_value = "100", value_parser = count)]
     pub(super) max_fields: usize,
 
     /// Longest request target (path and query)
     ///
-    /// Beyond it the request is answered 414.
-    // RFC 9112 section 3 asks for 8000 bytes at least.
+    /// A request with a longer target gets 414.
+    // RFC 9112, section 3, recommends 8000 bytes at least.
     #[arg(long, value_name = "SIZE", default_value = "8K", value_parser = memory_size)]
     pub(super) max_target_length: usize,
 
     /// Largest request body; 0 means no limit
     ///
-    /// Beyond it the request is answered 413. An upload goes to disk, not to memory, so this guards the disk.
+    /// A request with a larger body gets 413. Uploads go to disk, not to memory, so this guards the disk.
     // `u64::MAX` means no limit.
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = body_size)]
     pub(super) max_body_size: u64,
 
     /// Most connections open at once
     ///
-    /// Beyond it an idle connection is closed for a new client; while none is idle, the client waits in the system's
-    /// queue.
-    // With the largest head in every buffer this is 160 MB, which a small machine still has.
+    /// At the limit, an idle connection is closed for each new client. While none is idle, the client waits in the
+    /// system's queue.
+    // If every connection holds a head of the largest size, this takes 160 MB, which a small machine still has.
     #[arg(long, value_name = "COUNT", default_value = "10000", value_parser = count)]
     pub(super) max_connections: usize,
 
-    /// Memory for files served lately; 0 keeps none
+    /// Memory for recently served files; 0 keeps none
     ///
-    /// Small files are kept whole, larger ones open, and both with their compressed form. They are checked against the
-    /// disk once in a turn of the loop.
-    // A thousand pages of the usual size with their compressed forms; less than one browser tab.
+    /// The content of small files is kept. Larger files are kept open. Compressed forms are kept for both. Before a
+    /// file is used, it is checked for changes, at most once per turn of the event loop.
+    // Enough for a thousand pages of the usual size with their compressed forms, and less than one browser tab takes.
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = cache_size)]
     pub(super) cache_size: usize,
 
-    /// Most bytes in temporary files, of all clients together
+    /// Most bytes in temporary files, for all clients together
     ///
-    /// What clients take slowly of upstreams' and applications' answers, and bodies that are gathered for them, go there when
-    /// they are large. At the limit an answer waits for its client, and a request is answered 503. With 0 there are no such
-    /// files. The files are in TMPDIR, which may be memory. One answer takes 1 GiB at most.
-    // Four of the largest answers, or bodies of the largest size.
+    /// If an upstream or application sends a large response faster than the client reads it, the rest waits in a
+    /// temporary file, up to 1 GiB for one response. So do large request bodies that are gathered for upstreams and
+    /// applications. At the limit, a response is received only as fast as its client reads it, and a request whose body
+    /// needs a file gets
+    /// 503. With 0 there are no temporary files. They are in TMPDIR, which may be in memory.
+    // Room for four responses or four request bodies of the largest size.
     #[arg(long, value_name = "SIZE", default_value = "4G", value_parser = units::size)]
     pub(super) spool_limit: u64,
 }
@@ -70,35 +72,37 @@ pub(super) struct LimitArgs {
 pub(super) struct TimeoutArgs {
     /// Time for a whole request head to arrive
     ///
-    /// Counted from its first byte, however steadily the rest arrives. Beyond it the request is answered 408.
-    // A head is one or two packets; 10 s covers several retransmissions on a bad line.
+    /// It counts from the first byte of the head, even if more bytes keep arriving. After that time the request gets
+    /// 408.
+    // A head is one or two packets, and 10 s are enough for several retransmissions on a bad line.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub(super) header_timeout: Duration,
 
     /// How long an idle connection is kept
-    // If the server closes an idle connection, a request may be on its way already: the client should close first.
-    // Balancers and proxies close after 60 s (AWS ALB, nginx's upstream pool); the server waits a little longer.
+    // If the server closes an idle connection, a request may be on its way already. So the client should close first.
+    // Load balancers and proxies close after 60 s (AWS ALB, nginx's upstream pool), so the server waits a little
+    // longer.
     #[arg(long, value_name = "TIME", default_value = "75s", value_parser = timeout)]
     pub(super) keep_alive_timeout: Duration,
 
     /// How long a request body may make no progress
     ///
-    /// Any byte that arrives restarts the time. Beyond it the request is answered 408.
-    // Half a minute outlasts a handover between mobile cells, the longest common silence of a live client.
+    /// Every byte that arrives restarts the time. After that time the request gets 408.
+    // Longer than a handover between mobile cells, the longest common pause of a client that is still there.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(super) body_timeout: Duration,
 
     /// How long a response may make no progress
     ///
-    /// Any byte that the client takes restarts the time. Beyond it the connection is closed.
-    // As for the body, in the other direction.
+    /// Every byte that the client takes restarts the time. After that time the connection is closed.
+    // The same time as for the body, for the same reason.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = timeout)]
     pub(super) write_timeout: Duration,
 
     /// Time to finish requests in flight after SIGINT or SIGTERM
     ///
-    /// A second signal ends the server at once, and so does a time of 0.
-    // Docker kills 10 s after it has asked.
+    /// A second signal ends the server at once. With 0, the first signal does.
+    // Docker sends SIGKILL 10 s after SIGTERM.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration)]
     pub(super) grace_period: Duration,
 }

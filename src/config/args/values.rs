@@ -1,4 +1,4 @@
-//! Values as clap parses them, where it wants more than a function from text: the pure parsers are in `config`.
+//! Value parsers that need clap's own traits. The parsing functions themselves are in `config`.
 
 use crate::config::responses::ErrorPage;
 use crate::config::server::LogTarget;
@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// A group of flags with all its defaults, as on an empty command line.
+/// A group of flags with its defaults, as parsed from an empty command line.
 pub(super) fn defaults<A: clap::Args>() -> A {
     let command = A::augment_args(Command::new("defaults").no_binary_name(true));
     command
@@ -18,7 +18,7 @@ pub(super) fn defaults<A: clap::Args>() -> A {
         .expect("the defaults are constants, which a test has parsed")
 }
 
-/// One of the words that a flag takes.
+/// One of the possible values of a flag, with its help.
 pub(super) fn choice(name: &'static str, help: &'static str) -> PossibleValue {
     PossibleValue::new(name).help(help)
 }
@@ -43,7 +43,7 @@ pub(super) fn path_in_root() -> impl TypedValueParser<Value = Vec<u8>> {
     parsed(|text| site::path_in_root(text.as_bytes()))
 }
 
-/// Values that need not be UTF-8.
+/// A parser for values that need not be UTF-8.
 fn parsed<T: Clone + Send + Sync + 'static>(
     parse: fn(&OsStr) -> Result<T, &'static str>,
 ) -> impl TypedValueParser<Value = T> {

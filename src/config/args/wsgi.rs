@@ -1,4 +1,4 @@
-//! The flags about Python applications, and about directories that are served beside them.
+//! The flags for Python applications, and for directories that are served beside them.
 
 use crate::config::args::values::path;
 use crate::config::values;
@@ -12,14 +12,15 @@ use std::time::Duration;
 pub(super) struct WsgiArgs {
     /// Let a Python application answer below a prefix, repeatable
     ///
-    /// module:callable is its name, as in myproject.wsgi:application; module:factory() calls a function that returns
-    /// it. Without a prefix it answers at /, and no directory is served unless ROOT names one. Each application has
-    /// workers of its own.
+    /// The application is named as module:callable, such as myproject.wsgi:application, or as module:factory(), a
+    /// function that returns it. Without a prefix it answers at /, and no directory is served unless ROOT names one.
+    /// Each application has its own processes.
     #[arg(long, value_name = "[/PREFIX=]MODULE:CALLABLE")]
     pub(super) wsgi: Vec<AppMount>,
 
     /// Processes for each application
-    // One by default: an application may keep its state in memory. Only its author knows whether several are safe.
+    // One by default: an application may keep state in memory. Only its author knows whether several processes are
+    // safe.
     #[arg(long, value_name = "COUNT", default_value = "1", value_parser = workers)]
     pub(super) wsgi_workers: usize,
 
@@ -29,9 +30,9 @@ pub(super) struct WsgiArgs {
 
     /// How long a request may make no progress in an application
     ///
-    /// Beyond it the request is answered 504, the stacks of the process are logged, and another process takes its place.
-    /// The process ends when its other requests have ended.
-    // The time that nginx and most balancers wait for an answer.
+    /// After that time the request gets 504, the stacks of the process are logged, and another process takes its place.
+    /// The old process ends when its other requests have ended.
+    // nginx and most load balancers wait this long for an answer.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = values::timeout)]
     pub(super) wsgi_timeout: Duration,
 
@@ -43,8 +44,8 @@ pub(super) struct WsgiArgs {
 
     /// Requests that may wait for a process
     ///
-    /// Beyond it a request is answered 503 with Retry-After.
-    // The backlog of gunicorn.
+    /// Further requests get 503 with Retry-After.
+    // The same as gunicorn's backlog.
     #[arg(long, value_name = "COUNT", default_value = "2048", value_parser = queue)]
     pub(super) wsgi_queue: usize,
 
@@ -52,19 +53,19 @@ pub(super) struct WsgiArgs {
     #[arg(long, value_name = "DIR", value_parser = path())]
     pub(super) wsgi_chdir: Option<PathBuf>,
 
-    /// Import applications again when a source changes; SIGHUP does it at any time
+    /// Import applications again when a source changes; SIGHUP does so at any time
     ///
-    /// For development: it looks at the sources twice a second. If the import fails, the old processes stay.
+    /// For development: the sources are checked twice a second. If the import fails, the old processes stay.
     #[arg(long)]
     pub(super) wsgi_reload: bool,
 
-    /// Interpreter for applications [default: of $VIRTUAL_ENV, .venv, venv, or python3]
+    /// Interpreter for applications [default: that of $VIRTUAL_ENV, .venv or venv, or python3]
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub(super) python: Option<PathBuf>,
 
     /// Directory to serve as a site below a prefix, repeatable
     ///
-    /// For the files beside an application, such as /static=staticfiles.
+    /// For the files that belong to an application, as in --static /static=staticfiles.
     #[arg(long = "static", value_name = "/PREFIX=DIR")]
     pub(super) statics: Vec<SiteMount>,
 }

@@ -1,12 +1,13 @@
-//! The event engine's sockets to upstreams. Each is registered once, edge-triggered, with a token of its own, for as
-//! long as it is open. It is lent to one client at a time, or waits in the pool.
+//! The event engine's sockets to upstreams. Each is registered once, edge-triggered, with its own token, for as long as
+//! it is open. A link is lent to one client at a time, or waits in the pool.
 //!
 //! ```text
 //!  connect ─► lent to a client ──released──► idle in the pool ──taken──► lent
 //!  lease ───►        └─broken─► closed         └─readable, old─► closed
 //! ```
-//! The socket of a Python worker is leased for each request, and stays registered in between.
-//! A link is closed in phase 3 only, or while it is idle: no event of this turn can reach a new link with the same key.
+//! The socket of a Python worker is leased for each request, and stays registered between two leases.
+//! A link is added only in phase 3 of a turn, after all events are folded. So no event can reach a newer link with the
+//! same key.
 
 use crate::app::upstreams::{ConnectError, Reuse, Upstream};
 use crate::driver::{Connected, Handback};
@@ -56,10 +57,10 @@ impl<'a> Links<'a> {
         let link = self.links.get_mut(key)?;
         link.ready |= ready_bits(event);
         if link.owner.is_none() && link.ready & READABLE != 0 {
-            // It was closed, or sent something without being asked: it cannot be used again.
+            // The upstream closed the connection, or sent bytes without a request: do not use it again.
             match &link.socket {
                 UpstreamSocket::Leased(socket) => socket.on_unasked(now),
-                // Only to log what it has sent.
+                // Called only for its log line.
                 UpstreamSocket::Opened(connection) => drop(connection.is_fit()),
             }
             self.pool.retain(|idle| *idle != key);
@@ -69,7 +70,7 @@ impl<'a> Links<'a> {
         link.owner
     }
 
-    /// A connection to an upstream for a client: an idle one that is acceptable by `reuse`, else a new one.
+    /// Gets a connection to an upstream for a client: an idle one if `reuse` allows it, else a new one.
     pub fn connect(
         &mut self,
         to: &Upstream,
@@ -90,7 +91,7 @@ impl<'a> Links<'a> {
         Ok((key, Connected::New))
     }
 
-    /// A socket of a worker of this pool for a client.
+    /// Gets a socket to a worker of this pool for a client.
     ///
     /// # Errors
     /// As in `Workers::lease`.
@@ -130,13 +131,13 @@ impl<'a> Links<'a> {
         workers.leave(client, now);
     }
 
-    /// Takes the client's name off all links except `key`: a link may have been reserved for a request of the client
-    /// that another worker has now.
+    /// Makes the client the owner of no link except `key`. It may still own a link to the worker that first had its
+    /// request, if another worker has the request now.
     fn disown(&mut self, client: usize, key: Option<usize>, registry: &Registry) {
         let stale = self.links.iter_mut().filter(|(other, link)| Some(*other) != key && link.owner == Some(client));
         let readable = stale.filter_map(|(key, link)| {
             link.owner = None;
-            // Most likely it was closed. No other event will tell.
+            // Most likely the worker closed it. The edge has passed, so no other event will come.
             (link.ready & READABLE != 0).then_some(key)
         });
         for key in readable.collect::<Vec<_>>() {
@@ -152,11 +153,11 @@ impl<'a> Links<'a> {
         Ok(key)
     }
 
-    /// Closes a link. It is deregistered first: the supervisor may hold the same socket, so that closing ours would not
-    /// end the registration.
+    /// Closes a link. It is deregistered first: if the supervisor holds the same socket, dropping ours does not end the
+    /// registration.
     fn close(&mut self, key: usize, registry: &Registry) {
         let link = self.links.remove(key);
-        // It fails only if the socket is not registered.
+        // Fails only if the socket is not registered.
         let _ = registry.deregister(&mut SourceFd(&link.socket.as_fd().as_raw_fd()));
     }
 
@@ -174,7 +175,7 @@ impl<'a> Links<'a> {
                 };
             }
         };
-        // After a read that filled its room the bit is still set, whether or not there was more: look at the socket.
+        // After a read that filled the buffer the bit is still set, even if no bytes are left: ask the socket.
         let is_silent = link.ready & READ_CLOSED == 0 && (link.ready & READABLE == 0 || connection.is_fit());
         if !keep || !is_silent {
             return self.close(key, registry);

@@ -1,11 +1,11 @@
-//! The thread that looks up the names of upstreams: `app::upstreams::names` says when, this says how.
+//! The thread that looks up the names of upstreams. `app::upstreams::names` decides when; here is the system call.
 
 use crate::app::App;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::time::Instant;
 
-/// Starts the thread, if there is a name, and waits for the first answers, for some seconds at most.
+/// If an upstream has a name, starts the thread and waits for the first answers, a few seconds at most.
 ///
 /// # Errors
 /// No thread can be started.

@@ -1,7 +1,7 @@
-//! Idle connections to upstreams. The last used is taken first: it is the least likely to have been closed, and the
-//! others reach their age limit and are closed.
+//! Idle connections to upstreams. The most recently used is taken first: the upstream is least likely to have closed
+//! it. The others reach their age limit and are closed.
 //!
-//! Generic over what a connection is: a key for the event engine, a socket for the threaded ones.
+//! `T` is a key for the event engine, and a socket for the threaded engines.
 
 use crate::app::upstreams::Reuse;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Idle connections kept for one upstream: about as many as a loop can have in flight there.
 const PER_UPSTREAM: usize = 64;
 /// How long a connection may be idle. Servers close idle connections after different times (gunicorn 2 s, Node.js 5 s,
-/// nginx 75 s). A closed connection is noticed, and costs a retry at worst.
+/// nginx 75 s). If one is used that the upstream has closed, the request is retried at worst.
 const IDLE: Duration = Duration::from_secs(30);
 /// The limit of `Reuse::Recent`: shorter than any server waits before it closes an idle connection.
 const RECENT: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ struct Idle<T> {
 
 #[derive(Debug)]
 pub struct UpstreamPool<T> {
-    /// In the order in which they became idle, which is that of their expiry.
+    /// In the order in which they became idle, which is also the order in which they expire.
     idle: Vec<Idle<T>>,
 }
 
@@ -34,7 +34,7 @@ impl<T> Default for UpstreamPool<T> {
 }
 
 impl<T> UpstreamPool<T> {
-    /// Keeps a connection. Returns one that there is no room for, if any.
+    /// Keeps a connection. If the upstream has too many, returns its oldest: close it.
     pub fn put(&mut self, upstream: usize, connection: T, now: Instant) -> Option<T> {
         let of_this = |idle: &Idle<T>| idle.upstream == upstream;
         let full = self.idle.iter().filter(|idle| of_this(idle)).count() >= PER_UPSTREAM;
@@ -44,7 +44,7 @@ impl<T> UpstreamPool<T> {
         surplus
     }
 
-    /// The connection to an upstream that was used last.
+    /// Takes the most recently used connection to an upstream, if `reuse` allows it.
     pub fn take(&mut self, upstream: usize, reuse: Reuse, now: Instant) -> Option<T> {
         let at = self.idle.iter().rposition(|idle| idle.upstream == upstream)?;
         let fits = match reuse {
@@ -63,7 +63,7 @@ impl<T> UpstreamPool<T> {
         self.idle.first().map(|idle| idle.until)
     }
 
-    /// Takes a connection out that has expired, if any.
+    /// Takes out a connection that has expired, if there is one.
     pub fn expire(&mut self, now: Instant) -> Option<T> {
         self.next().filter(|until| *until <= now)?;
         Some(self.idle.remove(0).connection)

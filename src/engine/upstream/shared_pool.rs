@@ -15,7 +15,7 @@ pub struct SharedPool {
 }
 
 impl SharedPool {
-    /// A connection: an idle one that is acceptable by `reuse`, else a new one.
+    /// Gets a connection to an upstream: an idle one if `reuse` allows it, else a new one.
     pub fn connect(&self, to: &Upstream, reuse: Reuse, now: Instant) -> io::Result<(UpstreamConnection, Connected)> {
         let mut pool = lock(&self.pool);
         while let Some(connection) = pool.take(to.id, reuse, now) {

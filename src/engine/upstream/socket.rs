@@ -1,5 +1,5 @@
-//! The socket of an exchange to its upstream, and the calls on it: connect, send, receive. They never block, and all
-//! engines share them.
+//! The socket of an exchange to its upstream, and its system calls: connect, send, receive. They never block. All
+//! engines use them.
 
 use crate::app::upstreams::{Address, Upstream};
 use crate::engine::python::WorkerSocket;
@@ -18,7 +18,7 @@ pub enum UpstreamSocket<'a> {
     Leased(WorkerSocket<'a>),
 }
 
-/// A connection that the engine has opened. It may carry several exchanges, one after another.
+/// A connection that the engine has opened. It serves one exchange after another.
 #[derive(Debug)]
 pub struct UpstreamConnection {
     fd: OwnedFd,
@@ -37,7 +37,7 @@ impl UpstreamSocket<'_> {
         }
     }
 
-    /// Writes. `file`, if there is one, is passed with the first byte: only workers are sent any.
+    /// Writes. `file` is passed with the first byte; only a worker's socket takes one.
     pub fn write(&self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize> {
         match (self, file) {
             (UpstreamSocket::Leased(socket), Some(file)) => socket.write_with(bytes, file),
@@ -60,12 +60,12 @@ impl AsFd for UpstreamSocket<'_> {
 }
 
 impl UpstreamConnection {
-    /// Begins to connect. The first write shows whether that succeeded.
+    /// Begins to connect. The first write fails if that did not succeed.
     pub fn open(to: &Upstream) -> io::Result<UpstreamConnection> {
         Ok(UpstreamConnection { fd: connect(&to.address)?, upstream: to.id, name: to.name.clone() })
     }
 
-    /// Whether the connection can carry another exchange: it is open, and nothing has arrived without being asked for.
+    /// Whether the connection can be used for another exchange: it is open, and nothing has arrived without a request.
     pub fn is_fit(&self) -> bool {
         let peeked = net::recv(&self.fd, &mut [0_u8], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         if matches!(peeked, Ok((1.., _))) {
@@ -103,7 +103,7 @@ fn connect(address: &Address) -> io::Result<OwnedFd> {
     };
     match result {
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(socket),
-        // The backlog of a Unix socket is full. No event tells when that changes.
+        // The backlog of a Unix socket is full. No event will say when there is room.
         Err(Errno::AGAIN) => Err(Errno::NOBUFS.into()),
         Err(error) => Err(error.into()),
     }

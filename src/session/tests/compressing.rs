@@ -1,25 +1,25 @@
-//! What compressing costs: a pipeline gives way to other connections when it has had its share.
+//! The cost of compressing: when a pipelining client has used up its share of a turn, other connections are driven.
 
 use super::*;
 
-/// Drives once, as a turn of the loop does. What that has cost.
+/// Drives once, as a turn of the loop does. Returns the cost.
 fn drive_once(ends: &mut Connection) -> usize {
     ends.drive_once();
     ends.scratch.spent
 }
 
-/// Sends `request` many times over and counts how many are answered before the others have their turn.
+/// Sends `request` 60 times. Returns how many are answered in the first turn.
 fn answered_at_once(request: &str) -> usize {
-    // At the beginning of time every file is too young to be kept: each answer is made anew.
+    // In 1970 every file is too new to be kept in the cache: each answer is compressed again.
     let mut ends = open(&[]);
     ends.wire.send(request.repeat(60).as_bytes());
     let spent = drive_once(&mut ends);
-    // What one request costs comes on top of what is left of the share.
+    // The last request may begin when almost all of the share is spent: its own cost comes on top.
     assert!(spent < 2 * cost::SLICE, "{spent}");
     let begun = |ends: &Connection| ends.wire.answer.windows(9).filter(|bytes| *bytes == b"HTTP/1.1 ").count();
     let at_once = begun(&ends);
     ends.drive();
-    assert_eq!(begun(&ends), 60, "the others follow");
+    assert_eq!(begun(&ends), 60, "the other requests are answered in later turns");
     at_once
 }
 
@@ -28,7 +28,7 @@ fn pipelined_answers_that_are_compressed_leave_room_for_others() {
     let gzip = "Host: x\r\nAccept-Encoding: gzip\r\n\r\n";
     let at_once = answered_at_once(&format!("GET /src/driver.rs HTTP/1.1\r\n{gzip}"));
     assert!(at_once <= 4, "{at_once} files of 9 KB");
-    // What is large is compressed while it is sent.
+    // A large file is compressed while it is sent.
     let at_once = answered_at_once(&format!("GET /tests/http_smuggling.rs HTTP/1.1\r\n{gzip}"));
     assert!(at_once <= 2, "{at_once} files of 45 KB");
     let at_once = answered_at_once(&format!("HEAD /echo/a HTTP/1.1\r\n{gzip}"));
@@ -44,7 +44,7 @@ fn head_of_what_is_not_made_yet_makes_nothing() {
     assert!(spent < cost::SLICE && matches!(ends.turn, crate::driver::Turn::Wait(_)), "{spent}");
     let text = ends.received();
     assert_eq!(text.matches("Content-Encoding: gzip\r\n").count(), 10, "{text}");
-    // GET would tell a length.
+    // For GET the length would be known.
     assert!(!text.contains("Content-Length") && !text.contains("Transfer-Encoding"), "{text}");
     ends.send(format!("GET /src/driver.rs {fields}"));
     let head = ends.wire.answer.split(|&byte| byte == b'\r').map(String::from_utf8_lossy).collect::<String>();

@@ -1,4 +1,4 @@
-//! Directories that are listed: a turn is never long, whatever is asked of them.
+//! Listings of directories: for any request, each turn is short.
 
 use super::{Connection, open_at};
 use crate::app::files::scratch::Scratch;
@@ -7,10 +7,10 @@ use crate::driver::Turn;
 use crate::session::Phase;
 use std::time::{Duration, SystemTime};
 
-/// What a drive may cost: its slice, and what was begun before that was spent.
+/// The most that a drive may cost: its slice, and the work that was begun before the slice was spent.
 const MOST: usize = cost::SLICE + cost::ADVANCE;
 
-/// A site with one long directory and one short, long ago enough for their times to be trusted.
+/// A site with a long and a short directory. Both are old enough to be kept in the cache.
 fn site() -> (Scratch, Connection) {
     let dir = Scratch::new();
     dir.file("short/a", "");
@@ -50,9 +50,9 @@ fn no_drive_costs_more_than_its_slice_however_many_listings_are_asked_for() {
         ends.wire.answer.clear();
         let most = ends.costs.iter().max().unwrap();
         assert!(*most <= MOST, "{most} of at most {MOST}: {}", &request[..60]);
-        // The second of the three pages is not rendered again, and the directory is not read for any of the 430.
+        // Of three GET requests, the page is rendered once. For the 430 requests the directory is not read again.
         let all: usize = ends.costs.iter().sum();
-        // Each client's page is compressed for itself.
+        // Each response is compressed separately.
         let compressed = if request.contains("gzip") { 3 * 1_000_000 * cost::COMPRESSED_BYTE } else { 0 };
         assert!(all < 10_000 * cost::STAT * 3 + compressed, "{all}: {}", &request[..60]);
     }

@@ -1,4 +1,4 @@
-//! Rules of a route of its own: they hold for its requests, and for no others on the same connection.
+//! A route with its own rules: they hold for its requests, and for no other request on the same connection.
 
 use super::*;
 use crate::app::rules::Rules;
@@ -31,7 +31,7 @@ fn each_answer_has_the_fields_of_its_route() {
     ends.get("/debug/delay/1");
     ends.pass(1000);
     assert_eq!(rules_of(&ends.received()), ["of /echo/", "own", "of /", "of /debug/delay/"]);
-    // A method that its route does not allow, and a head that is refused before there is a route.
+    // A method that the route does not allow, then a head that is refused before a route is found.
     ends.send("POST /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\nBROKEN\r\n\r\n");
     assert_eq!(rules_of(&ends.received()), ["of /echo/", "own"]);
 }
@@ -53,7 +53,8 @@ fn each_route_limits_its_content() {
         ends.send(format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n1234"));
         assert_eq!(ends.statuses(), [status], "{path}");
     }
-    // Without a length announced: the content is counted while it is received. Here POST / is an endpoint of --debug-endpoints.
+    // Chunked: the length is not announced, so the content is counted while it is received. With --debug-endpoints,
+    // POST / is an endpoint.
     let mut ends = open();
     ends.send("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n1234\r\n0\r\n\r\n");
     assert_eq!(ends.statuses(), [413]);

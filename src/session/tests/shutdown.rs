@@ -1,4 +1,4 @@
-//! At shutdown: which clients are waited for, and for how long.
+//! Shutdown: for which clients it waits, and how long.
 
 use super::{Connection, open};
 use crate::app::files::scratch::Scratch;
@@ -6,9 +6,9 @@ use crate::app::files::scratch::Scratch;
 const PATIENT: [&str; 4] =
     ["--header-timeout=10m", "--body-timeout=10m", "--keep-alive-timeout=10m", "--grace-period=10m"];
 
-/// A request whose answer is sent before its content, four bytes of ten, has come.
+/// A request that is answered before its whole content has arrived: four bytes of ten.
 const EARLY: &str = "GET /echo/x HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf";
-/// The same, refused.
+/// A request that is refused (no Host) before its whole content has arrived.
 const REFUSED: &str = "GET /echo/x HTTP/1.1\r\nContent-Length: 10\r\n\r\nhalf";
 
 fn after(requests: &[&str]) -> Connection {

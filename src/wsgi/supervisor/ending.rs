@@ -1,12 +1,12 @@
-//! How workers end: retired, once they are idle; killed, when they are stuck or send something that is not a frame; or
-//! by themselves.
+//! How workers end. A retired worker ends when it is idle. A worker that is stuck or sends something that is not a
+//! frame is killed. A worker may also end by itself.
 
 use crate::wsgi::pool::CRASHED;
 use crate::wsgi::supervisor::{DUMP, LEAVE, Seat, Supervisor};
 use crate::wsgi::worker::{Duty, Greeting, State, Worker};
 use std::time::{Duration, Instant};
 
-/// How long the other requests of a stuck worker may take to finish: a stream that has no end would keep it for ever.
+/// How long the other requests of a stuck worker may take to finish. An endless response would keep the worker forever.
 const LINGER: Duration = Duration::from_secs(600);
 
 impl Supervisor {
@@ -17,7 +17,7 @@ impl Supervisor {
         }
     }
 
-    /// Takes a worker out of service. It ends, because its sockets close, as soon as it has no request.
+    /// Takes a worker out of service. When it has no request, its sockets are closed, which ends it.
     pub(super) fn retire(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
@@ -28,7 +28,7 @@ impl Supervisor {
             State::Starting => worker.state = State::Ending { kill_at: now },
             _ if worker.is_idle() => {
                 worker.shut_streams();
-                // The end of its inbox ends the worker.
+                // A worker ends when its inbox is closed.
                 worker.threads.iter().for_each(|thread| thread.inbox.close());
                 worker.state = State::Ending { kill_at: now + LEAVE };
             }
@@ -36,7 +36,7 @@ impl Supervisor {
         }
     }
 
-    /// A request has made no progress within the timeout: the worker dumps its stacks and is killed, when its other
+    /// A request has made no progress within the timeout: the worker prints its stacks, and is killed when its other
     /// requests are finished. Another worker is started in its place at once.
     pub(super) fn on_stuck(&mut self, seat: Seat, now: Instant) {
         self.thread(seat).duty = Duty::Idle;
@@ -60,8 +60,8 @@ impl Supervisor {
         self.bound_stuck(index, now);
     }
 
-    /// Kills the oldest stuck worker of a pool that has more of them than it has workers: each holds as much memory as
-    /// one that serves.
+    /// If a pool has more stuck workers than it may have workers, kills the oldest: a stuck worker takes as much memory
+    /// as one that serves.
     fn bound_stuck(&mut self, index: usize, now: Instant) {
         let stuck = self.workers.iter().filter_map(|(key, worker)| match worker.state {
             State::Stuck { kill_at } if worker.pool == index => Some((kill_at, key)),
@@ -69,11 +69,11 @@ impl Supervisor {
         });
         let stuck: Vec<_> = stuck.collect();
         if let Some((_, oldest)) = stuck.iter().min().filter(|_| stuck.len() > self.pools[index].spec.workers) {
-            self.cut_stuck(*oldest, "because a younger one is stuck as well", now);
+            self.cut_stuck(*oldest, "because too many workers are stuck", now);
         }
     }
 
-    /// Kills a stuck worker with the requests that are under way in it.
+    /// Kills a stuck worker although it has other requests.
     pub(super) fn cut_stuck(&mut self, key: usize, why: &str, now: Instant) {
         let worker = &mut self.workers[key];
         let (pid, others) = (worker.process.pid(), worker.busy_threads());
@@ -81,7 +81,7 @@ impl Supervisor {
         worker.state = State::Ending { kill_at: now };
     }
 
-    /// A worker has ended, or sent something that is not a frame. It is killed if it still runs.
+    /// A worker has ended, or sent something that is not a frame. If it still runs, it is killed.
     pub(super) fn mark_crashed(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
@@ -90,14 +90,14 @@ impl Supervisor {
         worker.has_output = true;
     }
 
-    /// The process has ended, by itself or killed. Answers that it has sent before can still be read from its sockets.
+    /// A worker's process has ended. Answers that it has sent before can still be read from its sockets.
     pub(super) fn on_ended(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
-        // A child that it forked may hold its sockets open: without this, a session that reads an answer would not see
+        // A child that the worker forked may hold its sockets open: then a session that reads an answer would never see
         // the end.
         worker.shut_streams();
-        // The last of its output. Times in the future: an unfinished line is shown at once.
+        // The last output. With times in the future, an unfinished line is logged at once.
         worker.process.read_output(now + LEAVE);
         worker.process.flush_output(now + LEAVE + LEAVE);
         let (pid, index, state) = (worker.process.pid(), worker.pool, worker.state);

@@ -1,4 +1,4 @@
-//! Which request gets which thread, in the order in which they asked; and how each thread is given back.
+//! Gives threads to requests, first come, first served, and takes them back.
 //!
 //! ```text
 //!            lease: a thread is idle                        answered: give_back
@@ -8,10 +8,10 @@
 //!     │     ▲ │ recall            lease  ▼                                         │
 //!     └──► waiting                    Finishing ────── its last frame ──────────────┘
 //! ```
-//! A busy thread has its next requests in its inbox, so that it does not wait for the server between two of them. A
-//! request in an inbox has not begun. It is recalled, and waits as before, when its client leaves, its thread is stuck
-//! or its worker ends, or another thread is idle. A request that the thread has taken up stays with that thread: its
-//! turn comes when the one before it is finished.
+//! A busy thread has its next requests in its inbox, so that it does not wait for the server between two requests. A
+//! request in an inbox has not begun. It is recalled to the queue when its client leaves, its thread is stuck, its
+//! worker ends, or another thread is idle. A request that the thread has taken up stays with that thread: it becomes
+//! `Due` when the one before it is finished.
 
 use crate::wsgi::frames::{self, HEADER, Reader, ToWorker};
 use crate::wsgi::inbox::{DEPTH, Recalled};
@@ -23,8 +23,8 @@ use rustix::net::SendFlags;
 use std::time::Instant;
 
 impl Supervisor {
-    /// Reserves a thread of the pool for `ticket`; first come, first served. `request`: the whole frame of the request,
-    /// if it is known.
+    /// Reserves a thread of the pool for `ticket`, first come, first served. `request`: the whole frame of the request,
+    /// if the session has it in memory.
     pub fn lease(&mut self, pool: usize, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         if let Some(leased) = self.claim(pool, ticket) {
             return leased;
@@ -62,8 +62,8 @@ impl Supervisor {
         is_pushed
     }
 
-    /// Starts an idle thread: with the request itself, or with an empty slot, so that it reads the request from its
-    /// stream.
+    /// Gives an idle thread its request: pushes the request to the inbox, or an empty slot, so that the thread reads
+    /// the request from its stream.
     fn begin(&mut self, seat: Seat, ticket: Ticket, request: Option<&[u8]>) -> Leased {
         let idle = self.thread(seat);
         let is_sent = request.is_some_and(|request| idle.inbox.push(Some(request)));
@@ -75,7 +75,7 @@ impl Supervisor {
         if is_sent { Leased::Sent(lease, Received::default()) } else { Leased::Now(lease) }
     }
 
-    /// The state of a request that was pushed to an inbox; `None` for any other.
+    /// The state of a request that was pushed to an inbox. `None` if it was not.
     fn claim(&mut self, pool: usize, ticket: Ticket) -> Option<Leased> {
         if let Some(place) = self.lost.iter().position(|other| *other == ticket) {
             self.lost.swap_remove(place);
@@ -104,7 +104,7 @@ impl Supervisor {
         Lease { socket: threads[seat.thread].socket.clone(), pool: *pool, pid: process.pid(), seat }
     }
 
-    /// How many requests are behind others at threads, and the thread with the fewest of them that can take one more.
+    /// How many requests are queued at threads, and which thread that can take one more has the fewest.
     fn inbox_load(&self, pool: usize) -> (usize, Option<Seat>) {
         let (mut behind, mut best) = (0, None);
         for (key, worker) in self.workers.iter().filter(|(_, worker)| worker.pool == pool) {
@@ -131,7 +131,7 @@ impl Supervisor {
             let thread = self.thread(seat);
             if thread.next.contains(&Some(ticket)) {
                 self.recall(seat);
-                // A request that was taken up will be answered, but nobody wants the answer.
+                // A request that the thread has taken up will be answered. Its answer is dropped.
                 let taken = self.thread(seat).next.iter_mut();
                 taken.filter(|next| **next == Some(ticket)).for_each(|next| *next = None);
             } else if let Duty::Due(due, received) = &mut thread.duty
@@ -147,16 +147,16 @@ impl Supervisor {
         }
     }
 
-    /// Takes a thread back whose request is finished or whose client has left. Returns the ticket of the next request
-    /// that the thread has taken up, if any.
+    /// Takes a thread back whose request is finished or whose client has left. If the thread has already taken up its
+    /// next request, returns the ticket of that request.
     pub fn give_back(&mut self, lease: &Lease, handback: Handback, now: Instant) -> Option<Ticket> {
-        // The worker may have ended, and another may have its key now.
+        // The worker may have ended, and another worker may have its key now.
         let seat = lease.seat;
         let worker = self.workers.get(seat.worker).filter(|worker| worker.process.pid() == lease.pid)?;
         self.changed |= !matches!(handback, Handback::Free(_)) || worker.ended.is_some();
         match handback {
             Handback::Unsent => {
-                // The thread reads its stream for the request. It skips a CANCEL.
+                // The thread waits for the request on its stream. With a CANCEL it goes back to its inbox.
                 let cancel = frames::header(ToWorker::Cancel, 0, 0, 0);
                 match rustix::net::send(&*lease.socket, &cancel, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                     Ok(HEADER) => self.on_free(seat, Received::default(), now),
@@ -183,14 +183,14 @@ impl Supervisor {
         }
     }
 
-    /// For a thread that has closed its stream and sent nothing: whether the request that it is leased for is still in
-    /// its inbox, so that it has not begun. The request is removed from the inbox.
+    /// Call this when a thread has closed its stream and sent nothing. Returns whether the leased request is still in
+    /// the inbox: then it has not begun. The request is removed from the inbox.
     pub fn has_not_begun(&mut self, lease: &Lease) -> bool {
         let worker = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid);
         worker.is_some() && self.recall_with_leased(lease.seat).is_some()
     }
 
-    /// A thread without a request has sent something, or has closed its socket.
+    /// Call this when a thread without a request has sent something or closed its socket.
     pub fn on_unasked(&mut self, lease: &Lease, now: Instant) {
         let Some(worker) = self.workers.get(lease.seat.worker).filter(|worker| worker.process.pid() == lease.pid)
         else {
@@ -209,7 +209,7 @@ impl Supervisor {
     }
 
     /// Wakes the first ticket of the queue if there may be a thread for it. If a thread is idle and the queue is empty,
-    /// the requests behind the busiest thread are recalled first.
+    /// first recalls the requests in the fullest inbox.
     pub(super) fn wake(&mut self, pool: usize) {
         let (behind, roomiest) = self.inbox_load(pool);
         let is_idle = !self.pools[pool].idle.is_empty();
@@ -238,8 +238,8 @@ impl Supervisor {
         self.wake(self.workers[key].pool);
     }
 
-    /// Moves the requests that a thread has not taken up back to the head of the queue. The request that it is leased
-    /// for goes back into the inbox if it was there. If that lease is over, the request is dropped.
+    /// Moves the requests that a thread has not taken up back to the head of the queue. If the request of the thread's
+    /// current lease was still in the inbox, it goes back into the inbox; if that lease is over, it is dropped.
     fn recall(&mut self, seat: Seat) {
         let request = self.recall_with_leased(seat);
         let thread = self.thread(seat);
@@ -248,8 +248,7 @@ impl Supervisor {
         }
     }
 
-    /// As `recall`, but returns the request that the thread is leased for, if it was in the inbox: its session has to
-    /// send it again.
+    /// As `recall`, but if the request of the thread's current lease was still in the inbox, returns it.
     fn recall_with_leased(&mut self, seat: Seat) -> Option<Vec<u8>> {
         let Worker { threads, pool, state, .. } = &mut self.workers[seat.worker];
         let thread = &mut threads[seat.thread];
@@ -262,7 +261,7 @@ impl Supervisor {
         for ticket in thread.next.drain(thread.next.len() - behind..).rev().flatten() {
             waiting.push_front(ticket);
         }
-        // One more than those in `next`: the first is the request of `duty` itself, which has not been taken up either.
+        // If one more was recalled than `next` holds, the first is the request of `duty`: it was not taken up either.
         let whole = first.filter(|_| count > behind);
         match thread.duty {
             Duty::Due(ticket, _) if whole.is_some() => {
@@ -277,7 +276,7 @@ impl Supervisor {
         }
     }
 
-    /// The client has left. The rest of the answer is read and thrown away, up to its last frame.
+    /// The client has left: the rest of the answer is read and dropped, up to its last frame.
     fn abandon(&mut self, seat: Seat, mut unsent: Vec<u8>, received: Received, reader: Reader, now: Instant) {
         let has_begun = self.recall_with_leased(seat).is_none();
         let Worker { threads, pool, .. } = &mut self.workers[seat.worker];
@@ -287,8 +286,8 @@ impl Supervisor {
             _ if !has_begun => return self.on_free(seat, received, now),
             _ => {}
         }
-        // If the thread has taken up another request, it has finished this one: a CANCEL would hit the other. The empty
-        // slot makes the thread read the CANCEL if it comes too late for this request.
+        // If the thread has taken up another request, it has finished this one, and a CANCEL would cancel the other. If
+        // the CANCEL comes too late for this request, the empty slot makes the thread read and skip it.
         if thread.next.is_empty() {
             unsent.extend_from_slice(&frames::header(ToWorker::Cancel, 0, 0, 0));
             thread.inbox.push(None);
@@ -300,7 +299,7 @@ impl Supervisor {
         self.finish(seat, now);
     }
 
-    /// Continues with a request whose client has left, as far as that goes in one turn.
+    /// Goes on with a request whose client has left, as far as one turn allows.
     pub(super) fn finish(&mut self, seat: Seat, now: Instant) {
         let thread = &mut self.workers[seat.worker].threads[seat.thread];
         match thread.finish_request() {
@@ -337,7 +336,7 @@ impl Supervisor {
             None => {
                 thread.duty = Duty::Idle;
                 match worker.state {
-                    // The bytes belong to no request, and would be taken for the next answer.
+                    // Bytes after the last answer belong to no request: they would be taken for the next answer.
                     _ if !received.bytes.is_empty() => self.mark_crashed(seat.worker, now),
                     State::Starting | State::Serving | State::Worn => self.pools[index].idle.push(seat),
                     State::Retiring => self.retire(seat.worker, now),
@@ -349,14 +348,14 @@ impl Supervisor {
         self.wake(index);
     }
 
-    /// Marks the requests as lost that a thread has taken up behind one that it will not finish.
+    /// Marks the requests as lost that a thread has taken up after a request that it will not finish.
     pub(super) fn mark_lost(&mut self, seat: Seat) {
         let lost = std::mem::take(&mut self.thread(seat).next);
         self.lost.extend(lost.iter().flatten());
         self.woken.extend(lost.iter().flatten());
     }
 
-    /// Removes a worker that has ended, once no session can ask for an answer that it sent before.
+    /// Removes a worker that has ended, once no session wants an answer that the worker sent before its end.
     pub(super) fn remove_if_done(&mut self, key: usize, now: Instant) {
         for thread in 0..self.workers[key].threads.len() {
             let seat = Seat { worker: key, thread };
