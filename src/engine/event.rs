@@ -428,6 +428,8 @@ impl<'a> EventEngine<'a> {
         while spent < cost::SLICE
             && let Some(key) = self.bulk.pop_front()
         {
+            // A request among those that were read before may have changed files.
+            self.now.instant = Instant::now();
             self.drive_one(key);
             spent += self.scratch.spent;
         }

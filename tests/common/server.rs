@@ -106,7 +106,10 @@ impl Setup {
 
     fn spawn(&self, fresh: &TempDir) -> Child {
         let binary = OsString::from(env!("CARGO_BIN_EXE_dustdevil"));
-        let mut words = self.wrapper.iter().chain([&binary]).chain(&self.args);
+        // Under nohup the tests' own SIGHUP is ignored, and a server would inherit that.
+        let reset: Vec<OsString> =
+            ignores_sighup().then_some(["env", "--default-signal=HUP"]).into_iter().flatten().map(Into::into).collect();
+        let mut words = reset.iter().chain(&self.wrapper).chain([&binary]).chain(&self.args);
         let mut command = Command::new(words.next().unwrap());
         command.args(words).current_dir(self.folder.as_deref().unwrap_or(fresh.path()));
         for (name, _) in std::env::vars_os() {
@@ -289,6 +292,19 @@ impl Server {
         targets.filter(|target| target.starts_with(folder.path()) && target != folder.path()).count()
     }
 
+    /// Waits until an upload has written so many bytes.
+    pub fn await_upload_of(&self, store: &TempDir, bytes: u64) {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let is_of_upload = |path: &std::path::Path| {
+            std::fs::read_link(path).is_ok_and(|target| target.starts_with(store.path()) && target != store.path())
+        };
+        eventually("the content of the upload", || {
+            let entries = std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+            let mut sizes = entries.filter(|path| is_of_upload(path)).filter_map(|path| std::fs::metadata(path).ok());
+            sizes.any(|metadata| metadata.len() == bytes && metadata.is_file()).then_some(())
+        });
+    }
+
     pub fn await_upload(&self, store: &TempDir) {
         eventually("the upload to have begun", || (self.open_below(store) > 0).then_some(()));
     }
@@ -402,4 +418,11 @@ fn await_exit(child: &mut Child, patience: Duration) -> Option<ExitStatus> {
         thread::sleep(Duration::from_millis(5));
     }
     None
+}
+
+/// Whether this process ignores SIGHUP (proc(5): the mask of ignored signals).
+fn ignores_sighup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & 1 != 0
 }

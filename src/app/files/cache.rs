@@ -158,6 +158,7 @@ impl Stored {
             Some((_, bytes)) => Content::Memory(bytes),
             None => Content::Open(Arc::new(file)),
         };
+        let compressible = mime::is_compressible(content_type) && !begins_as_gzip(&content);
         Stored {
             path: path.into(),
             root: Arc::clone(root),
@@ -166,7 +167,7 @@ impl Stored {
             hash,
             content_type: content_type.into(),
             cache_control: cache_control.map(Into::into),
-            compressible: mime::is_compressible(content_type),
+            compressible,
             coding: None,
             lines: OnceLock::new(),
             content,
@@ -179,12 +180,7 @@ impl Stored {
     /// If the content begins as gzip does, this file with gzip as its coding and with `content_type`, the type of the
     /// decoded content. Otherwise the file unchanged. Called for a file whose name says that it is in gzip.
     pub fn decoded_as(self, content_type: &str) -> Stored {
-        let mut start = [0; GZIP_START.len()];
-        let read = self.content.read(0, start.len(), |bytes| {
-            start.copy_from_slice(bytes);
-            Ok(())
-        });
-        if read.is_err() || start != GZIP_START {
+        if !begins_as_gzip(&self.content) {
             return self;
         }
         Stored { content_type: content_type.into(), compressible: false, coding: Some(Coding::Gzip), ..self }
@@ -448,6 +444,16 @@ impl Inner {
     }
 }
 
+/// Whether a content begins as gzip does (RFC 1952). Such a content is not compressed once more.
+fn begins_as_gzip(content: &Content) -> bool {
+    let mut start = [0; GZIP_START.len()];
+    let read = content.read(0, start.len(), |bytes| {
+        start.copy_from_slice(bytes);
+        Ok(())
+    });
+    read.is_ok() && start == GZIP_START
+}
+
 impl Entry {
     /// Whether the path still leads to this entry: from the watch if that knows, otherwise from a stat.
     fn standing(&mut self, watch: &mut Option<Watch>, root: &RootPath, read: Instant, cost: &mut usize) -> Standing {
@@ -463,6 +469,10 @@ impl Entry {
         // Only if changes on the way to the root are reported as well.
         if let Some(watch) = watch.as_mut().filter(|_| root.is_watched()) {
             self.watched = watch.renew(self.watched.take(), &current, path, meta, read);
+            // Another thread may have found another root since, by an event that the watch counts as seen.
+            if root.known().is_none_or(|known| !Arc::ptr_eq(&known, &current)) {
+                return Standing::OfAnotherRoot;
+            }
         }
         if !current.unchanged(path, meta) {
             return Standing::Changed;

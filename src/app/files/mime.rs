@@ -22,7 +22,8 @@ const DECLARED: &[&str] =
     &["text/xml", "text/mathml", "text/sgml", "text/vnd.wap.wml", "text/x-opml", "text/x-suse-ymp"];
 
 /// Extensions that stand for the gzip form of another type.
-const GZIPPED: &[(&str, &str)] = &[("svgz", "svg"), ("emz", "emf"), ("wmz", "wmf")];
+const GZIPPED: &[(&str, &str)] =
+    &[("svgz", "svg"), ("emz", "emf"), ("wmz", "wmf"), ("x3dz", "x3d"), ("x3dvz", "x3dv"), ("wrz", "wrl")];
 
 /// Extensions of what browsers load as a page or as a part of one. `.gz` behind one of these means its gzip form.
 /// Behind any other it means an archive, which is sent as such.

@@ -14,6 +14,7 @@ pub mod lookup;
 pub mod mime;
 pub mod precompressed;
 pub mod root_path;
+pub mod sent_dates;
 mod staging;
 pub mod state;
 mod sweep;

@@ -14,6 +14,7 @@ use crate::app::files::lookup::{Root, Symlinks};
 use crate::config::site::EtagRule;
 use crate::sync;
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
@@ -121,10 +122,12 @@ impl RootPath {
             (Ok(root), before) => {
                 match before {
                     Some(_) => log::info!("{path} leads to another directory now, which is served from here on"),
-                    None => log::warn!("{path} is there again and is served"),
+                    None => log::info!("{path} is there again and is served"),
                 }
                 known.root = Some(Arc::new(root));
             }
+            // The directory may still be there: no descriptor or memory is left to open it with.
+            (Err(error), Some(_)) if is_shortage(&error) => known.asked = None,
             (Err(error), Some(_)) => {
                 log::warn!(
                     "{path} cannot be opened any more: {error}; requests get 503 until a directory is there again"
@@ -134,6 +137,12 @@ impl RootPath {
             (Err(_), None) => {}
         }
     }
+}
+
+/// Whether an error says nothing about the file that was to be opened.
+fn is_shortage(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 fn open(path: &Path, rules: RootRules) -> io::Result<Root> {

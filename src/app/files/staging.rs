@@ -13,6 +13,7 @@
 use super::discarded::{Discarded, PIECE};
 use super::journal::identity;
 use super::lookup::{Root, TEMPORARY};
+use super::sent_dates::SentDates;
 use super::sweep::SUFFIX;
 use super::writable::Writable;
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
@@ -23,7 +24,7 @@ use rustix::process::{Gid, Uid};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::BufWriter;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -31,6 +32,15 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(super) const BUFFER: usize = 4096;
 /// How many files are made before an upload fails because `sweep` of another server removes each of them.
 const TRIES: usize = 8;
+
+/// When a file takes its name, and what clients know of the file that has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// In seconds since 1970.
+    pub now: u64,
+    pub path: &'a [u8],
+    pub sent: &'a SentDates,
+}
 
 /// A file without its final name. If it is dropped, nothing of it is left.
 #[derive(Debug)]
@@ -69,7 +79,8 @@ impl Staged {
     }
 
     /// Gives the file `name` if that is free, in one step; EEXIST if not.
-    pub fn take_free_name(&mut self, root: &Root, name: &[u8]) -> Result<(), Errno> {
+    pub fn take_free_name(&mut self, root: &Root, name: &[u8], moment: Moment) -> Result<(), Errno> {
+        self.date_anew(moment)?;
         match &self.temporary {
             None => self.link(root, name)?,
             Some(temporary) => match renameat_with(&self.dir, temporary, &self.dir, name, RenameFlags::NOREPLACE) {
@@ -85,8 +96,8 @@ impl Staged {
     }
 
     /// Gives the file `name`, which another file has, in one step. `now`: the time in seconds since 1970.
-    pub fn replace(&mut self, root: &Root, name: &[u8], now: u64) -> Result<(), Errno> {
-        self.resemble(name, now)?;
+    pub fn replace(&mut self, root: &Root, name: &[u8], moment: Moment) -> Result<(), Errno> {
+        self.resemble(name, moment)?;
         if self.temporary.is_none() {
             self.temporary = Some(self.take_temporary_name(root)?);
         }
@@ -118,10 +129,12 @@ impl Staged {
 
     /// Copies the permissions, and the owner and group if the system permits it, from the file that has `name`. If that
     /// is a symbolic link, nothing is copied: a link has no permissions of its own.
-    fn resemble(&self, name: &[u8], now: u64) -> Result<(), Errno> {
+    fn resemble(&self, name: &[u8], moment: Moment) -> Result<(), Errno> {
         let old = match statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(old) if FileType::from_raw_mode(old.st_mode) == FileType::RegularFile => old,
-            Ok(_) | Err(Errno::NOENT) => return Ok(()),
+            Ok(_) | Err(Errno::NOENT) => {
+                return self.date_anew(moment);
+            }
             Err(errno) => return Err(errno),
         };
         let new = fstat(self.file.get_ref())?;
@@ -129,27 +142,54 @@ impl Staged {
         let has_group = self.belong(&new, &old)?;
         // Set-id bits are never copied: they were given to other content.
         let mut mode = old.st_mode & 0o777;
-        if !has_group {
-            // The file keeps another group than the old one. That group gets no permission that the old mode does not
-            // give to everybody.
+        if !has_group || self.has_access_list(name) {
+            // The group of the new file gets no permission that the old mode does not give to everybody: it is another
+            // group, or the bits of the group are the mask of an access control list (acl(5)).
             mode = mode & 0o707 | mode & (mode & 0o007) << 3;
         }
         if mode != new.st_mode & 0o7777 {
             fchmod(self.file.get_ref(), Mode::from_raw_mode(mode))?;
         }
-        self.date_after(&old, now);
+        self.date_after(&old, &new, moment);
         Ok(())
     }
 
-    /// Two changes within a second would have the same Last-Modified, and If-Unmodified-Since could not tell them
-    /// apart. So the second one is dated after that second.
-    fn date_after(&self, old: &Stat, now: u64) {
-        if u64::try_from(old.st_mtime).is_ok_and(|secs| secs >= now) {
-            let modified = UNIX_EPOCH + Duration::from_secs(now + 1);
-            // An error is ignored: if the file system refuses to set times, its times are of no use to
-            // If-Unmodified-Since anyway.
-            let _ = self.file.get_ref().set_modified(modified);
+    /// Whether the file that has `name` has an access control list.
+    fn has_access_list(&self, name: &[u8]) -> bool {
+        let mut path = format!("/proc/self/fd/{}/", self.dir.as_raw_fd()).into_bytes();
+        path.extend_from_slice(name);
+        // Without room for it, its length is returned.
+        rustix::fs::lgetxattr(path.as_slice(), "system.posix_acl_access", &mut [0_u8; 0]).is_ok_and(|length| length > 0)
+    }
+
+    /// Gives the file another date than the one that a client may know of what had the name: with the same Last-Modified,
+    /// If-Unmodified-Since could not tell the two apart. A date in the future is not sent before its time.
+    fn date_after(&self, old: &Stat, new: &Stat, Moment { now, path, sent }: Moment) {
+        let [old, own] = [old, new].map(|stat| u64::try_from(stat.st_mtime).unwrap_or_default());
+        // The last content of this file may have been written before the old file was.
+        let mut date = if own < old && old <= now + 1 { old.max(now) } else { own };
+        if sent.has(path, date) {
+            date += 1;
         }
+        if date != own {
+            self.date(date);
+        }
+    }
+
+    /// The same if there is no file whose date has to be compared.
+    fn date_anew(&self, moment: Moment) -> Result<(), Errno> {
+        let Moment { now, path, sent } = moment;
+        if sent.has(path, now) || sent.has(path, now.saturating_sub(1)) {
+            let new = fstat(self.file.get_ref())?;
+            self.date_after(&new, &new, moment);
+        }
+        Ok(())
+    }
+
+    fn date(&self, secs: u64) {
+        // An error is ignored: if the file system refuses to set times, its times are of no use to If-Unmodified-Since
+        // anyway.
+        let _ = self.file.get_ref().set_modified(UNIX_EPOCH + Duration::from_secs(secs));
     }
 
     /// Sets owner and group, or the group alone. Returns whether the file now has the group of `old`.
@@ -248,11 +288,16 @@ mod tests {
     use super::*;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    use std::sync::LazyLock;
     use std::time::Instant;
 
     const OLD: &str = "file";
     /// Later than every file of a test.
-    const NOW: u64 = 10_000_000_000;
+    static NOTHING_SENT: LazyLock<SentDates> = LazyLock::new(SentDates::default);
+
+    fn moment() -> Moment<'static> {
+        Moment { now: 10_000_000_000, path: OLD.as_bytes(), sent: &NOTHING_SENT }
+    }
 
     fn store(dir: &Scratch) -> Writable {
         Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
@@ -293,7 +338,7 @@ mod tests {
         let [mut nameless, named] = both(&store);
         drop(named);
         assert_eq!((names(&dir).len(), &nameless.temporary), (0, &None), "O_TMPFILE shows nothing here");
-        nameless.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
+        nameless.take_free_name(&root(&store), OLD.as_bytes(), moment()).unwrap();
         drop(nameless);
         assert_eq!(names(&dir), [OLD]);
     }
@@ -311,11 +356,11 @@ mod tests {
                 nameless.temporary = Some(nameless.take_temporary_name(&root(&store)).unwrap());
                 sweep(&dir);
                 assert_eq!(names(&dir).len(), 3);
-                nameless.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
-                named.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
+                nameless.replace(&root(&store), OLD.as_bytes(), moment()).unwrap();
+                named.replace(&root(&store), OLD.as_bytes(), moment()).unwrap();
             } else {
-                named.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
-                assert_eq!(nameless.take_free_name(&root(&store), OLD.as_bytes()), Err(Errno::EXIST));
+                named.take_free_name(&root(&store), OLD.as_bytes(), moment()).unwrap();
+                assert_eq!(nameless.take_free_name(&root(&store), OLD.as_bytes(), moment()), Err(Errno::EXIST));
             }
             drop((nameless, named));
             assert_eq!(names(&dir), [OLD]);
@@ -367,7 +412,7 @@ mod tests {
         for which in 0..2 {
             let mut staged = both(&store).into_iter().nth(which).unwrap();
             staged.file.get_ref().set_len(3 * PIECE).unwrap();
-            staged.take_free_name(&root(&store), OLD.as_bytes()).unwrap();
+            staged.take_free_name(&root(&store), OLD.as_bytes(), moment()).unwrap();
             fs::remove_file(dir.root().join(OLD)).unwrap();
             drop(staged);
             assert!(store.discarded.is_empty());
@@ -402,7 +447,7 @@ mod tests {
                 let path = dir.root().join(OLD);
                 fs::set_permissions(&path, Permissions::from_mode(old)).unwrap();
                 let mut staged = both(&store).into_iter().nth(which).unwrap();
-                staged.replace(&root(&store), OLD.as_bytes(), NOW).unwrap();
+                staged.replace(&root(&store), OLD.as_bytes(), moment()).unwrap();
                 drop(staged);
                 assert_eq!(path.metadata().unwrap().mode() & 0o7777, new, "{old:o}");
                 assert_eq!((path.metadata().unwrap().len(), names(&dir).len()), (0, 1));
@@ -422,7 +467,7 @@ mod tests {
         }
         for staged in &mut both(&store(&dir)) {
             fs::set_permissions(&path, Permissions::from_mode(0o4750)).unwrap();
-            staged.replace(&root(&store(&dir)), OLD.as_bytes(), NOW).unwrap();
+            staged.replace(&root(&store(&dir)), OLD.as_bytes(), moment()).unwrap();
             let meta = path.metadata().unwrap();
             assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (1234, 4321, 0o750));
         }
@@ -436,7 +481,7 @@ mod tests {
         dir.file("by std", "");
         let usual = dir.root().join("by std").metadata().unwrap().mode();
         let [mut nameless, _] = both(&store(&dir));
-        nameless.replace(&root(&store(&dir)), OLD.as_bytes(), NOW).unwrap();
+        nameless.replace(&root(&store(&dir)), OLD.as_bytes(), moment()).unwrap();
         assert_eq!(dir.root().join(OLD).symlink_metadata().unwrap().mode(), usual);
     }
 }

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::journal::JournalEntry;
 use super::lookup::{Refused, Root};
+pub use super::staging::Moment;
 use super::staging::Staged;
 use super::writable::Writable;
 
@@ -92,15 +93,15 @@ impl Incoming {
     }
 
     /// Gives the file its name below `root`, in one step. On an error (for example, a directory has the name) nothing
-    /// of the upload is left. `now`: the time in seconds since 1970.
-    pub fn commit(mut self, root: &Root, mode: Commit, now: u64) -> io::Result<Committed> {
+    /// of the upload is left.
+    pub fn commit(mut self, root: &Root, mode: Commit, moment: Moment) -> io::Result<Committed> {
         self.flush()?;
         // Tried first even for `Replace`: if two uploads create the same file, exactly one gets `Created`.
-        match self.staged.take_free_name(root, &self.name) {
+        match self.staged.take_free_name(root, &self.name, moment) {
             Ok(()) => Ok(Committed::Created),
             Err(Errno::EXIST) if mode == Commit::CreateOnly => Ok(Committed::Exists),
             Err(Errno::EXIST) => {
-                self.staged.replace(root, &self.name, now)?;
+                self.staged.replace(root, &self.name, moment)?;
                 Ok(Committed::Replaced)
             }
             Err(errno) => Err(errno.into()),
@@ -137,14 +138,20 @@ impl From<io::Error> for UploadError {
 mod tests {
     use super::super::root_path::{RootPath, RootRules};
     use super::super::scratch::Scratch;
+    use super::super::sent_dates::SentDates;
     use super::super::staging::BUFFER;
     use super::*;
     use std::fs::File;
     use std::io::BufWriter;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::LazyLock;
 
     /// Later than every file of a test.
-    const NOW: u64 = 10_000_000_000;
+    static NOTHING_SENT: LazyLock<SentDates> = LazyLock::new(SentDates::default);
+
+    fn moment() -> Moment<'static> {
+        Moment { now: 10_000_000_000, path: b"", sent: &NOTHING_SENT }
+    }
 
     fn store(dir: &Scratch) -> Writable {
         Writable::new(RootPath::open(&dir.root(), RootRules::default()).unwrap())
@@ -159,7 +166,7 @@ mod tests {
         for byte in text.bytes() {
             incoming.write(&[byte])?;
         }
-        Ok(incoming.commit(&root(store), mode, NOW)?)
+        Ok(incoming.commit(&root(store), mode, moment())?)
     }
 
     /// All names below the root, dotfiles too, sorted.
@@ -183,7 +190,7 @@ mod tests {
         assert_eq!(names(&dir), [""; 0], "a file without a name");
         incoming.write(b"").unwrap();
         incoming.write(b"lo").unwrap();
-        assert_eq!(incoming.commit(&root(&store), Commit::Replace, NOW).unwrap(), Committed::Created);
+        assert_eq!(incoming.commit(&root(&store), Commit::Replace, moment()).unwrap(), Committed::Created);
         assert_eq!(names(&dir), ["new"]);
         assert_eq!(text(&dir, "new"), "hello");
         let mode = std::fs::metadata(dir.root().join("new")).unwrap().permissions().mode();
@@ -263,7 +270,7 @@ mod tests {
         // A directory that appears while the content arrives.
         let incoming = Incoming::create(&store, &root(&store), b"late").unwrap();
         std::fs::create_dir(dir.root().join("late")).unwrap();
-        let error = incoming.commit(&root(&store), Commit::Replace, NOW).unwrap_err();
+        let error = incoming.commit(&root(&store), Commit::Replace, moment()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
         assert!(matches!(UploadError::from(error), UploadError::Directory));
         assert_eq!(names(&dir), ["late", "sub"]);
@@ -302,8 +309,9 @@ mod tests {
             let mut incoming = Incoming::create(&store, &root(&store), b"a").unwrap();
             let full = File::options().write(true).open("/dev/full").unwrap();
             incoming.staged.file = BufWriter::with_capacity(BUFFER, full);
-            let result =
-                incoming.write(&vec![0; length]).and_then(|()| incoming.commit(&root(&store), Commit::Replace, NOW));
+            let result = incoming
+                .write(&vec![0; length])
+                .and_then(|()| incoming.commit(&root(&store), Commit::Replace, moment()));
             assert!(matches!(UploadError::from(result.unwrap_err()), UploadError::Full));
         }
         assert_eq!(names(&dir), [""; 0]);

@@ -6,6 +6,7 @@ use crate::app::files::journal::{Journal, JournalEntry};
 use crate::app::files::lock::Lock;
 use crate::app::files::lookup::{Root, split};
 use crate::app::files::root_path::RootPath;
+use crate::app::files::sent_dates::SentDates;
 use crate::app::files::sweep::Sweep;
 use crate::sync;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,7 @@ use std::time::Instant;
 pub struct Writable {
     pub root: RootPath,
     pub lock: Lock,
+    pub sent_dates: SentDates,
     /// Files of cancelled uploads, whose blocks are freed in pieces.
     pub discarded: Arc<Discarded>,
     /// `None` until the root is found for the first time.
@@ -28,7 +30,14 @@ impl Writable {
     pub fn new(root: RootPath) -> Writable {
         let tidying = Mutex::new(root.known().map(Tidying::new));
         let (lock, discarded) = (Lock::default(), Arc::default());
-        Writable { root, lock, discarded, tidying, is_sweeping: AtomicBool::new(true) }
+        Writable {
+            root,
+            lock,
+            sent_dates: SentDates::default(),
+            discarded,
+            tidying,
+            is_sweeping: AtomicBool::new(true),
+        }
     }
 
     /// Call this before an upload to `path` below `root` begins. The entry is held until the upload has ended.

@@ -44,6 +44,8 @@ impl Store {
             responder.spend(spent);
             return match found {
                 Ok(Located::File { file, meta }) => {
+                    let date = u64::try_from(meta.mtime.0).unwrap_or_default();
+                    store.sent_dates.add(path, date, now.unix);
                     let stored = Stored::load(&root, path, (file, meta), (mime::UNKNOWN, None), now.unix);
                     responder.spend(stored.load_cost());
                     let stored = Arc::new(stored);

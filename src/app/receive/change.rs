@@ -7,7 +7,7 @@ use crate::app::files::delete::{self, Standing};
 use crate::app::files::lock::{FIRST_PAUSE, LONGEST_PAUSE, PATIENCE};
 use crate::app::files::lookup::{Refused, Root};
 use crate::app::files::state::State;
-use crate::app::files::upload::{Commit, Committed, Incoming, UploadError};
+use crate::app::files::upload::{Commit, Committed, Incoming, Moment, UploadError};
 use crate::app::files::writable::Writable;
 use crate::app::reply::page::{self, Format};
 use crate::app::reply::{file, refusal};
@@ -128,9 +128,10 @@ impl Change {
         if self.seen.is_some_and(|seen| !seen.still_holds(root, &self.path, now.unix, spent)) {
             return Err(Refusal::Precondition);
         }
+        let moment = Moment { now: now.unix, path: &self.path, sent: &self.directory.sent_dates };
         match self.what {
             What::Upload { incoming, commit, location, always_created } => {
-                match incoming.commit(root, commit, now.unix)? {
+                match incoming.commit(root, commit, moment)? {
                     Committed::Exists => Err(Refusal::Precondition),
                     Committed::Replaced if !always_created => Ok(None),
                     Committed::Created | Committed::Replaced => Ok(Some(location)),
@@ -203,7 +204,7 @@ pub fn check(
         Err(Refused::NotFound) => None,
         Err(refused) => return Err(refused.into()),
     };
-    let validators = state.map(|State { meta, etag, .. }| file::guards(&meta, etag));
+    let validators = state.map(|State { meta, etag, .. }| file::validators(&meta, etag));
     match request.conditions().evaluate(false, validators.as_ref(), now.unix) {
         Outcome::PreconditionFailed => Err(Refusal::Precondition),
         Outcome::Proceed | Outcome::NotModified => Ok(state),

@@ -67,12 +67,12 @@ impl Negotiated {
     const AS_IT_IS: Negotiated = Negotiated { coding: Coding::Identity, compressor: None };
 
     /// The validators of the selected representation: each coding of a file has an entity tag of its own.
-    fn validators(&self, stored: &Stored, now: &Now) -> Validators {
+    fn validators(&self, stored: &Stored) -> Validators {
         let etag = match self.coding {
             Coding::Identity => stored.etag,
             coding => stored.etag.map(|etag| etag.with_coding(coding.name())),
         };
-        Validators { etag, last_modified: last_modified(&stored.meta, now) }
+        Validators { etag, last_modified: date(&stored.meta) }
     }
 }
 
@@ -105,7 +105,7 @@ impl<'a> Representation<'a> {
             self.stored = Cow::Borrowed(self.original);
             negotiated = Negotiated::AS_IT_IS;
         }
-        let validators = negotiated.validators(&self.stored, now);
+        let validators = negotiated.validators(&self.stored);
         let conditions = request.conditions();
         match conditions.evaluate(true, Some(&validators), now.unix) {
             Outcome::Proceed => {}
@@ -114,7 +114,7 @@ impl<'a> Representation<'a> {
                 // Section 15.4.5: these fields as in a 200, and Last-Modified only if there is no ETag.
                 match &validators.etag {
                     Some(etag) => fields.field("ETag", etag.as_bytes()),
-                    None => write_last_modified(&validators, &mut fields),
+                    None => write_last_modified(&self.stored.meta, now, &mut fields),
                 }
                 self.write_shared(&mut fields);
                 fields.without_content(None);
@@ -149,7 +149,7 @@ impl<'a> Representation<'a> {
     /// client has the file in that coding.
     #[cold]
     fn is_divided(&self, negotiated: &Negotiated, request: &Request, now: &Now) -> bool {
-        let validators = Negotiated::AS_IT_IS.validators(self.original, now);
+        let validators = Negotiated::AS_IT_IS.validators(self.original);
         if ranges(self.original, &validators, request, now) == Ranges::Whole {
             return false;
         }
@@ -157,7 +157,7 @@ impl<'a> Representation<'a> {
         let outcome = |validators: &Validators| request.conditions().evaluate(true, Some(validators), now.unix);
         accepted == Choice::Use(Coding::Identity)
             && outcome(&validators) != Outcome::PreconditionFailed
-            && outcome(&negotiated.validators(&self.stored, now)) != Outcome::NotModified
+            && outcome(&negotiated.validators(&self.stored)) != Outcome::NotModified
     }
 
     /// Chooses the coding. A coding that saves bytes, or a precompressed file, is used if the client accepts it.
@@ -377,11 +377,11 @@ impl<'a, 'r> Sending<'a, 'r> {
             fields.vary(self.representation.vary);
             return (stored, fields);
         }
-        let validators = self.negotiated.validators(&self.representation.stored, self.now);
+        let validators = self.negotiated.validators(&self.representation.stored);
         if let Some(etag) = &validators.etag {
             fields.field("ETag", etag.as_bytes());
         }
-        write_last_modified(&validators, &mut fields);
+        write_last_modified(&self.representation.stored.meta, self.now, &mut fields);
         self.representation.write_shared(&mut fields);
         let stored = self.representation.stored;
         let coding = match self.negotiated.coding {
@@ -462,16 +462,15 @@ fn send_memory(fields: Fields, bytes: &Arc<[u8]>, at: usize, end: usize) -> Repl
     Reply::Stream(Body::Shared { bytes: Arc::clone(bytes), at, end })
 }
 
-/// The validators for a condition of a change (RFC 9110, section 8.8). The date is not cut to now, as it is in a
-/// response: `Staged::replace` dates a second change within a second after that second, so that the date of the first
-/// one does not match.
-pub fn guards(meta: &Meta, etag: Option<ETag>) -> Validators {
+/// The validators of a file, for conditions (RFC 9110, section 8.8). The date is not cut to now.
+pub fn validators(meta: &Meta, etag: Option<ETag>) -> Validators {
     Validators { etag, last_modified: date(meta) }
 }
 
-/// The Last-Modified of a response: the file's mtime, or now if that is in the future.
+/// The Last-Modified of a response: the file's mtime, or now if that is in the future. None for a file that is dated a
+/// second ahead, as `Staged::date_after` does: the date of now was that of the file before.
 fn last_modified(meta: &Meta, now: &Now) -> Option<u64> {
-    date(meta).map(|secs| secs.min(now.unix))
+    date(meta).filter(|&secs| secs != now.unix + 1).map(|secs| secs.min(now.unix))
 }
 
 /// The mtime as a date. Reproducible builds set it to 0 or 1, which says nothing about the file's age: `None`.
@@ -479,8 +478,8 @@ fn date(meta: &Meta) -> Option<u64> {
     u64::try_from(meta.mtime.0).ok().filter(|&secs| secs > 1)
 }
 
-fn write_last_modified(validators: &Validators, fields: &mut Fields) {
-    if let Some(last_modified) = validators.last_modified {
+fn write_last_modified(meta: &Meta, now: &Now, fields: &mut Fields) {
+    if let Some(last_modified) = last_modified(meta, now) {
         let mut date = [0; IMF_LEN];
         date::write_imf(last_modified, &mut date);
         fields.field("Last-Modified", date);
