@@ -120,7 +120,7 @@ on_every_engine! {
         let place = TempDir::new();
         let text = "<svg xmlns='http://www.w3.org/2000/svg'/> ".repeat(100);
         let noise = common::noise(300_000);
-        for name in ["a.svgz", "a.emz", "a.wmz", "a.xhtml.gz", "a.html.gz", "a.js.gz"] {
+        for name in ["a.svgz", "a.emz", "a.wmz", "a.x3dz", "a.x3dvz", "a.wrz", "a.xhtml.gz", "a.html.gz", "a.js.gz"] {
             place.write(format!("site/{name}"), gzip(text.as_bytes()));
         }
         place.write("site/large.svgz", gzip(&noise));
@@ -133,6 +133,9 @@ on_every_engine! {
             ("large.svgz", "image/svg+xml", &noise),
             ("a.emz", "image/emf", text.as_bytes()),
             ("a.wmz", "image/wmf", text.as_bytes()),
+            ("a.x3dz", "model/x3d+xml", text.as_bytes()),
+            ("a.x3dvz", "model/x3d+vrml", text.as_bytes()),
+            ("a.wrz", "x-world/x-vrml", text.as_bytes()),
             ("a.xhtml.gz", "application/xhtml+xml", text.as_bytes()),
             ("a.html.gz", "text/html; charset=utf-8", text.as_bytes()),
             ("a.js.gz", "text/javascript; charset=utf-8", text.as_bytes()),
@@ -164,6 +167,20 @@ on_every_engine! {
         // are not kept.
         place.set_modified("site/a.svgz", std::time::SystemTime::now() + Duration::from_secs(10_000));
         assert_eq!(get(&server, "/a.svgz").field("Content-Encoding"), Some("gzip"));
+    }
+
+    /// The user's own type says nothing about a coding. The file is sent as it is, and not compressed once more.
+    fn a_file_in_gzip_is_never_compressed_again(engine: Engine) {
+        let place = TempDir::new();
+        let (text, noise) = ("<svg xmlns='http://www.w3.org/2000/svg'/> ".repeat(100), common::noise(300_000));
+        let files = [("small.svgz", gzip(text.repeat(100).as_bytes())), ("large.svgz", gzip(&noise))];
+        files.iter().for_each(|(name, content)| drop(place.write(format!("site/{name}"), content)));
+        let server = serve(&place, engine, &["--mime", "svgz=image/svg+xml"]);
+        for (name, content) in &files {
+            let answer = ask(&server, "GET", &format!("/{name}"), "Accept-Encoding: gzip\r\n");
+            assert_eq!((answer.field("Content-Type"), answer.field("Content-Encoding")), (Some("image/svg+xml"), None));
+            assert!(answer.body == *content, "{name}");
+        }
     }
 
     fn an_archive_is_sent_as_one_and_a_wrong_name_is_seen(engine: Engine) {

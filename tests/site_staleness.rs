@@ -223,6 +223,27 @@ on_every_engine! {
         }
     }
 
+    /// So many changes come before it in one write that the connection is treated as a bulk transfer by then.
+    fn the_last_of_many_requests_sees_what_those_before_it_have_changed(engine: Engine) {
+        let place = TempDir::new();
+        place.write("site/kept", "kept");
+        thread::sleep(SETTLED);
+        let site = place.join("site");
+        let server = Setup::on(engine).arg(&site).arg("--directory").arg(&site).args(["--allow-delete"]).start();
+        let mut client = Client::connect(&server);
+        for _ in 0..3 {
+            ask(&mut client, "/kept");
+        }
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let put = |path: &str| format!("PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nnew");
+        let delete = "DELETE /files/other HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned();
+        let changes = [put("/files/other"), get("/other"), put("/files/other"), get("/other"), delete];
+        let all = [&changes[..], &[get("/kept"), put("/files/kept"), get("/kept")]].concat();
+        client.send(all.concat());
+        let last = all.iter().map(|_| client.read_response()).last().unwrap();
+        assert_eq!(last.text(), "new");
+    }
+
     fn a_file_that_is_replaced_is_one_version_or_the_next(engine: Engine) {
         let extent = extent(engine);
         for size in SIZES {
