@@ -15,7 +15,6 @@ from .results import Results
 from .runner import Runner
 
 KEPT = prepare.RESULTS / "compare"
-ROUNDS = {"quick": 1, "full": 3}
 FILES = ["report.html", "results.json", "results.csv"]
 
 
@@ -61,6 +60,7 @@ def arguments():
         description="Measures dustdevil's four engines side by side and writes a report: report.html, results.json, results.csv.",
     )
     parser.add_argument("--quick", action="store_true", help="one short round of two to three minutes; without it three long rounds, about fifty minutes")
+    parser.add_argument("--rounds", type=int, metavar="N", help="measure each point N times (default: 3, with --quick: 1)")
     parser.add_argument("--against", default="", metavar="NAMES", help=f"also measure, in experiments 1, 3 and 4: {','.join(engines.RIVALS)}")
     parser.add_argument("--only", default="", metavar="NUMBERS", help="measure these experiments only, such as 1,4; the result is marked partial")
     parser.add_argument("--output", type=Path, metavar="DIR", help="write the three files here (default: target/compare)")
@@ -70,6 +70,10 @@ def arguments():
     parser.add_argument("--report", type=Path, metavar="JSON", help="measure nothing; write report.html again, beside this results.json")
     parser.add_argument("--check", type=Path, metavar="JSON", help="measure nothing; check this results.json")
     options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 3
+    if options.rounds < 1:
+        parser.error("--rounds must be positive")
     options.against = [name for name in options.against.split(",") if name]
     for name in options.against:
         if name not in engines.RIVALS:
@@ -111,7 +115,7 @@ def compare(options):
             machine=machine.describe(lab.cores, lab.descriptors, lab.scratch),
             versions=machine.versions(prepare.ROOT, binary, built_here=not options.binary),
             settings={
-                "rounds": ROUNDS[mode],
+                "rounds": options.rounds,
                 "pool_size": engines.POOL_SIZE,
                 "max_connections": lab.max_connections,
                 "page_bytes": experiments.PAGE_SIZE,
@@ -124,7 +128,7 @@ def compare(options):
             },
         )
         began, why = time.monotonic(), ""
-        runner = Runner(lab, results, results.data["servers"], ROUNDS[mode], folder)
+        runner = Runner(lab, results, results.data["servers"], options.rounds, folder)
         warn(lab, results, runner, notes)
         chosen = [e for e in experiments.all_experiments(lab) if not options.only or e.number in options.only]
         try:
