@@ -68,8 +68,9 @@ pub(super) struct ProxyArgs {
     ///
     /// Applications also get the scheme, host, port and prefix from X-Forwarded-Proto, -Host, -Port and -Prefix, each
     /// if it is valid. Of several values the last is used. Upstreams get these fields, Forwarded, X-Real-IP and similar
-    /// ones, and this server's own X-Forwarded-* and Forwarded are added. From any other address, none of these fields
-    /// is passed on.
+    /// ones, and this server's own X-Forwarded-* and Forwarded are added. For X-Forwarded-Prefix, they too get only the
+    /// last value, only if it is a valid path, and joined with the prefix that this server removes. From any other
+    /// address, none of these fields is passed on.
     #[arg(long, value_name = "IP|CIDR")]
     pub(super) trusted_proxy: Vec<TrustedProxy>,
 }
