@@ -297,6 +297,8 @@ fn bad_values_say_where_and_what_to_do() {
         ("--max-fields=1K", "digits"),
         ("--max-target-length=0", "1 or more"),
         ("--max-connections=0", "1 or more"),
+        ("--wsgi-workers=0", ": 0 is too small; give 1 or more"),
+        ("--pool-size=0", ": 0 is too small; give 1 or more"),
         ("--max-body-size=-1", "50M"),
         ("--max-body-size=1.5M", "1536K"),
         ("--max-body-size=99999999T", "largest"),
