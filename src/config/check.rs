@@ -9,7 +9,7 @@ use crate::config::proxy::{Mount, by_prefix};
 use std::collections::BTreeSet;
 
 /// Spells a setting as the user writes it: `port` as `--port`.
-pub type Spelling = fn(&str) -> String;
+pub type Spelling<'a> = &'a dyn Fn(&str) -> String;
 
 /// A combination of settings that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,11 +216,31 @@ mod tests {
     }
 
     #[test]
+    fn a_setting_is_spelled_as_it_was_given() {
+        let read = |args: &[&str], variables: &[(&str, &str)]| {
+            let value = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into());
+            let args = ["dustdevil"].iter().chain(args);
+            let error = Config::resolve(args, value, || Ok("/srv".into())).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        let message = read(&[], &[("DUSTDEVIL_PROXY_REWRITE", "off")]);
+        assert!(
+            message.contains("DUSTDEVIL_PROXY_REWRITE has no effect without an upstream; add --proxy"),
+            "{message}"
+        );
+        let message = read(&["d"], &[("DUSTDEVIL_PROXY", "/=http://h")]);
+        assert!(message.contains("DUSTDEVIL_PROXY /=.. answers every path, so ROOT has no effect"), "{message}");
+        let message = read(&["--cors"], &[("DUSTDEVIL_HEADER", "Access-Control-Allow-Origin: *")]);
+        assert!(message.contains("--cors and DUSTDEVIL_HEADER both set"), "{message}");
+    }
+
+    #[test]
     fn every_conflict_is_found_and_spelled_as_it_was_given() {
         let mut config = Config::from_args(["dustdevil", "."]).unwrap();
         config.given.add("allow-delete");
         config.given.add("proxy-timeout");
-        let found = conflicts(&config, str::to_owned);
+        let found = conflicts(&config, &str::to_owned);
         let settings: Vec<_> = found.iter().map(|conflict| conflict.setting).collect();
         assert_eq!(settings, ["allow-delete", "proxy-timeout"]);
         assert!(found[0].message.ends_with("add directory"), "{}", found[0].message);
