@@ -59,10 +59,11 @@ impl Config {
         if current.is_some() {
             given.add("root");
         }
-        let config = Config { warnings: ignored, ..args.fill(current, given) };
-        match check::conflicts(&config, &|setting| config.given.spelled(setting)).into_iter().next() {
+        let config = args.fill(current, given);
+        let spelled = |setting: &str| config.given.spelled(setting);
+        match check::conflicts(&config, &spelled).into_iter().next() {
             Some(conflict) => Err(Args::command().error(ErrorKind::ArgumentConflict, conflict.message)),
-            None => Ok(config),
+            None => Ok(Config { warnings: [ignored, check::warnings(&config, &spelled)].concat(), ..config }),
         }
     }
 }

@@ -115,8 +115,10 @@ fn the_debug_endpoints_have_a_place_of_their_own() {
     }
     let on = "--debug-endpoints";
     assert!(bad(&["--debug-prefix=/x/"], NO_ENVIRONMENT).contains("add --debug-endpoints"));
-    assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("another route"));
-    assert!(bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("another route"));
+    assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("the endpoint /echo/"));
+    assert!(
+        bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("the store of --directory")
+    );
     good(&[on, "--debug-prefix=/echo/", "--no-endpoints"]);
     good(&[on, "--debug-prefix=/files/"]);
 }
