@@ -35,7 +35,9 @@ pub(super) struct ProxyArgs {
     /// If the path of the URL has replaced the prefix, on puts the prefix back in Location, Content-Location and
     /// Refresh: in a bare path, in a URL with the request's Host, and in one with the upstream's own host. Also in the
     /// Path of Set-Cookie. Nothing else is changed. X-Forwarded-Prefix tells the upstream which prefix was removed.
-    /// Paths that begin with the prefix already are left as they are.
+    /// Paths that begin with the prefix already are left as they are: most upstreams that write them have read
+    /// X-Forwarded-Prefix. So if the upstream has a path of its own that begins like the prefix, such as /api/x behind
+    /// /api, a redirect to it leads to /x of the upstream.
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true, default_value = "on")]
     pub(super) proxy_rewrite: Rewrite,
 
