@@ -80,14 +80,11 @@ impl Config {
     /// # Errors
     /// Exit code 1, not 2: the command line is valid, and works once the directory exists.
     pub fn check_directories(&self) -> Result<(), StartError> {
-        let named = [("ROOT", &self.root), ("--directory", &self.directory)];
-        for (name, path) in named {
-            if let Some(path) = path {
-                check_directory(name, path)?;
-            }
-        }
-        for site in &self.statics {
-            check_directory("--static", &site.directory)?;
+        let named = [("root", &self.root), ("directory", &self.directory)];
+        let named = named.into_iter().filter_map(|(setting, path)| Some((setting, path.as_ref()?)));
+        let sites = self.statics.iter().map(|site| ("static", &site.directory));
+        for (setting, path) in named.chain(sites) {
+            check_directory(&self.given.spelled(setting), path)?;
         }
         Ok(())
     }

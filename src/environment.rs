@@ -41,7 +41,7 @@ pub fn read(
         if is_overruled(long) {
             continue;
         }
-        let name = format!("DUSTDEVIL_{}", long.to_ascii_uppercase().replace('-', "_"));
+        let name = self::variable(long);
         // In unit files and compose files, an empty value means "not set".
         let Some(value) = variable(&name).filter(|value| !value.is_empty()) else {
             continue;
@@ -67,6 +67,11 @@ pub fn read(
         environment.words.extend(new);
     }
     Ok(environment)
+}
+
+/// The name of a flag's variable. The flag's name has no dashes in front.
+pub fn variable(flag: &str) -> String {
+    format!("DUSTDEVIL_{}", flag.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// If Kubernetes has set this variable for a Service, the name of that Service. Kubernetes sets variables for each

@@ -57,6 +57,8 @@ pub fn urls(listeners: &[TcpListener]) -> Vec<String> {
 
 /// The addresses of one `--bind`.
 struct Group {
+    /// The value of `--bind`; empty for the default addresses.
+    text: String,
     /// `None`: the port of `--port`.
     port: Option<u16>,
     candidates: Vec<Candidate>,
@@ -68,7 +70,7 @@ struct Candidate {
     address: SocketAddr,
     /// The user did not ask for this very address. If the machine lacks its address family, it is left out.
     optional: bool,
-    /// The name whose lookup returned this address.
+    /// The name whose lookup returned this address, or `*`.
     name: Option<String>,
 }
 
@@ -81,17 +83,18 @@ impl Candidate {
 fn groups(config: &Config) -> Result<Vec<Group>, StartError> {
     if config.binds.is_empty() {
         let candidates = vec![Candidate::of(Ipv4Addr::LOCALHOST, false), Candidate::of(Ipv6Addr::LOCALHOST, true)];
-        return Ok(vec![Group { port: None, candidates }]);
+        return Ok(vec![Group { text: String::new(), port: None, candidates }]);
     }
     let group = |bind: &Bind| {
         let candidates = match &bind.place {
             Place::Address(address) => vec![Candidate { address: *address, optional: false, name: None }],
             Place::Every => {
-                vec![Candidate::of(Ipv4Addr::UNSPECIFIED, false), Candidate::of(Ipv6Addr::UNSPECIFIED, true)]
+                let all = [Candidate::of(Ipv4Addr::UNSPECIFIED, false), Candidate::of(Ipv6Addr::UNSPECIFIED, true)];
+                all.map(|candidate| Candidate { name: Some("*".to_owned()), ..candidate }).into()
             }
             Place::Name(name) => look_up(name)?,
         };
-        Ok(Group { port: bind.port, candidates })
+        Ok(Group { text: bind.text.clone(), port: bind.port, candidates })
     };
     config.binds.iter().map(group).collect()
 }
@@ -102,7 +105,13 @@ fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
         let remedy = "correct the name, or give its address with --bind";
         StartError::new(format!("cannot listen on {name}: {cause}; {remedy}"))
     };
-    let found = (name, 0).to_socket_addrs().map_err(|error| unknown(error.to_string()))?;
+    let found = (name, 0).to_socket_addrs().map_err(|error| match name.split_once('%') {
+        Some((_, zone)) => {
+            let reason = format!("there is no interface {zone}; `ip link` shows the interfaces");
+            StartError::new(format!("cannot listen on {name}: {reason}"))
+        }
+        None => unknown(error.to_string()),
+    })?;
     let mut addresses: Vec<SocketAddr> = found.collect();
     addresses.sort_by_key(SocketAddr::is_ipv6);
     addresses.dedup();
@@ -121,6 +130,8 @@ fn look_up(name: &str) -> Result<Vec<Candidate>, StartError> {
 fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, BindFailure> {
     let mut shared = config.port;
     let mut listeners: Vec<TcpListener> = Vec::new();
+    // For each listener: its address, and the --bind that it is for.
+    let mut opened: Vec<(SocketAddr, &str)> = Vec::new();
     for group in groups {
         let mut own = group.port.unwrap_or_default();
         let (port, given) = match group.port {
@@ -134,15 +145,14 @@ fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Bind
                 Ok((listener, bound)) => {
                     *port = bound.port();
                     listeners.push(listener);
+                    opened.push((bound, &group.text));
                 }
                 // An optional address that is in use is an error: if another program has ::1, http://localhost:4221/
                 // would show that program.
                 Err(error) if candidate.optional && is_missing(&error) => {}
                 Err(error) => {
-                    let earlier = listeners
-                        .iter()
-                        .filter_map(|listener| listener.local_addr().ok())
-                        .find(|earlier| covers(earlier, &address));
+                    let earlier = opened.iter().find(|(earlier, _)| covers(earlier, &address));
+                    let earlier = earlier.map(|(_, text)| format!("{} {text}", config.given.spelled("bind")));
                     let name = candidate.name.clone();
                     return Err(BindFailure { address, name, error, earlier, is_picked: given == 0 });
                 }
@@ -158,6 +168,10 @@ fn bind_each(groups: &[Group], config: &Config) -> Result<Vec<TcpListener>, Bind
 /// options are copied when the handshake ends, not when the connection is accepted. So all of them are set before
 /// `listen`: from then on clients may connect, even before the engine runs.
 fn listen(address: SocketAddr, timeouts: &Timeouts) -> io::Result<(TcpListener, SocketAddr)> {
+    // Linux refuses a multicast address of IPv6, but not these.
+    if matches!(address.ip(), IpAddr::V4(ip) if ip.is_multicast() || ip.is_broadcast()) {
+        return Err(Errno::INVAL.into());
+    }
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Without this, a restart fails for a minute, while old connections are in TIME_WAIT. On Linux it does not let two
     // programs listen on one port (socket(7)).
@@ -194,11 +208,11 @@ fn covers(earlier: &SocketAddr, later: &SocketAddr) -> bool {
 /// An address that could not be opened.
 struct BindFailure {
     address: SocketAddr,
-    /// The name whose lookup returned the address.
+    /// The name whose lookup returned the address, or `*`.
     name: Option<String>,
     error: io::Error,
-    /// One of our own listeners that may be the cause.
-    earlier: Option<SocketAddr>,
+    /// The setting of one of our own listeners that may be the cause, as the user wrote it: `--bind *`.
+    earlier: Option<String>,
     /// The system picked the port, for an earlier address.
     is_picked: bool,
 }
@@ -217,9 +231,9 @@ impl BindFailure {
     /// The cause and the remedy.
     fn reason(&self) -> String {
         let errno = Errno::from_io_error(&self.error).unwrap_or(Errno::IO);
-        let reason = match (errno, self.earlier, self.address) {
+        let reason = match (errno, &self.earlier, self.address) {
             (Errno::ADDRINUSE, Some(earlier), _) => {
-                return format!("--bind {earlier} already covers it; leave out one of the two");
+                return format!("{earlier} already covers it; leave out one of the two");
             }
             (Errno::ADDRINUSE, None, _) => {
                 "the address is in use by another program; stop it or choose another port with --port"
@@ -245,6 +259,9 @@ impl BindFailure {
             }
             (Errno::INVAL, ..) if self.address.ip().is_multicast() => {
                 "a multicast address takes no connections; choose an address of this machine with --bind"
+            }
+            (Errno::INVAL, _, SocketAddr::V4(address)) if address.ip().is_broadcast() => {
+                "a broadcast address takes no connections; choose an address of this machine with --bind"
             }
             (Errno::NODEV, _, SocketAddr::V6(address)) if address.scope_id() != 0 => {
                 let scope = address.scope_id();
@@ -374,8 +391,33 @@ mod tests {
     fn our_own_earlier_bind_is_not_blamed_on_another_program() {
         let binds = config(&["--port=0", "--bind=0.0.0.0", "--bind=127.0.0.1"]);
         let message = bind_all(&binds).unwrap_err().to_string();
-        assert!(message.contains("--bind 0.0.0.0:"), "{message}");
-        assert!(message.contains("already covers it"), "{message}");
+        assert!(message.ends_with(": --bind 0.0.0.0 already covers it; leave out one of the two"), "{message}");
+        for (one, other) in
+            [("localhost", "127.0.0.1"), ("*", "127.0.0.1"), ("127.0.0.1", "localhost"), ("127.0.0.1", "*")]
+        {
+            let binds = config(&["--port=0", "--bind", one, "--bind", other]);
+            let message = bind_all(&binds).unwrap_err().to_string();
+            assert!(message.contains(&format!(": --bind {one} already covers it; leave out")), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_address_for_many_machines_is_refused() {
+        for (address, kind) in
+            [("224.0.0.1", "multicast"), ("239.1.2.3", "multicast"), ("255.255.255.255", "broadcast")]
+        {
+            let message = bind_all(&config(&["--port=0", "--bind", address])).unwrap_err().to_string();
+            assert!(message.contains(&format!("a {kind} address takes no connections; choose")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_interface_is_named() {
+        let message = bind_all(&config(&["--bind=[fe80::1%25none0]:0"])).unwrap_err().to_string();
+        assert!(
+            message.starts_with("cannot listen on fe80::1%none0: there is no interface none0; `ip link`"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -397,6 +439,7 @@ mod tests {
             (Errno::MFILE, "[::1]:80", "ulimit -n"),
             (Errno::INVAL, "[fe80::1]:80", "interface"),
             (Errno::INVAL, "[ff02::1]:80", "multicast"),
+            (Errno::INVAL, "255.255.255.255:80", "a broadcast address"),
             // The address has its interface, so something else is invalid.
             (Errno::INVAL, "[fe80::1%2]:80", "Invalid argument"),
             (Errno::INVAL, "[2001:db8::1]:80", "Invalid argument"),

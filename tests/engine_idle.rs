@@ -14,8 +14,8 @@ const PATIENT: [&str; 4] = ["--keep-alive-timeout", "10m", "--header-timeout", "
 
 /// A server that allows `count` connections at once.
 fn server_for(engine: Engine, count: usize) -> Server {
-    let count = count.to_string();
-    Setup::on(engine).args(PATIENT).args(["--max-connections", &count, "--pool-size", &count]).start()
+    let setup = Setup::on(engine).args(PATIENT).args(engine.pool_size(count));
+    setup.args(["--max-connections", &count.to_string()]).start()
 }
 
 /// A client that has been answered and keeps its connection.
@@ -147,7 +147,7 @@ on_every_engine! {
     fn idle_ones_give_way_when_descriptors_run_out(engine: Engine) {
         let site = TempDir::new();
         let few = ["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"];
-        let setup = Setup::on(engine).args([site.arg()]).args(PATIENT).args(["--pool-size", "100", "--cache-size", "0"]);
+        let setup = Setup::on(engine).args([site.arg()]).args(PATIENT).args(["--cache-size", "0"]).args(engine.pool_size(100));
         let server = setup.through(&few).start();
         let mut clients = Vec::new();
         for index in 0..84 {

@@ -131,6 +131,7 @@ fn of_equal_paths_an_upstream_goes_first() {
     for path in ["/files/f", "/files", "/user-agent", "/user-agent/x", "/echo/x"] {
         assert_eq!(get(&server, path).text(), "upstream", "{path}");
     }
+    assert!(server.stderr().contains("--proxy answers /files/, so --directory has no effect"), "{}", server.stderr());
     assert_eq!(get(&server, "/echo").status, 404);
     assert_eq!(get(&server, "/files/remote/f").text(), "upstream");
     assert_eq!(get(&server, "/filesystem").status, 404);

@@ -311,7 +311,7 @@ on_every_engine! {
 #[test]
 fn flags_that_make_no_sense_are_usage_errors() {
     let folder = TempDir::new();
-    let cases: [&[&str]; 13] = [
+    let cases: [&[&str]; 17] = [
         &["--proxy", "api=http://127.0.0.1:1"],
         &["--proxy", "/api=127.0.0.1:1"],
         &["--proxy", "/api=https://127.0.0.1:1"],
@@ -322,6 +322,10 @@ fn flags_that_make_no_sense_are_usage_errors() {
         &["--proxy", "/=http://127.0.0.1:1", "--directory", folder.arg()],
         &["--proxy", "/a=http://127.0.0.1:1", "--static", &format!("/a={}", folder.arg())],
         &["--proxy", "/a=http://127.0.0.1:1", "--wsgi", "/a=app:app"],
+        &["--static", "/files=.", "--directory", folder.arg()],
+        &["--static", &format!("/s={}", folder.arg()), "--debug-endpoints", "--debug-prefix", "/s/"],
+        &["--wsgi-workers", "2"],
+        &["--pool-size", "2"],
         &["--proxy-buffer"],
         &["--proxy-timeout", "5s"],
         &["--proxy", "/a=http://127.0.0.1:1", "--trusted-proxy", "10.0.0.0/33"],

@@ -119,20 +119,30 @@ on_every_engine! {
         assert_eq!(field(&upstream.last_head(), "x-forwarded-prefix"), Some("/api"));
     }
 
-    /// A trusted proxy in front may have removed a prefix, too. From other clients the field is ignored.
+    /// A trusted proxy in front may have removed a prefix, too. The last value counts, if it is a path that is safe in
+    /// front of links. From other clients the field is ignored.
     fn the_upstream_is_told_what_was_taken_off(engine: Engine) {
         let upstream = saying();
         let address = upstream.address;
         let mounts = [format!("/api=http://{address}/"), format!("/kept=http://{address}"), format!("/a/=http://{address}/v1/")];
         let mounts = mounts.each_ref().map(|mount| ["--proxy", mount.as_str()]).concat();
+        const TRUSTING: &[&str] = &["--trusted-proxy", "127.0.0.1"];
         for (flags, path, said, expected) in [
             (&[][..], "/api/x", "", Some("/api")),
             (&[], "/a/x", "", Some("/a")),
             (&[], "/api/x", "X-Forwarded-Prefix: /evil\r\n", Some("/api")),
             (&[], "/kept/x", "X-Forwarded-Prefix: /evil\r\n", None),
-            (&["--trusted-proxy", "127.0.0.1"], "/kept/x", "X-Forwarded-Prefix: /outer\r\n", Some("/outer")),
-            (&["--trusted-proxy", "127.0.0.1"], "/api/x", "X-Forwarded-Prefix: /outer/\r\n", Some("/outer/api")),
-            (&["--trusted-proxy", "127.0.0.1"], "/api/x", "X-Forwarded-Prefix: /a, /b\r\n", Some("/a/b/api")),
+            (TRUSTING, "/kept/x", "X-Forwarded-Prefix: /outer\r\n", Some("/outer")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /outer/\r\n", Some("/outer/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /caf%C3%A9\r\n", Some("/caf%C3%A9/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /a, /b\r\n", Some("/b/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /a\r\nX-Forwarded-Prefix: //b\r\n", Some("/api")),
+            (TRUSTING, "/kept/x", "X-Forwarded-Prefix: //evil.example\r\n", None),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: //evil.example\r\n", Some("/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: http://evil/\r\n", Some("/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: <b>\r\n", Some("/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /a/..\r\n", Some("/api")),
+            (TRUSTING, "/api/x", "X-Forwarded-Prefix: /\r\n", Some("/api")),
         ] {
             let server = common::Setup::on(engine).args(&mounts).args(flags).start();
             let mut client = Client::connect(&server);

@@ -28,7 +28,8 @@ on_every_engine! {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let server = Setup::on(engine)
             .args(["--wsgi", "slow:app", "--wsgi-chdir", folder.arg(), "--port", &port.to_string()])
-            .args(["--header-timeout", "1s", "--pool-size", "1", "--bind", "127.0.0.1"])
+            .args(["--header-timeout", "1s", "--bind", "127.0.0.1"])
+            .args(engine.pool_size(1))
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .silent_at(address)
             .start();

@@ -79,6 +79,7 @@ on_every_engine! {
         assert_eq!(ask(&format!("{outer}X-Forwarded-Port: 8443\r\n")).split(' ').nth(1), Some("8443"));
         let invalid = "X-Forwarded-Host: a/b\r\nX-Forwarded-Proto: ftp\r\nX-Forwarded-Prefix: //evil\r\nX-Forwarded-Port: 0\r\n";
         assert!(ask(invalid).starts_with("http://in:1/x?y "), "{}", ask(invalid));
+        assert!(ask("X-Forwarded-Prefix: /a, /b\r\n").starts_with("http://in:1/b/x?y "));
         for (told, expected) in [
             ("X-Forwarded-For: 6.6.6.6, 2001:db8::1, 10.1.1.1:80\r\n", "2001:db8::1"),
             ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: [fe80::1%eth0]:80\r\n", "fe80::1"),

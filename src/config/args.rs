@@ -59,10 +59,11 @@ impl Config {
         if current.is_some() {
             given.add("root");
         }
-        let config = Config { warnings: ignored, ..args.fill(current, given) };
-        match check::conflicts(&config, spelled).into_iter().next() {
+        let config = args.fill(current, given);
+        let spelled = |setting: &str| config.given.spelled(setting);
+        match check::conflicts(&config, &spelled).into_iter().next() {
             Some(conflict) => Err(Args::command().error(ErrorKind::ArgumentConflict, conflict.message)),
-            None => Ok(config),
+            None => Ok(Config { warnings: [ignored, check::warnings(&config, &spelled)].concat(), ..config }),
         }
     }
 }
@@ -254,7 +255,9 @@ impl Args {
         let is_given = |name: &str| on_line.has(name) || check::excluded_by(name).any(|other| on_line.has(other));
         let Environment { words: variables, ignored } = environment::read(&Args::command(), is_given, variable)?;
         let matches = Args::command().try_get_matches_from(variables.into_iter().chain(words))?;
-        Ok(Read { args: Args::from_arg_matches(&matches)?, given: given(&matches), ignored })
+        let mut given = given(&matches);
+        given.note_variables(&on_line);
+        Ok(Read { args: Args::from_arg_matches(&matches)?, given, ignored })
     }
 
     fn fill(self, current_site: Option<PathBuf>, given: Given) -> Config {
@@ -309,11 +312,6 @@ fn given(matches: &ArgMatches) -> Given {
         }
     }
     given
-}
-
-/// A setting as it is written on the command line.
-fn spelled(setting: &str) -> String {
-    if setting == "root" { "ROOT".into() } else { format!("--{setting}") }
 }
 
 /// The current directory, to be served as the site. `/` is refused: services and containers start there, and a unit

@@ -7,6 +7,8 @@ use std::str::FromStr;
 /// Addresses to listen on, with or without their own port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bind {
+    /// As the user wrote it.
+    pub text: String,
     pub place: Place,
     /// `None`: the port of `--port`. With 0 the system picks a free port.
     pub port: Option<u16>,
@@ -25,22 +27,20 @@ pub enum Place {
 const USAGE: &str = "not an address to listen on; write an IP address or a name, with or without a port: 127.0.0.1, \
                      0.0.0.0:8080, [::1]:8080, localhost, * for all (a port alone goes to --port)";
 
-impl From<IpAddr> for Bind {
-    fn from(ip: IpAddr) -> Bind {
-        Bind { place: Place::Address(SocketAddr::new(ip, 0)), port: None }
-    }
-}
+const NO_ZONE: &str =
+    "only a link-local address (fe80::..) is written with an interface; leave out the % and what follows";
 
 impl FromStr for Bind {
     type Err = &'static str;
 
-    /// Takes `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]`, `[::1]:80`, a zone as in `fe80::1%2`, `localhost`,
-    /// `localhost:80`, `*` and `*:80`.
+    /// Takes `127.0.0.1`, `127.0.0.1:80`, `::1`, `[::1]`, `[::1]:80`, a zone as in `fe80::1%2`, `fe80::1%eth0` and
+    /// `[fe80::1%25eth0]` (RFC 6874), `localhost`, `localhost:80`, `*` and `*:80`.
     fn from_str(text: &str) -> Result<Bind, &'static str> {
         // `IpAddr` parses neither brackets nor a zone. `SocketAddr` parses both, with a port.
         let whole = [format!("{text}:0"), format!("[{text}]:0")].iter().find_map(|lent| lent.parse().ok());
         if let Some(address) = whole {
-            return Ok(Bind { place: Place::Address(canonical(address)), port: None });
+            let place = Place::Address(canonical(address));
+            return Ok(Bind { text: text.to_owned(), place, port: None });
         }
         let (host, port) = match text.rsplit_once(':') {
             // If a port follows, an IPv6 address is in brackets.
@@ -54,10 +54,10 @@ impl FromStr for Bind {
             "*" => Place::Every,
             _ => match format!("{host}:0").parse() {
                 Ok(address) => Place::Address(canonical(address)),
-                Err(_) => Place::Name(name(host).ok_or(USAGE)?.to_owned()),
+                Err(_) => Place::Name(name(host)?),
             },
         };
-        Ok(Bind { place, port })
+        Ok(Bind { text: text.to_owned(), place, port })
     }
 }
 
@@ -70,11 +70,16 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// A name that can be looked up, without its brackets.
-fn name(host: &str) -> Option<&str> {
+fn name(host: &str) -> Result<String, &'static str> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     if let Some((address, zone)) = bare.unwrap_or(host).split_once('%') {
+        // In URLs the percent sign is written %25. A zone of digits is a number, and has been parsed before.
+        let zone = zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone);
         let is_interface = !zone.is_empty() && zone.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
-        return (is_interface && address.parse::<Ipv6Addr>().is_ok()).then_some(bare.unwrap_or(host));
+        let address: Ipv6Addr = address.parse().ok().filter(|_| is_interface).ok_or(USAGE)?;
+        // The resolver refuses others.
+        let is_local = address.is_unicast_link_local() || address.is_multicast();
+        return if is_local { Ok(format!("{address}%{zone}")) } else { Err(NO_ZONE) };
     }
     let is_label = |label: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -84,7 +89,7 @@ fn name(host: &str) -> Option<&str> {
     // The resolver takes 127.1, 0x7f.1 and 8080 as IPv4 addresses, which are hardly the ones that the user means.
     let last = labels.clone().next_back().unwrap_or_default();
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x") || last.starts_with("0X");
-    (host.len() <= 253 && labels.all(is_label) && !is_number).then_some(host)
+    (host.len() <= 253 && labels.all(is_label) && !is_number).then(|| host.to_owned()).ok_or(USAGE)
 }
 
 #[cfg(test)]
@@ -111,10 +116,10 @@ mod tests {
             ("::127.0.0.1", "[::127.0.0.1]:0", None),
         ] {
             let place = Place::Address(address.parse().unwrap());
-            assert_eq!(text.parse(), Ok(Bind { place, port }), "{text}");
+            assert_eq!(text.parse(), Ok(Bind { text: text.into(), place, port }), "{text}");
         }
         for (text, port) in [("*", None), ("*:8080", Some(8080)), ("*:0", Some(0))] {
-            assert_eq!(text.parse(), Ok(Bind { place: Place::Every, port }), "{text}");
+            assert_eq!(text.parse(), Ok(Bind { text: text.into(), place: Place::Every, port }), "{text}");
         }
         for (text, name, port) in [
             ("localhost", "localhost", None),
@@ -123,8 +128,10 @@ mod tests {
             ("1.example:80", "1.example", Some(80)),
             ("fe80::1%eth0", "fe80::1%eth0", None),
             ("[fe80::1%eth0]:80", "fe80::1%eth0", Some(80)),
+            ("[fe80::1%25eth0]:80", "fe80::1%eth0", Some(80)),
+            ("[fe80::1%2525eth]", "fe80::1%25eth", None),
         ] {
-            assert_eq!(text.parse(), Ok(Bind { place: Place::Name(name.into()), port }), "{text}");
+            assert_eq!(text.parse(), Ok(Bind { text: text.into(), place: Place::Name(name.into()), port }), "{text}");
         }
     }
 
@@ -163,6 +170,8 @@ mod tests {
             "fe80::1%",
             "%eth0",
             "a%eth0",
+            "[::1%lo]:0",
+            "2001:db8::1%25eth0",
             "127.0.0.1,::1",
         ] {
             assert!(text.parse::<Bind>().is_err(), "{text:?}");

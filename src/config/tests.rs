@@ -115,8 +115,10 @@ fn the_debug_endpoints_have_a_place_of_their_own() {
     }
     let on = "--debug-endpoints";
     assert!(bad(&["--debug-prefix=/x/"], NO_ENVIRONMENT).contains("add --debug-endpoints"));
-    assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("another route"));
-    assert!(bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("another route"));
+    assert!(bad(&[on, "--debug-prefix=/echo/"], NO_ENVIRONMENT).contains("the endpoint /echo/"));
+    assert!(
+        bad(&[on, "--debug-prefix=/files/x/", "--directory=d"], NO_ENVIRONMENT).contains("the store of --directory")
+    );
     good(&[on, "--debug-prefix=/echo/", "--no-endpoints"]);
     good(&[on, "--debug-prefix=/files/"]);
 }
@@ -173,6 +175,8 @@ fn every_flag_is_also_a_variable() {
         "--access-log=-log",
         "-vv",
     ]);
+    assert!(config.given.is_variable("port") && !config.given.is_variable("root"));
+    let config = Config { given: same.given.clone(), ..config };
     assert_eq!(format!("{config:?}"), format!("{same:?}"));
 }
 
@@ -218,7 +222,7 @@ fn a_wrong_variable_is_named() {
 fn a_variable_may_need_a_flag() {
     let config = read(&["--proxy=/a=http://h"], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).unwrap();
     assert_eq!(config.rules.proxy.timeout, Duration::from_secs(7));
-    assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("--proxy-timeout has no effect"));
+    assert!(bad(&[], &[("DUSTDEVIL_PROXY_TIMEOUT", "7s")]).contains("DUSTDEVIL_PROXY_TIMEOUT has no effect"));
 }
 
 /// The variables that Kubernetes sets in every Pod if there are Services named dustdevil and dustdevil-bind.
@@ -297,6 +301,8 @@ fn bad_values_say_where_and_what_to_do() {
         ("--max-fields=1K", "digits"),
         ("--max-target-length=0", "1 or more"),
         ("--max-connections=0", "1 or more"),
+        ("--wsgi-workers=0", ": 0 is too small; give 1 or more"),
+        ("--pool-size=0", ": 0 is too small; give 1 or more"),
         ("--max-body-size=-1", "50M"),
         ("--max-body-size=1.5M", "1536K"),
         ("--max-body-size=99999999T", "largest"),

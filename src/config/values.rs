@@ -23,7 +23,7 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
 
 pub(super) fn positive(value: u64) -> Result<usize, String> {
     match usize::try_from(value) {
-        Ok(0) => Err("with 0 no request could be answered; give 1 or more".into()),
+        Ok(0) => Err("0 is too small; give 1 or more".into()),
         Ok(value) => Ok(value),
         Err(_) => Err(format!("too large; this machine holds {} at most", usize::MAX)),
     }

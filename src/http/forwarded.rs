@@ -150,9 +150,16 @@ impl<'a> Told<'a> {
             scheme: last("x-forwarded-proto").and_then(scheme),
             host: last("x-forwarded-host").filter(|host| is_host_and_port(host)),
             port: last("x-forwarded-port").and_then(port),
-            prefix: last("x-forwarded-prefix").and_then(prefix),
+            prefix: prefix(head, bytes).and_then(decoded_prefix),
         }
     }
+}
+
+/// The last element of X-Forwarded-Prefix as it was sent, without a final slash. `None`: it is absent or invalid.
+pub fn prefix<'a>(head: &'a Head, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    let value = from_right(head, bytes, "x-forwarded-prefix").next()?;
+    let value = value.strip_suffix(b"/").unwrap_or(value);
+    decoded_prefix(value).map(|_| value)
 }
 
 /// `ws` and `wss` count as the schemes that the connection began with.
@@ -165,8 +172,7 @@ fn scheme(value: &[u8]) -> Option<&'static str> {
 }
 
 /// Applications put the prefix in front of links: so it must not name another host, climb, or end a line.
-fn prefix(value: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let value = value.strip_suffix(b"/").unwrap_or(value);
+fn decoded_prefix(value: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@%/".contains(byte);
     if !value.starts_with(b"/") || !value.iter().all(is_path) {
         return None;

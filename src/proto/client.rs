@@ -64,6 +64,18 @@ impl ResponseContent {
         }
     }
 
+    /// Checks the beginning of the content, as far as it has arrived, and consumes nothing: the size line of the first
+    /// chunk. While the head has not been passed on, an error can still be told to the client.
+    ///
+    /// # Errors
+    /// The framing is invalid.
+    pub fn check_start(&self, input: &[u8]) -> Result<(), Violation> {
+        match self {
+            ResponseContent::Framed(Decoder::Chunked(decoder)) => decoder.clone().decode(input).map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Decodes the next piece. `closed`: the upstream has closed, so that nothing follows `input`.
     ///
     /// # Errors
@@ -160,6 +172,16 @@ mod tests {
             end(&mut ResponseContent::Framed(Decoder::Chunked(ChunkedDecoder::default())), b"1\r\n", true),
             Err(Violation::Truncated)
         );
+    }
+
+    #[test]
+    fn the_first_size_line_is_checked_ahead_and_not_consumed() {
+        let mut content = ResponseContent::Framed(Decoder::Chunked(ChunkedDecoder::of_response()));
+        for (input, is_valid) in [("", true), ("2", true), ("2\r\nok", true), ("2\r\nokzz", true), ("2\n", false)] {
+            assert_eq!(content.check_start(input.as_bytes()).is_ok(), is_valid, "{input:?}");
+        }
+        assert_eq!(content.decode(b"2\r\nok", false).map(|piece| piece.data), Ok(3..5));
+        assert_eq!(ResponseContent::UntilClose.check_start(b"2\n"), Ok(()));
     }
 
     #[test]

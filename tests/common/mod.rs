@@ -43,6 +43,11 @@ impl Engine {
             Engine::Iterative => "iterative",
         }
     }
+
+    /// The flag for the threads of the pool. Other engines refuse it, and get none.
+    pub fn pool_size(self, size: usize) -> Option<String> {
+        (self == Engine::Pool).then(|| format!("--pool-size={size}"))
+    }
 }
 
 /// Makes each function a module with one test per engine. If an engine cannot pass the test by its nature, the function

@@ -21,7 +21,8 @@ def start(lab, name, cores=None):
 
 
 def _engine(lab, name, cores):
-    argv = [lab.binary, "--engine", name, "--pool-size", POOL_SIZE, "--port", 0, "--bind", "127.0.0.1"]
+    argv = [lab.binary, "--engine", name, "--port", 0, "--bind", "127.0.0.1"]
+    argv += ["--pool-size", POOL_SIZE] if name == "pool" else []
     argv += ["--access-log", "off", "--debug-endpoints", "--header-timeout", f"{HEADER_TIMEOUT}s", "--grace-period", 0]
     argv += ["--max-connections", lab.max_connections, "--directory", lab.store, lab.site]
     return servers.spawn(lab, name, argv, cores, port=None)

@@ -4,7 +4,7 @@
 use crate::app::forward::protocol::ResponseSink;
 use crate::app::forward::rewrite::Rewriting;
 use crate::http::field::{HOP_BY_HOP, push_line};
-use crate::http::forwarded::{is_one_of, speaks_for_a_client};
+use crate::http::forwarded::{self, is_one_of, speaks_for_a_client};
 use crate::http::head::{Field, Name};
 use crate::http::list;
 use crate::http::method::Method;
@@ -115,19 +115,12 @@ pub fn forwarded_host(request: &Request, trusted: bool) -> Vec<u8> {
     if said.is_empty() { request.host().to_vec() } else { said }
 }
 
-/// The value of X-Forwarded-Prefix: the prefixes that this server and trusted proxies before it have removed from the
-/// path. `own`: what this server removes. They are joined to one path, because applications read it as one.
+/// The value of X-Forwarded-Prefix: the prefix that trusted proxies before this server have removed from the path, and
+/// `own`, which this server removes. They are joined to one path, because applications read it as one. An invalid
+/// prefix counts as absent, as it does for applications of this server.
 pub fn forwarded_prefix(request: &Request, trusted: bool, own: &str) -> Vec<u8> {
-    let said = if trusted { joined(request.fields(), "x-forwarded-prefix") } else { Vec::new() };
-    if own.is_empty() {
-        return said;
-    }
-    let mut prefix = Vec::new();
-    for one in list::elements(&said) {
-        prefix.extend_from_slice(one.strip_suffix(b"/").unwrap_or(one));
-    }
-    prefix.extend_from_slice(own.as_bytes());
-    prefix
+    let said = if trusted { forwarded::prefix(request.head, request.bytes) } else { None };
+    [said.unwrap_or_default(), own.as_bytes()].concat()
 }
 
 /// How many servers of this name a request has passed (RFC 9110, section 7.6.3). Many mean a loop.

@@ -36,6 +36,10 @@ fn fault(violation: Violation) -> &'static str {
     }
 }
 
+fn broke_the_framing(violation: Violation) -> String {
+    format!("broke the framing of its answer: {}", fault(violation))
+}
+
 #[derive(Debug)]
 enum State {
     Head,
@@ -130,7 +134,7 @@ impl HttpExchange {
                 let decoded = content.decode(source.input.filled(), source.closed).map_err(|violation| {
                     Failure::bad_gateway(match violation {
                         Violation::Truncated => "closed in the middle of its answer".into(),
-                        _ => format!("broke the framing of its answer: {}", fault(violation)),
+                        _ => broke_the_framing(violation),
                     })
                 })?;
                 if !decoded.data.is_empty() {
@@ -202,6 +206,8 @@ impl HttpExchange {
     fn answer(&mut self, head: &ResponseHead, bytes: &[u8], sink: &mut ResponseSink) -> Result<Step, Failure> {
         let content = ResponseContent::of(head, bytes, self.is_head)
             .map_err(|violation| Failure::bad_gateway(format!("framed its answer badly: {}", fault(violation))))?;
+        let start = content.check_start(&bytes[head.len..]);
+        start.map_err(|violation| Failure::bad_gateway(broke_the_framing(violation)))?;
         self.persists = client::persists(head, bytes);
         fields::relay(head, bytes, &content, self.rewriting.as_ref(), sink);
         self.state = State::Content(content);

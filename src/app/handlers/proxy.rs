@@ -98,7 +98,7 @@ impl Proxy {
             Some(forward) => Next::Forward(Box::new(forward)),
             None => {
                 // No address is known for the upstream's name.
-                let failure = Failure::bad_gateway("the name has no address that is known");
+                let failure = Failure::bad_gateway("no address of this name is known");
                 log::warn!("upstream {}: {} ({})", self.shown, failure.reason, failure.status.0);
                 page::error(Format::of(request), responder, failure.status, failure.sentence()).into()
             }

@@ -35,7 +35,9 @@ pub(super) struct ProxyArgs {
     /// If the path of the URL has replaced the prefix, on puts the prefix back in Location, Content-Location and
     /// Refresh: in a bare path, in a URL with the request's Host, and in one with the upstream's own host. Also in the
     /// Path of Set-Cookie. Nothing else is changed. X-Forwarded-Prefix tells the upstream which prefix was removed.
-    /// Paths that begin with the prefix already are left as they are.
+    /// Paths that begin with the prefix already are left as they are: most upstreams that write them have read
+    /// X-Forwarded-Prefix. So if the upstream has a path of its own that begins like the prefix, such as /api/x behind
+    /// /api, a redirect to it leads to /x of the upstream.
     #[arg(long, value_name = "on|off", value_enum, hide_possible_values = true, default_value = "on")]
     pub(super) proxy_rewrite: Rewrite,
 
@@ -68,8 +70,9 @@ pub(super) struct ProxyArgs {
     ///
     /// Applications also get the scheme, host, port and prefix from X-Forwarded-Proto, -Host, -Port and -Prefix, each
     /// if it is valid. Of several values the last is used. Upstreams get these fields, Forwarded, X-Real-IP and similar
-    /// ones, and this server's own X-Forwarded-* and Forwarded are added. From any other address, none of these fields
-    /// is passed on.
+    /// ones, and this server's own X-Forwarded-* and Forwarded are added. For X-Forwarded-Prefix, they too get only the
+    /// last value, only if it is a valid path, and joined with the prefix that this server removes. From any other
+    /// address, none of these fields is passed on.
     #[arg(long, value_name = "IP|CIDR")]
     pub(super) trusted_proxy: Vec<TrustedProxy>,
 }
