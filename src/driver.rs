@@ -45,7 +45,7 @@ pub trait Transport {
     fn tick(&mut self) {}
     /// Since when the server is shutting down. If it is, the current exchange is the last of its connection.
     fn ending_since(&self) -> Option<Instant>;
-    /// Sets the deadline of the next call. `dispensable`: a shutdown may end its wait before.
+    /// Sets the deadline of the next call. `dispensable`: a shutdown may end the wait early.
     fn block_until(&mut self, _deadline: Option<Instant>, _dispensable: bool) {}
     /// What the client's side is ready for. If calls block, it is ready for everything.
     fn ready(&self) -> Ready;
@@ -64,10 +64,12 @@ pub trait Transport {
 pub trait UpstreamTransport {
     /// What the upstream's side is ready for. Without a socket, `UPSTREAM_WRITE` means that `connect` may be called.
     fn upstream_ready(&self) -> Ready;
-    /// Gets a socket: an idle one, if `reuse` allows it, or a new one. `Queued`: no socket is free now, and the session
-    /// is driven again when it may get one. `request`: the whole request, if the upstream can take it at once.
+    /// Gets a socket: an idle one, if `reuse` allows it, or a new one. `Err(Queued)`: no worker is free. The engine drives
+    /// the session again when one may be free. `request`: the whole request, if it is in memory and the upstream takes it in
+    /// one piece. A transport that sends it returns `Connected::Sent`.
     fn connect(&mut self, to: &Upstream, reuse: Reuse, request: Option<&[u8]>) -> Result<Connected, ConnectError>;
-    /// Reads. File descriptors that arrive with the bytes are added to `files`.
+    /// Reads from the upstream into `room`. 0: the upstream has closed its side. Appends descriptors that arrive with the
+    /// bytes to `files`. `ConnectionReset` from a worker: it has not begun with the request.
     fn read_upstream(&mut self, room: &mut [u8], files: &mut Vec<OwnedFd>) -> io::Result<usize>;
     /// Writes. `file` is a descriptor to pass with the first byte.
     fn write_upstream(&mut self, bytes: &[u8], file: Option<BorrowedFd<'_>>) -> io::Result<usize>;

@@ -69,13 +69,16 @@ pub enum Stage {
     },
 }
 
-/// The result of `advance`.
+/// The result of `advance` and of `on_expired`.
 #[derive(Debug)]
 pub enum Flow {
+    /// Nothing moved: wait for a socket or for the deadline.
     Waiting,
+    /// Call `advance` again.
     Moved,
     /// The upstream is no longer needed. Content that is not in the output yet comes with `on_released`.
     Complete,
+    /// No other attempt is possible: the client gets an error, or its response is cut.
     Failed(Failure),
 }
 
@@ -308,15 +311,18 @@ impl Forward {
         self.rest.take()
     }
 
-    /// How the worker's thread is given back; `None` if the upstream is not a worker.
+    /// The state in which the worker's thread goes back to the supervisor; `None` if the upstream is not a worker. Takes the
+    /// unparsed bytes and the reader out. Called once, at the release.
     pub fn take_handback(&mut self) -> Option<Handback> {
         let Protocol::Wsgi(wsgi) = &mut self.protocol else { return None };
         let attempt = &mut self.attempt;
         let mut received =
             || Received { bytes: attempt.input.filled().to_vec(), files: std::mem::take(&mut attempt.files) };
         Some(match () {
+            // `fail` retries: this thread gets no more of the request.
             _ if self.stage == Stage::Dropping => Handback::NotBegun,
-            // Checked before `is_closed`: if the worker has ended since, the bytes are answers that it sent before.
+            // Checked before `is_closed`: a worker may end after the whole answer. `received` is then the beginning of the
+            // next answer, sent before the worker ended.
             _ if wsgi.is_free() => Handback::Free(received()),
             _ if wsgi.is_broken() || attempt.inbound.is_closed() => Handback::Broken,
             _ if attempt.progress == Progress::Nothing => Handback::Unsent,
@@ -372,12 +378,13 @@ impl Forward {
         self.protocol.begin(gathered, &mut self.output);
     }
 
-    /// Moves a piece of the request and a piece of the response.
+    /// Moves a piece of the request and of the response between the buffers. Makes no call on a socket.
     pub fn advance(&mut self, conn: &mut Conn, output: &mut Buffer, common: &Common, now: &Now) -> Flow {
         if matches!(self.stage, Stage::Over { .. } | Stage::Dropping | Stage::Gathering) {
             return Flow::Waiting;
         }
         match self.step(conn, output, common, now) {
+            // A failed read counts only after all received bytes have been parsed.
             Ok(Flow::Waiting) => match self.attempt.inbound.take_failure() {
                 Some(failure) => self.fail(failure, now),
                 None => Flow::Waiting,

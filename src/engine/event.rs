@@ -186,13 +186,13 @@ impl<'a> EventEngine<'a> {
         }
     }
 
-    /// How long the poll may wait. While work is queued, it does not wait.
+    /// How long the poll may wait: zero if a session is queued or a connection can be accepted, else until the next deadline.
     fn timeout(&self) -> Option<Duration> {
         let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
-        // At the limit of connections: when the next search for an idle connection may begin.
+        // When the next search for an idle connection may begin. `None`: at once, or no search is needed.
         let search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
-        let is_idle = self.queue.is_empty() && self.bulk.is_empty();
-        if !is_idle || (has_waiting && search.is_none()) {
+        let has_queued = !self.queue.is_empty() || !self.bulk.is_empty();
+        if has_queued || (has_waiting && search.is_none()) {
             return Some(Duration::ZERO);
         }
         let python = self.python.deadline(self.now.instant);

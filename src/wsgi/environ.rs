@@ -14,7 +14,8 @@ use std::io::Write;
 pub struct Surroundings<'a> {
     /// Where the application is mounted: empty, or a path that begins with a slash and does not end in one.
     pub mount: &'a [u8],
-    /// The length of the content, all of which has been received. `None`: the request has no content.
+    /// CONTENT_LENGTH, if it is known now: `Some(0)` for `Content-Length: 0`. `None`: the request has no Content-Length, or
+    /// its content is still to come (`WsgiExchange::begin` then adds the length).
     pub content: Option<u64>,
     /// Whether a trusted proxy sent the request. Then its X-Forwarded-* fields decide the scheme, host, port and
     /// prefix.
@@ -28,11 +29,11 @@ pub fn contradicts_itself(request: &Request) -> bool {
     types.next().is_some_and(|first| types.any(|other| other != first))
 }
 
-/// Appends the environ to `out`.
+/// Appends the environ to `out`, without the last NUL, so that `\0NAME\0VALUE` can follow.
 pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     let told = if around.trusted { Told::of(request.head, request.bytes) } else { Told::default() };
-    let below = request.path().strip_prefix(around.mount).unwrap_or(request.path());
-    let path_info = &escape::decode_lenient(below)[..];
+    let below_mount = request.path().strip_prefix(around.mount).unwrap_or(request.path());
+    let path_info = &escape::decode_lenient(below_mount)[..];
     pair(out, b"REQUEST_METHOD", request.head.method_token.of(request.bytes));
     out.extend_from_slice(b"SCRIPT_NAME\0");
     out.extend_from_slice(told.prefix.as_deref().unwrap_or_default());
@@ -50,7 +51,7 @@ pub fn write(request: &Request, around: &Surroundings, out: &mut Vec<u8>) {
     out.extend_from_slice(b"REMOTE_ADDR\0");
     shown(out, request.client().to_canonical());
     out.push(0);
-    // If the client is behind a proxy, its port is not known.
+    // Behind a proxy, the client's port is not known.
     if request.behind.is_none() {
         out.extend_from_slice(b"REMOTE_PORT\0");
         shown(out, request.ends.peer_port);

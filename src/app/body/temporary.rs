@@ -182,18 +182,18 @@ pub fn open() -> io::Result<File> {
         return nameless;
     }
     // NFS and older overlayfs do not know O_TMPFILE: there the file has a name for a moment.
-    open_named(&folder, &options, || RandomState::new().build_hasher().finish())
+    open_unlinked(&folder, &options, || RandomState::new().build_hasher().finish())
 }
 
-/// The name is random rather than counted: in a container every run has the same process id, and a name that a server
-/// killed in that moment has left must not stand in the way.
-fn open_named(folder: &Path, options: &OpenOptions, mut chance: impl FnMut() -> u64) -> io::Result<File> {
+/// Creates a file with a random name and removes the name at once. If the name exists, tries another. A counted name would
+/// not do: in a container every run has the same process id, and a killed run may have left its file.
+fn open_unlinked(folder: &Path, options: &OpenOptions, mut random: impl FnMut() -> u64) -> io::Result<File> {
     loop {
-        let path = folder.join(format!(".dustdevil-{}-{:016x}", std::process::id(), chance()));
+        let path = folder.join(format!(".dustdevil-{}-{:016x}", std::process::id(), random()));
         match options.clone().create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            file => {
-                let file = file?;
+            created => {
+                let file = created?;
                 std::fs::remove_file(&path)?;
                 return Ok(file);
             }
@@ -237,7 +237,7 @@ mod tests {
         std::fs::write(&left, "left").unwrap();
         let mut names = [0, 0, 1].into_iter();
         let mut options = OpenOptions::new();
-        let file = open_named(&folder, options.read(true).write(true), || names.next().unwrap());
+        let file = open_unlinked(&folder, options.read(true).write(true), || names.next().unwrap());
         let entries = std::fs::read_dir(&folder).unwrap().count();
         let content = std::fs::read(&left).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();

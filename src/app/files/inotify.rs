@@ -29,9 +29,9 @@ pub struct Inotify {
 struct Reported {
     /// The kernel was last asked after this moment.
     asked: Option<Instant>,
-    /// The number of reads that brought any change.
+    /// Grows with each read of inotify events that brought a change.
     changes: u64,
-    /// The number of reads that brought a change of one of `names`.
+    /// Grows with each read of inotify events that brought a change of one of `names`.
     changes_of_names: u64,
     /// If a watched directory has names in this list, only events of these names count.
     names: Vec<Name>,
@@ -44,12 +44,13 @@ impl Inotify {
         Some(Inotify { inotify, reported: Mutex::default() })
     }
 
-    /// The number of changes before `read`. It differs from an earlier result if anything has changed in between.
+    /// A counter that grows when the kernel reports changes. It includes all changes up to `read`, the time at which the
+    /// request was read.
     pub fn changes(&self, read: Instant) -> u64 {
         self.ask(read).changes
     }
 
-    /// The number of changes of followed names before `read`.
+    /// The same for changes of followed names.
     pub fn changes_of_names(&self, read: Instant) -> u64 {
         self.ask(read).changes_of_names
     }
@@ -68,7 +69,7 @@ impl Inotify {
 
     /// Ends a watch, unless it belongs to a followed name.
     pub fn end(&self, watch: i32) {
-        if !sync::lock(&self.reported).has(watch) {
+        if !sync::lock(&self.reported).follows_in(watch) {
             self.remove(watch);
         }
     }
@@ -77,7 +78,7 @@ impl Inotify {
     pub fn follow(&self, names: Vec<Name>) {
         let mut reported = sync::lock(&self.reported);
         let before = std::mem::replace(&mut reported.names, names);
-        before.iter().filter(|(watch, _)| !reported.has(*watch)).for_each(|(watch, _)| self.remove(*watch));
+        before.iter().filter(|(watch, _)| !reported.follows_in(*watch)).for_each(|(watch, _)| self.remove(*watch));
     }
 
     fn remove(&self, watch: i32) {
@@ -101,9 +102,9 @@ impl Inotify {
         loop {
             match reader.next() {
                 Ok(event) => {
-                    let of_names = reported.counts(&event);
-                    names |= of_names == Some(true);
-                    any |= of_names.is_some();
+                    let relevance = reported.classify(&event);
+                    names |= relevance == Relevance::FollowedName;
+                    any |= relevance != Relevance::Ignored;
                 }
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
@@ -118,25 +119,35 @@ impl Inotify {
     }
 }
 
+/// What an event means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relevance {
+    Ignored,
+    /// Something has changed, but no followed name.
+    Other,
+    /// A followed name may have changed, or events were lost.
+    FollowedName,
+}
+
 impl Reported {
-    fn has(&self, watch: i32) -> bool {
+    /// Whether the watched directory has followed names.
+    fn follows_in(&self, watch: i32) -> bool {
         self.names.iter().any(|(of, _)| *of == watch)
     }
 
-    /// `None`: the event does not matter. `Some(true)`: it is of a followed name. `Some(false)`: any other change.
-    fn counts(&self, event: &Event) -> Option<bool> {
-        let is_lost = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-        let is_over = event.events().contains(ReadFlags::IGNORED);
-        match (self.has(event.wd()), event.file_name()) {
-            _ if is_lost => Some(true),
-            (true, _) if is_over => Some(true),
+    fn classify(&self, event: &Event) -> Relevance {
+        let has_overflowed = event.events().contains(ReadFlags::QUEUE_OVERFLOW);
+        let watch_ended = event.events().contains(ReadFlags::IGNORED);
+        match (self.follows_in(event.wd()), event.file_name()) {
+            _ if has_overflowed => Relevance::FollowedName,
+            (true, _) if watch_ended => Relevance::FollowedName,
             (true, Some(name)) => {
                 let is_followed = |(watch, of): &Name| *watch == event.wd() && of == name.to_bytes();
-                self.names.iter().any(is_followed).then_some(true)
+                if self.names.iter().any(is_followed) { Relevance::FollowedName } else { Relevance::Ignored }
             }
             // A watch has ended: the kernel reported the cause in an earlier event, or we called `end`.
-            _ if is_over => None,
-            _ => Some(false),
+            _ if watch_ended => Relevance::Ignored,
+            _ => Relevance::Other,
         }
     }
 }
@@ -147,7 +158,7 @@ pub fn is_local(place: impl AsFd) -> bool {
 }
 
 /// Whether all changes of names in a directory go through this kernel.
-pub fn tells_of_names(directory: impl AsFd) -> bool {
+pub fn reports_names(directory: impl AsFd) -> bool {
     system(directory).is_some_and(|system| LOCAL.contains(&system) || system == OVERLAY)
 }
 

@@ -170,7 +170,7 @@ fn watch_names(inotify: &Inotify, path: &Path, names: &mut Vec<Name>) -> Option<
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&at, flags, Mode::empty()).ok()?;
-        if !inotify::tells_of_names(&directory) {
+        if !inotify::reports_names(&directory) {
             return None;
         }
         names.push((inotify.watch_names(&directory)?, name.clone().into_vec()));

@@ -23,7 +23,7 @@ pub fn add_fields(origin: &AllowedOrigin, common: &mut Common) {
     }
 }
 
-/// Whether an OPTIONS request is a preflight: a browser asks whether a script may send its request.
+/// Whether an OPTIONS request is a preflight: a browser asks whether a script may send the actual request.
 pub fn is_preflight(request: &Request) -> bool {
     request.head.has(Name::AccessControlRequestMethod)
 }
@@ -39,8 +39,8 @@ pub fn preflight(allow: &[u8], request: &Request, responder: Responder) -> Reply
     Reply::Done
 }
 
-/// The field names that the preflight asks for, or `*` if it asks for none or one of them is not a token. Names are
-/// preferred, because `*` does not include Authorization.
+/// The value of Access-Control-Allow-Headers: the field names that the preflight asks for. `*` if there is none, or if one
+/// is not a token, which would be invalid in the response. Names are preferred, because `*` does not include Authorization.
 fn allowed_fields(request: &Request) -> Vec<u8> {
     let names = request.values(Name::AccessControlRequestHeaders).flat_map(list::elements);
     let mut value = Vec::new();

@@ -238,7 +238,7 @@ impl<'a, 'r> Sending<'a, 'r> {
     fn whole(self) -> Reply {
         let Some(compressor) = self.negotiated.compressor else {
             let size = self.representation.stored.meta.size;
-            return self.identity(Status::OK, None, 0, size);
+            return self.send_stored(Status::OK, None, 0, size);
         };
         let stored = Arc::clone(&self.representation.stored);
         let small = stored.meta.size <= COMPRESSED_AT_ONCE as u64;
@@ -300,11 +300,11 @@ impl<'a, 'r> Sending<'a, 'r> {
     fn part(self, first: u64, last: u64) -> Reply {
         let mut content_range = Vec::new();
         range::write_content_range(first, last, self.representation.stored.meta.size, &mut content_range);
-        self.identity(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
+        self.send_stored(Status::PARTIAL_CONTENT, Some(&content_range), first, last + 1)
     }
 
-    /// The bytes from `at` to `end` in identity coding.
-    fn identity(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Reply {
+    /// Sends the bytes `at..end` of the stored file as they are stored: of the original, or of a precompressed file.
+    fn send_stored(self, status: Status, content_range: Option<&[u8]>, at: u64, end: u64) -> Reply {
         let (stored, mut fields) = self.start(status, None);
         if let Some(value) = content_range {
             fields.field("Content-Range", value);

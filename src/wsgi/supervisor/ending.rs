@@ -90,17 +90,17 @@ impl Supervisor {
         worker.has_output = true;
     }
 
-    /// A worker's process has ended. Answers that it has sent before can still be read from its sockets.
+    /// A worker's process has ended. Answers sent before the end stay readable: shutdown(2) keeps bytes that have arrived.
     pub(super) fn on_ended(&mut self, key: usize, now: Instant) {
         self.recall_all(key);
         let worker = &mut self.workers[key];
         // A child that the worker forked may hold its sockets open: then a session that reads an answer would never see
-        // the end.
+        // end-of-file.
         worker.shut_streams();
-        // The last output. With times in the future, an unfinished line is logged at once.
+        // The last output. An unfinished line is held for a moment: a later time makes it log the line now.
         worker.process.read_output(now + LEAVE);
         worker.process.flush_output(now + LEAVE + LEAVE);
-        let (pid, index, state) = (worker.process.pid(), worker.pool, worker.state);
+        let (pid, pool, state) = (worker.process.pid(), worker.pool, worker.state);
         let how = worker.ended.clone().unwrap_or_default();
         let failed = match state {
             State::Starting => Some(match worker.threads[0].greeting() {
@@ -109,16 +109,18 @@ impl Supervisor {
             }),
             _ => None,
         };
+        // It gets no more requests. `kill_at` is not read: the process has ended.
         worker.state = State::Crashed { kill_at: now };
-        self.pools[index].forget(key);
+        self.pools[pool].forget(key);
         self.remove_if_done(key, now);
+        // An end that was not asked for counts as a failure of the pool.
         match state {
-            State::Starting => self.on_failure(index, failed.unwrap_or_default(), now),
+            State::Starting => self.on_failure(pool, failed.unwrap_or_default(), now),
             State::Serving | State::Worn | State::Retiring | State::Stuck { .. } | State::Crashed { .. }
                 if !self.stopping =>
             {
-                log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[index].spec.app);
-                self.pools[index].count_failure(CRASHED, now);
+                log::error!(target: "wsgi", "worker {pid} of {} has ended: {how}", self.pools[pool].spec.app);
+                self.pools[pool].count_failure(CRASHED, now);
             }
             _ => log::debug!(target: "wsgi", "worker {pid} has ended: {how}"),
         }
