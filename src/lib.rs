@@ -15,6 +15,7 @@
 //! | [`http`] | The syntax and semantics of RFC 9110 and 9112: bytes in, values out. |
 //! | [`config`], `environment`, [`units`] | The settings that the user chooses. |
 //! | [`cost`] | The cost of work, for the budget of a turn. |
+//! | [`descriptors`] | Whether a request has found no descriptor left. |
 //! | [`start_error`] | Errors at start. |
 //! | [`poll`], [`sync`] | poll(2), and locks that ignore poisoning. |
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@
 pub mod app;
 pub mod config;
 pub mod cost;
+pub mod descriptors;
 pub mod driver;
 pub mod engine;
 mod environment;

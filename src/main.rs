@@ -6,7 +6,7 @@ mod logging;
 
 use dustdevil::app::App;
 use dustdevil::config::{Config, Verbosity};
-use dustdevil::engine::signals::{Hangup, survive};
+use dustdevil::engine::signals::{Hangup, survive, survive_start};
 use dustdevil::proto::responder::SERVER;
 use dustdevil::start_error::StartError;
 use dustdevil::{engine, listener};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 fn main() -> ExitCode {
+    // This is first, since a signal may come at any time.
+    survive_start();
     let mut config = Config::from_args(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ended = run(&mut config);
     if let Err(error) = &ended {
@@ -26,7 +28,6 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &mut Config) -> Result<(), StartError> {
-    // This is first, since a signal may come at any time.
     let hangup = Hangup::at_start(!config.applications.is_empty());
     hangup.survive_start();
     // Without this, a write beyond RLIMIT_FSIZE ends the process. With it, the write fails, and the client gets an

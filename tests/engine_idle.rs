@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::upstream::Upstream;
 use common::{Client, Engine, PATIENCE, Server, Setup, TempDir, eventually, on_every_engine};
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -16,6 +17,28 @@ const PATIENT: [&str; 4] = ["--keep-alive-timeout", "10m", "--header-timeout", "
 fn server_for(engine: Engine, count: usize) -> Server {
     let setup = Setup::on(engine).args(PATIENT).args(engine.pool_size(count));
     setup.args(["--max-connections", &count.to_string()]).start()
+}
+
+/// A server with 64 descriptors, which opens a file for each request.
+fn with_few_descriptors(engine: Engine, site: &TempDir, more: &[&str]) -> Server {
+    let few = ["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"];
+    let setup =
+        Setup::on(engine).args([site.arg()]).args(PATIENT).args(["--cache-size", "0"]).args(engine.pool_size(100));
+    setup.args(more).through(&few).start()
+}
+
+/// How many of the 64 descriptors are in use. An inherited one may have a number above the limit.
+fn descriptors(server: &Server) -> usize {
+    let names = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().flatten();
+    names
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.parse().is_ok_and(|fd: u32| fd < 64)))
+        .count()
+}
+
+/// The status of the answer to a request on an open connection.
+fn status(client: &mut Client, path: &str) -> u16 {
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    client.read_response().status
 }
 
 /// A client that has been answered and keeps its connection.
@@ -146,9 +169,7 @@ on_every_engine! {
     #[skip(Iterative, "has one connection")]
     fn idle_ones_give_way_when_descriptors_run_out(engine: Engine) {
         let site = TempDir::new();
-        let few = ["sh", "-c", "ulimit -n 64; exec \"$@\"", "sh"];
-        let setup = Setup::on(engine).args([site.arg()]).args(PATIENT).args(["--cache-size", "0"]).args(engine.pool_size(100));
-        let server = setup.through(&few).start();
+        let server = with_few_descriptors(engine, &site, &[]);
         let mut clients = Vec::new();
         for index in 0..84 {
             let name = format!("{index}.txt");
@@ -167,6 +188,55 @@ on_every_engine! {
         }
         assert!(server.sockets() < 64 && clients.iter().any(|(client, _)| is_closed(client)));
         assert!(server.stderr().matches("cannot accept").count() <= 1, "{}", server.stderr());
+    }
+
+    /// A burst takes every descriptor before any connection is idle for long enough to be closed.
+    #[skip(Iterative, "has one connection")]
+    fn a_burst_gives_back_the_descriptors_that_files_and_upstreams_need(engine: Engine) {
+        let (site, upstream) = (TempDir::new(), Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"));
+        let mount = format!("/p=http://{}", upstream.address);
+        let server = with_few_descriptors(engine, &site, &["--proxy", &mount]);
+        let mut burst: Vec<Client> = (0..74).map(|_| Client::connect(&server)).collect();
+        burst.iter_mut().for_each(|client| client.send(REQUEST));
+        burst.iter_mut().for_each(|client| assert_eq!(client.read_response().text(), "x"));
+        // No client comes, and no request.
+        eventually("the spare descriptors to be back", || (descriptors(&server) <= 56).then_some(()));
+        let mut new = Vec::new();
+        for index in 0..24 {
+            site.write(format!("{index}.txt"), "x");
+            let mut client = Client::connect(&server);
+            assert_eq!(status(&mut client, &format!("/{index}.txt")), 200, "connection {index}");
+            assert_eq!(status(&mut client, "/p/x"), 200, "connection {index}");
+            new.push(client);
+            // The threads of closed connections have their time to end.
+            eventually("free descriptors", || (descriptors(&server) <= 60).then_some(()));
+        }
+        assert!(burst.iter().filter(|client| !is_closed(client)).count() >= 8, "more are closed than is needed");
+        assert!(server.stderr().matches("cannot accept").count() <= 1, "{}", server.stderr());
+    }
+
+    /// Here exchanges with an upstream take the descriptors, and nothing is accepted.
+    #[skip(Iterative, "has one connection")]
+    fn a_request_that_lacks_a_descriptor_makes_idle_connections_give_way(engine: Engine) {
+        let (site, upstream) = (TempDir::new(), Upstream::silent());
+        site.write("a.txt", "x");
+        let mount = format!("/p=http://{}", upstream.address);
+        let server = with_few_descriptors(engine, &site, &["--proxy", &mount]);
+        let mut clients: Vec<Client> = (0..30).map(|_| settled(&server)).collect();
+        let mut kept = clients.pop().unwrap();
+        for client in &mut clients {
+            if status(&mut kept, "/a.txt") == 503 {
+                break;
+            }
+            let before = upstream.accepted();
+            client.send("GET /p/x HTTP/1.1\r\nHost: x\r\n\r\n");
+            eventually("the upstream's connection, or 503", || {
+                (upstream.accepted() > before || client.is_answered() || descriptors(&server) >= 64).then_some(())
+            });
+        }
+        eventually("the file to be sent", || (status(&mut kept, "/a.txt") == 200).then_some(()));
+        assert!(clients.iter().any(is_closed));
+        assert_eq!(server.stderr().matches("no descriptor is left").count(), 1, "{}", server.stderr());
     }
 
     /// Each accepted client makes the server free a thread for the next: no client waits for a timer.

@@ -10,7 +10,10 @@ use source::{Source, code_of, sources};
 
 /// The layers, the lowest first. A module may use modules of its own layer and of lower ones.
 const LAYERS: [(&str, &[&str]); 7] = [
-    ("L0 words and plain values", &["http", "config", "cost", "environment", "poll", "start_error", "sync", "units"]),
+    (
+        "L0 words and plain values",
+        &["http", "config", "cost", "descriptors", "environment", "poll", "start_error", "sync", "units"],
+    ),
     ("L1 protocol", &["proto"]),
     ("L2 application", &["app", "wsgi"]),
     ("L3 session", &["session"]),

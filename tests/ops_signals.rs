@@ -5,7 +5,9 @@ mod common;
 use common::python::{apps, has_python, is_running};
 use common::{Client, PATIENCE, Setup, TempDir, eventually, get, on_every_engine, store_server};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 const UPLOAD: &str = "PUT /files/f HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf";
@@ -146,4 +148,27 @@ on_every_engine! {
         server.signal("TERM");
         assert_eq!(server.await_exit(PATIENCE).code(), Some(0));
     }
+}
+
+/// Here the command line is being read: the text of --help waits for a reader.
+#[test]
+fn they_are_ignored_before_the_command_line_is_read() {
+    let (mut reader, mut writer) = UnixStream::pair().unwrap();
+    writer.set_nonblocking(true).unwrap();
+    let filled: usize = std::iter::from_fn(|| writer.write(&[0; 512]).ok()).sum();
+    writer.set_nonblocking(false).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dustdevil"));
+    command.arg("--help").stdin(Stdio::null()).stdout(OwnedFd::from(writer));
+    let mut child = command.spawn().unwrap();
+    // It holds a copy of the other end, which would keep the text from ending.
+    drop(command);
+    let status = format!("/proc/{}/status", child.id());
+    eventually("the text to wait", || fs::read_to_string(&status).unwrap().contains("State:\tS").then_some(()));
+    for signal in ["-USR1", "-USR2", "-HUP"] {
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+    }
+    let mut told = Vec::new();
+    reader.read_to_end(&mut told).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(String::from_utf8_lossy(&told[filled..]).contains("--help"));
 }

@@ -19,6 +19,7 @@
 
 use crate::app::App;
 use crate::cost;
+use crate::descriptors;
 use crate::driver::{self, Turn};
 use crate::engine::accept::{AcceptFailure, PAUSE, Shortage};
 use crate::engine::evented::Evented;
@@ -29,6 +30,7 @@ use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::{Hangup, Order, Signals};
 use crate::engine::socket::{READABLE, WRITABLE, ready_bits};
 use crate::engine::timers::Timers;
+use crate::engine::turn::TurnBudget;
 use crate::engine::upstream::links::Links;
 use crate::http::date::Now;
 use crate::http::request::Ends;
@@ -54,10 +56,6 @@ const EVENTS: usize = 1024;
 const BULKY: usize = 128 * 1024;
 /// Most connections accepted in a turn, on all listeners together. They cost less than half of the turn's budget.
 const ACCEPTS: usize = 128;
-/// How long a turn drives small requests. The clock is checked after each group of `AHEAD` sessions.
-const TURN_TIME: Duration = Duration::from_millis(4);
-/// Most idle connections that a turn may close for new ones. Each costs some 20 us, with the accept.
-const EVICTIONS: usize = 32;
 
 struct Client {
     stream: TcpStream,
@@ -76,20 +74,6 @@ struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     ready: bool,
-}
-
-/// How much of the turn's budget small requests have used.
-struct TurnBudget {
-    began: Instant,
-    spent: usize,
-}
-
-impl TurnBudget {
-    /// By the known costs of the work, and by the clock: this machine may be slower than the one where the costs were
-    /// measured.
-    fn is_spent(&self, now: Instant) -> bool {
-        self.spent >= cost::TURN || now.saturating_duration_since(self.began) >= TURN_TIME
-    }
 }
 
 /// The loop and all it owns.
@@ -147,7 +131,7 @@ impl<'a> EventEngine<'a> {
             timers: Timers::default(),
             queue: Vec::new(),
             bulk: VecDeque::new(),
-            turn: TurnBudget { began: now.instant, spent: 0 },
+            turn: TurnBudget::at(now.instant),
             scratch: Scratch::default(),
             now,
             accept_paused: None,
@@ -167,7 +151,7 @@ impl<'a> EventEngine<'a> {
                 _ => {}
             }
             self.now.update(Instant::now(), SystemTime::now());
-            self.turn = TurnBudget { began: self.now.instant, spent: 0 };
+            self.turn = TurnBudget::at(self.now.instant);
             for event in &events {
                 self.on_event(event);
             }
@@ -179,6 +163,9 @@ impl<'a> EventEngine<'a> {
             self.drive_bulk();
             // Clients that may get a Python worker now are driven in the next turn.
             self.wake();
+            if self.shortage.is_scarce() || descriptors::is_lacked() {
+                self.regain_descriptors();
+            }
             self.app.do_chores(&mut self.scratch.log, self.now.instant);
             if self.is_over() {
                 return Ok(if self.clients.is_empty() { Ended::Drained } else { Ended::Cut });
@@ -190,9 +177,10 @@ impl<'a> EventEngine<'a> {
     fn timeout(&self) -> Option<Duration> {
         let has_waiting = self.accept_paused.is_none() && self.listeners.iter().any(|listener| listener.ready);
         // When the next search for an idle connection may begin. `None`: at once, or no search is needed.
-        let search = if has_waiting && !self.can_accept() { self.idle.next() } else { None };
+        let searches = (has_waiting && !self.can_accept()) || self.shortage.is_scarce();
+        let search = if searches { self.idle.next() } else { None };
         let has_queued = !self.queue.is_empty() || !self.bulk.is_empty();
-        if has_queued || (has_waiting && search.is_none()) {
+        if has_queued || (has_waiting && self.can_accept()) || (searches && search.is_none()) {
             return Some(Duration::ZERO);
         }
         let python = self.python.deadline(self.now.instant);
@@ -277,7 +265,6 @@ impl<'a> EventEngine<'a> {
             return;
         }
         self.accept_paused = None;
-        let mut evictions = EVICTIONS;
         for index in 0..self.listeners.len() {
             for _ in 0..ACCEPTS / self.listeners.len() {
                 if !self.listeners[index].ready || self.accept_paused.is_some() {
@@ -285,30 +272,44 @@ impl<'a> EventEngine<'a> {
                 }
                 let is_full = !self.can_accept();
                 let needs_way = is_full || self.shortage.is_scarce();
-                let has_way = needs_way && self.make_way(index, &mut evictions);
+                let has_way = needs_way && self.make_way(index);
                 if is_full && !has_way {
                     break;
                 }
                 self.turn.spent += cost::ACCEPT;
                 match self.listeners[index].socket.accept() {
                     Ok((stream, peer)) => {
-                        self.shortage.on_accepted(&stream);
+                        self.shortage.on_accepted(&stream, self.clients.len() + 1);
                         self.add(stream, peer, self.listeners[index].address);
                     }
-                    Err(error) => self.on_accept_failed(index, &error, &mut evictions),
+                    Err(error) => self.on_accept_failed(index, &error),
                 }
             }
         }
     }
 
     /// If a client waits at this listener, closes an idle connection for it. Returns whether one was closed.
-    fn make_way(&mut self, index: usize, evictions: &mut usize) -> bool {
+    fn make_way(&mut self, index: usize) -> bool {
         let (now, listener) = (self.now.instant, &mut self.listeners[index]);
-        if *evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
+        if self.turn.evictions == 0 || self.idle.next().is_some_and(|next| next > now) {
             return false;
         }
         listener.ready = await_any(&[listener.socket.as_fd()], Some(now)).is_ok_and(|readable| readable[0]);
-        while listener.ready && *evictions > 0 {
+        listener.ready && self.close_idle()
+    }
+
+    /// Closes the idle connections that have descriptors which files and upstreams need.
+    fn regain_descriptors(&mut self) {
+        if descriptors::take_lacked() {
+            self.shortage.on_lacked(self.clients.len(), self.now.instant);
+        }
+        while self.shortage.owed(self.clients.len()) > 0 && self.close_idle() {}
+    }
+
+    /// Closes an idle connection. Returns whether there was one. Not to be called while events are folded.
+    fn close_idle(&mut self) -> bool {
+        let now = self.now.instant;
+        while self.turn.evictions > 0 {
             let clients = &self.clients;
             // A queued client is about to be driven, so it is not idle. A client can be removed here: all events of
             // this turn are folded, so none of them can reach a new connection with the same key.
@@ -318,25 +319,24 @@ impl<'a> EventEngine<'a> {
                 Some(Seen { peer: client.session.peer(), idle_since })
             };
             let Some(key) = self.idle.find(now, clients.capacity(), look) else { return false };
-            *evictions -= 1;
+            self.turn.evictions -= 1;
             if idle::is_silent(&self.clients[key].stream) {
-                log::debug!("{}: closed while idle, for a new client", self.clients[key].session.peer());
+                log::debug!("{}: closed while idle, to make room", self.clients[key].session.peer());
                 self.clients.remove(key);
-                self.shortage.on_made_way();
                 return true;
             }
         }
         false
     }
 
-    fn on_accept_failed(&mut self, index: usize, error: &io::Error, evictions: &mut usize) {
+    fn on_accept_failed(&mut self, index: usize, error: &io::Error) {
         match AcceptFailure::of(error) {
             AcceptFailure::Empty => self.listeners[index].ready = false,
             AcceptFailure::Gone => {}
             AcceptFailure::Exhausted => {
                 let now = self.now.instant;
                 // accept fails this way even when no client waits: `make_way` checks.
-                if !(self.shortage.on_exhausted(error, now) && self.make_way(index, evictions)) {
+                if !(self.shortage.on_exhausted(error, self.clients.len(), now) && self.make_way(index)) {
                     self.accept_paused = Some(now + PAUSE);
                 }
             }

@@ -12,6 +12,7 @@
 //! | `shutdown`, `latch`, `signals` | how an engine shuts down. |
 //! | `socket` | ready bits of a client's socket, and the system calls that send. |
 //! | `timers` | the deadlines of all connections. |
+//! | `turn` | the budget of a turn of the event loop. |
 
 pub mod accept;
 pub mod blocking;
@@ -26,6 +27,7 @@ pub mod signals;
 pub mod socket;
 pub mod threaded;
 pub mod timers;
+pub mod turn;
 pub mod upstream;
 
 pub use crate::config::Engine;

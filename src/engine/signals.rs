@@ -23,7 +23,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What this server does on SIGHUP. Decided at start, before any signal handler is installed.
+/// What this server does on SIGHUP. Decided at start. `survive_start` leaves a SIGHUP that is ignored as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
     /// The signal was ignored when the server was started, as by nohup(1), and stays ignored.
@@ -65,14 +65,23 @@ impl Hangup {
         }
     }
 
-    /// Until an engine handles the signals: catches those that must not end the server. Their default action would.
+    /// Until an engine handles the signals: catches SIGHUP if it must not end the server, as its default action would.
+    /// Even if it was ignored: applications are imported again on it.
     pub fn survive_start(self) {
-        for signal in [SIGUSR1, SIGUSR2] {
-            survive(signal);
-        }
-        if matches!(self, Hangup::Reloads { .. } | Hangup::Nothing) {
+        if matches!(self, Hangup::Reloads { .. }) {
             survive(SIGHUP);
         }
+    }
+}
+
+/// Catches the signals that must not end the server whatever the command line says. Their default action would. What is
+/// ignored stays ignored, and a terminal that is closed still ends the server.
+pub fn survive_start() {
+    for signal in [SIGUSR1, SIGUSR2] {
+        survive(signal);
+    }
+    if !is_ignored(SIGHUP) && !io::stdin().is_terminal() {
+        survive(SIGHUP);
     }
 }
 

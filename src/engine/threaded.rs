@@ -30,15 +30,17 @@
 //! This way a request on an open connection costs two: recv and send.
 
 use crate::app::App;
+use crate::descriptors;
 use crate::driver::{self, Transport, Turn};
 use crate::engine::accept::{AcceptFailure, Listeners, PAUSE, Shortage};
 use crate::engine::blocking::{Blocking, Inherited};
-use crate::engine::connection::{Connection, Waiting};
-use crate::engine::idle::{self, IdleSearch, LEAST_IDLE, Seen};
+use crate::engine::connection::{self, Connection, Open, Waiting};
+use crate::engine::idle::{IdleSearch, LEAST_IDLE};
 use crate::engine::latch::{Latch, await_any};
 use crate::engine::python::Workers;
 use crate::engine::shutdown::{self, Ended};
 use crate::engine::signals::{Hangup, Order, Signals};
+use crate::engine::turn::EVICTIONS;
 use crate::engine::upstream::shared_pool::SharedPool;
 use crate::http::request::Ends;
 use crate::session::{LAST_WAIT, Op, Phase, Ready, Scratch, Session};
@@ -47,7 +49,7 @@ use slab::Slab;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,8 +98,10 @@ struct Shared {
     connections: Mutex<Slab<Arc<Connection>>>,
     /// Used with `connections`. Notified when there may be room for another connection.
     room: Condvar,
+    /// How many sockets of connections are open.
+    open: Arc<AtomicUsize>,
     shortage: Mutex<Shortage>,
-    /// Whether descriptors were scarce at the last accept.
+    /// The shortage's `is_scarce`, to be read without the lock.
     is_scarce: AtomicBool,
     /// Finds idle connections to close for new ones.
     search: Mutex<IdleSearch>,
@@ -144,6 +148,7 @@ impl ThreadedEngine {
             inherited,
             connections: Mutex::default(),
             room: Condvar::new(),
+            open: Arc::default(),
             shortage: Mutex::new(Shortage::of_process()),
             is_scarce: AtomicBool::new(false),
             search: Mutex::new(IdleSearch::new(least_idle)),
@@ -182,7 +187,8 @@ impl ThreadedEngine {
             // Any thread may leave a chore for later, so the main thread looks for one every second.
             let chore = app.next_chore(now).unwrap_or(now + CHORES);
             let look = if threads == Threads::PerConnection { None } else { Some(self.shared.look_for_waiting()) };
-            await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).min())?;
+            let regain = self.shared.regain_if_scarce();
+            await_any(&[self.signals.as_fd()], look.into_iter().chain([chore]).chain(regain).min())?;
             app.do_chores(&mut Vec::new(), Instant::now());
         }
         shutdown::log_begun();
@@ -264,49 +270,54 @@ impl Shared {
     /// Call this when a client waits and no descriptor is free. Closes an idle connection and gives its thread time to
     /// free the descriptor. If that cannot help, waits for `PAUSE`.
     fn await_descriptor(&self, error: &io::Error) {
-        let may_help = lock(&self.shortage).on_exhausted(error, Instant::now());
-        let is_freed = may_help && self.make_way();
+        let may_help = lock(&self.shortage).on_exhausted(error, self.open(), Instant::now());
+        // Connections that are owed already make room, unless something else takes it.
+        let is_freed = may_help && (self.regain() || self.make_way());
         self.ending.wait(Some(Instant::now() + if is_freed { LOOK_AGAIN } else { PAUSE }));
     }
 
-    /// While descriptors are scarce, closes an idle connection for each new one. Then waits until the thread of the
-    /// idle one has dropped it, for `LOOK_AGAIN` at most.
-    fn on_accepted(&self, socket: &TcpStream) {
-        let mut shortage = lock(&self.shortage);
-        shortage.on_accepted(socket);
-        self.is_scarce.store(shortage.is_scarce(), Ordering::SeqCst);
-        if !shortage.is_scarce() {
-            return;
+    fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
+    }
+
+    /// Closes the idle connections that have descriptors which files and upstreams need. Returns when to call this
+    /// again; `None` if enough descriptors are free.
+    fn regain_if_scarce(&self) -> Option<Instant> {
+        if self.is_scarce.load(Ordering::SeqCst) || descriptors::is_lacked() {
+            self.regain();
         }
-        let before = lock(&self.connections).len();
-        if self.make_way() {
-            shortage.on_made_way();
-            let waits = |connections: &mut Slab<_>| connections.len() >= before && !self.ending.is_set();
+        self.is_scarce.load(Ordering::SeqCst).then(|| Instant::now() + PAUSE)
+    }
+
+    /// Closes as many idle connections as are owed. Then waits until their threads have dropped them, for `LOOK_AGAIN`
+    /// at most. Returns whether any was closed.
+    fn regain(&self) -> bool {
+        let mut shortage = lock(&self.shortage);
+        if descriptors::take_lacked() {
+            shortage.on_lacked(self.open(), Instant::now());
+        }
+        let (before, owed) = (lock(&self.connections).len(), shortage.owed(self.open()));
+        self.is_scarce.store(shortage.is_scarce(), Ordering::SeqCst);
+        let closed = (0..owed.min(EVICTIONS)).take_while(|_| self.make_way()).count();
+        if closed > 0 {
+            let waits = |connections: &mut Slab<_>| connections.len() + closed > before && !self.ending.is_set();
             drop(sync::wait_while(&self.room, lock(&self.connections), LOOK_AGAIN, waits));
+        }
+        closed > 0
+    }
+
+    /// A connection was accepted. `open` counts it.
+    fn on_accepted(&self, socket: &TcpStream) {
+        lock(&self.shortage).on_accepted(socket, self.open());
+        if lock(&self.shortage).is_scarce() {
+            self.regain();
         }
     }
 
     /// Closes an idle connection. Returns whether there was one.
     fn make_way(&self) -> bool {
         let mut search = lock(&self.search);
-        let (connections, now) = (lock(&self.connections), Instant::now());
-        let look = |key| connections.get(key).map(|connection: &Arc<Connection>| self.look(connection));
-        while let Some(connection) = search.find(now, connections.capacity(), look).and_then(|key| connections.get(key))
-        {
-            if idle::is_silent(&connection.socket) && connection.end_idle() {
-                log::debug!("{}: closed while idle, for a new client", connection.peer.ip());
-                return true;
-            }
-        }
-        false
-    }
-
-    fn look(&self, connection: &Connection) -> Seen {
-        let idle_since = match connection.waiting.idle.load(Ordering::Relaxed) {
-            0 => None,
-            since => Some(self.began + Duration::from_nanos(since)),
-        };
-        Seen { peer: connection.peer.ip(), idle_since }
+        connection::end_an_idle(&lock(&self.connections), &mut search, self.began)
     }
 
     /// If all threads are busy and a client waits, frees a thread. Main calls this. Returns when to call it again.
@@ -355,7 +366,7 @@ impl Drop for Slot {
         connections.remove(self.key);
         let was_full = connections.len() + 1 == self.shared.app.limits.connections;
         if was_full || self.shared.is_scarce.load(Ordering::SeqCst) {
-            self.shared.room.notify_one();
+            self.shared.room.notify_all();
         }
         if connections.is_empty() && self.shared.ending.is_set() {
             self.shared.ended.set();
@@ -372,7 +383,8 @@ fn accept(shared: &Arc<Shared>) -> Option<Slot> {
         if shared.ending.is_set() {
             return None;
         }
-        let accepted = match listeners.await_client(&shared.ending) {
+        let until = shared.regain_if_scarce();
+        let accepted = match listeners.await_client(&shared.ending, until) {
             Ok(_) if shared.is_full() => {
                 drop(listeners);
                 shared.await_room();
@@ -383,12 +395,13 @@ fn accept(shared: &Arc<Shared>) -> Option<Slot> {
         };
         match accepted {
             Ok((socket, peer, local)) => {
+                let open = Open::count(&shared.open);
                 shared.on_accepted(&socket);
                 // While clients wait, each freed thread frees another one.
                 if shared.freed.swap(false, Ordering::SeqCst) && listeners.has_client() {
                     shared.free_a_thread();
                 }
-                let connection = Arc::new(Connection { socket, peer, local, waiting: Waiting::default() });
+                let connection = Arc::new(Connection { socket, peer, local, waiting: Waiting::default(), open });
                 let key = lock(&shared.connections).insert(connection.clone());
                 return Some(Slot { shared: shared.clone(), connection, key });
             }
@@ -459,6 +472,9 @@ fn serve_place(place: &Slot) {
         turn = driver::drive(&mut session, &mut io, &shared.app, scratch);
         shared.app.access_log.flush(&mut scratch.log, io.now().instant);
         free_discarded(shared);
+        if descriptors::is_lacked() {
+            shared.regain();
+        }
     }
     shared.give_back(scratch);
     drop(session);

@@ -5,6 +5,7 @@ use crate::app::body::Body;
 use crate::app::body::spool::Spool;
 use crate::app::body::temporary::NoRoom;
 use crate::app::upstreams::ConnectError;
+use crate::descriptors;
 use crate::http::date::Now;
 use crate::http::status::Status;
 use crate::proto::buffer::Buffer;
@@ -129,6 +130,7 @@ impl Failure {
         use rustix::io::Errno;
         let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
         let lacks = Errno::from_io_error(error).is_some_and(|errno| lacking.contains(&errno));
+        Failure::note_lack(error);
         let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::BAD_GATEWAY };
         Failure { status, reason: format!("cannot connect: {error}") }
     }
@@ -139,7 +141,18 @@ impl Failure {
             return Failure { status: Status::SERVICE_UNAVAILABLE, reason: error.to_string() };
         }
         let reason = format!("no temporary file can be written: {error}");
-        Failure { status: Status::INTERNAL_SERVER_ERROR, reason }
+        let lacks = Failure::note_lack(&error);
+        let status = if lacks { Status::SERVICE_UNAVAILABLE } else { Status::INTERNAL_SERVER_ERROR };
+        Failure { status, reason }
+    }
+
+    /// Whether no descriptor was left. If so, the engine will free some.
+    fn note_lack(error: &io::Error) -> bool {
+        let lacks = rustix::io::Errno::from_io_error(error).is_some_and(descriptors::is_lack);
+        if lacks {
+            descriptors::on_lacked();
+        }
+        lacks
     }
 
     /// The sentence for the client.

@@ -3,6 +3,7 @@
 use crate::app::body::Reply;
 use crate::app::files::lookup::Refused;
 use crate::app::reply::page::{self, Format};
+use crate::descriptors;
 use crate::http::request::Request;
 use crate::http::status::Status;
 use crate::proto::responder::Responder;
@@ -32,7 +33,8 @@ pub fn refusal(refused: &Refused) -> (Status, &'static str) {
             (Status::SERVICE_UNAVAILABLE, sentence)
         }
         Refused::TooManyFiles => {
-            log::warn!("no file descriptor is left to open a file with");
+            descriptors::on_lacked();
+            log::debug!("no file descriptor is left to open a file with");
             (Status::SERVICE_UNAVAILABLE, "The server has too many files open at the moment; try again soon.")
         }
         Refused::Other(error) => {
