@@ -105,6 +105,8 @@ struct Shared {
     is_scarce: AtomicBool,
     /// Finds idle connections to close for new ones.
     search: Mutex<IdleSearch>,
+    /// Finds idle connections to close for descriptors. In a pool, they need not be idle for as long.
+    scarce_search: Mutex<IdleSearch>,
     /// A thread has been freed, and no thread has accepted since.
     freed: AtomicBool,
     /// The start of the times in `Waiting::idle`.
@@ -152,6 +154,7 @@ impl ThreadedEngine {
             shortage: Mutex::new(Shortage::of_process()),
             is_scarce: AtomicBool::new(false),
             search: Mutex::new(IdleSearch::new(least_idle)),
+            scarce_search: Mutex::new(IdleSearch::new(LEAST_IDLE)),
             freed: AtomicBool::new(false),
             began: Instant::now(),
             spare: Mutex::default(),
@@ -258,10 +261,9 @@ impl Shared {
         lock(&self.connections).len() >= self.app.limits.connections
     }
 
-    /// Call this when a client waits at the limit of connections. Closes an idle connection, and waits for room, for
-    /// `PAUSE` at most.
+    /// Call this when a client waits at the limit of connections. Closes an idle one, and waits `PAUSE` at most for room.
     fn await_room(&self) {
-        self.make_way();
+        self.make_way(&self.search);
         let limit = self.app.limits.connections;
         let full = |connections: &mut Slab<_>| connections.len() >= limit && !self.ending.is_set();
         drop(sync::wait_while(&self.room, lock(&self.connections), PAUSE, full));
@@ -271,8 +273,7 @@ impl Shared {
     /// free the descriptor. If that cannot help, waits for `PAUSE`.
     fn await_descriptor(&self, error: &io::Error) {
         let may_help = lock(&self.shortage).on_exhausted(error, self.open(), Instant::now());
-        // Connections that are owed already make room, unless something else takes it.
-        let is_freed = may_help && (self.regain() || self.make_way());
+        let is_freed = may_help && (self.regain() || self.make_way(&self.scarce_search));
         self.ending.wait(Some(Instant::now() + if is_freed { LOOK_AGAIN } else { PAUSE }));
     }
 
@@ -298,7 +299,7 @@ impl Shared {
         }
         let (before, owed) = (lock(&self.connections).len(), shortage.owed(self.open()));
         self.is_scarce.store(shortage.is_scarce(), Ordering::SeqCst);
-        let closed = (0..owed.min(EVICTIONS)).take_while(|_| self.make_way()).count();
+        let closed = (0..owed.min(EVICTIONS)).take_while(|_| self.make_way(&self.scarce_search)).count();
         if closed > 0 {
             let waits = |connections: &mut Slab<_>| connections.len() + closed > before && !self.ending.is_set();
             drop(sync::wait_while(&self.room, lock(&self.connections), LOOK_AGAIN, waits));
@@ -315,8 +316,8 @@ impl Shared {
     }
 
     /// Closes an idle connection. Returns whether there was one.
-    fn make_way(&self) -> bool {
-        let mut search = lock(&self.search);
+    fn make_way(&self, search: &Mutex<IdleSearch>) -> bool {
+        let mut search = lock(search);
         connection::end_an_idle(&lock(&self.connections), &mut search, self.began)
     }
 
@@ -337,7 +338,7 @@ impl Shared {
     /// Closes an idle connection for a client that waits. Returns whether a thread will accept that client.
     fn free_a_thread(&self) -> bool {
         // Set first: the freed thread may accept, and clear the flag, before `make_way` returns.
-        let is_free = self.freed.swap(true, Ordering::SeqCst) || self.make_way();
+        let is_free = self.freed.swap(true, Ordering::SeqCst) || self.make_way(&self.search);
         if !is_free {
             self.freed.store(false, Ordering::SeqCst);
         }
