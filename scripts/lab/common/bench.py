@@ -104,6 +104,9 @@ def run(bench, options):
     congestion = network.enter(bench.host_network, notes)
     with files.scratch(bench.name) as scratch:
         lab = bench.make_lab(scratch)
+        if options.keep:
+            prepare.say("waiting until the machine is quiet")
+            steady.await_quiet(len(lab.cores[2]))
         about = machine.describe(lab.cores, lab.descriptors, lab.scratch)
         notes += warnings(about)
         data = {

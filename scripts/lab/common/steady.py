@@ -10,8 +10,16 @@ import time
 MEASUREMENTS = 4  # of one point at most
 SLOWER = 1.25  # a core that takes this many times its shortest time for the same work is disturbed
 PATIENCE = 10  # seconds to wait for a slow core before a measurement begins
+QUIET = 240  # seconds to wait for a quiet machine before a run begins
 FEW = 0.02  # share of measurements that may stay disturbed in a run that is kept
 BUSY = 0.25  # load average for each core above which a run is not kept
+
+
+def await_quiet(cores):
+    """Waits until the load of what was done before, such as building, has left the load average; not for ever."""
+    deadline = time.monotonic() + QUIET
+    while os.getloadavg()[0] > BUSY * cores and time.monotonic() < deadline:
+        time.sleep(1)
 
 
 class Pace:

@@ -105,6 +105,9 @@ def compare(options):
     network.enter(options.host_network, notes)
     with files.scratch("compare") as scratch:
         lab = make_lab(options, binary, load, python, scratch)
+        if options.keep:
+            prepare.say("waiting until the machine is quiet")
+            steady.await_quiet(len(lab.cores[2]))
         mode = "quick" if options.quick else "full"
         results = Results.new(
             mode=mode,
