@@ -159,34 +159,52 @@ mod tests {
         Config::resolve(["dustdevil"].iter().chain(args), variable, || Ok(PathBuf::from("/home/me")))
     }
 
+    const FLAGS: &[&str] = &[
+        "site",
+        "--directory=store",
+        "--index=a.html",
+        "--index=b",
+        "--try-html",
+        "--spa=/app/index.html",
+        "--precompressed",
+        "--mime=.WASM=application/wasm",
+        "--charset=off",
+        "--charset=*.html=Windows-1251",
+        "--cache-control=*.css=public, max-age=1",
+        "--cache-control=**=no-cache",
+        "--immutable",
+        "--etag=content",
+        "--symlinks=none",
+        "--hidden",
+        "--allow-delete",
+        "--header=X-A: b, c",
+        "--cors=https://a.example",
+        "--error-page=404=sub/404.html",
+    ];
+
+    /// The same rules.
+    const VARIABLES: &[(&str, &str)] = &[
+        ("DUSTDEVIL_DIRECTORY", "store"),
+        ("DUSTDEVIL_INDEX", "a.html, b"),
+        ("DUSTDEVIL_TRY_HTML", "1"),
+        ("DUSTDEVIL_SPA", "app/index.html"),
+        ("DUSTDEVIL_PRECOMPRESSED", "1"),
+        ("DUSTDEVIL_MIME", "wasm=application/wasm"),
+        ("DUSTDEVIL_CHARSET", "off\n*.html=windows-1251"),
+        ("DUSTDEVIL_CACHE_CONTROL", "*.css=public, max-age=1\n**=no-cache\n"),
+        ("DUSTDEVIL_IMMUTABLE", "1"),
+        ("DUSTDEVIL_ETAG", "content"),
+        ("DUSTDEVIL_SYMLINKS", "none"),
+        ("DUSTDEVIL_HIDDEN", "1"),
+        ("DUSTDEVIL_ALLOW_DELETE", "1"),
+        ("DUSTDEVIL_HEADER", "X-A: b, c"),
+        ("DUSTDEVIL_CORS", "https://a.example"),
+        ("DUSTDEVIL_ERROR_PAGE", "404=sub/404.html"),
+    ];
+
     #[test]
     fn the_rules_reach_their_fields_by_flag_and_by_variable() {
-        let by_flag = read(
-            &[
-                "site",
-                "--directory=store",
-                "--index=a.html",
-                "--index=b",
-                "--try-html",
-                "--spa=/app/index.html",
-                "--precompressed",
-                "--mime=.WASM=application/wasm",
-                "--charset=off",
-                "--charset=*.html=Windows-1251",
-                "--cache-control=*.css=public, max-age=1",
-                "--cache-control=**=no-cache",
-                "--immutable",
-                "--etag=content",
-                "--symlinks=none",
-                "--hidden",
-                "--allow-delete",
-                "--header=X-A: b, c",
-                "--cors=https://a.example",
-                "--error-page=404=sub/404.html",
-            ],
-            &[],
-        )
-        .unwrap();
+        let by_flag = read(FLAGS, &[]).unwrap();
         assert_eq!(by_flag.rules.site.index, [&b"a.html"[..], b"b"]);
         assert_eq!(by_flag.rules.site.spa.as_deref(), Some(&b"app/index.html"[..]));
         let mime = MimeRule { extension: "wasm".into(), media_type: "application/wasm".into() };
@@ -202,28 +220,7 @@ mod tests {
         );
         assert!(by_flag.rules.delete);
         assert_eq!(by_flag.rules.responses.error_pages[0].path, PathBuf::from("sub/404.html"));
-        let by_variable = read(
-            &["site"],
-            &[
-                ("DUSTDEVIL_DIRECTORY", "store"),
-                ("DUSTDEVIL_INDEX", "a.html, b"),
-                ("DUSTDEVIL_TRY_HTML", "1"),
-                ("DUSTDEVIL_SPA", "app/index.html"),
-                ("DUSTDEVIL_PRECOMPRESSED", "1"),
-                ("DUSTDEVIL_MIME", "wasm=application/wasm"),
-                ("DUSTDEVIL_CHARSET", "off\n*.html=windows-1251"),
-                ("DUSTDEVIL_CACHE_CONTROL", "*.css=public, max-age=1\n**=no-cache\n"),
-                ("DUSTDEVIL_IMMUTABLE", "1"),
-                ("DUSTDEVIL_ETAG", "content"),
-                ("DUSTDEVIL_SYMLINKS", "none"),
-                ("DUSTDEVIL_HIDDEN", "1"),
-                ("DUSTDEVIL_ALLOW_DELETE", "1"),
-                ("DUSTDEVIL_HEADER", "X-A: b, c"),
-                ("DUSTDEVIL_CORS", "https://a.example"),
-                ("DUSTDEVIL_ERROR_PAGE", "404=sub/404.html"),
-            ],
-        )
-        .unwrap();
+        let by_variable = read(&["site"], VARIABLES).unwrap();
         assert_eq!(by_flag.rules.site, by_variable.rules.site);
         assert_eq!(by_flag.rules.responses, by_variable.rules.responses);
         assert_eq!(by_flag.rules.delete, by_variable.rules.delete);

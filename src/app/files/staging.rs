@@ -67,7 +67,7 @@ impl Staged {
 
     /// Like `create`, with a temporary name from the beginning.
     pub fn create_named(store: &Writable, dir: OwnedFd, old: Option<&Stat>) -> Result<Staged, Errno> {
-        // Under the temporary name, no user can read the file who could not read the file that it replaces.
+        // Under its temporary name the file is readable for no more users than the file that it replaces.
         let mode = old.map_or(0o666, |old| old.st_mode & 0o666);
         let (file, name) = named(&dir, Mode::from_raw_mode(mode))?;
         Ok(Staged::new(store, dir, file, Some(name)))

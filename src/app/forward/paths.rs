@@ -52,8 +52,8 @@ impl Paths {
         out.extend_from_slice(rest);
     }
 
-    /// The path here for a path of an upstream; a query and fragment may follow. `None` if there is none, or if it
-    /// could be read as another host's name (`//`). `told`: the prefix that the upstream was told in
+    /// Maps a path of an upstream, which may end in a query and a fragment, to the path of a client. `None`: clients cannot
+    /// reach it, or the result could be read as another host's name (`//`). `told`: the prefix that the upstream was told in
     /// X-Forwarded-Prefix. A path below it is left unchanged: an upstream that heeds the field has added it.
     pub fn here<'a>(&self, path: &'a [u8], told: &[u8]) -> Option<Cow<'a, [u8]>> {
         let behind = below(path, &self.inner)?;
